@@ -1,0 +1,273 @@
+"""The sender's local memory of what left: one line before a message's dot, one after its reply.
+
+One locked file per sender incarnation under JOURNAL_DIR, plainly written (the page cache survives kill -9)
+and never synced: after a power cut another boot id says that a missing line proves nothing. The sender writes
+it and, when it starts, recovers the journals that nobody holds any more.
+
+A record is one line, `kind field… crc32.`: the CRC covers all before it, the point and line feed end it.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_NONE = "-"
+
+Key = tuple[int, int, int]
+"""Mailing, position, attempt."""
+
+
+class JournalFailed(Exception):
+    """The journal cannot be written, so nothing may be sent."""
+
+
+class NameTaken(Exception):
+    """Another sender with this name is running on this journal directory."""
+
+
+class Answer(NamedTuple):
+    """A reply as the journal keeps it: codes only, never its text."""
+
+    code: int
+    enhanced: str | None
+
+
+class Record(NamedTuple):
+    """One journal line. `word` is the token of an S or the reason of an X; `answer` belongs to an R."""
+
+    kind: Literal["S", "R", "X"]
+    key: Key
+    word: str
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
+class JournalContents:
+    """What can be read of a journal, up to the first record that is not whole.
+
+    `intact` is false when anything but a cut last line stopped the reading: then a missing line proves
+    nothing.
+    """
+
+    boot_id: str
+    name: str
+    records: list[Record]
+    intact: bool
+
+
+def boot_id() -> str:
+    """The running kernel's id; where there is none, a new one each time, so that nothing is assumed."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"none-{uuid.uuid4()}"
+
+
+class Journal:
+    """An open journal, locked until it is closed or its process ends."""
+
+    def __init__(self, path: Path, fd: int, name_lock: int, header: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._name_lock = name_lock
+        self._header = header
+        self._broken = False
+
+    @classmethod
+    def open(cls, directory: Path, name: str) -> Self:
+        """Begin the journal of a new incarnation of sender `name`.
+
+        Raises NameTaken while another holds that name here, JournalFailed when the file cannot be made,
+        ValueError for a name that is not letters, digits and `_.:-`.
+        """
+        _check_word(name)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            name_lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalFailed(_why(error)) from error
+        if not _lock(name_lock):
+            os.close(name_lock)
+            raise NameTaken(f"A sender named {name} is already running on {directory}.")
+        try:
+            return cls._begin(directory, name, name_lock)
+        except OSError as error:
+            os.close(name_lock)
+            raise JournalFailed(_why(error)) from error
+
+    @classmethod
+    def _begin(cls, directory: Path, name: str, name_lock: int) -> Self:
+        """Lock and head the file under another name first: nobody ever finds it unlocked or empty."""
+        path = directory / f"{name}.{uuid.uuid4().hex}.journal"
+        fresh = path.with_suffix(".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            header = _line(f"J 1 {boot_id()} {name}")
+            if not _lock(fd) or os.write(fd, header) != len(header):
+                raise OSError("the header was not written")
+            fresh.rename(path)
+        except OSError:
+            os.close(fd)
+            fresh.unlink(missing_ok=True)
+            raise
+        return cls(path, fd, name_lock, len(header))
+
+    def sent_mark(self, mailing: int, pos: int, attempt: int, batch_token: str) -> None:
+        """S: the dot of this position follows at once. Raises JournalFailed: then it must not be written."""
+        self._write(f"S {mailing} {pos} {attempt} {batch_token}")
+
+    def reply(self, mailing: int, pos: int, attempt: int, code: int, enhanced: str | None) -> None:
+        """R: the server's reply to this position is known. Raises JournalFailed."""
+        self._write(f"R {mailing} {pos} {attempt} {code} {enhanced or _NONE}")
+
+    def withheld(self, mailing: int, pos: int, attempt: int, reason: str) -> None:
+        """X: this position was held back, no dot left. Raises JournalFailed."""
+        self._write(f"X {mailing} {pos} {attempt} {reason}")
+
+    def _write(self, payload: str) -> None:
+        if self._broken:
+            raise JournalFailed("The journal failed earlier and takes no more lines.")
+        line = _line(payload)
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            self._broken = True
+            raise JournalFailed(_why(error)) from error
+        if written != len(line):
+            self._broken = True
+            raise JournalFailed("The journal took only part of a line; is the disk full?")
+
+    def settle(self) -> None:
+        """Forget all lines: every batch they speak of is closed in the database. Raises JournalFailed."""
+        try:
+            os.ftruncate(self._fd, self._header)
+        except OSError as error:
+            self._broken = True
+            raise JournalFailed(_why(error)) from error
+
+    def close(self, *, remove: bool = False) -> None:
+        """Give up the lock; `remove` the file too when all its batches are closed."""
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+        os.close(self._name_lock)
+
+
+def read(path: Path) -> JournalContents:
+    """The whole records of a journal. Raises JournalFailed when the file cannot be read or has no header."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise JournalFailed(_why(error)) from error
+    head = _fields(lines[0])
+    if head is None or len(head) != 4 or head[:2] != ["J", "1"]:
+        raise JournalFailed(f"{path.name} does not begin as a journal.")
+    records: list[Record] = []
+    tail = lines.pop()
+    for line in lines[1:]:
+        record = _record(line)
+        if record is None:
+            return JournalContents(head[2], head[3], records, intact=False)
+        records.append(record)
+    # A line cut short is a write that failed, after which no dot was written; zeros are a file system's
+    # repair.
+    return JournalContents(head[2], head[3], records, intact=b"\0" not in tail)
+
+
+def unlocked(directory: Path) -> list[Path]:
+    """The journals that no living process holds, oldest first."""
+    found = []
+    for path in sorted(directory.glob("*.journal"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
+        with claim(path) as mine:
+            if mine:
+                found.append(path)
+    return found
+
+
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Hold an abandoned journal while recovering it; false when another process holds it or it is gone."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        # Whoever held it before may have removed it: a lock on a file without a name is worth nothing.
+        yield _lock(fd) and os.fstat(fd).st_nlink > 0
+    finally:
+        os.close(fd)
+
+
+def fates(contents: JournalContents) -> dict[Key, Answer | Literal["unknown", "withheld"]]:
+    """What the journal knows of each position it names: its reply, `withheld`, or `unknown` (dot, no reply).
+
+    For every other position of an open batch ask `unnamed`.
+    """
+    known: dict[Key, Answer | Literal["unknown", "withheld"]] = {}
+    for record in contents.records:
+        if record.answer is not None:
+            known[record.key] = record.answer
+        elif record.kind == "X":
+            known[record.key] = "withheld"
+        else:
+            known[record.key] = "unknown"
+    return known
+
+
+def unnamed(contents: JournalContents, boot: str) -> Literal["planned", "unknown"]:
+    """What to think of a position of an open batch that the journal does not name.
+
+    Under the same boot id an intact journal misses nothing: no dot was written. Otherwise nobody can tell.
+    """
+    return "planned" if contents.intact and contents.boot_id == boot else "unknown"
+
+
+def _line(payload: str) -> bytes:
+    data = payload.encode("ascii")
+    return b"%b %08x.\n" % (data, zlib.crc32(data))
+
+
+def _fields(line: bytes) -> list[str] | None:
+    """The fields of a line whose CRC and end mark hold, else None."""
+    payload, _, mark = line.rpartition(b" ")
+    if not payload or mark != b"%08x." % zlib.crc32(payload):
+        return None
+    return payload.decode("ascii", "replace").split(" ")
+
+
+def _record(line: bytes) -> Record | None:
+    match _fields(line):
+        case ["S" | "X" as kind, mailing, pos, attempt, word]:
+            return Record(kind, (int(mailing), int(pos), int(attempt)), word, None)
+        case ["R", mailing, pos, attempt, code, enhanced]:
+            answer = Answer(int(code), None if enhanced == _NONE else enhanced)
+            return Record("R", (int(mailing), int(pos), int(attempt)), "", answer)
+        case _:
+            return None
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_word(word: str) -> None:
+    if not _WORD.fullmatch(word):
+        raise ValueError("A journal word is 1 to 80 letters, digits and _.:- only.")
+
+
+def _why(error: OSError) -> str:
+    return f"The journal cannot be used: {error.strerror or error}."

@@ -1,0 +1,56 @@
+"""The ledger as programs read it: entries in order, personal parts sealed as they lie there."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict
+from sqlmodel import Session
+
+from service.api import deps
+from service.domain.api_keys.rules import ScopeMissing
+from service.domain.ledger import queries as ledger
+
+router = APIRouter(tags=["ledger"])
+Reader = Annotated[deps.Caller, Depends(deps.key("ledger:read"))]
+
+
+class EntryShown(BaseModel):
+    """One entry. `hash` is SHA-256 over 0x00 and the entry's canonical bytes; the next entry's `prev_hash` repeats it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    at: datetime
+    kind: str
+    actor: str
+    subject: str | None
+    body: dict[str, Any]
+    prev_hash: str
+    hash: str
+
+
+class Entries(BaseModel):
+    """A page of entries, oldest first."""
+
+    items: list[EntryShown]
+    next: str | None
+
+
+@router.get("/ledger")
+def entries(
+    request: Request,
+    caller: Reader,
+    page: deps.Page,
+    kind: Annotated[str | None, Query(max_length=60, pattern=r"^[a-z_.]+$")] = None,
+    subject: Annotated[str | None, Query(max_length=60, pattern=r"^[a-z]_[a-z0-9]+$")] = None,
+) -> Entries:
+    """Entries in order. A key bound to some topics cannot read it, because it speaks of all of them."""
+    if caller.topics is not None:
+        raise ScopeMissing("A key bound to some topics may not read the ledger, which speaks of all of them.")
+
+    def ask(session: Session) -> Entries:
+        found = ledger.page(session, after=page.cursor, limit=page.limit, kind=kind, subject=subject)
+        return Entries(items=[EntryShown.model_validate(one) for one in found.rows], next=found.next)
+
+    return deps.read(request, ask)

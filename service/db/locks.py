@@ -1,0 +1,37 @@
+"""Who waits for whom. With `engine.py` and the migrations the only place that knows the dialect."""
+
+from typing import Any
+
+from sqlalchemy import Select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+from sqlmodel import Session
+
+from service.db.engine import is_sqlite
+
+LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append takes
+
+
+def lock_ledger_tail(session: Session) -> None:
+    """Hold the ledger's tail until commit, so that numbers and commits come in one order (reliability 1, PostgreSQL).
+
+    On SQLite BEGIN IMMEDIATE already holds it.
+    """
+    if not is_sqlite(session.connection()):
+        session.connection().execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LEDGER_TAIL})
+
+
+def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+    """Lock the chosen rows till commit; on SQLite the whole database is ours already and the clause is left out."""
+    return statement if is_sqlite(session.connection()) else statement.with_for_update(skip_locked=skip_locked)
+
+
+def insert_for(session: Session, table: Any) -> Any:
+    """An INSERT that knows ON CONFLICT, in this session's dialect."""
+    return sqlite.insert(table) if is_sqlite(session.connection()) else postgresql.insert(table)
+
+
+def insert_or_skip(session: Session, table: Any, index: list[str]) -> Insert:
+    """An INSERT that leaves a row alone which is already there by `index`."""
+    statement: Insert = insert_for(session, table).on_conflict_do_nothing(index_elements=index)
+    return statement

@@ -1,0 +1,1 @@
+"""Alembic versions and the guards the first one puts up."""

@@ -1,0 +1,37 @@
+"""One transaction per action, committed at the edge. Doors, jobs and the sender open them; nobody below commits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Engine
+from sqlmodel import Session
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A writing transaction: everything in it happens, or nothing. What `at_end` collected runs last, before commit."""
+    with Session(engine.execution_options(write=True), expire_on_commit=False) as session:
+        yield session
+        session.flush()
+        for last in session.info.pop("at_end", []):
+            last(session)
+        session.commit()
+        for after in session.info.pop("after_commit", []):
+            after()
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A reading transaction: one consistent view, no lock, never committed."""
+    with Session(engine, expire_on_commit=False, autoflush=False) as session:
+        yield session
+
+
+def at_end(session: Session, last: Callable[[Session], None]) -> None:
+    """Run this as the last statement before commit (the ledger's append, which holds a lock everybody wants)."""
+    session.info.setdefault("at_end", []).append(last)
+
+
+def after_commit(session: Session, then: Callable[[], None]) -> None:
+    """Run this once the transaction is durable; it must not fail."""
+    session.info.setdefault("after_commit", []).append(then)

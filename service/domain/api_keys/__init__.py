@@ -1,0 +1,1 @@
+"""Keys of programs: hashed, with a source, scopes and topics."""

@@ -1,0 +1,125 @@
+"""Writing consent: the entry in the ledger with its evidence, and the record. `preferences.actions` decides, this writes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session
+
+from service.domain.consent.rules import CONFIRM_WITHIN
+from service.domain.consent.tables import Confirmation, Consent
+from service.domain.ledger import actions as ledger
+from service.domain.ledger.rules import sealed_part
+from service.domain.mailings.actions import enqueue_single
+from service.domain.people.tables import Person
+from service.domain.topics.tables import Topic, Wording
+from service.kit.ids import new_id
+
+
+@dataclass(frozen=True)
+class Said:
+    """How somebody said something: the method, the site's own word for the place, and the sealed evidence."""
+
+    method: str
+    source: str = ""
+    evidence: dict[str, Any] | None = None
+    mailing: str | None = None
+
+
+def note(
+    session: Session,
+    kind: str,
+    *,
+    person: Person,
+    key: bytes | None,
+    topic: Topic,
+    state: str,
+    state_before: str,
+    said: Said,
+    now: datetime,
+    by: str,
+    wording: Wording | None = None,
+    policy: str | None = None,
+    restores: int | None = None,
+) -> int:
+    """One consent event into the ledger; its number is the warrant when it permits."""
+    body: dict[str, Any] = {
+        "topic": topic.slug,
+        "state": state,
+        "state_before": state_before,
+        "basis": topic.basis,
+        "method": said.method,
+        "source": said.source,
+    }
+    if wording:
+        body |= {"wording": wording.public_id, "wording_sha256": wording.sha256}
+    if policy:
+        body["policy"] = policy
+    if said.mailing:
+        body["mailing"] = said.mailing
+    if restores is not None:
+        body["restores"] = restores
+    if said.evidence and key:
+        body["evidence"] = sealed_part(key, said.evidence, subject=person.public_id, kind=kind)
+    return ledger.append(session, kind, subject=person.public_id, body=body, by=by, now=now)
+
+
+def new_records(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Records of people just registered, in one statement."""
+    if rows:
+        session.connection().execute(insert(Consent), [{"record_id": new_id("c"), **row} for row in rows])
+
+
+def keep_record(
+    session: Session, person: Person, topic: Topic, *, basis: str, wording: Wording | None, policy_id: int | None, source: str, now: datetime
+) -> None:
+    """Make or bring up to date the record of one person and topic."""
+    assert person.id is not None
+    assert topic.id is not None
+    row = session.get(Consent, (person.id, topic.id))
+    if row is None:
+        row = Consent(person_id=person.id, topic_id=topic.id, record_id=new_id("c"), basis=basis, changed_at=now)
+    row.basis, row.changed_at = basis, now
+    row.wording_id = wording.id if wording else row.wording_id
+    row.policy_version_id = policy_id or row.policy_version_id
+    row.source = source or row.source
+    session.add(row)
+
+
+def ask_confirmation(
+    session: Session,
+    *,
+    person: Person,
+    address_id: int,
+    brand_id: int,
+    topics: list[dict[str, Any]],
+    requested_seq: int,
+    purpose: str,
+    now: datetime,
+) -> Confirmation:
+    """Mail the button that alone makes these topics a yes (or an address confirmed), good for seven days."""
+    assert person.id is not None
+    mailing = enqueue_single(
+        session,
+        purpose=purpose,
+        brand_id=brand_id,
+        address_id=address_id,
+        person_id=person.id,
+        locale=person.locale,
+        facts={"topics": [one["topic"] for one in topics]},
+        warrant_seq=requested_seq,
+        now=now,
+    )
+    assert mailing.id is not None
+    confirmation = Confirmation(
+        mailing_id=mailing.id,
+        person_id=person.id,
+        address_id=address_id,
+        topics=topics,
+        requested_seq=requested_seq,
+        created_at=now,
+        expires_at=now + CONFIRM_WITHIN,
+    )
+    session.add(confirmation)
+    return confirmation

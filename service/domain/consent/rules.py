@@ -1,0 +1,136 @@
+"""What an answer about a topic makes of what was there. Pure; the one place that knows a no stays a no (P7)."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.kit.errors import Invalid
+
+PERMITTING = ("given", "renewed")
+NOES = ("refused", "withdrawn", "invalidated")
+CONFIRM_WITHIN = timedelta(days=7)
+MAILS_PER_DAY = 2  # confirmations to one mailbox in 24 hours: nobody can be bombed by our form (standards N11)
+
+
+class ConsentInvalid(Invalid):
+    """A consent names a topic and says given true or false."""
+
+
+class EvidenceMissing(Invalid):
+    """A yes needs its evidence: source, and evidence.at (when the person agreed)."""
+
+
+class EvidenceInvalid(Invalid):
+    """The evidence is not as described: url, ip, user_agent are texts, at is an instant that has passed."""
+
+
+class WordingUnknown(Invalid):
+    """That is not a wording of this topic."""
+
+
+class AttestationRefused(Invalid):
+    """Only a key with the scope consents:attest may say that an address is confirmed."""
+
+    status = 403
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer about one topic, as a door was told it."""
+
+    topic: str
+    given: bool
+    wording: str | None = None
+    source: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    agreed_at: datetime | None = None
+    confirmed: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows: the entry to write (None: nothing new), the new state, the word for the answer, a mail to send."""
+
+    kind: str | None
+    state: str
+    result: str
+    confirm: bool = False
+
+
+def item(said: Any, *, now: datetime, position: int = 0) -> Item:
+    """Read one consent item of the API (design.md 6). Raises with the field's path."""
+    at = f"consents[{position}]"
+    if not isinstance(said, dict) or not isinstance(said.get("topic"), str) or not isinstance(said.get("given"), bool):
+        raise ConsentInvalid(field=at)
+    unknown = set(said) - {"topic", "given", "wording", "source", "evidence", "confirmed"}
+    if unknown:
+        raise ConsentInvalid(field=f"{at}.{sorted(unknown)[0]}")
+    source, wording = said.get("source") or "", said.get("wording")
+    if not isinstance(source, str) or len(source) > 120 or not (wording is None or isinstance(wording, str)):
+        raise ConsentInvalid(field=f"{at}.source" if not isinstance(source, str) else f"{at}.wording")
+    evidence, agreed_at = _evidence(said.get("evidence"), at, now)
+    if said["given"] and (not source or agreed_at is None):
+        raise EvidenceMissing(field=f"{at}.source" if not source else f"{at}.evidence.at")
+    return Item(said["topic"], said["given"], wording, source, evidence, agreed_at, _confirmed(said.get("confirmed"), at, now))
+
+
+def _evidence(said: Any, at: str, now: datetime) -> tuple[dict[str, Any], datetime | None]:
+    if said is None:
+        return {}, None
+    if not isinstance(said, dict) or set(said) - {"url", "ip", "user_agent", "at"}:
+        raise EvidenceInvalid(field=f"{at}.evidence")
+    for name in ("url", "ip", "user_agent"):
+        if not isinstance(said.get(name, ""), str | None) or len(said.get(name) or "") > 2000:
+            raise EvidenceInvalid(field=f"{at}.evidence.{name}")
+    agreed_at = instant(said.get("at"), f"{at}.evidence.at", now) if said.get("at") is not None else None
+    return {name: said[name] for name in ("url", "ip", "user_agent") if said.get(name)}, agreed_at
+
+
+def _confirmed(said: Any, at: str, now: datetime) -> dict[str, Any] | None:
+    if said is None:
+        return None
+    if not isinstance(said, dict) or set(said) - {"at", "method"} or not isinstance(said.get("method", ""), str):
+        raise EvidenceInvalid(field=f"{at}.confirmed")
+    confirmed_at = instant(said.get("at"), f"{at}.confirmed.at", now)
+    return {"at": confirmed_at.isoformat(), "method": said.get("method", "")[:120]}
+
+
+def instant(said: Any, field: str, now: datetime) -> datetime:
+    """An ISO 8601 instant that has passed (five minutes of a fast clock are forgiven)."""
+    try:
+        at = datetime.fromisoformat(said) if isinstance(said, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or at > now + timedelta(minutes=5) or at.year < 1990:
+        raise EvidenceInvalid(field=field, fix="Write it with its offset, such as 2026-11-24T09:20:00Z.")
+    return at.astimezone(UTC)
+
+
+def answer(*, state: str, since: datetime | None, given: bool, agreed_at: datetime | None, attested: bool, confirm: bool, newer_words: bool) -> Step:
+    """What one answer makes of the state before it.
+
+    `attested`: a trusted source says the person confirmed it. `confirm`: the topic asks for a confirmation by mail.
+    A no is never turned into a yes here: a yes that is newer than the no makes a mail to the person, whose button alone
+    says yes; an older or repeated one makes nothing.
+    """
+    if not given:
+        return _no(state)
+    if state in PERMITTING:
+        renewed = newer_words and agreed_at is not None and (since is None or agreed_at > since)
+        return Step("consent.renewed", "renewed", "renewed") if renewed else Step(None, state, "unchanged")
+    if state in NOES:
+        newer = agreed_at is not None and since is not None and agreed_at > since
+        return Step(None, state, "kept_no", confirm=newer)
+    if attested or not confirm:
+        return Step("consent.given", "given", "given")
+    if state == "requested":
+        return Step(None, "requested", "confirmation_pending", confirm=True)
+    return Step("consent.requested", "requested", "confirmation_sent", confirm=True)
+
+
+def _no(state: str) -> Step:
+    if state in PERMITTING:
+        return Step("consent.withdrawn", "withdrawn", "withdrawn")
+    if state in ("unknown", "requested", "expired"):
+        return Step("consent.refused", "refused", "refused")
+    return Step(None, state, "unchanged")

@@ -1,0 +1,1 @@
+"""From audience to wire and back: freeze, claim with the gate, compose, record, retry."""

@@ -1,0 +1,418 @@
+"""The outbox: start and freeze a mailing, claim a batch with the gate, record what came of it, pause, cancel, finish.
+
+Called by the timetable (`scheduler.jobs`) and the sender; announcements and notices start, pause and cancel here.
+"""
+
+import random
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, literal, select, true, update
+from sqlmodel import Session, col
+
+from service.db.locks import for_update
+from service.domain.brands import queries as brands
+from service.domain.brands.tables import Brand
+from service.domain.deliveries import queries, rules
+from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
+from service.domain.mailings import actions as mailings
+from service.domain.mailings import queries as mailing_queries
+from service.domain.mailings.rules import WrongState
+from service.domain.mailings.tables import Address, Audience, Batch, Exclusion, Mailing, MailingContent, Outcome
+from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
+from service.domain.segments import queries as segments
+from service.domain.suppressions import actions as suppressions
+from service.domain.templates.tables import TemplateVersion
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+from service.kit import chain
+from service.kit.signing import Keyring
+
+SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A batch in a sender's hands: what to send, and the positions the gate has already refused."""
+
+    batch_id: int
+    mailing: Mailing
+    topic: Topic | None
+    token: str
+    members: list[queries.Member]
+    contents: dict[str, TemplateVersion]
+    names: dict[str, str]  # the topic's name (or those a confirmation asks about) by language
+    brand: Brand
+    seen_seq: int  # what was taken away up to this entry, the gate has heeded
+
+
+def start(
+    session: Session,
+    *,
+    kind: str,
+    topic: Topic,
+    audience: dict[str, Any],
+    contents: dict[str, int],
+    content_hash: str,
+    now: datetime,
+    due_at: datetime,
+    valid_until: datetime,
+    by: str,
+) -> Mailing:
+    """A mailing that the clock freezes from now on, chunk by chunk."""
+    assert topic.id is not None
+    mailing = mailings.new_mailing(
+        kind=kind,
+        mail_class=topic.mail_class,
+        brand_id=topic.brand_id,
+        state="freezing",
+        now=now,
+        valid_until=valid_until,
+        topic_id=topic.id,
+        due_at=due_at,
+        audience=audience,
+        content_hash=content_hash,
+    )
+    session.add(mailing)
+    session.flush()
+    assert mailing.id is not None
+    for locale, version in contents.items():
+        session.add(MailingContent(mailing_id=mailing.id, locale=locale, template_version_id=version))
+    body = {"kind": kind, "topic": topic.slug, "content": content_hash}
+    ledger.append(session, "mailing.started", subject=mailing.public_id, body=body, by=by, now=now)
+    return mailing
+
+
+def freezing(session: Session) -> list[int]:
+    """The mailings whose audience is not closed yet."""
+    return list(session.scalars(select(col(Mailing.id)).where(col(Mailing.state) == "freezing").order_by(col(Mailing.id))))
+
+
+def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
+    """Add the next chunk of people to the audience, or close it; True while there is more to do.
+
+    Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
+    killed one leaves nothing half done.
+    """
+    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
+    if mailing.state != "freezing" or mailing.topic_id is None:
+        return False
+    topic = topics.by_id(session, mailing.topic_id)
+    last_pos, last_person = session.execute(
+        select(func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)).where(
+            col(Audience.mailing_id) == mailing_id
+        )
+    ).one()
+    if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
+        return True
+    _close_audience(session, mailing, topic, last_pos, now=now)
+    return False
+
+
+def _freeze_chunk(session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime) -> bool:
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    chosen = preferences.eligible(queries.topic_facts(topic), matches, now).where(col(Person.id) > last_person).limit(rules.CHUNK).subquery()
+    numbered = select(
+        literal(mailing.id),
+        literal(last_pos) + func.row_number().over(order_by=chosen.c[1]),
+        chosen.c[0],
+        chosen.c[1],
+        chosen.c[2],
+        chosen.c[3],
+        literal(mailing.due_at, type_=col(Audience.due_at).type),
+    )
+    names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
+    return session.connection().execute(insert(Audience).from_select(names, numbered)).rowcount > 0
+
+
+def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
+    """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
+    assert mailing.id is not None
+    counted = session.execute(select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing.id)).scalar_one()
+    if counted != planned:
+        halt(session, mailing, "audience_does_not_add_up", now=now)
+        return
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    excluded = preferences.audience_counts(session, queries.topic_facts(topic), matches, now).excluded
+    if excluded:
+        rows = [{"mailing_id": mailing.id, "reason": reason, "people": people} for reason, people in excluded.items()]
+        session.connection().execute(insert(Exclusion), rows)
+    cut = [{"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"} for a, b in rules.ranges(planned)]
+    if cut:
+        session.connection().execute(insert(Batch), cut)
+    mailing.planned, mailing.state, mailing.started_at = planned, "sending", now
+    session.add(mailing)
+    body = {"planned": planned, "excluded": excluded, "batches": len(cut)}
+    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+
+
+def claim(session: Session, ring: Keyring, sender_id: int, *, now: datetime, limit: int, system: bool) -> list[Claimed]:
+    """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
+
+    `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
+    `skipped` outcome here. Sending switched off claims nothing.
+    """
+    if not brands.setting(session, "sending_on"):
+        return []
+    seen = entries.tail(session)[0]
+    statement = for_update(session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True)
+    batches = session.scalars(statement).all()
+    return [_claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, now=now) for one in batches]
+
+
+def _claim_one(session: Session, ring: Keyring, batch: Batch, sender_id: int, seen: int, *, now: datetime) -> Claimed:
+    mailing = session.get_one(Mailing, batch.mailing_id)
+    topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
+    assert mailing.id is not None
+    assert batch.id is not None
+    contents = queries.contents(session, mailing.id)
+    fields = {name for version in contents.values() for name in version.fields} | ({"first_name"} if mailing.kind == "system" else set())
+    members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
+    batch.state, batch.token, batch.sender_id, batch.claimed_at = "claimed", secrets.token_hex(8), sender_id, now
+    batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
+    session.add(batch)
+    refused = [_outcome(mailing.id, one, "skipped", one.refusal or "", now=now) for one in members if one.refusal]
+    if refused:
+        session.connection().execute(insert(Outcome), refused)
+    names = _names(session, [topic.id] if topic else (mailing.facts or {}).get("topics", []))
+    brand = brands.by_id(session, mailing.brand_id)
+    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen)
+
+
+def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
+    words = [topics.current_wordings(session, topic_id) for topic_id in topic_ids]
+    locales = {locale for by_locale in words for locale in by_locale}
+    return {locale: ", ".join(w.get(locale, next(iter(w.values()))).title for w in words) for locale in sorted(locales)}
+
+
+def _outcome(mailing_id: int, member: queries.Member, state: str, reason: str, *, now: datetime) -> dict[str, Any]:
+    return {
+        "mailing_id": mailing_id,
+        "pos": member.pos,
+        "attempt": member.attempt,
+        "state": state,
+        "reason": reason,
+        "warrant_seq": member.warrant,
+        "at": now,
+        "code": None,
+        "reply": "",
+        "final": state != "deferred",
+    }
+
+
+def record(
+    session: Session, claimed: Claimed, results: list[rules.Result], *, retries: list[int], now: datetime, chance: random.Random
+) -> bool:
+    """The second transaction: every outcome of the batch, its Merkle root into the ledger, the batch closed (T2).
+
+    Guarded by the token, so a repeated call after a lost commit changes nothing and answers False.
+    """
+    mailing_id = claimed.mailing.id
+    assert mailing_id is not None
+    guard = (
+        update(Batch)
+        .where(col(Batch.id) == claimed.batch_id, col(Batch.token) == claimed.token, col(Batch.state) == "claimed")
+        .values(state="closed", closed_at=now)
+    )
+    if session.connection().execute(guard).rowcount != 1:
+        return False
+    warrants = {one.pos: one for one in claimed.members}
+    again: list[tuple[datetime, int, int]] = []
+    rows, leaves = [], []
+    for result in results:
+        state, reason = result.state, result.reason
+        if state == "reclaim":
+            again.append((now, result.pos, result.attempt))
+            continue
+        if state == "deferred" and not _again(claimed, result, retries, again, now=now, chance=chance):
+            state, reason = "expired", "gave_up"
+        row = _outcome(mailing_id, warrants[result.pos], state, reason, now=now)
+        rows.append(row | {"code": result.code, "reply": result.reply[:500]})
+        leaves.append(
+            chain.leaf_hash(rules.leaf(result.pos, result.attempt, warrants[result.pos].warrant, result.message_id, state, reason))
+        )
+    if rows:
+        session.connection().execute(insert(Outcome), rows)
+    _retry_batches(session, mailing_id, again)
+    _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
+    root = chain.root(leaves)
+    session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
+    body = {"batch": claimed.batch_id, "positions": len(rows), "root": root}
+    ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
+    return True
+
+
+def _again(
+    claimed: Claimed, result: rules.Result, retries: list[int], again: list[tuple[datetime, int, int]], *, now: datetime, chance: random.Random
+) -> bool:
+    due = rules.next_try(retries, result.attempt, now=now, valid_until=claimed.mailing.valid_until, chance=chance)
+    if due is not None:
+        again.append((due, result.pos, result.attempt + 1))
+    return due is not None
+
+
+def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
+    """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
+    again.sort()
+    groups: list[list[tuple[datetime, int, int]]] = []
+    for one in again:
+        if groups and one[0] - groups[-1][0][0] < timedelta(minutes=1) and len(groups[-1]) < rules.BATCH:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    for group in groups:
+        positions = sorted((pos, attempt) for _, pos, attempt in group)
+        session.add(
+            Batch(
+                mailing_id=mailing_id,
+                first_pos=positions[0][0],
+                last_pos=positions[-1][0],
+                positions=[list(one) for one in positions],
+                due_at=group[-1][0],
+            )
+        )
+
+
+def _suppress(session: Session, claimed: Claimed, positions: list[int], *, now: datetime) -> None:
+    """A server said that the mailbox does not exist: nothing is written there again before a new confirmation (C7)."""
+    if not positions:
+        return
+    statement = (
+        select(col(Address.address_hash), col(Person.public_id))
+        .join(Audience, col(Audience.address_id) == col(Address.id))
+        .outerjoin(Person, col(Person.id) == col(Audience.person_id))
+        .where(col(Audience.mailing_id) == claimed.mailing.id, col(Audience.pos).in_(positions))
+    )
+    for address_hash, subject in session.execute(statement).all():
+        suppressions.add(
+            session,
+            address_hash,
+            scope="all",
+            cause="hard_bounce",
+            origin=claimed.mailing.public_id,
+            subject=subject,
+            now=now,
+            by=SYSTEM,
+        )
+
+
+def pause(session: Session, mailing: Mailing, reason: str, *, now: datetime, by: str) -> None:
+    """Nothing of it is claimed any more; the caller writes the entry that the senders heed."""
+    if mailing.state not in ("freezing", "sending"):
+        raise WrongState
+    mailing.state, mailing.reason = "paused", reason
+    session.add(mailing)
+
+
+def resume(session: Session, mailing: Mailing, *, now: datetime, by: str) -> None:
+    """Go on with who is left; nobody gets it twice, because outcomes are never taken back."""
+    if mailing.state not in ("paused", "halted"):
+        raise WrongState
+    mailing.state, mailing.reason = ("freezing" if mailing.planned is None else "sending"), ""
+    session.add(mailing)
+
+
+def cancel(session: Session, mailing: Mailing, *, now: datetime, by: str) -> None:
+    """Nobody else gets it; the clock then writes down who was left (`settle_ended`)."""
+    if mailing.state not in ("freezing", "sending", "paused", "halted"):
+        raise WrongState
+    mailing.state = "cancelled"
+    session.add(mailing)
+
+
+def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:
+    """Figures that do not add up stop a mailing by themselves; only a person goes on with it."""
+    mailing.state, mailing.reason = "halted", reason
+    session.add(mailing)
+    body = {"mailing": mailing.public_id, "reason": reason}
+    ledger.append(session, "announcement.halted", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+
+
+def expire(session: Session, *, now: datetime) -> int:
+    """Mailings whose time has run out end; who was left is written down by `settle_ended`."""
+    statement = select(Mailing).where(col(Mailing.state).in_(["sending", "paused"]), col(Mailing.valid_until) <= now)
+    rows = session.scalars(for_update(session, statement)).all()
+    for mailing in rows:
+        mailing.state = "expired"
+        session.add(mailing)
+    return len(rows)
+
+
+def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -> int:
+    """Write the outcome of who was left when a mailing was cancelled or expired: at most `limit` members at once."""
+    statement = (
+        select(Mailing)
+        .where(
+            col(Mailing.state).in_(["cancelled", "expired"]),
+            col(Mailing.finished_at).is_(None),
+            ~select(col(Batch.id)).where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) == "claimed").exists(),
+        )
+        .limit(1)
+    )
+    mailing = session.scalars(for_update(session, statement, skip_locked=True)).first()
+    if mailing is None or mailing.id is None:
+        return 0
+    last = mailing_queries.last_outcomes(mailing.id)
+    left = session.execute(
+        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
+        .outerjoin(last, last.c.pos == col(Audience.pos))
+        .outerjoin(Outcome, (col(Outcome.mailing_id) == mailing.id) & (col(Outcome.pos) == last.c.pos) & (col(Outcome.attempt) == last.c.attempt))
+        .where(col(Audience.mailing_id) == mailing.id, (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()))
+        .limit(limit)
+    ).all()
+    if left:
+        rows = [
+            {
+                "mailing_id": mailing.id,
+                "pos": pos,
+                "attempt": attempt + 1,
+                "state": mailing.state,
+                "reason": "",
+                "warrant_seq": warrant,
+                "at": now,
+                "code": None,
+                "reply": "",
+                "final": True,
+            }
+            for pos, warrant, attempt in left
+        ]
+        session.connection().execute(insert(Outcome), rows)
+        return len(rows)
+    _finish(session, mailing, mailing.state, now=now)
+    return 1
+
+
+def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) -> None:
+    assert mailing.id is not None
+    if mailing.planned is None:
+        session.connection().execute(delete(Audience).where(col(Audience.mailing_id) == mailing.id))
+        mailing.planned = 0
+    session.connection().execute(update(Batch).where(col(Batch.mailing_id) == mailing.id, col(Batch.state) == "open").values(state="closed"))
+    mailing.state, mailing.finished_at = state, now
+    session.add(mailing)
+    counts = mailing_queries.outcome_counts(session, mailing.id)
+    totals: dict[str, int] = {}
+    for (outcome, _), people in counts.items():
+        totals[outcome] = totals.get(outcome, 0) + people
+    body = {"planned": mailing.planned, "outcomes": totals}
+    ledger.append(session, f"mailing.{state}", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+
+
+def finish(session: Session, *, now: datetime, limit: int = 50) -> int:
+    """Mailings with nothing left to do become `sent`, computed from their rows; figures that do not add up halt them."""
+    still_open = select(col(Batch.id)).where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) != "closed").exists()
+    statement = select(Mailing).where(col(Mailing.state) == "sending", ~still_open).order_by(col(Mailing.id)).limit(limit)
+    done = session.scalars(for_update(session, statement, skip_locked=True)).all()
+    for mailing in done:
+        assert mailing.id is not None
+        counts = mailing_queries.outcome_counts(session, mailing.id)
+        final = sum(people for (state, _), people in counts.items() if state != "deferred")
+        if final == mailing.planned:
+            _finish(session, mailing, "sent", now=now)
+        else:
+            halt(session, mailing, "outcomes_do_not_add_up", now=now)
+    return len(done)

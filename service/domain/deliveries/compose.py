@@ -1,0 +1,207 @@
+"""From a claimed position to the bytes on the wire: links, the sentence why, the assembler. Previews and tests use the same.
+
+Called by the sender for every message, by announcements and notices for previews. What a mailing's messages share is made
+once per mailing and language (`Composer`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from service.config import Settings
+from service.domain.brands import queries as brands
+from service.domain.brands.tables import Brand
+from service.domain.deliveries.queries import Member
+from service.domain.links import rules as links
+from service.domain.mailings import rules as mailings
+from service.domain.mailings.queries import open_facts
+from service.domain.mailings.tables import Mailing
+from service.domain.templates import queries as templates
+from service.domain.templates.tables import TemplateVersion
+from service.domain.topics.tables import Topic
+from service.kit import addresses
+from service.kit.signing import Keyring
+from service.mail import letters, message, starters
+
+SAMPLE_LINK = "/lost-link"  # where the links of previews and test mails lead: they stop nobody
+
+
+@dataclass(frozen=True)
+class Sendable:
+    """One message ready for the wire."""
+
+    mail_from: str
+    rcpt: str
+    data: bytes
+    message_id: str
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who writes: the addresses of one brand and mailbox, as the headers need them."""
+
+    name: str
+    address: str
+    reply_to: str
+    bounce_domain: str
+    look: letters.BrandLook
+
+
+def sender_of(brand: Brand, mailbox: str, base_url: str) -> Sender:
+    """The sender's face for one mailbox of a brand."""
+    return Sender(
+        brand.title,
+        brands.from_address(brand, mailbox),
+        brands.reply_to(brand),
+        brands.bounce_domain(brand),
+        templates.look(brand, brand.public_url or base_url),
+    )
+
+
+class Composer:
+    """Makes the messages of one mailing. Kept by the sender while the mailing runs; holds nothing about any person."""
+
+    def __init__(
+        self, settings: Settings, ring: Keyring, mailing: Mailing, topic: Topic | None, names: Mapping[str, str], brand: Brand, contents: Mapping[str, TemplateVersion]
+    ) -> None:
+        self.ring, self.mailing, self.topic, self.names = ring, mailing, topic, names
+        self.base = (brand.public_url or settings.base_url).rstrip("/")
+        self.loopback = settings.is_loopback
+        self.mailto = settings.inbound_mailbox
+        self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)
+        self.contents = contents
+        self._assemblers: dict[str, message.Assembler] = {}
+
+    def compose(self, member: Member, *, now: datetime) -> Sendable:
+        """The message of one position. Raises `RenderError` or `HeaderInjection` for this position alone."""
+        assert self.mailing.id is not None
+        locale = self._locale(member.locale)
+        message_id = self.message_id(member.pos)
+        urls = self._urls(member)
+        recipient = message.Recipient(
+            address=member.address,
+            message_id=message_id,
+            sent_at=int(self.mailing.started_at.timestamp() if self.mailing.started_at else now.timestamp()),
+            values=self._values(member, locale, urls),
+            unsubscribe_url=urls.get("stop_url"),
+            mailto_unsubscribe=self._mailto(urls),
+        )
+        data = self._assembler(locale).assemble(recipient)
+        bounce = mailings.envelope_sender(self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain)
+        return Sendable(bounce, member.address, data, message_id)
+
+    def message_id(self, pos: int) -> str:
+        """The Message-ID of a position, the same on every attempt."""
+        assert self.mailing.id is not None
+        return mailings.message_id(self.ring.message_key, self.mailing.id, pos, self.sender.address.rpartition("@")[2])
+
+    def _locale(self, wanted: str) -> str:
+        return best_locale(self.contents, wanted) if self.contents else wanted
+
+    def _assembler(self, locale: str) -> message.Assembler:
+        if locale not in self._assemblers:
+            mail = self._system_mail(locale) if not self.contents else loaded(self.contents[locale])
+            self._assemblers[locale] = message.Assembler(self._facts(locale), mail)
+        return self._assemblers[locale]
+
+    def _system_mail(self, locale: str) -> letters.LoadedMail:
+        return letters.load(_system(self.mailing.purpose, locale, self.sender.look))
+
+    def _facts(self, locale: str) -> message.MailingFacts:
+        topic = self.topic
+        triggered = self.mailing.kind == "notice"
+        return message.MailingFacts(
+            mail_class=cast(letters.MailClass, self.mailing.mail_class),
+            locale=locale,
+            from_name=self.sender.name,
+            from_address=self.sender.address,
+            reply_to=self.sender.reply_to,
+            topic=topic.slug if topic else "",
+            topic_name=self._topic_name(locale),
+            list_domain="lists." + self.sender.address.rpartition("@")[2],
+            campaign=self.mailing.public_id.replace("_", "-"),
+            help_url=f"{self.base}/contact" if topic else "",
+            owner_address=self.sender.reply_to,
+            triggered=triggered,
+            loopback=self.loopback,
+        )
+
+    def _topic_name(self, locale: str) -> str:
+        return self.names.get(locale) or self.names.get(starters.language(locale)) or self.names.get("en") or next(iter(self.names.values()), "")
+
+    def _urls(self, member: Member) -> dict[str, str]:
+        """The links of this mail. Those of a test or of a mail to staff are samples that act on nobody."""
+        if not member.alias:
+            sample = f"{self.base}{SAMPLE_LINK}"
+            return dict.fromkeys(("stop_url", "manage_url", "why_url", "confirm_url", "sign_in_url"), sample)
+        topic = self.topic.alias if self.topic else 0
+        common = {"person": member.alias, "mailing": self.mailing.alias, "position": member.pos}
+
+        def url(path: str, purpose: int, topic_alias: int = topic) -> str:
+            return f"{self.base}/{path}/{links.write(links.Link(purpose=purpose, topic=topic_alias, **common), self.ring.link_keys)}"
+
+        if self.mailing.kind == "system":
+            return {
+                "confirm_url": url("confirm", links.CONFIRM),
+                "sign_in_url": url("me/enter", links.SIGN_IN),
+                "manage_url": url("p", links.PREFERENCES),
+            }
+        return {"stop_url": url("u", links.STOP), "manage_url": url("p", links.PREFERENCES), "why_url": url("why", links.WHY)}
+
+    def _mailto(self, urls: Mapping[str, str]) -> str | None:
+        """RFC 2369 3.2: the address read by machine, with the token in the subject; only where such a mailbox is set."""
+        if not self.mailto or "stop_url" not in urls:
+            return None
+        return f"{self.mailto}?subject=stop%20{urls['stop_url'].rpartition('/')[2]}"
+
+    def _values(self, member: Member, locale: str, urls: Mapping[str, str]) -> dict[str, Any]:
+        values: dict[str, Any] = {**member.values, **urls}
+        values["to_address_masked"] = addresses.parse_stored(member.address).masked
+        if self.topic is not None:
+            values["why_line"] = self._why(member, locale)
+        else:
+            values |= _system_values(self.mailing, self.ring, self.base)
+            values["topic_names"] = self._topic_name(locale)
+        return values
+
+    def _why(self, member: Member, locale: str) -> str:
+        assert self.topic is not None
+        since = member.consent_since or self.mailing.created_at
+        zone = ZoneInfo(member.zone) if member.zone else ZoneInfo("UTC")
+        return starters.why_line(
+            locale=locale, topic_name=self._topic_name(locale), basis=self.topic.basis, on=since.astimezone(zone).date()
+        )
+
+
+def best_locale(contents: Mapping[str, object], wanted: str) -> str:
+    """Of the languages a mailing has: the one wanted, its language, English, or the first."""
+    language = starters.language(wanted)
+    for choice in (wanted, language, "en"):
+        if choice in contents:
+            return choice
+    return next(iter(contents))
+
+
+def loaded(version: TemplateVersion) -> letters.LoadedMail:
+    """A stored version, compiled once per process."""
+    parts = {"subject": version.subject, "preheader": version.preheader, "html": version.html, "text": version.text}
+    return letters.load(letters.stored(**parts, fields=version.fields, sha256=version.sha256))
+
+
+@lru_cache(maxsize=128)
+def _system(name: str, locale: str, look: letters.BrandLook) -> letters.CompiledMail:
+    return letters.build_system(name, locale=locale, brand=look)
+
+
+def _system_values(mailing: Mailing, ring: Keyring, base: str) -> dict[str, Any]:
+    """What the text of a system mail needs beside its links: its facts, sealed ones opened."""
+    facts = open_facts(ring, mailing.purpose, mailing.facts or {})
+    values = {key: value for key, value in facts.items() if isinstance(value, str)}
+    values["minutes"] = "30"
+    values["page_url"] = f"{base}/contact"
+    if token := values.pop("token", None):
+        values["invite_url"] = f"{base}/staff/start/{token}"
+    return values

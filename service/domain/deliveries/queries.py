@@ -1,0 +1,183 @@
+"""Reading what a batch needs in a few statements, and what is due. Called by the freeze and the sender."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, case, func, literal, or_, select
+from sqlmodel import Session, col
+
+from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent
+from service.domain.people import queries as people
+from service.domain.people.tables import Identity, Person, PersonAttribute
+from service.domain.preferences import queries as preferences
+from service.domain.preferences.rules import TopicFacts
+from service.domain.preferences.tables import Preference
+from service.domain.suppressions import queries as suppressions
+from service.domain.templates.tables import TemplateVersion
+from service.domain.topics.tables import Topic
+from service.kit import sealing
+from service.kit.signing import Keyring
+
+MINIMUM = {"first_name", "last_name", "company"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One position of a claimed batch, in clear, as the composer wants it. `refusal` None: it may be sent."""
+
+    pos: int
+    attempt: int
+    refusal: str | None
+    warrant: int
+    subject: str  # the person's opaque id, "" for staff and visitors
+    alias: int
+    address: str
+    locale: str
+    zone: str
+    consent_since: datetime | None
+    values: dict[str, str]
+
+
+def topic_facts(topic: Topic) -> TopicFacts:
+    """A topic as the gate sees it."""
+    assert topic.id is not None
+    return TopicFacts(topic.id, topic.mail_class, topic.basis, topic.state == "active")
+
+
+def due_batches(*, now: datetime, limit: int, system: bool) -> Select[tuple[int]]:
+    """The open batches whose time has come, of mailings that are sending; the sender locks what it takes."""
+    kind = col(Mailing.kind).in_(["system", "test"])
+    return (
+        select(col(Batch.id))
+        .join(Mailing, col(Mailing.id) == col(Batch.mailing_id))
+        .where(
+            col(Batch.state) == "open",
+            col(Batch.due_at) <= now,
+            col(Mailing.state) == "sending",
+            col(Mailing.valid_until) > now,
+            kind if system else ~kind,
+        )
+        .order_by(col(Batch.due_at), col(Batch.id))
+        .limit(limit)
+    )
+
+
+def contents(session: Session, mailing_id: int) -> dict[str, TemplateVersion]:
+    """The frozen versions of a mailing by locale."""
+    statement = (
+        select(col(MailingContent.locale), TemplateVersion)
+        .join(TemplateVersion, col(TemplateVersion.id) == col(MailingContent.template_version_id))
+        .where(col(MailingContent.mailing_id) == mailing_id)
+    )
+    return {locale: version for locale, version in session.execute(statement).tuples()}
+
+
+def members(session: Session, ring: Keyring, batch: Batch, mailing: Mailing, topic: Topic | None, fields: set[str], *, now: datetime) -> list[Member]:
+    """Every position of a batch with its standing now and, where it may be sent, what is needed to write to it."""
+    attempts = {pos: attempt for pos, attempt in batch.positions} if batch.positions else None
+    rows = _rows(session, batch, mailing, topic, now=now)
+    wanted = [row.person_id for row in rows if row.refusal is None and row.person_id]
+    profiles = _profiles(session, wanted) if fields & MINIMUM else {}
+    attributes = _attributes(session, wanted, fields - MINIMUM) if fields - MINIMUM else {}
+    return [_member(ring, row, attempts[row.pos] if attempts else 1, profiles, attributes) for row in rows]
+
+
+def _rows(session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime) -> Sequence[Row[Any]]:
+    """One statement: the members, and the gate's word on each. The frozen address must still be the person's own."""
+    moved = or_(col(Address.ended_at).is_not(None), col(Address.id).is_(None))
+    if mailing.kind == "system" or topic is None:
+        barred = suppressions.applies(col(Address.address_hash), 0, "service")
+        unconfirming = mailing.purpose in ("confirm", "address-confirm")
+        gate = case((moved, literal("address_changed")), (barred if not unconfirming else literal(False), literal("do_not_mail")), else_=None)
+    else:
+        changed = or_(moved, col(Person.address_id) != col(Address.id))
+        gate = case((changed, literal("address_changed")), else_=preferences.refusal(topic_facts(topic), now))
+    statement = (
+        select(
+            col(Audience.pos),
+            col(Audience.person_id),
+            col(Audience.locale),
+            func.coalesce(col(Preference.warrant_seq), col(Audience.warrant_seq)).label("warrant_seq"),
+            gate.label("refusal"),
+            col(Address.sealed),
+            col(Address.address_hash),
+            col(Address.owner_kind),
+            col(Person.alias),
+            col(Person.public_id),
+            col(Person.wrapped_key),
+            col(Person.zone),
+            col(Preference.since_at),
+        )
+        .select_from(Audience)
+        .outerjoin(Address, col(Address.id) == col(Audience.address_id))
+        .outerjoin(Person, col(Person.id) == col(Audience.person_id))
+        .outerjoin(
+            Preference,
+            (col(Preference.person_id) == col(Audience.person_id)) & (col(Preference.topic_id) == (topic.id if topic else 0)),
+        )
+        .where(col(Audience.mailing_id) == batch.mailing_id)
+        .order_by(col(Audience.pos))
+    )
+    if batch.positions:
+        statement = statement.where(col(Audience.pos).in_([pos for pos, _ in batch.positions]))
+    else:
+        statement = statement.where(col(Audience.pos).between(batch.first_pos, batch.last_pos))
+    return session.execute(statement).all()
+
+
+def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, str, bytes]]:
+    """The most recently changed profile of each person, sealed."""
+    if not person_ids:
+        return {}
+    statement = (
+        select(col(Identity.person_id), col(Identity.source), col(Identity.external_id), col(Identity.profile))
+        .where(col(Identity.person_id).in_(person_ids), col(Identity.profile).is_not(None))
+        .order_by(col(Identity.changed_at), col(Identity.id))
+    )
+    return {row.person_id: (row.source, row.external_id, row.profile) for row in session.execute(statement)}
+
+
+def _attributes(session: Session, person_ids: list[int], names: set[str]) -> dict[int, dict[str, str]]:
+    if not person_ids:
+        return {}
+    statement = select(col(PersonAttribute.person_id), col(PersonAttribute.name), col(PersonAttribute.value)).where(
+        col(PersonAttribute.person_id).in_(person_ids), col(PersonAttribute.name).in_(names)
+    )
+    found: dict[int, dict[str, str]] = {}
+    for row in session.execute(statement):
+        mine = found.setdefault(row.person_id, {})
+        mine[row.name] = f"{mine[row.name]}, {row.value}" if row.name in mine else row.value
+    return found
+
+
+def _member(
+    ring: Keyring, row: Row[Any], attempt: int, profiles: dict[int, tuple[str, str, bytes]], attributes: dict[int, dict[str, str]]
+) -> Member:
+    address, values = "", {}
+    refusal: str | None = row.refusal
+    if refusal is None:
+        try:
+            key = people.unwrap(ring, row.alias, row.wrapped_key) if row.owner_kind == "person" else ring.house_key
+            address = sealing.unseal(key, row.sealed, f"address|{row.address_hash}").decode()
+            values = dict(attributes.get(row.person_id, {}))
+            if row.person_id in profiles:
+                source, external_id, sealed = profiles[row.person_id]
+                values |= json.loads(sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id)))
+        except (sealing.Unsealable, TypeError):
+            refusal = "erased"
+    return Member(
+        row.pos,
+        attempt,
+        refusal,
+        row.warrant_seq,
+        row.public_id or "",
+        row.alias or 0,
+        address,
+        row.locale,
+        row.zone or "",
+        row.since_at,
+        values,
+    )

@@ -1,0 +1,45 @@
+"""What becomes of a position: the words of outcomes, when to try again, how audiences are cut. Pure."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+BATCH = 400  # positions a batch: two transactions each (design.md 5, step 1)
+CHUNK = 5_000  # people a freeze takes in one transaction
+RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read again
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one attempt at one position, as the second transaction records it."""
+
+    pos: int
+    attempt: int
+    state: str  # sent | bounced | skipped | deferred | unknown | reclaim (no outcome: its claim was too old or in doubt)
+    reason: str = ""
+    code: int | None = None
+    reply: str = ""
+    suppress: bool = False
+    message_id: str = ""
+
+
+def next_try(retries: list[int], attempt: int, *, now: datetime, valid_until: datetime, chance: random.Random) -> datetime | None:
+    """When a position deferred at this attempt (1, 2, …) is due again; None when its time has run out (RFC 5321 4.5.4.1).
+
+    Up to a tenth is added at random, so that a refused batch does not come back as one.
+    """
+    if attempt > len(retries):
+        return None
+    wait = retries[attempt - 1]
+    due = now + timedelta(seconds=wait + chance.random() * wait / 10)
+    return due if due < valid_until else None
+
+
+def ranges(planned: int, size: int = BATCH) -> list[tuple[int, int]]:
+    """Positions 1 to `planned` in batches: (first, last) of each."""
+    return [(first, min(first + size - 1, planned)) for first in range(1, planned + 1, size)]
+
+
+def leaf(pos: int, attempt: int, warrant: int, message_id: str, state: str, reason: str) -> str:
+    """What the sealed batch says of one position; the leaf's text of its Merkle tree."""
+    return f"{pos}|{attempt}|{warrant}|{message_id}|{state}|{reason}"

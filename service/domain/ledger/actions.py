@@ -1,0 +1,51 @@
+"""The one pen. Every feature's `actions` append here, and nothing else writes the table (an import contract holds it).
+
+The tail lock is taken by the first append of a transaction and held to its commit; the rows themselves are inserted as
+the transaction's last statement, so that nobody waits behind other work.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session
+
+from service.db.locks import lock_ledger_tail
+from service.db.session import at_end
+from service.domain.ledger import queries, rules
+from service.domain.ledger.tables import LedgerEntry
+from service.kit.clock import to_micros
+
+SYSTEM = "system"
+
+
+def append(session: Session, kind: str, *, subject: str | None, body: dict[str, Any], by: str, now: datetime) -> int:
+    """Write one entry and return its number, which is good as a warrant within this transaction at once.
+
+    `subject` is an opaque id, never personal matter; personal parts of `body` come from `rules.sealed_part`.
+    """
+    pending: list[rules.Entry] | None = session.info.get("ledger")
+    if pending is None:
+        lock_ledger_tail(session)
+        pending = session.info["ledger"] = []
+        session.info["ledger_tail"] = queries.tail(session)
+        at_end(session, _insert)
+    seq, prev_hash = (pending[-1].seq, pending[-1].hash) if pending else session.info["ledger_tail"]
+    entry = rules.make(seq=seq + 1, at=to_micros(now), kind=kind, actor=by, subject=subject, body=body, prev_hash=prev_hash)
+    pending.append(entry)
+    if entry.takes:
+        session.info["fence_seq"] = entry.seq
+    return entry.seq
+
+
+def appended(session: Session) -> list[rules.Entry]:
+    """What this transaction has written so far (for receipts shown in the same answer)."""
+    return list(session.info.get("ledger", []))
+
+
+def _insert(session: Session) -> None:
+    entries = session.info.pop("ledger")
+    rows = [
+        {"seq": e.seq, "entry": e.text, "hash": e.hash, "kind": e.kind, "subject": e.subject, "at": e.at, "takes": e.takes} for e in entries
+    ]
+    session.connection().execute(insert(LedgerEntry), rows)

@@ -1,0 +1,143 @@
+"""Reading the ledger: its tail, its entries, what can stop a mail, and whether the chain holds."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from service.domain.ledger import rules
+from service.domain.ledger.tables import LedgerEntry
+from service.kit import paging
+from service.kit.clock import from_micros
+
+CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An entry as people and programs read it."""
+
+    seq: int
+    at: datetime
+    kind: str
+    actor: str
+    subject: str | None
+    body: dict[str, Any]
+    prev_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Something taken away, as a sender needs it: whose, and for which topic or mailing (None: all)."""
+
+    seq: int
+    kind: str
+    subject: str | None
+    at: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The chain's state: how many entries were read, and the first fault with its position, if any."""
+
+    entries: int
+    head: str
+    fault: str | None = None
+    position: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """True when no fault was found."""
+        return self.fault is None
+
+
+def tail(session: Session) -> tuple[int, str]:
+    """Number and hash of the last entry; (0, 64 zeros) of an empty ledger."""
+    row = session.connection().execute(select(col(LedgerEntry.seq), col(LedgerEntry.hash)).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
+    return (row.seq, row.hash) if row else (0, rules.first_link())
+
+
+def read(row: Any) -> Seen:
+    """Take a stored row apart."""
+    fields = json.loads(row.entry)
+    return Seen(
+        row.seq,
+        from_micros(row.at),
+        row.kind,
+        fields["actor"],
+        row.subject,
+        fields["body"],
+        fields["prev_hash"],
+        row.hash,
+    )
+
+
+def entry(session: Session, seq: int) -> Seen | None:
+    """One entry by its number."""
+    row = session.connection().execute(select(LedgerEntry).where(col(LedgerEntry.seq) == seq)).first()
+    return read(row) if row else None
+
+
+def of_subject(session: Session, subject: str, *, kinds: tuple[str, ...] = ()) -> list[Seen]:
+    """Everything the ledger says of one person, announcement or other subject, oldest first."""
+    statement = select(LedgerEntry).where(col(LedgerEntry.subject) == subject).order_by(col(LedgerEntry.seq))
+    if kinds:
+        statement = statement.where(col(LedgerEntry.kind).in_(kinds))
+    return [read(row) for row in session.connection().execute(statement)]
+
+
+def page(
+    session: Session, *, after: str | None, limit: int | None, kind: str | None = None, subject: str | None = None, newest_first: bool = False
+) -> paging.Page[Seen]:
+    """Entries by keyset, oldest first (or newest, for people)."""
+    key, size = paging.decode(after), paging.size(limit)
+    statement = select(LedgerEntry).order_by(col(LedgerEntry.seq).desc() if newest_first else col(LedgerEntry.seq)).limit(size + 1)
+    if isinstance(key, int):
+        statement = statement.where(col(LedgerEntry.seq) < key if newest_first else col(LedgerEntry.seq) > key)
+    if kind:
+        statement = statement.where(col(LedgerEntry.kind) == kind)
+    if subject:
+        statement = statement.where(col(LedgerEntry.subject) == subject)
+    rows = [read(row) for row in session.connection().execute(statement)]
+    return paging.Page(rows[:size], paging.encode(rows[size - 1].seq) if len(rows) > size else None)
+
+
+def taken_since(session: Session, seq: int) -> list[Taken]:
+    """What was taken away after entry `seq`, in order (one probe of a partial index)."""
+    statement = (
+        select(LedgerEntry)
+        .where(col(LedgerEntry.takes).is_(True), col(LedgerEntry.seq) > seq)
+        .order_by(col(LedgerEntry.seq))
+    )
+    return [Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"]) for r in session.connection().execute(statement)]
+
+
+def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
+    """Every entry as it lies there, from number `start`, in chunks of bounded memory."""
+    last: int | None = None
+    while True:
+        statement = select(LedgerEntry).order_by(col(LedgerEntry.seq)).limit(CHUNK)
+        statement = statement.where(col(LedgerEntry.seq) > last) if last is not None else statement.where(col(LedgerEntry.seq) >= start)
+        rows = session.connection().execute(statement).all()
+        for row in rows:
+            yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at)
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1].seq
+
+
+def verify(session: Session) -> Verdict:
+    """Read the whole chain and name the first entry that does not hold (P4; what was cut off the end needs a checkpoint)."""
+    expected, prev_hash = 1, rules.first_link()
+    for stored_entry in stored(session, start=-(1 << 62)):
+        fault = rules.fault(stored_entry, seq=expected, prev_hash=prev_hash)
+        if fault:
+            return Verdict(expected - 1, prev_hash, fault, expected)
+        expected, prev_hash = expected + 1, stored_entry.hash
+    return Verdict(expected - 1, prev_hash)

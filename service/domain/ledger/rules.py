@@ -1,0 +1,99 @@
+"""What an entry is made of, and which kinds take away. Pure; called by the pen and by the verifier."""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from service.kit import sealing
+from service.kit.chain import ZERO, canonical, leaf_hash
+
+VERSION = 1
+
+# Whatever may stop a mail: a door that wrote one of these waits for the fence before it answers (design.md 3, 5.6).
+TAKING_AWAY = frozenset(
+    {
+        "consent.withdrawn",
+        "consent.refused",
+        "consent.expired",
+        "consent.invalidated",
+        "preference.break_set",
+        "suppression.added",
+        "address.changed",
+        "person.restricted",
+        "person.erased",
+        "person.merged",
+        "announcement.paused",
+        "announcement.cancelled",
+        "announcement.halted",
+        "notice.cancelled",
+        "topic.paused",
+        "settings.sending_off",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry as written: its number, exact text and hash, and the parts repeated in columns."""
+
+    seq: int
+    text: str
+    hash: str
+    kind: str
+    subject: str | None
+    at: int
+
+    @property
+    def takes(self) -> bool:
+        """Whether this entry can stop a mail."""
+        return self.kind in TAKING_AWAY
+
+
+def make(*, seq: int, at: int, kind: str, actor: str, subject: str | None, body: dict[str, Any], prev_hash: str) -> Entry:
+    """The entry in its final bytes (design.md 4). `at` is microseconds since 1970."""
+    fields = {"version": VERSION, "seq": seq, "at": at, "kind": kind, "actor": actor, "subject": subject, "body": body, "prev_hash": prev_hash}
+    text = canonical(fields)
+    return Entry(seq, text, leaf_hash(text), kind, subject, at)
+
+
+def fault(entry: Entry, *, seq: int, prev_hash: str) -> str | None:
+    """What is wrong with a stored entry that should be number `seq` after `prev_hash`, or None."""
+    if entry.seq != seq:
+        return "missing" if entry.seq > seq else "out_of_order"
+    if leaf_hash(entry.text) != entry.hash:
+        return "hash_differs"
+    try:
+        fields = json.loads(entry.text)
+    except ValueError:
+        return "not_json"
+    if fields.get("prev_hash") != prev_hash:
+        return "chain_broken"
+    if (fields.get("seq"), fields.get("kind"), fields.get("subject"), fields.get("at")) != (entry.seq, entry.kind, entry.subject, entry.at):
+        return "columns_differ"
+    return None
+
+
+def first_link() -> str:
+    """What stands in the first entry's prev_hash."""
+    return ZERO
+
+
+def sealed_part(person_key: bytes, value: dict[str, Any], *, subject: str, kind: str) -> dict[str, str]:
+    """Personal matter for an entry's body: ciphertext under the person's own key, and a keyed commitment to it.
+
+    Destroying the key leaves the chain whole and the matter gone; without the key nothing can be guessed (standards K5).
+    """
+    plain = canonical(value)
+    cipher = sealing.seal(person_key, plain.encode(), f"ledger|{subject}|{kind}")
+    commitment = sealing.keyed_digest(person_key, f"ledger|{subject}|{kind}|{plain}")
+    return {"sealed": base64.b64encode(cipher).decode(), "commitment": commitment}
+
+
+def open_part(person_key: bytes, part: dict[str, str], *, subject: str, kind: str) -> dict[str, Any]:
+    """What `sealed_part` closed. Raises `Unsealable` when the key or the place is another, or the commitment lies."""
+    plain = sealing.unseal(person_key, base64.b64decode(part["sealed"]), f"ledger|{subject}|{kind}").decode()
+    if sealing.keyed_digest(person_key, f"ledger|{subject}|{kind}|{plain}") != part["commitment"]:
+        raise sealing.Unsealable(subject)
+    value: dict[str, Any] = json.loads(plain)
+    return value

@@ -1,0 +1,54 @@
+"""The withdrawal file: what was taken away, once more, on a second path outside the database (opaque ids only).
+
+`fence` brings it up to date before a door answers, the clock every minute; `db restore` reads it back.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from sqlmodel import Session
+
+from service.domain.ledger import queries
+
+NAME = "withdrawals.jsonl"
+
+
+def bring_up_to_date(session: Session, directory: Path) -> int:
+    """Append what the file has not yet, durably; returns how many lines were added. Safe from many processes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / NAME).open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        taken = queries.taken_since(session, _last_seq(file.fileno()))
+        for one in taken:
+            line = {"seq": one.seq, "at": one.at, "kind": one.kind, "subject": one.subject, "body": _opaque(one.body)}
+            file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+        if taken:
+            file.flush()
+            os.fsync(file.fileno())
+        return len(taken)
+
+
+def lines(directory: Path) -> list[dict[str, object]]:
+    """What the file holds, whole lines only."""
+    path = directory / NAME
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _opaque(body: dict[str, object]) -> dict[str, object]:
+    """Ids only; sealed parts stay in the ledger."""
+    return {key: value for key, value in body.items() if isinstance(value, str | int) and key in ("topic", "scope", "until", "address_hash", "cause")}
+
+
+def _last_seq(descriptor: int) -> int:
+    """The number on the last whole line; a torn one (a crash while writing) is cut off first."""
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, min(size, 8192), max(0, size - 8192))
+    whole = tail[: tail.rfind(b"\n") + 1]
+    if len(whole) < len(tail):
+        os.ftruncate(descriptor, size - (len(tail) - len(whole)))
+    last = whole.rstrip(b"\n").rpartition(b"\n")[2]
+    return int(json.loads(last)["seq"]) if last else 0

@@ -1,0 +1,86 @@
+"""Reading mailings, their members and addresses."""
+
+import json
+from base64 import b64decode
+from typing import Any
+
+from sqlalchemy import Subquery, func
+from sqlmodel import Session, col, select
+
+from service.domain.mailings.tables import Address, Audience, Batch, Exclusion, Mailing, Outcome
+from service.kit import addresses, sealing
+from service.kit.signing import Keyring
+
+SEALED_AT = "address|{}"  # where an address's cipher belongs: its keyed hash
+
+
+def address_hash(ring: Keyring, address: addresses.Address) -> str:
+    """The keyed hash by which an address is looked up and suppressed (never retired, says nothing without the key)."""
+    return sealing.keyed_digest(ring.lookup_key, address.key)
+
+
+def open_address(ring: Keyring, row: Address, person_key: bytes | None = None) -> addresses.Address:
+    """The address in clear: under the person's own key, or the house key of staff and visitors."""
+    if row.sealed is None:
+        raise sealing.Unsealable("address")
+    plain = sealing.unseal(person_key or ring.house_key, row.sealed, SEALED_AT.format(row.address_hash))
+    return addresses.parse_stored(plain.decode())
+
+
+def by_public_id(session: Session, public_id: str) -> Mailing | None:
+    """One mailing by its public id."""
+    return session.exec(select(Mailing).where(col(Mailing.public_id) == public_id)).first()
+
+
+def by_alias(session: Session, alias: int) -> Mailing | None:
+    """One mailing by the number that stands in its links."""
+    return session.exec(select(Mailing).where(col(Mailing.alias) == alias)).first()
+
+
+def member(session: Session, mailing_id: int, pos: int) -> Audience | None:
+    """One member of a frozen audience."""
+    return session.get(Audience, (mailing_id, pos))
+
+
+def last_outcomes(mailing_id: int) -> Subquery:
+    """A subquery: each member's latest outcome row of one mailing (pos, attempt)."""
+    return (
+        select(col(Outcome.pos).label("pos"), func.max(col(Outcome.attempt)).label("attempt"))
+        .where(col(Outcome.mailing_id) == mailing_id)
+        .group_by(col(Outcome.pos))
+        .subquery()
+    )
+
+
+def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], int]:
+    """How many members stand where: (state, reason) of their latest outcome → people."""
+    last = last_outcomes(mailing_id)
+    rows = session.connection().execute(
+        select(col(Outcome.state), col(Outcome.reason), func.count())
+        .join(last, (last.c.pos == col(Outcome.pos)) & (last.c.attempt == col(Outcome.attempt)))
+        .where(col(Outcome.mailing_id) == mailing_id)
+        .group_by(col(Outcome.state), col(Outcome.reason))
+    )
+    return {(state, reason): count for state, reason, count in rows}
+
+
+def exclusions(session: Session, mailing_id: int) -> dict[str, int]:
+    """How many people the freeze left out, by reason."""
+    rows = session.connection().execute(select(col(Exclusion.reason), col(Exclusion.people)).where(col(Exclusion.mailing_id) == mailing_id))
+    return {row.reason: row.people for row in rows}
+
+
+def open_batches(session: Session, mailing_id: int) -> int:
+    """How many batches of a mailing are not closed yet."""
+    counted = select(func.count()).select_from(Batch).where(col(Batch.mailing_id) == mailing_id, col(Batch.state) != "closed")
+    return session.connection().execute(counted).scalar_one()
+
+
+
+def open_facts(ring: Keyring, purpose: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a system mail with their sealed part (`actions.seal_facts`) opened."""
+    sealed = facts.get("sealed")
+    if not sealed:
+        return dict(facts)
+    plain = sealing.unseal(ring.house_key, b64decode(sealed), f"facts|{purpose}")
+    return {**{key: value for key, value in facts.items() if key != "sealed"}, **json.loads(plain)}

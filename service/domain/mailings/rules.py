@@ -1,0 +1,42 @@
+"""States of a mailing and names of its messages. Pure."""
+
+import base64
+import hashlib
+import hmac
+
+from service.kit.errors import Conflict
+
+# Marketing is never sent twice; a legal notice is never lost (design.md P3).
+UNKNOWN_RULE = {"marketing": "at_most_once", "notice": "at_most_once", "service": "at_least_once", "system": "at_least_once"}
+RUNNING = ("freezing", "sending", "paused")
+ENDED = ("sent", "cancelled", "expired", "halted")
+
+
+class WrongState(Conflict):
+    """That cannot be done in its present state."""
+
+
+def message_id(key: bytes, mailing: int, pos: int, domain: str) -> str:
+    """The Message-ID of one member's mail: the same on every attempt, and says nothing about the person (RFC 5322 3.6.4)."""
+    return f"<{_mark(key, f'id|{mailing}|{pos}')}@{domain}>"
+
+
+def envelope_sender(key: bytes, mailing: int, pos: int, bounce_domain: str) -> str:
+    """The address a bounce comes back to, with the member inside and a MAC (VERP): b+mailing.pos.mac@domain."""
+    return f"b+{mailing}.{pos}.{_mark(key, f'verp|{mailing}|{pos}')[:16]}@{bounce_domain}"
+
+
+def read_envelope_sender(key: bytes, address: str) -> tuple[int, int] | None:
+    """Mailing and position of a bounce's recipient, or None when the MAC is not ours."""
+    local = address.partition("@")[0].lower()
+    parts = local.removeprefix("b+").split(".")
+    if not local.startswith("b+") or len(parts) != 3 or not (parts[0].isdecimal() and parts[1].isdecimal()):
+        return None
+    mailing, pos = int(parts[0]), int(parts[1])
+    expected = _mark(key, f"verp|{mailing}|{pos}")[:16]
+    return (mailing, pos) if hmac.compare_digest(expected, parts[2]) else None
+
+
+def _mark(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode(), hashlib.sha256)
+    return base64.b32encode(digest[:20]).decode().lower()

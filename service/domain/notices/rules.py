@@ -1,0 +1,226 @@
+"""What a notice may be, and how one is read from a Markdown file. Pure; called by the notices' actions and the command line."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from service.kit.chain import canonical
+from service.kit.errors import Conflict, Invalid, NotFound
+from service.mail.words import Content, TitleMissing
+
+DEFAULT_TOPIC = "updates"
+SLUG_LIMIT = 80
+FRONT_MATTER_LIMIT = 20_000
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_HEADING = re.compile(r" {0,3}#[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
+_MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*`~]{1,3}(?=\S)|(?<=\S)[*`~]{1,3}")
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+# Letters that lose nothing but their marks by decomposition need no line here.
+_LETTERS = str.maketrans(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "ø": "o",
+        "å": "a",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+    }
+    | {"þ": "th", "ı": "i", "&": " and ", "@": " at "}
+    | dict(zip("абвгдезийклмнопрстуфыэ", "abvgdeziyklmnoprstufye", strict=True))
+    | {
+        "ё": "yo",
+        "ж": "zh",
+        "х": "kh",
+        "ц": "ts",
+        "ч": "ch",
+        "ш": "sh",
+        "щ": "shch",
+        "ъ": "",
+        "ь": "",
+        "ю": "yu",
+        "я": "ya",
+    }
+    | {"і": "i", "ї": "yi", "є": "ye", "ґ": "g"}
+    | dict(zip("αβγδεζηικλμνξοπρστυφω", "avgdeziiklmnxoprstyfo", strict=True))
+    | {"θ": "th", "χ": "ch", "ψ": "ps", "ς": "s"}
+)
+
+
+class NoticeUnknown(NotFound):
+    """There is no notice by that name."""
+
+
+class TopicNotForNotices(Invalid):
+    """Notices go to topics for news about the product or for what must be said; this one is for marketing."""
+
+
+class TopicRetired(Conflict):
+    """That topic is retired: nobody is written to under it any more."""
+
+
+class UnknownTemplate(Invalid):
+    """There is no template by that name."""
+
+
+class FrontMatterInvalid(Invalid):
+    """What stands between the two lines --- at the top of the file cannot be read."""
+
+
+class SlugTaken(Conflict):
+    """There is a notice at that address already; choose another short name."""
+
+
+class SlugInvalid(Invalid):
+    """A short name is made of small letters, figures and dashes, such as planner-2-released."""
+
+
+class AlreadyMailed(Conflict):
+    """This notice has been mailed once, and nothing is mailed twice; what you change corrects the page only."""
+
+
+class NotReady(Invalid):
+    """The checks found what must be mended before this can be mailed."""
+
+    def __init__(self, findings: Sequence[Any]) -> None:
+        first = findings[0]
+        super().__init__(first.sentence, field=first.field, fix=first.fix)
+        self.code = first.code
+        self.findings = list(findings)
+
+
+@dataclass(frozen=True)
+class PostedNotice:
+    """A notice as a Markdown file says it. None: the file does not say, the usual holds."""
+
+    title: str
+    body: str
+    topic: str = DEFAULT_TOPIC
+    template: str | None = None
+    audience: dict[str, Any] = field(default_factory=lambda: {"attributes": {}})
+    locale: str = "en"
+    mail: bool | None = None
+    slug: str | None = None
+    preheader: str = ""
+
+
+def read_post(text: str) -> PostedNotice:
+    """Read a Markdown file with front matter in YAML, which may be missing: then the first `# heading` is the title.
+
+    Raises FrontMatterInvalid, naming the key, or TitleMissing.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    found = _FRONT_MATTER.match(text)
+    facts = _front_matter(found.group(1)) if found else {}
+    body = text[found.end() :] if found else text
+    heading, rest = split_heading(body)
+    title = facts.pop("title", "") or heading
+    if not title:
+        raise TitleMissing(
+            field="title", fix="Give it in the front matter, or begin the text with “# Title”."
+        )
+    return PostedNotice(title=title, body=(rest if heading == title else body).strip("\n") + "\n", **facts)
+
+
+def _front_matter(source: str) -> dict[str, Any]:
+    """The known keys with values of their types; others are refused, or a typing error would go unseen."""
+    try:
+        facts = yaml.safe_load(source) if len(source) <= FRONT_MATTER_LIMIT else None
+    except (yaml.YAMLError, ValueError, RecursionError) as wrong:
+        raise FrontMatterInvalid(field="front_matter") from wrong
+    if facts is None and not source.strip():
+        return {}
+    if not isinstance(facts, dict):
+        raise FrontMatterInvalid(
+            "The front matter is made of lines such as “title: What changed”.", field="front_matter"
+        )
+    kinds: dict[str, type] = {
+        name: str for name in ("title", "topic", "template", "locale", "slug", "preheader")
+    }
+    kinds |= {"mail": bool, "audience": dict}
+    for name, value in facts.items():
+        if name not in kinds:
+            raise FrontMatterInvalid(
+                f"There is no field {str(name)[:40]!r}.",
+                field="front_matter",
+                fix="Known: " + ", ".join(kinds),
+            )
+        if kinds[name] is str and isinstance(value, int | float) and not isinstance(value, bool):
+            facts[name] = str(value)  # a title such as 2.0
+        elif not isinstance(value, kinds[name]):
+            raise FrontMatterInvalid(f"The field {name} has a value of another kind.", field=name)
+    return {name: value.strip() if isinstance(value, str) else value for name, value in facts.items()}
+
+
+def split_heading(body: str) -> tuple[str, str]:
+    """The words of the first `# heading`, without their marks, and the text without it; ("", text) when there is none."""
+    lines, fence = body.split("\n"), ""
+    for place, line in enumerate(lines):
+        if mark := _FENCE.match(line):
+            if not fence:
+                fence = mark.group(1)
+            elif mark.group(1).startswith(fence):
+                fence = ""
+        elif not fence and (found := _HEADING.match(line)):
+            return plain(found.group(1)), "\n".join(lines[:place] + lines[place + 1 :])
+    return "", body
+
+
+def plain(line: str) -> str:
+    """A line of Markdown as plain words: links by their words, no stars, no backticks."""
+    return " ".join(_MARKUP.sub(lambda mark: mark.group(1) or "", line).split())
+
+
+def slug_of(title: str) -> str:
+    """The short name of a title for its address: Latin letters, figures, dashes; `notice` where nothing is left."""
+    latin = unicodedata.normalize("NFC", title).casefold().translate(_LETTERS)
+    bare = "".join(
+        sign for sign in unicodedata.normalize("NFKD", latin) if not unicodedata.combining(sign)
+    ).translate(_LETTERS)
+    words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"['’]", "", bare)).strip("-")
+    return words[:SLUG_LIMIT].rstrip("-") or "notice"
+
+
+def check_slug(slug: str) -> str:
+    """A short name somebody chose. Raises SlugInvalid."""
+    if not _SLUG.fullmatch(slug) or len(slug) > SLUG_LIMIT:
+        raise SlugInvalid(field="slug")
+    return slug
+
+
+def default_template(mail_class: str) -> str:
+    """The starter of a notice that names none."""
+    return "important-notice" if mail_class == "service" else "small-update"
+
+
+def content_hash(
+    *, topic: str, template: str, content: Content, default_locale: str, audience: Mapping[str, Sequence[str]]
+) -> str:
+    """SHA-256 over everything the notice says and whom it goes to."""
+    value = {
+        "topic": topic,
+        "template": template,
+        "content": content,
+        "default_locale": default_locale,
+        "audience": {name: list(values) for name, values in audience.items()},
+    }
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def words(content: Content, default_locale: str, locale: str) -> tuple[str, dict[str, str]]:
+    """The language a reader of `locale` gets, and its words: that one, its base language, else the default."""
+    for choice in (locale, locale.partition("-")[0]):
+        if choice in content:
+            return choice, content[choice]
+    return default_locale, content[default_locale]

@@ -1,0 +1,125 @@
+"""Reading persons: by a source's id, by address, by the alias in a link; opening what is sealed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from service.domain.mailings import queries as mailings
+from service.domain.mailings.tables import Address
+from service.domain.people.rules import PROFILE
+from service.domain.people.tables import Identity, Person, PersonAttribute
+from service.kit import addresses, paging, sealing
+from service.kit.signing import Keyring
+
+KEY_AT = "person|{}|key"
+PROFILE_AT = "identity|{}|{}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What one source sent about somebody, in clear."""
+
+    source: str
+    external_id: str
+    profile: dict[str, str]
+
+
+def person_key(ring: Keyring, person: Person) -> bytes:
+    """The person's own key, unwrapped. Raises `Unsealable` once it was destroyed."""
+    if not person.wrapped_key:
+        raise sealing.Unsealable("person")
+    return unwrap(ring, person.alias, person.wrapped_key)
+
+
+def unwrap(ring: Keyring, alias: int, wrapped: bytes) -> bytes:
+    """Open a wrapped key: its first octet is the id of the key that wrapped it."""
+    wrapping = ring.wrap_keys.get(wrapped[0])
+    if wrapping is None:
+        raise sealing.Unsealable("person")
+    return sealing.unseal(wrapping, wrapped[1:], KEY_AT.format(alias))
+
+
+def by_alias(session: Session, alias: int) -> Person | None:
+    """The person a link names; whoever they were merged into, if they were."""
+    return followed(session, session.exec(select(Person).where(col(Person.alias) == alias)).first())
+
+
+def by_public_id(session: Session, public_id: str) -> Person | None:
+    """The person by opaque id, merged ones followed."""
+    return followed(session, session.exec(select(Person).where(col(Person.public_id) == public_id)).first())
+
+
+def followed(session: Session, person: Person | None) -> Person | None:
+    """Through merges to the person who is left."""
+    while person is not None and person.merged_into:
+        person = session.get(Person, person.merged_into)
+    return person
+
+
+def identity(session: Session, source: str, external_id: str) -> Identity | None:
+    """One source's identity."""
+    return session.exec(select(Identity).where(col(Identity.source) == source, col(Identity.external_id) == external_id)).first()
+
+
+def identities(session: Session, person_id: int) -> Sequence[Identity]:
+    """All identities of a person, the most recently changed last."""
+    return session.exec(select(Identity).where(col(Identity.person_id) == person_id).order_by(col(Identity.changed_at), col(Identity.id))).all()
+
+
+def by_address(session: Session, ring: Keyring, address: addresses.Address) -> Sequence[Person]:
+    """Everybody with this live address; the one who confirmed it, if any, first."""
+    statement = (
+        select(Person)
+        .join(Address, col(Address.owner_id) == col(Person.id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.ended_at).is_(None),
+            col(Address.address_hash) == mailings.address_hash(ring, address),
+            col(Person.state) != "merged",
+        )
+        .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
+    )
+    return session.exec(statement).all()
+
+
+def address_of(session: Session, ring: Keyring, person: Person) -> addresses.Address | None:
+    """Where a person's mail goes, in clear; None when there is nothing or it cannot be opened."""
+    row = session.get(Address, person.address_id) if person.address_id else None
+    if row is None or row.sealed is None or not person.wrapped_key:
+        return None
+    return mailings.open_address(ring, row, person_key(ring, person))
+
+
+def open_profile(key: bytes, row: Identity) -> dict[str, str]:
+    """The profile one source sent, all five fields, empty where nothing is known."""
+    known: dict[str, str] = {}
+    if row.profile:
+        known = json.loads(sealing.unseal(key, row.profile, PROFILE_AT.format(row.source, row.external_id)))
+    return {name: known.get(name, "") for name in PROFILE}
+
+
+def profiles(session: Session, ring: Keyring, person: Person) -> list[Opened]:
+    """Every source's profile of a person, the most recently changed last (the one mails use)."""
+    key = person_key(ring, person)
+    assert person.id is not None
+    return [Opened(row.source, row.external_id, open_profile(key, row)) for row in identities(session, person.id)]
+
+
+def attributes(session: Session, person_id: int) -> dict[str, list[str]]:
+    """A person's attributes, every value as text."""
+    found: dict[str, list[str]] = {}
+    for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == person_id).order_by(col(PersonAttribute.value))):
+        found.setdefault(row.name, []).append(row.value)
+    return found
+
+
+def page(session: Session, *, after: str | None, limit: int | None) -> paging.Page[Person]:
+    """Persons, newest first."""
+    key, size = paging.decode(after), paging.size(limit)
+    statement = select(Person).where(col(Person.state) != "merged").order_by(col(Person.id).desc()).limit(size + 1)
+    if isinstance(key, int):
+        statement = statement.where(col(Person.id) < key)
+    rows = session.exec(statement).all()
+    return paging.Page(rows[:size], paging.encode(rows[size - 1].id or 0) if len(rows) > size else None)

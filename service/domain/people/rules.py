@@ -1,0 +1,127 @@
+"""What may be said about a person: profile fields, attributes, names, zones. Pure."""
+
+import re
+import zoneinfo
+from typing import Any
+
+from service.kit.errors import Conflict, Invalid, NotFound
+
+PROFILE = ("first_name", "last_name", "company", "postal_address", "telephone")
+LIMITS = {"first_name": 200, "last_name": 200, "company": 200, "postal_address": 500, "telephone": 50}
+MAX_ATTRIBUTES = 40
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_WORD = re.compile(r"=\?[^?]*\?[bqBQ]\?")
+
+
+class UnknownPerson(NotFound):
+    """We know nobody by that id."""
+
+
+class NameTooLong(Invalid):
+    """That is longer than a name can be: at most 200 characters."""
+
+
+class HeaderControlChar(Invalid):
+    """That holds a character that cannot be seen or would break a mail; please type it again."""
+
+
+class ProfileInvalid(Invalid):
+    """That is not a profile we can keep."""
+
+
+class ExternalIdInvalid(Invalid):
+    """An external id is 1 to 200 visible characters."""
+
+
+class AttributeInvalid(Invalid):
+    """An attribute has a short plain name and a text, number, yes/no or list of texts as its value."""
+
+
+class ZoneUnknown(Invalid):
+    """That is not a time zone we know, such as Europe/Berlin."""
+
+
+class LocaleInvalid(Invalid):
+    """That is not a language tag, such as en or de-AT."""
+
+
+class AddressTaken(Conflict):
+    """That address already belongs to another person."""
+
+
+def profile(given: dict[str, Any]) -> dict[str, str]:
+    """The profile cleaned: only the fields the policy names (design.md 4), trimmed, without unsafe characters."""
+    cleaned = {}
+    for name, value in given.items():
+        if name not in PROFILE:
+            raise ProfileInvalid(field=f"profile.{name}", fix=f"Known fields: {', '.join(PROFILE)}.")
+        if value is None:
+            value = ""
+        if not isinstance(value, str):
+            raise ProfileInvalid(field=f"profile.{name}")
+        cleaned[name] = _line(value, f"profile.{name}", LIMITS[name], many=name == "postal_address")
+    return cleaned
+
+
+def _line(value: str, field: str, limit: int, *, many: bool = False) -> str:
+    value = value.strip()
+    if len(value) > limit:
+        raise NameTooLong(field=field)
+    if _UNSAFE.search(value.replace("\n", "").replace("\r", "") if many else value) or _WORD.search(value):
+        raise HeaderControlChar(field=field)
+    if not many and ("\n" in value or "\r" in value):
+        raise HeaderControlChar(field=field)
+    return value
+
+
+def attributes(given: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    """Attributes cleaned: name → (type, values as text). An empty list or null removes the attribute."""
+    if len(given) > MAX_ATTRIBUTES:
+        raise AttributeInvalid(field="attributes", fix=f"At most {MAX_ATTRIBUTES} attributes.")
+    cleaned = {}
+    for name, value in given.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            raise AttributeInvalid(field="attributes", fix="Names are lower-case letters, figures and underscores, at most 40.")
+        cleaned[name] = _values(value, f"attributes.{name}")
+    return cleaned
+
+
+def _values(value: Any, field: str) -> tuple[str, list[str]]:
+    if value is None:
+        return "text", []
+    if isinstance(value, bool):
+        return "flag", ["true" if value else "false"]
+    if isinstance(value, int):
+        return "number", [str(value)]
+    if isinstance(value, str):
+        return "text", [_line(value, field, 200)] if value.strip() else []
+    if isinstance(value, list) and len(value) <= 50 and all(isinstance(one, str) for one in value):
+        return "tags", sorted({_line(one, field, 200) for one in value if one.strip()})
+    raise AttributeInvalid(field=field)
+
+
+def external_id(given: str) -> str:
+    """A source's id for a person: kept as it is, if it is visible text of 1 to 200 characters."""
+    if not 1 <= len(given) <= 200 or _UNSAFE.search(given) or "\n" in given:
+        raise ExternalIdInvalid(field="external_id")
+    return given
+
+
+def zone(given: str | None) -> str | None:
+    """An IANA zone name, or nothing."""
+    if not given:
+        return None
+    try:
+        zoneinfo.ZoneInfo(given)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as unknown:
+        raise ZoneUnknown(field="zone") from unknown
+    return given
+
+
+def locale(given: str | None) -> str | None:
+    """A language tag (RFC 5646, the common part), or nothing."""
+    if not given:
+        return None
+    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,2}", given):
+        raise LocaleInvalid(field="locale")
+    return given.replace("_", "-")

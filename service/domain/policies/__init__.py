@@ -1,0 +1,1 @@
+"""What the company says it does: policies in Markdown, their versions, published for ever."""

@@ -1,0 +1,88 @@
+"""Reading policies: what is in force, what was, and which version a form showed."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from service.domain.policies import rules
+from service.domain.policies.tables import Policy, PolicyVersion
+
+
+def slugs(session: Session) -> list[Policy]:
+    """Every policy, by slug."""
+    return list(session.exec(select(Policy).order_by(col(Policy.slug))))
+
+
+def by_slug(session: Session, slug: str) -> Policy:
+    """One policy. Raises `PolicyUnknown`."""
+    policy = session.exec(select(Policy).where(col(Policy.slug) == slug)).first()
+    if policy is None:
+        raise rules.PolicyUnknown
+    return policy
+
+
+def versions(session: Session, slug: str) -> list[PolicyVersion]:
+    """Every text of a policy, newest version first. Raises `PolicyUnknown`."""
+    policy = by_slug(session, slug)
+    ordered = (col(PolicyVersion.version).desc(), col(PolicyVersion.locale))
+    return list(
+        session.exec(
+            select(PolicyVersion).where(col(PolicyVersion.policy_id) == policy.id).order_by(*ordered)
+        )
+    )
+
+
+def current(session: Session, slug: str, locale: str, *, now: datetime) -> PolicyVersion:
+    """The newest version in effect, in the wanted language if it has it, else in English or any.
+
+    Of a policy whose first version is not yet in effect, that one. Raises `PolicyUnknown`.
+    """
+    texts = versions(session, slug)
+    in_effect = [text.version for text in texts if text.effective_at <= now]
+    number = max(in_effect) if in_effect else min(text.version for text in texts)
+    return _in_locale([text for text in texts if text.version == number], locale)
+
+
+def version(session: Session, slug: str, number: int, locale: str) -> PolicyVersion:
+    """One version in the best language. Raises `PolicyUnknown` or `PolicyVersionUnknown`."""
+    texts = [text for text in versions(session, slug) if text.version == number]
+    if not texts:
+        raise rules.PolicyVersionUnknown
+    return _in_locale(texts, locale)
+
+
+def _in_locale(texts: list[PolicyVersion], locale: str) -> PolicyVersion:
+    by_locale = {text.locale: text for text in texts}
+    return by_locale[rules.best_locale(set(by_locale), locale)]
+
+
+def listed(session: Session, locale: str, *, now: datetime) -> list[PolicyVersion]:
+    """The version in effect of every policy."""
+    return [current(session, policy.slug, locale, now=now) for policy in slugs(session)]
+
+
+def by_id(session: Session, version_id: int) -> PolicyVersion:
+    """One text by its row number. Raises `PolicyVersionUnknown`."""
+    row = session.get(PolicyVersion, version_id)
+    if row is None:
+        raise rules.PolicyVersionUnknown
+    return row
+
+
+def by_version_name(session: Session, name: str) -> PolicyVersion | None:
+    """The text that a form named (`privacy-v1-en`), or None."""
+    parts = rules.read_version_name(name)
+    if parts is None:
+        return None
+    slug, number, locale = parts
+    exact = (
+        col(Policy.slug) == slug,
+        col(PolicyVersion.version) == number,
+        col(PolicyVersion.locale) == locale,
+    )
+    return session.exec(select(PolicyVersion).join(Policy).where(*exact)).first()
+
+
+def name_of(session: Session, text: PolicyVersion) -> str:
+    """What a form calls this text: `privacy-v1-en`."""
+    return rules.version_name(session.get_one(Policy, text.policy_id).slug, text.version, text.locale)

@@ -1,0 +1,224 @@
+"""What a reader's pages show: everything they get and why, one mail's reason, what a confirmation asks. Read only.
+
+Called by the public pages and the API; nothing here changes anything.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from service.domain.consent import queries as consents
+from service.domain.consent.tables import Confirmation
+from service.domain.ledger import queries as ledger
+from service.domain.ledger.rules import open_part
+from service.domain.links import rules as links
+from service.domain.mailings import queries as mailings
+from service.domain.mailings.tables import Audience, Mailing, MailingContent, Outcome
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import queries
+from service.domain.templates.tables import TemplateVersion
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic, Wording
+from service.kit import sealing
+from service.kit.signing import Keyring
+
+LAST = 3
+
+
+@dataclass(frozen=True)
+class TopicRow:
+    """One topic on a preference page."""
+
+    topic: Topic
+    wording: Wording
+    state: str
+    basis: str
+    cadence: str
+    break_until: datetime | None
+    since_at: datetime | None
+    how: str
+    source: str
+    last_mails: list[tuple[str, datetime]]
+    always_on: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A whole preference page."""
+
+    masked_address: str
+    rows: list[TopicRow]
+    break_until: datetime | None
+    max_per_week: int | None
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why one mail was sent; what is not known any more is None."""
+
+    person: Person | None
+    topic: Topic | None
+    wording: Wording | None
+    subject: str | None
+    sent_at: datetime | None
+    basis: str
+    given_at: datetime | None
+    how: str | None
+    source: str | None
+    url: str | None
+    confirmed_at: datetime | None
+    audience: dict[str, object]
+    mails_so_far: int
+    last_change_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the button of a confirmation mail will make true."""
+
+    person: Person
+    topics: list[Topic]
+    confirmation: Confirmation
+    expired: bool
+    done: bool
+
+
+def overview(session: Session, ring: Keyring, person: Person, locale: str, now: datetime) -> Overview:
+    """Every public topic, and those the person has a word on, with the person's choice and its history."""
+    assert person.id is not None
+    mine = queries.of_person(session, person.id)
+    said = {state["topic"]: state for state in consents.states(session, person.public_id)}
+    rows = []
+    for topic in topics.active(session):
+        assert topic.id is not None
+        preference = mine.get(topic.id)
+        if topic.visibility != "public" and preference is None:
+            continue
+        if topic.mail_class == "service" and preference is None:
+            continue
+        event = said.get(topic.slug, {})
+        rows.append(
+            TopicRow(
+                topic,
+                topics.wording_for(session, topic.id, locale),
+                preference.state if preference else "unknown",
+                preference.basis if preference else topic.basis,
+                preference.cadence if preference else "each",
+                preference.break_until if preference else None,
+                preference.since_at if preference else None,
+                str(event.get("method") or ""),
+                str(event.get("source") or ""),
+                last_mails(session, person.id, topic.id),
+                topic.mail_class == "service",
+            )
+        )
+    address = people.address_of(session, ring, person)
+    breaks = [row.break_until for row in rows if row.break_until and row.break_until > now]
+    return Overview(address.masked if address else "", rows, max(breaks, default=None), person.max_per_week)
+
+
+def last_mails(session: Session, person_id: int, topic_id: int, limit: int = LAST) -> list[tuple[str, datetime]]:
+    """The last mails of a topic this person was sent: subject as it was written, and when."""
+    statement = (
+        select(col(TemplateVersion.subject), col(Outcome.at))
+        .select_from(Audience)
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .join(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
+        .join(MailingContent, col(MailingContent.mailing_id) == col(Mailing.id))
+        .join(TemplateVersion, col(TemplateVersion.id) == col(MailingContent.template_version_id))
+        .where(col(Audience.person_id) == person_id, col(Mailing.topic_id) == topic_id, col(Outcome.state) == "sent")
+        .order_by(col(Outcome.at).desc())
+        .limit(limit * 4)
+    )
+    found: dict[datetime, str] = {}
+    for subject, at in session.exec(statement):
+        found.setdefault(at, subject)
+    return [(subject, at) for at, subject in list(found.items())[:limit]]
+
+
+def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
+    """Everything that is still known about why this link's mail was sent."""
+    person, topic = people.by_alias(session, link.person), topics.by_alias(session, link.topic)
+    mailing = mailings.by_alias(session, link.mailing)
+    member = mailings.member(session, mailing.id, link.position) if mailing and mailing.id else None
+    grant = ledger.entry(session, member.warrant_seq) if member else None
+    evidence = _evidence(ring, person, grant)
+    wording = topics.wording_by_public_id(session, str(grant.body["wording"])) if grant and grant.body.get("wording") else None
+    if wording is None and topic and topic.id:
+        wording = topics.wording_for(session, topic.id, locale) if topic.basis == "contract" else None
+    events = consents.events(session, person.public_id) if person and topic else []
+    mine = [seen for seen in events if topic and seen.body.get("topic") == topic.slug]
+    return Why(
+        person,
+        topic,
+        wording,
+        _subject(session, mailing, member),
+        _sent_at(session, mailing, link.position),
+        topic.basis if topic else "consent",
+        grant.at if grant else None,
+        str(grant.body.get("method") or "") if grant else None,
+        str(grant.body.get("source") or "") if grant else None,
+        evidence.get("url"),
+        grant.at if grant and grant.body.get("method") == "doi_click" else None,
+        (mailing.audience or {}).get("attributes", {}) if mailing else {},
+        _mails_so_far(session, person, topic),
+        mine[-1].at if mine else None,
+    )
+
+
+def _evidence(ring: Keyring, person: Person | None, grant: ledger.Seen | None) -> dict[str, str]:
+    """The evidence of a grant in clear, for its owner."""
+    part = grant.body.get("evidence") if grant else None
+    if person is None or grant is None or not part or person.public_id != grant.subject:
+        return {}
+    try:
+        return open_part(people.person_key(ring, person), part, subject=person.public_id, kind=grant.kind)
+    except sealing.Unsealable:
+        return {}
+
+
+def _subject(session: Session, mailing: Mailing | None, member: Audience | None) -> str | None:
+    if mailing is None:
+        return None
+    statement = (
+        select(col(MailingContent.locale), col(TemplateVersion.subject))
+        .join(TemplateVersion, col(TemplateVersion.id) == col(MailingContent.template_version_id))
+        .where(col(MailingContent.mailing_id) == mailing.id)
+    )
+    subjects = dict(session.exec(statement).all())
+    return subjects.get(member.locale if member else "en") or next(iter(subjects.values()), None)
+
+
+def _sent_at(session: Session, mailing: Mailing | None, position: int) -> datetime | None:
+    if mailing is None:
+        return None
+    statement = select(col(Outcome.at)).where(
+        col(Outcome.mailing_id) == mailing.id, col(Outcome.pos) == position, col(Outcome.state) == "sent"
+    )
+    return session.exec(statement).first() or mailing.started_at
+
+
+def _mails_so_far(session: Session, person: Person | None, topic: Topic | None) -> int:
+    if person is None or topic is None:
+        return 0
+    statement = (
+        select(func.count())
+        .select_from(Audience)
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .join(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
+        .where(col(Audience.person_id) == person.id, col(Mailing.topic_id) == topic.id, col(Outcome.state) == "sent")
+    )
+    return session.exec(statement).one()
+
+
+def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
+    """What a confirmation link asks. Raises `LinkNotRecognised` when nothing is known of it."""
+    mailing, person = mailings.by_alias(session, link.mailing), people.by_alias(session, link.person)
+    row = session.get(Confirmation, mailing.id) if mailing else None
+    if row is None or person is None:
+        raise links.LinkNotRecognised
+    return Asked(person, consents.topics_of(session, row), row, row.expires_at <= now, row.confirmed_at is not None)
+

@@ -1,0 +1,112 @@
+"""Reading preferences, and the gate as SQL: the only way into the audience of a topic's mailing."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlmodel import Session, col
+
+from service.domain.mailings.tables import Address
+from service.domain.people.tables import Person
+from service.domain.preferences.rules import PERMITTING, Standing, TopicFacts
+from service.domain.preferences.tables import Preference
+from service.domain.suppressions import queries as suppressions
+from service.domain.suppressions.tables import Suppression
+
+
+@dataclass(frozen=True)
+class Counts:
+    """An audience as it would be frozen now: how many people, and how many are left out for which reason."""
+
+    total: int
+    excluded: dict[str, int] = field(default_factory=dict)
+
+
+def refusal(topic: TopicFacts, now: datetime) -> ColumnElement[str | None]:
+    """The gate as one SQL expression: NULL where we may write, else the reason; `rules.decide` says the same."""
+    state, basis = func.coalesce(col(Preference.state), "unknown"), col(Preference.basis)
+    service = topic.mail_class == "service"
+    address_hash, confirmed = col(Address.address_hash), col(Address.confirmed_at).is_not(None)
+    stopped = suppressions.applies(address_hash, topic.id, topic.mail_class)
+    if service:
+        reachable: ColumnElement[bool] = or_(confirmed, col(Address.attested).is_(True))
+    else:
+        reachable = confirmed
+    whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
+        (col(Person.state) == "erased", literal("erased")),
+        (col(Person.state) == "restricted", literal("restricted")),
+        (suppressions.applies(address_hash, topic.id, topic.mail_class, ("complaint",)), literal("complained")),
+        (
+            suppressions.applies(address_hash, topic.id, topic.mail_class, ("withdrawal", "objection", "erasure", "legal")),
+            literal("do_not_mail"),
+        ),
+        (or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None)), literal("no_address")),
+        (stopped, literal("bounced")),
+        (literal(not topic.active), literal("topic_retired")),
+        (state == "withdrawn", literal("withdrawn")),
+        (state == "refused", literal("refused")),
+        (state == "invalidated", literal("invalidated")),
+        (state == "unknown", literal("no_consent")),
+        (or_(state == "expired", and_(col(Preference.valid_until).is_not(None), col(Preference.valid_until) <= now)), literal("expired")),
+        (and_(basis == "legacy_registration", literal(not service)), literal("legacy_unconfirmed")),
+        (state.not_in(PERMITTING), literal("requested")),
+        (and_(literal(not service), col(Person.pending_address_id).is_not(None)), literal("address_pending")),
+        (~reachable, literal("unconfirmed")),
+        (and_(literal(not service), col(Preference.break_until).is_not(None), col(Preference.break_until) > now), literal("on_break")),
+    ]
+    return case(*whens, else_=None)
+
+
+def standing_of_everyone(topic: TopicFacts) -> Select[tuple[int]]:
+    """FROM and JOINs that `refusal` and `eligible` speak of: every person not merged away, with address and preference."""
+    return (
+        select(col(Person.id))
+        .select_from(Person)
+        .outerjoin(Address, col(Address.id) == col(Person.address_id))
+        .outerjoin(Preference, and_(col(Preference.person_id) == col(Person.id), col(Preference.topic_id) == topic.id))
+        .where(col(Person.state) != "merged")
+    )
+
+
+def eligible(topic: TopicFacts, matches: ColumnElement[bool], now: datetime) -> Select[tuple[int, int, str, int, datetime]]:
+    """The people we may write to under a topic, in order of their ids: address, person, locale, warrant."""
+    return (
+        standing_of_everyone(topic)
+        .with_only_columns(col(Address.id), col(Person.id), col(Person.locale), col(Preference.warrant_seq))
+        .where(refusal(topic, now).is_(None), matches)
+        .order_by(col(Person.id))
+    )
+
+
+def audience_counts(session: Session, topic: TopicFacts, matches: ColumnElement[bool], now: datetime) -> Counts:
+    """How many the audience would hold now, and why the others are not in it (`not_in_audience`: another attribute)."""
+    reason = func.coalesce(refusal(topic, now), case((matches, literal("")), else_=literal("not_in_audience"))).label("reason")
+    inner = standing_of_everyone(topic).with_only_columns(reason).subquery()
+    rows = session.connection().execute(select(inner.c.reason, func.count()).group_by(inner.c.reason))
+    counts = {reason: count for reason, count in rows}
+    return Counts(counts.pop("", 0), counts)
+
+
+def of_person(session: Session, person_id: int) -> dict[int, Preference]:
+    """A person's preferences by topic id."""
+    rows = session.scalars(select(Preference).where(col(Preference.person_id) == person_id))
+    return {row.topic_id: row for row in rows}
+
+
+def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
+    """What the gate reads, for one person and topic (the composer's preview and the person page ask this way)."""
+    address = session.get(Address, person.address_id) if person.address_id else None
+    preference = session.get(Preference, (person.id, topic.id))
+    live: list[Suppression] = suppressions.live_for(session, [address.address_hash]).get(address.address_hash, []) if address else []
+    return Standing(
+        person_state=person.state,
+        has_address=address is not None and address.ended_at is None,
+        address_confirmed=address is not None and address.confirmed_at is not None,
+        address_attested=address is not None and address.attested,
+        address_pending=person.pending_address_id is not None,
+        suppressed=suppressions.scopes_for(live, topic.id, topic.mail_class),
+        state=preference.state if preference else "unknown",
+        basis=preference.basis if preference else "consent",
+        break_until=preference.break_until if preference else None,
+        valid_until=preference.valid_until if preference else None,
+    )

@@ -1,0 +1,432 @@
+"""Sign-up: what a site or our own form says about people and what they agreed to, for one person or thousands.
+
+Called by the API (`PUT /people/…`, `POST /people/bulk`) and `/join`. Never a yes out of a no, never a 409 for a known
+address; a yes that nobody confirmed makes a mail with a button.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session, col, select
+
+from service.domain.consent import actions as consent
+from service.domain.consent import queries as consents
+from service.domain.consent import rules as consent_rules
+from service.domain.consent.tables import Confirmation
+from service.domain.ledger import actions as ledger
+from service.domain.mailings import actions as mailings
+from service.domain.mailings.queries import open_address
+from service.domain.mailings.tables import Address
+from service.domain.people import actions as people
+from service.domain.people import rules as people_rules
+from service.domain.people.tables import Person
+from service.domain.policies import queries as policies
+from service.domain.preferences.tables import Preference
+from service.domain.topics import queries as topics
+from service.domain.topics import rules as topic_rules
+from service.domain.topics.tables import Topic, Wording
+from service.kit import addresses
+from service.kit.errors import DomainError
+from service.kit.signing import Keyring
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One person as a door was told of them; nothing in it has been checked yet."""
+
+    external_id: str
+    email: object
+    locale: str | None = None
+    zone: str | None = None
+    profile: dict[str, Any] | None = None
+    attributes: dict[str, Any] | None = None
+    consents: list[Any] = field(default_factory=list)
+    attested: bool = True  # false for a visitor's own form: no contract with a site stands behind it
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What came of it: what changed, what each answer became, and what happens next."""
+
+    person_id: str
+    created: bool
+    changed: list[str]
+    consents: list[dict[str, str]]
+    next: str | None
+    mail: str | None
+
+
+@dataclass
+class _Checked:
+    index: int
+    given: people.Given
+    items: list[consent_rules.Item]
+
+
+@dataclass
+class _Facts:
+    """What one transaction looks up once: topics, their words, the policy in force."""
+
+    topics: dict[str, Topic]
+    words: dict[int, dict[str, Wording]]
+    policy: str | None
+    policy_id: int | None
+
+    def wording(self, topic: Topic, locale: str) -> Wording | None:
+        """The newest words in a language, or in English, or any."""
+        assert topic.id is not None
+        by_locale = self.words[topic.id]
+        return by_locale.get(locale) or by_locale.get(locale.partition("-")[0]) or by_locale.get("en") or next(iter(by_locale.values()), None)
+
+
+def register_many(
+    session: Session, ring: Keyring, source: str, items: list[Registration], *, attest: bool, topics: set[str] | None, now: datetime, by: str
+) -> list[Registered | DomainError]:
+    """Register people of one source, in one transaction; an item that is wrong answers with its error and harms no other.
+
+    `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all).
+    """
+    facts = _facts(session, now)
+    answers: list[Registered | DomainError] = []
+    checked: list[_Checked] = []
+    for index, one in enumerate(items):
+        try:
+            checked.append(_check(index, one, facts, attest=attest, topics=topics, now=now))
+            answers.append(DomainError())
+        except DomainError as wrong:
+            answers.append(wrong)
+    for chunk in _apart(checked):
+        for one, answer in zip(chunk, _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by), strict=True):
+            answers[one.index] = answer
+    return answers
+
+
+def _facts(session: Session, now: datetime) -> _Facts:
+    everything = {topic.slug: topic for topic in topics.active(session)}
+    words = {topic.id: topics.current_wordings(session, topic.id) for topic in everything.values() if topic.id is not None}
+    policy = policies.current(session, "privacy", "en", now=now)
+    return _Facts(everything, words, policies.name_of(session, policy), policy.id)
+
+
+def _check(index: int, one: Registration, facts: _Facts, *, attest: bool, topics: set[str] | None, now: datetime) -> _Checked:
+    """Everything that can be wrong is found here, before anything is written."""
+    items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
+    for n, item in enumerate(items):
+        topic = facts.topics.get(item.topic)
+        if topic is None or (topics is not None and item.topic not in topics):
+            raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
+        if item.wording and not any(item.wording == words.public_id for words in facts.words[topic.id or 0].values()):
+            raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
+    registered: dict[str, Any] = {}
+    if one.attested:
+        contract = [topic for topic in facts.topics.values() if topic.basis in ("contract", "legal_obligation")]
+        words = {topic.slug: facts.wording(topic, one.locale or "en") for topic in contract}
+        registered = {"topics": [{"topic": slug, "wording": said.public_id if said else ""} for slug, said in sorted(words.items())]}
+    return _Checked(
+        index,
+        people.Given(
+            people_rules.external_id(one.external_id),
+            addresses.parse(one.email),
+            people_rules.locale(one.locale),
+            people_rules.zone(one.zone),
+            people_rules.profile(one.profile) if one.profile is not None else None,
+            people_rules.attributes(one.attributes) if one.attributes is not None else None,
+            confirmed=attest and any(item.confirmed for item in items),
+            attested=one.attested,
+            registered=registered,
+        ),
+        items,
+    )
+
+
+def _apart(checked: list[_Checked]) -> Iterator[list[_Checked]]:
+    """Chunks in which no external id and no mailbox stands twice, in the order given."""
+    chunk: list[_Checked] = []
+    seen: set[str] = set()
+    for one in checked:
+        marks = {"id:" + one.given.external_id, "at:" + one.given.email.key}
+        if marks & seen:
+            yield chunk
+            chunk, seen = [], set()
+        chunk.append(one)
+        seen |= marks
+    if chunk:
+        yield chunk
+
+
+class _Writer:
+    """The rows one chunk adds, collected so that each table gets one statement."""
+
+    def __init__(self, session: Session, ring: Keyring, facts: _Facts, known: list[people.Known], now: datetime, by: str) -> None:
+        self.session, self.ring, self.facts, self.now, self.by = session, ring, facts, now, by
+        old = [row.person.id for row in known if not row.created]
+        rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
+        self.present = {(row.person_id, row.topic_id): row for row in rows}
+        self.preferences: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []
+
+    def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
+        row = self.present.get((person_id, topic_id))
+        return (row.state, row.since_at) if row else ("unknown", None)
+
+    def put(self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str) -> None:
+        """Bring the projection to what the entry `seq` says."""
+        assert person.id is not None
+        assert topic.id is not None
+        row = self.present.get((person.id, topic.id))
+        permits = state in consent_rules.PERMITTING
+        if row is not None:
+            row.state, row.basis, row.since_at, row.last_seq = state, topic.basis, self.now, seq
+            row.warrant_seq = seq if permits else None
+            self.session.add(row)
+            consent.keep_record(
+                self.session, person, topic, basis=topic.basis, wording=wording, policy_id=self.facts.policy_id, source=source, now=self.now
+            )
+            return
+        values = {"person_id": person.id, "topic_id": topic.id, "state": state, "basis": topic.basis, "cadence": "each"}
+        values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
+        self.preferences.append(values)
+        self.present[person.id, topic.id] = Preference(**values)
+        self.records.append(
+            {
+                "person_id": person.id,
+                "topic_id": topic.id,
+                "basis": topic.basis,
+                "wording_id": wording.id if wording else None,
+                "policy_version_id": self.facts.policy_id,
+                "source": source,
+                "changed_at": self.now,
+            }
+        )
+
+    def flush(self) -> None:
+        if self.preferences:
+            self.session.connection().execute(insert(Preference), self.preferences)
+        consent.new_records(self.session, self.records)
+
+
+def _register(
+    session: Session, ring: Keyring, source: str, chunk: list[_Checked], facts: _Facts, *, attest: bool, now: datetime, by: str
+) -> list[Registered]:
+    known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
+    writer = _Writer(session, ring, facts, known, now, by)
+    results, asks = [], []
+    for one, row in zip(chunk, known, strict=True):
+        if row.registered_seq is not None and one.given.attested:
+            _contract(writer, row, one)
+        said, ask = _answers(writer, row, one, source, attest=attest)
+        results.append(said)
+        asks.append(ask)
+    writer.flush()
+    session.flush()
+    mailed = _ask(session, facts, chunk, known, asks, now=now, by=by)
+    for one, row in zip(chunk, known, strict=True):
+        _noes_of_the_address(writer, row, one)
+        tell_of_change(session, ring, facts.topics, row, now=now)
+    return [_answer(row, said, ask, sent) for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)]
+
+
+def _contract(writer: _Writer, row: people.Known, one: _Checked) -> None:
+    """What rests on the registration itself: its entry is the warrant."""
+    for topic in writer.facts.topics.values():
+        if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
+            words = writer.facts.wording(topic, one.given.locale or "en")
+            writer.put(row.person, topic, "given", row.registered_seq, wording=words, source="registration")
+
+
+def _answers(writer: _Writer, row: people.Known, one: _Checked, source: str, *, attest: bool) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+    """Each answer's entry and state; returns the words for the caller and what is to be asked by mail."""
+    said: list[dict[str, str]] = []
+    ask: list[dict[str, Any]] = []
+    for item in one.items:
+        topic = writer.facts.topics[item.topic]
+        if topic.mail_class == "service":
+            said.append({"topic": topic.slug, "state": "given", "result": "always_on"})
+            continue
+        step, seq, wording = _one_answer(writer, row, topic, item, source, attest=attest)
+        said.append({"topic": topic.slug, "state": step.state, "result": step.result})
+        if step.confirm:
+            ask.append({"topic": topic.id, "wording": wording.id if wording else None, "source": item.source, "seq": seq, "item": item})
+    return said, ask
+
+
+def _one_answer(
+    writer: _Writer, row: people.Known, topic: Topic, item: consent_rules.Item, source: str, *, attest: bool
+) -> tuple[consent_rules.Step, int | None, Wording | None]:
+    assert row.person.id is not None
+    assert topic.id is not None
+    state, since = writer.state(row.person.id, topic.id)
+    words = writer.facts.words[topic.id]
+    wording = next((w for w in words.values() if w.public_id == item.wording), None) or writer.facts.wording(topic, row.person.locale)
+    step = consent_rules.answer(
+        state=state,
+        since=since,
+        given=item.given,
+        agreed_at=item.agreed_at,
+        attested=attest and item.confirmed is not None,
+        confirm=topic.double_opt_in or row.address.confirmed_at is None,
+        newer_words=True,
+    )
+    if step.kind is None:
+        return step, None, wording
+    evidence = dict(item.evidence)
+    if item.agreed_at:
+        evidence["at"] = item.agreed_at.isoformat()
+    if item.confirmed and attest:
+        evidence["confirmed"] = item.confirmed
+    seq = consent.note(
+        writer.session,
+        step.kind,
+        person=row.person,
+        key=row.key,
+        topic=topic,
+        state=step.state,
+        state_before=state,
+        said=consent.Said("web_form" if source == "join" else "api", item.source, evidence or None),
+        now=writer.now,
+        by=writer.by,
+        wording=wording,
+        policy=writer.facts.policy,
+    )
+    writer.put(row.person, topic, step.state, seq, wording=wording, source=item.source)
+    return step, seq, wording
+
+
+def _ask(
+    session: Session, facts: _Facts, chunk: list[_Checked], known: list[people.Known], asks: list[list[dict[str, Any]]], *, now: datetime, by: str
+) -> list[bool]:
+    """Mail the button where something waits for it; at most two to one mailbox a day, and none for an old answer repeated."""
+    if not any(asks):
+        return [False] * len(known)
+    sent_today = consents.confirmations_today(session, [row.address.address_hash for row in known], now=now)
+    last = _last_asked(session, [row.person.id for row, ask in zip(known, asks, strict=True) if ask and not row.created])
+    mailed = []
+    for row, ask in zip(known, asks, strict=True):
+        fresh = [one for one in ask if _is_new(one, last.get((row.person.id, one["topic"])))]
+        if not fresh or sent_today.get(row.address.address_hash, 0) >= consent_rules.MAILS_PER_DAY:
+            mailed.append(False)
+            continue
+        seq = next((one["seq"] for one in fresh if one["seq"] is not None), None)
+        if seq is None:
+            seq = ledger.append(session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now)
+        assert row.address.id is not None
+        topic = next(iter(facts.topics.values()))
+        consent.ask_confirmation(
+            session,
+            person=row.person,
+            address_id=row.address.id,
+            brand_id=topic.brand_id,
+            topics=[{"topic": one["topic"], "wording": one["wording"], "source": one["source"], "policy": facts.policy_id} for one in fresh],
+            requested_seq=seq,
+            purpose="confirm",
+            now=now,
+        )
+        mailed.append(True)
+    return mailed
+
+
+def _last_asked(session: Session, ids: list[int | None]) -> dict[tuple[int | None, int], datetime]:
+    """When each of these people was last asked about each topic."""
+    asked: dict[tuple[int | None, int], datetime] = {}
+    if ids:
+        for row in session.exec(select(Confirmation).where(col(Confirmation.person_id).in_(ids)).order_by(col(Confirmation.created_at))):
+            for topic in row.topics:
+                asked[row.person_id, topic["topic"]] = row.created_at
+    return asked
+
+
+def _is_new(ask: dict[str, Any], last: datetime | None) -> bool:
+    agreed_at = ask["item"].agreed_at
+    return last is None or (agreed_at is not None and agreed_at > last)
+
+
+def _noes_of_the_address(writer: _Writer, row: people.Known, one: _Checked) -> None:
+    """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
+    noes = [item.topic for item in one.items if not item.given]
+    if not noes or row.address.confirmed_at is not None:
+        return
+    holders = writer.session.exec(
+        select(Person)
+        .join(Address, col(Address.owner_id) == col(Person.id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.address_hash) == row.address.address_hash,
+            col(Address.ended_at).is_(None),
+            col(Person.id) != row.person.id,
+            col(Person.state) != "merged",
+        )
+    ).all()
+    for holder in holders:
+        for slug in noes:
+            _withdraw_for(writer, holder, writer.facts.topics[slug])
+
+
+def _withdraw_for(writer: _Writer, holder: Person, topic: Topic) -> None:
+    preference = writer.session.get(Preference, (holder.id, topic.id))
+    if preference is None or preference.state not in (*consent_rules.PERMITTING, "requested"):
+        return
+    step = consent_rules.answer(
+        state=preference.state, since=None, given=False, agreed_at=None, attested=False, confirm=True, newer_words=False
+    )
+    assert step.kind is not None
+    seq = consent.note(
+        writer.session,
+        step.kind,
+        person=holder,
+        key=None,
+        topic=topic,
+        state=step.state,
+        state_before=preference.state,
+        said=consent.Said("api", "same address"),
+        now=writer.now,
+        by=writer.by,
+    )
+    preference.state, preference.warrant_seq, preference.since_at, preference.last_seq = step.state, None, writer.now, seq
+    writer.session.add(preference)
+
+
+def tell_of_change(session: Session, ring: Keyring, known_topics: dict[str, Topic], row: people.Known, *, now: datetime) -> None:
+    """The old address is told of a change, the new one is asked for its button (standards N17)."""
+    if row.address_told is None or row.person.pending_address_id is None:
+        return
+    brand_id = next(iter(known_topics.values())).brand_id
+    new = session.get_one(Address, row.person.pending_address_id)
+    masked = open_address(ring, new, row.key).masked
+    assert row.address.id is not None
+    mailings.enqueue_single(
+        session,
+        purpose="address-changed",
+        brand_id=brand_id,
+        address_id=row.address.id,
+        person_id=row.person.id,
+        locale=row.person.locale,
+        facts=mailings.seal_facts(ring, "address-changed", {"new_address_masked": masked}),
+        warrant_seq=row.address_told,
+        now=now,
+    )
+    consent.ask_confirmation(
+        session,
+        person=row.person,
+        address_id=row.person.pending_address_id,
+        brand_id=brand_id,
+        topics=[],
+        requested_seq=row.address_told,
+        purpose="address-confirm",
+        now=now,
+    )
+
+
+def _answer(row: people.Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
+    following = None
+    if mailed:
+        following = "We sent a mail with a button; nothing on the topics asked is sent before it is pressed."
+    elif row.address_told is not None:
+        following = "The new address was sent a button; until it is pressed, marketing waits."
+    elif ask:
+        following = "A button was mailed before; nothing on the topics asked is sent before it is pressed."
+    return Registered(
+        row.person.public_id, row.created, sorted(set(row.changed)), said, following, "confirmation_sent" if mailed else None
+    )

@@ -1,0 +1,145 @@
+"""The gate: may we write to this person about this topic, and if not, why. Pure.
+
+`decide` and its SQL twin `preferences.queries.refusal` say the same of every row; tests/house/test_gate_agrees.py
+compares them. What a choice may become is here too, so that no door can turn a no into a yes.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.kit.errors import Conflict, Invalid
+
+PERMITTING = ("given", "renewed")
+NOES = ("refused", "withdrawn", "invalidated")
+CONSENTED = ("consent", "soft_opt_in", "implied")  # bases a person can take back
+
+# From the gravest to the mildest: a report shows the first that holds.
+REASONS = (
+    "erased",
+    "restricted",
+    "complained",
+    "do_not_mail",
+    "no_address",
+    "bounced",
+    "topic_retired",
+    "withdrawn",
+    "refused",
+    "invalidated",
+    "no_consent",
+    "expired",
+    "legacy_unconfirmed",
+    "requested",
+    "address_pending",
+    "unconfirmed",
+    "on_break",
+)
+
+
+class TopicPrivate(Invalid):
+    """That topic is not open to be chosen here."""
+
+
+class CadenceNotOffered(Invalid):
+    """That frequency is not offered for this topic."""
+
+
+class NotRefusable(Conflict):
+    """These mails belong to your contract or the law and cannot be switched off here."""
+
+
+class BreakInvalid(Invalid):
+    """Please choose a day between tomorrow and a year from now."""
+
+
+class GrantNeedsNewConfirmation(Conflict):
+    """You have since said no, so this old link cannot say yes for you; please ask for a new one."""
+
+    code = "grant_needs_new_confirmation"
+
+
+class ReasonUnknown(Invalid):
+    """Please choose one of the reasons offered, or none."""
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """What the gate needs to know of a topic."""
+
+    id: int
+    mail_class: str  # marketing | notice | service
+    basis: str
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything that may stop a mail, of one person and one topic, at one moment."""
+
+    person_state: str = "active"
+    has_address: bool = True
+    address_confirmed: bool = True
+    address_attested: bool = False
+    address_pending: bool = False
+    suppressed: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # (scope as it concerns this topic, cause)
+    state: str = "unknown"
+    basis: str = "consent"
+    break_until: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Yes, or no with its reason."""
+
+    allowed: bool
+    reason: str | None = None
+
+
+def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:
+    """Say whether we may write to this person about this topic, and if not, why.
+
+    The single gate: the audience and the sender both obey it. A service topic rests on the registration: a break or an
+    no to marketing does not stop it, and an address attested by the site is enough for it; what is suppressed in scope `all`
+    (a dead mailbox, say) stops everything. Never raises: a person we know nothing about is simply not allowed.
+    """
+    reason = _person(standing) or _suppressed(standing, topic) or _consent(standing, topic, now) or _address(standing, topic)
+    if not reason and topic.mail_class != "service" and standing.break_until and standing.break_until > now:
+        reason = "on_break"
+    return Decision(reason is None, reason)
+
+
+def _person(standing: Standing) -> str | None:
+    return standing.person_state if standing.person_state in ("erased", "restricted") else None
+
+
+def _suppressed(standing: Standing, topic: TopicFacts) -> str | None:
+    stops = {cause for scope, cause in standing.suppressed if scope == "all" or topic.mail_class != "service"}
+    if "complaint" in stops:
+        return "complained"
+    if stops - {"hard_bounce", "complaint"}:
+        return "do_not_mail"
+    if not standing.has_address:
+        return "no_address"
+    return "bounced" if "hard_bounce" in stops else None
+
+
+def _consent(standing: Standing, topic: TopicFacts, now: datetime) -> str | None:
+    if not topic.active:
+        return "topic_retired"
+    if standing.state in NOES:
+        return standing.state
+    if standing.state == "unknown":
+        return "no_consent"
+    if standing.state == "expired" or (standing.valid_until and standing.valid_until <= now):
+        return "expired"
+    if standing.basis == "legacy_registration" and topic.mail_class != "service":
+        return "legacy_unconfirmed"
+    return None if standing.state in PERMITTING else "requested"
+
+
+def _address(standing: Standing, topic: TopicFacts) -> str | None:
+    if topic.mail_class == "service":
+        return None if standing.address_confirmed or standing.address_attested else "unconfirmed"
+    if standing.address_pending:
+        return "address_pending"
+    return None if standing.address_confirmed else "unconfirmed"

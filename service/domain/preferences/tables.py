@@ -1,0 +1,32 @@
+"""The projection: one row per person and topic, rebuildable from the ledger alone."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Column, Index
+from sqlmodel import Field, SQLModel
+
+from service.db.types import BIG, warrant_column
+
+STATES = ("unknown", "requested", "given", "renewed", "refused", "withdrawn", "expired", "invalidated")
+
+
+class Preference(SQLModel, table=True):
+    """The state of one topic for one person, the entry that permits it, and how often."""
+
+    __tablename__ = "preference"
+    __table_args__ = (
+        CheckConstraint("state IN ('unknown','requested','given','renewed','refused','withdrawn','expired','invalidated')", name="state"),
+        CheckConstraint("cadence IN ('each','daily','weekly')", name="cadence"),
+        Index("ix_preference_topic", "topic_id", "state"),
+    )
+
+    person_id: int = Field(foreign_key="person.id", primary_key=True)
+    topic_id: int = Field(foreign_key="topic.id", primary_key=True)
+    state: str = Field(max_length=12)
+    basis: str = Field(max_length=20)
+    cadence: str = Field(default="each", max_length=10)
+    break_until: datetime | None = None
+    warrant_seq: int | None = Field(default=None, sa_column=warrant_column(nullable=True))
+    since_at: datetime
+    valid_until: datetime | None = None
+    last_seq: int = Field(sa_column=Column(BIG, nullable=False))

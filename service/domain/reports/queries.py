@@ -1,0 +1,480 @@
+"""What became of a mailing, member by member and in sums; and the figures of the home page. All computed from rows.
+
+Called by the report pages, the API and the command line. Sums are never stored: `adds_up` compares what is planned with
+what is on record.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col
+
+from service.domain.announcements import queries as announcements
+from service.domain.announcements.tables import Announcement
+from service.domain.brands import queries as brands
+from service.domain.ledger.tables import LedgerEntry
+from service.domain.mailings import queries as mailings
+from service.domain.mailings import rules as mailing_rules
+from service.domain.mailings.tables import Audience, Mailing, Outcome
+from service.domain.notices import queries as notices
+from service.domain.notices.tables import Notice
+from service.domain.people.tables import Identity, Person
+from service.domain.preferences.rules import PERMITTING
+from service.domain.preferences.tables import Preference
+from service.domain.topics import queries as topics
+from service.kit import paging
+from service.kit.clock import to_micros
+from service.kit.signing import Keyring
+
+OUTCOMES = ("sent", "bounced", "deferred", "cancelled", "expired", "unknown")
+WAITING = "waiting"  # a member nothing has been tried for yet
+STOP = "consent.withdrawn"
+TOPIC_KINDS = ("announcement", "notice")
+CHUNK = 1_000
+DAY = timedelta(days=1)
+_DAY_MICROS = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a mailing has come: members planned, settled for good, not yet; messages per second of the last minute,
+    and when it will end at that rate (None: it does not move)."""
+
+    planned: int
+    settled: int
+    waiting: int
+    per_second: float
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Bounce:
+    """How many members a server refused with one code."""
+
+    code: int | None
+    reason: str
+    people: int
+
+
+@dataclass(frozen=True)
+class Stops:
+    """How many people ended a topic by a link of this mailing, and by which way (one click, page, …)."""
+
+    people: int
+    ways: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What left and what bounced between `at` and the next bucket."""
+
+    at: datetime
+    sent: int
+    bounced: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One member of a frozen audience: who, where it stands and why, and every attempt."""
+
+    pos: int
+    person: str | None
+    external_ids: list[dict[str, str]]
+    state: str
+    reason: str | None
+    message_id: str
+    warrant: int
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of design.md 6."""
+        return {
+            "pos": self.pos,
+            "external_ids": self.external_ids,
+            "state": self.state,
+            "reason": self.reason,
+            "message_id": self.message_id,
+            "warrant": self.warrant,
+            "attempts": [{**attempt, "at": attempt["at"].isoformat()} for attempt in self.attempts],
+        }
+
+
+@dataclass(frozen=True)
+class TopicGrowth:
+    """Yeses of one topic that stand today: how many were given before the first day, and on each day."""
+
+    slug: str
+    name: str
+    before: int
+    days: list[date]
+    given: list[int]
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day's mail (UTC): sent, bounced, and topics ended."""
+
+    on: date
+    sent: int
+    bounced: int
+    stopped: int
+
+
+@dataclass(frozen=True)
+class Recent:
+    """A past or running mailing, for the home page."""
+
+    name: str
+    kind: str
+    public_id: str
+    state: str
+    at: datetime
+    planned: int
+    sent: int
+    bounced: int
+    stopped: int
+
+
+def of_announcement(session: Session, announcement: Announcement) -> dict[str, Any]:
+    """The report of an announcement, sent or not."""
+    mailing = announcements.mailing_of(session, announcement)
+    state, reason = announcements.state_of(announcement, mailing)
+    return report(session, mailing, state=state, reason=reason)
+
+
+def of_notice(session: Session, notice: Notice) -> dict[str, Any]:
+    """The report of a notice's mailing; of the page alone, when it was not mailed."""
+    mailing = notices.mailing_of(session, notice)
+    state, reason = (mailing.state, mailing.reason) if mailing else (notice.state, "")
+    return report(session, mailing, state=state, reason=reason)
+
+
+def report(session: Session, mailing: Mailing | None, *, state: str, reason: str = "") -> dict[str, Any]:
+    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end).
+
+    planned = outcomes together + waiting. Before the audience is frozen everything is 0.
+    """
+    frozen = mailing if mailing is not None and mailing.state != "freezing" else None
+    counts = mailings.outcome_counts(session, _id(frozen)) if frozen else {}
+    planned = _members(session, frozen) if frozen else 0
+    outcomes: dict[str, Any] = {name: _sum(counts, name) for name in OUTCOMES}
+    outcomes["skipped"] = {why: count for (kind, why), count in sorted(counts.items()) if kind == "skipped"}
+    return {
+        "state": state,
+        "reason": reason or None,
+        "planned": planned,
+        "outcomes": outcomes,
+        "waiting": planned - sum(counts.values()),
+        "excluded": mailings.exclusions(session, _id(frozen)) if frozen else {},
+    }
+
+
+def adds_up(session: Session, mailing: Mailing) -> bool:
+    """Whether the record holds together (P3): the audience is positions 1 to planned, every outcome belongs to one of them,
+    nobody has two final states, and once the mailing has ended everybody has one."""
+    members, first, last = session.connection().execute(
+        select(func.count(), func.min(col(Audience.pos)), func.max(col(Audience.pos))).where(
+            col(Audience.mailing_id) == mailing.id
+        )
+    ).one()  # fmt: skip
+    finals, settled, lowest, highest = session.connection().execute(
+        select(
+            func.count(), func.count(col(Outcome.pos).distinct()), func.min(col(Outcome.pos)), func.max(col(Outcome.pos))
+        ).where(col(Outcome.mailing_id) == mailing.id, col(Outcome.final).is_(True))
+    ).one()  # fmt: skip
+    placed = members == 0 or (first, last) == (1, members)
+    inside = finals == 0 or (lowest >= 1 and highest <= members)
+    whole = settled == members or mailing.state not in ("sent", "cancelled", "expired")
+    return bool(members == (mailing.planned or 0) and placed and inside and finals == settled and whole)
+
+
+def progress(session: Session, mailing: Mailing, *, now: datetime) -> Progress:
+    """How far it has come, and how fast."""
+    planned = _members(session, mailing)
+    final = (col(Outcome.mailing_id) == mailing.id, col(Outcome.final).is_(True))
+    settled = _count(session, Outcome, *final)
+    lately = _count(session, Outcome, *final, col(Outcome.at) > now - timedelta(minutes=1))
+    rate, waiting = lately / 60, planned - settled
+    ends_at = (
+        now + timedelta(seconds=waiting / rate) if rate and waiting and mailing.state == "sending" else None
+    )
+    return Progress(planned, settled, waiting, rate, ends_at)
+
+
+def bounces(session: Session, mailing: Mailing) -> list[Bounce]:
+    """What servers refused, by code, the commonest first."""
+    people = func.count().label("people")
+    rows = session.connection().execute(
+        select(col(Outcome.code), col(Outcome.reason), people)
+        .where(col(Outcome.mailing_id) == mailing.id, col(Outcome.state) == "bounced")
+        .group_by(col(Outcome.code), col(Outcome.reason))
+        .order_by(people.desc(), col(Outcome.code))
+    )
+    return [Bounce(row.code, row.reason, row.people) for row in rows]
+
+
+def stops(session: Session, mailing: Mailing) -> Stops:
+    """Who ended a topic by a link of this mailing, read from the ledger."""
+    rows = session.connection().execute(
+        select(col(LedgerEntry.subject), col(LedgerEntry.entry)).where(
+            col(LedgerEntry.kind) == STOP,
+            col(LedgerEntry.at) >= to_micros(mailing.created_at),
+            col(LedgerEntry.entry).contains(f'"mailing":"{mailing.public_id}"', autoescape=True),
+        )
+    )
+    ways = {row.subject: str(json.loads(row.entry)["body"].get("method", "")) for row in rows}
+    return Stops(len(ways), dict(Counter(ways.values())))
+
+
+def curve(session: Session, mailing: Mailing, *, buckets: int = 48) -> list[Bucket]:
+    """What left over time, in equal steps from the first outcome to the last; nothing before the first."""
+    ours = (col(Outcome.mailing_id) == mailing.id, col(Outcome.state).in_(("sent", "bounced")))
+    first, last = (
+        session.connection()
+        .execute(select(func.min(col(Outcome.at)), func.max(col(Outcome.at))).where(*ours))
+        .one()
+    )
+    if first is None:
+        return []
+    step = max((last - first) / buckets, timedelta(seconds=1))
+    edges = [first + step * place for place in range(int((last - first) / step) + 1)]
+    counts = _by_step(session, col(Outcome.at), edges, col(Outcome.state), select(Outcome).where(*ours))
+    return [Bucket(at, counts["sent", place], counts["bounced", place]) for place, at in enumerate(edges)]
+
+
+def deliveries(
+    session: Session,
+    ring: Keyring,
+    mailing: Mailing,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    state: str | None = None,
+    reason: str | None = None,
+) -> paging.Page[Delivery]:
+    """A page of the frozen audience in order of position, all of it or who stands in one state (for one reason)."""
+    key, size = paging.decode(after), paging.size(limit)
+    found = _deliveries(session, ring, mailing, key if isinstance(key, int) else 0, size + 1, state, reason)
+    return paging.Page(found[:size], paging.encode(found[size - 1].pos) if len(found) > size else None)
+
+
+def all_deliveries(
+    session: Session, ring: Keyring, mailing: Mailing, *, state: str | None = None
+) -> Iterator[Delivery]:
+    """Every member, a thousand at a time in memory, within one reading transaction."""
+    after = 0
+    while found := _deliveries(session, ring, mailing, after, CHUNK, state, None):
+        yield from found
+        after = found[-1].pos
+
+
+def _deliveries(
+    session: Session,
+    ring: Keyring,
+    mailing: Mailing,
+    after: int,
+    limit: int,
+    state: str | None,
+    reason: str | None,
+) -> list[Delivery]:
+    rows = session.connection().execute(_members_with_outcome(mailing, after, limit, state, reason)).all()
+    ids = _external_ids(session, [row.person_id for row in rows if row.person_id])
+    attempts = _attempts(session, mailing, [row.pos for row in rows])
+    domain = brands.by_id(session, mailing.brand_id).from_domain
+    return [
+        Delivery(
+            pos=row.pos,
+            person=row.public_id,
+            external_ids=ids.get(row.person_id, []),
+            state=row.state or WAITING,
+            reason=row.reason or None,
+            message_id=mailing_rules.message_id(ring.message_key, _id(mailing), row.pos, domain),
+            warrant=row.outcome_warrant or row.warrant_seq,
+            attempts=attempts.get(row.pos, []),
+        )
+        for row in rows
+    ]
+
+
+def _members_with_outcome(
+    mailing: Mailing, after: int, limit: int, state: str | None, reason: str | None
+) -> Select[Any]:
+    """Members after a position, each with its latest outcome (one probe of the key per member)."""
+    later = aliased(Outcome)
+    latest = (
+        select(func.max(later.attempt))
+        .where(col(later.mailing_id) == mailing.id, col(later.pos) == col(Audience.pos))
+        .correlate(Audience)
+        .scalar_subquery()
+    )
+    joined = and_(
+        col(Outcome.mailing_id) == mailing.id,
+        col(Outcome.pos) == col(Audience.pos),
+        col(Outcome.attempt) == latest,
+    )
+    statement = (
+        select(
+            col(Audience.pos), col(Audience.person_id), col(Audience.warrant_seq), col(Person.public_id),
+            col(Outcome.state), col(Outcome.reason), col(Outcome.warrant_seq).label("outcome_warrant"),
+        )
+        .select_from(Audience)
+        .outerjoin(Outcome, joined)
+        .outerjoin(Person, col(Person.id) == col(Audience.person_id))
+        .where(col(Audience.mailing_id) == mailing.id, col(Audience.pos) > after)
+        .order_by(col(Audience.pos))
+        .limit(limit)
+    )  # fmt: skip
+    if state is not None:
+        statement = statement.where(
+            col(Outcome.state).is_(None) if state == WAITING else col(Outcome.state) == state
+        )
+    return statement.where(col(Outcome.reason) == reason) if reason is not None else statement
+
+
+def _external_ids(session: Session, people: Sequence[int]) -> dict[int, list[dict[str, str]]]:
+    found: dict[int, list[dict[str, str]]] = {}
+    wanted = select(col(Identity.person_id), col(Identity.source), col(Identity.external_id)).order_by(
+        col(Identity.id)
+    )
+    for row in session.connection().execute(wanted.where(col(Identity.person_id).in_(people))):
+        found.setdefault(row.person_id, []).append({"source": row.source, "id": row.external_id})
+    return found
+
+
+def _attempts(
+    session: Session, mailing: Mailing, positions: Sequence[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """What went over the wire, or may have; a skipped member was never tried."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    rows = session.connection().execute(
+        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code))
+        .where(
+            col(Outcome.mailing_id) == mailing.id,
+            col(Outcome.pos).in_(positions),
+            col(Outcome.code).is_not(None) | (col(Outcome.state) == "unknown"),
+        )
+        .order_by(col(Outcome.pos), col(Outcome.attempt))
+    )
+    for row in rows:
+        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code})
+    return found
+
+
+def growth(session: Session, *, now: datetime, days: int = 30) -> list[TopicGrowth]:
+    """Yeses that stand today, by the day they were given (UTC), for every active topic."""
+    edges = _days(now, days)
+    standing = select(Preference).where(col(Preference.state).in_(PERMITTING))
+    given = _by_step(session, col(Preference.since_at), edges, col(Preference.topic_id), standing)
+    dates = [edge.date() for edge in edges]
+    return [
+        TopicGrowth(
+            topic.slug,
+            topics.wording_for(session, topic.id or 0, "en").title,
+            given[topic.id, -1],
+            dates,
+            [given[topic.id, place] for place in range(days)],
+        )
+        for topic in topics.active(session)
+    ]
+
+
+def traffic(session: Session, *, now: datetime, days: int = 30) -> list[Day]:
+    """Mail under topics per day: sent, bounced, topics ended. Tests and system mails are not counted."""
+    edges = _days(now, days)
+    lately = select(col(Mailing.id)).where(
+        col(Mailing.kind).in_(TOPIC_KINDS), col(Mailing.valid_until) >= edges[0]
+    )
+    tried = select(Outcome).where(
+        col(Outcome.mailing_id).in_(lately),
+        col(Outcome.state).in_(("sent", "bounced")),
+        col(Outcome.at) >= edges[0],
+    )
+    counts = _by_step(session, col(Outcome.at), edges, col(Outcome.state), tried)
+    stopped = _stops_by_day(session, edges[0])
+    return [
+        Day(at.date(), counts["sent", place], counts["bounced", place], stopped[at.date()])
+        for place, at in enumerate(edges)
+    ]
+
+
+def _stops_by_day(session: Session, start: datetime) -> Counter[date]:
+    day = (col(LedgerEntry.at) // _DAY_MICROS).label("day")
+    inner = (
+        select(day).where(col(LedgerEntry.kind) == STOP, col(LedgerEntry.at) >= to_micros(start)).subquery()
+    )
+    rows = session.connection().execute(select(inner.c.day, func.count()).group_by(inner.c.day))
+    return Counter(
+        {(datetime(1970, 1, 1, tzinfo=UTC) + DAY * int(number)).date(): count for number, count in rows}
+    )
+
+
+def recent(session: Session, limit: int = 5) -> list[Recent]:
+    """The latest announcements and mailed notices with their figures."""
+    statement = (
+        select(Mailing)
+        .where(col(Mailing.kind).in_(TOPIC_KINDS))
+        .order_by(col(Mailing.due_at).desc(), col(Mailing.id).desc())
+        .limit(limit)
+    )
+    return [_recent(session, mailing) for mailing in session.scalars(statement)]
+
+
+def _recent(session: Session, mailing: Mailing) -> Recent:
+    counts = mailings.outcome_counts(session, _id(mailing))
+    name, public_id = "", mailing.public_id
+    if announcement := announcements.by_mailing(session, _id(mailing)):
+        name, public_id = announcements.name_of(announcement), announcement.public_id
+    elif notice := notices.by_mailing(session, _id(mailing)):
+        name, public_id = notices.title_of(notice), notice.public_id
+    return Recent(
+        name, mailing.kind, public_id, mailing.state, mailing.started_at or mailing.due_at, _members(session, mailing),
+        _sum(counts, "sent"), _sum(counts, "bounced"), stops(session, mailing).people,
+    )  # fmt: skip
+
+
+def _by_step(
+    session: Session,
+    at: ColumnElement[datetime],
+    edges: list[datetime],
+    by: ColumnElement[Any],
+    rows: Select[Any],
+) -> Counter[tuple[Any, int]]:
+    """How many rows lie between edges, by another column: (value, place) → count; place -1 is before the first edge."""
+    place = case(
+        *((at < edge, literal(number - 1)) for number, edge in enumerate(edges)),
+        else_=literal(len(edges) - 1),
+    )
+    inner = rows.with_only_columns(by.label("value"), place.label("place")).subquery()
+    grouped = select(inner.c.value, inner.c.place, func.count()).group_by(inner.c.value, inner.c.place)
+    return Counter({(value, place): count for value, place, count in session.connection().execute(grouped)})
+
+
+def _days(now: datetime, days: int) -> list[datetime]:
+    """Midnights (UTC) of the last so many days, today's last."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [today - DAY * back for back in range(days - 1, -1, -1)]
+
+
+def _members(session: Session, mailing: Mailing) -> int:
+    return _count(session, Audience, col(Audience.mailing_id) == mailing.id)
+
+
+def _count(session: Session, table: Any, *conditions: ColumnElement[bool]) -> int:
+    return (
+        session.connection().execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
+    )
+
+
+def _sum(counts: dict[tuple[str, str], int], state: str) -> int:
+    return sum(count for (kind, _), count in counts.items() if kind == state)
+
+
+def _id(mailing: Mailing) -> int:
+    assert mailing.id is not None
+    return mailing.id

@@ -1,0 +1,45 @@
+"""Taking, renewing and ending a lease. Called by the sender itself, and by the supervisor that has reaped one."""
+
+import os
+import socket
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from service.domain.senders import queries
+from service.domain.senders.tables import Sender
+from service.kit.errors import Conflict
+
+
+class SenderRuns(Conflict):
+    """A sender of that name is running; give this one another name."""
+
+
+def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
+    """Take the lease of this name; a former incarnation's must have ended or stand still."""
+    present = queries.by_name(session, name)
+    if present is not None and present.state == "live" and present.renewed_at > now - queries.STALE_AFTER and present.pid != os.getpid():
+        raise SenderRuns
+    lease = present or Sender(name=name, host="", pid=0, boot_id="", renewed_at=now, started_at=now)
+    lease.host, lease.pid, lease.boot_id = socket.gethostname(), os.getpid(), boot_id
+    lease.state, lease.seen_seq, lease.renewed_at, lease.started_at, lease.ended_at = "live", seen_seq, now, now, None
+    session.add(lease)
+    session.flush()
+    return lease
+
+
+def renew(session: Session, sender_id: int, *, seen_seq: int, now: datetime) -> bool:
+    """Publish what was seen; False when the lease was ended by somebody else, and the sender must stop."""
+    statement = (
+        update(Sender)
+        .where(col(Sender.id) == sender_id, col(Sender.state) == "live", col(Sender.pid) == os.getpid())
+        .values(seen_seq=seen_seq, renewed_at=now)
+    )
+    return session.connection().execute(statement).rowcount == 1
+
+
+def end(session: Session, name: str, *, now: datetime) -> bool:
+    """End a lease: by the sender at its end, or by whoever knows that its process is gone."""
+    statement = update(Sender).where(col(Sender.name) == name, col(Sender.state) == "live").values(state="ended", ended_at=now)
+    return session.connection().execute(statement).rowcount == 1

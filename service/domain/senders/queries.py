@@ -1,0 +1,31 @@
+"""Who is sending, and what each has seen of what was taken away."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+
+from service.domain.senders.tables import Sender
+
+STALE_AFTER = timedelta(seconds=30)  # then a lease is suspect and shown on every staff page
+
+
+def unsettled(session: Session, seq: int) -> list[str]:
+    """The senders that may still act on what was so before entry `seq`."""
+    statement = select(col(Sender.name)).where(col(Sender.state) == "live", col(Sender.seen_seq) < seq)
+    return list(session.exec(statement))
+
+
+def live(session: Session) -> Sequence[Sender]:
+    """Every lease that has not ended."""
+    return session.exec(select(Sender).where(col(Sender.state) == "live").order_by(col(Sender.name))).all()
+
+
+def suspect(session: Session, *, now: datetime) -> Sequence[Sender]:
+    """Leases that were not renewed for so long that nobody knows what their sender does."""
+    return [one for one in live(session) if one.renewed_at < now - STALE_AFTER]
+
+
+def by_name(session: Session, name: str) -> Sender | None:
+    """A sender's lease by its name."""
+    return session.exec(select(Sender).where(col(Sender.name) == name)).first()

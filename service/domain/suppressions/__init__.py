@@ -1,0 +1,1 @@
+"""The do-not-mail list: keyed hashes of addresses, why, since when, and what would lift it."""

@@ -1,0 +1,1 @@
+"""Mail templates: the starters, and immutable compiled versions."""

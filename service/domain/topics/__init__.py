@@ -1,0 +1,1 @@
+"""What we may write about: topics, and the versioned words people read when they agree."""

@@ -1,0 +1,143 @@
+"""Making, changing and retiring topics, and publishing their wordings. What a topic rests on never changes
+(P7).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.domain.brands import queries as brands
+from service.domain.brands.rules import check_mailbox
+from service.domain.ledger import actions as ledger
+from service.domain.policies.rules import check_locale
+from service.domain.topics import queries, rules
+from service.domain.topics.tables import Topic, Wording
+from service.kit.ids import new_alias
+
+
+def create(
+    session: Session,
+    *,
+    slug: str,
+    brand_id: int,
+    basis: str,
+    mail_class: str,
+    mailbox: str,
+    texts: Mapping[str, rules.WordingText],
+    visibility: str = "public",
+    double_opt_in: bool = True,
+    now: datetime,
+    by: str,
+) -> Topic:
+    """Make a topic with the first version of its wording (locale → text).
+
+    Raises `SlugInvalid`, `SlugTaken`, `TopicInvalid`, `BasisDoesNotFit`, or a rule of mailbox or wording.
+    """
+    rules.check_slug(slug)
+    rules.check_basis(mail_class, basis)
+    rules.check_one_of(visibility, rules.VISIBILITIES, field="visibility")
+    if session.exec(select(Topic.id).where(col(Topic.slug) == slug)).first() is not None:
+        raise rules.SlugTaken(field="slug")
+    topic = Topic(
+        alias=new_alias(4),
+        slug=slug,
+        brand_id=brand_id,
+        basis=basis,
+        mail_class=mail_class,
+        visibility=visibility,
+        cadences=list(rules.CADENCES),
+        double_opt_in=double_opt_in,
+        mailbox=check_mailbox(mailbox, reply_to=brands.by_id(session, brand_id).reply_to),
+        position=len(queries.everything(session)),
+    )
+    session.add(topic)
+    session.flush()
+    body = {"basis": basis, "class": mail_class, "visibility": visibility, "double_opt_in": double_opt_in}
+    ledger.append(session, "topic.created", subject=slug, body=body, by=by, now=now)
+    publish_wording(session, slug, texts, now=now, by=by)
+    return topic
+
+
+def change(
+    session: Session,
+    slug: str,
+    *,
+    visibility: str | None = None,
+    double_opt_in: bool | None = None,
+    mailbox: str | None = None,
+    position: int | None = None,
+    now: datetime,
+    by: str,
+) -> list[str]:
+    """Change what may change of a topic; returns the names of what differs.
+
+    Class and basis never change: a yes to one would become a yes to another (P7). Raises `TopicUnknown`,
+    `TopicInvalid`, or the rule of mailboxes.
+    """
+    topic = _locked(session, slug)
+    wanted: dict[str, Any] = {"double_opt_in": double_opt_in, "position": position}
+    if visibility is not None:
+        wanted["visibility"] = rules.check_one_of(visibility, rules.VISIBILITIES, field="visibility")
+    if mailbox is not None:
+        wanted["mailbox"] = check_mailbox(mailbox, reply_to=brands.by_id(session, topic.brand_id).reply_to)
+    changed = [name for name, value in wanted.items() if value is not None and getattr(topic, name) != value]
+    for name in changed:
+        body = {"field": name, "before": getattr(topic, name), "after": wanted[name]}
+        setattr(topic, name, wanted[name])
+        ledger.append(session, "topic.changed", subject=slug, body=body, by=by, now=now)
+    session.flush()
+    return changed
+
+
+def retire(session: Session, slug: str, *, now: datetime, by: str) -> None:
+    """Take a topic out of use, never away: its stop links live for ever (P5). Raises `TopicUnknown`."""
+    topic = _locked(session, slug)
+    if topic.state == "retired":
+        return
+    topic.state = "retired"
+    session.flush()
+    ledger.append(session, "topic.retired", subject=slug, body={}, by=by, now=now)
+
+
+def publish_wording(
+    session: Session, slug: str, texts: Mapping[str, rules.WordingText], *, now: datetime, by: str
+) -> list[Wording]:
+    """Publish the next version of a wording in the languages given; what people agreed to before stays as it
+    was.
+
+    Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`.
+    """
+    checked = {check_locale(locale): rules.check_wording(text) for locale, text in texts.items()}
+    if not checked:
+        raise rules.WordingEmpty(field="text")
+    topic = _locked(session, slug)
+    assert topic.id is not None
+    number = max((wording.version for wording in queries.wordings(session, topic.id)), default=0) + 1
+    made = [
+        Wording(
+            public_id=rules.wording_name(slug, number, locale),
+            topic_id=topic.id,
+            version=number,
+            locale=locale,
+            title=text.title,
+            frequency=text.frequency,
+            text=text.text,
+            sha256=rules.wording_hash(slug, number, locale, text),
+            published_at=now,
+        )
+        for locale, text in sorted(checked.items())
+    ]
+    session.add_all(made)
+    session.flush()
+    body = {"version": number, "texts": {wording.locale: wording.sha256 for wording in made}}
+    ledger.append(session, "wording.published", subject=slug, body=body, by=by, now=now)
+    return made
+
+
+def _locked(session: Session, slug: str) -> Topic:
+    """The topic, ours until commit, so that two publications get two numbers."""
+    topic = queries.by_slug(session, slug)
+    session.refresh(topic, with_for_update=True)
+    return topic

@@ -1,0 +1,78 @@
+"""What a door waits for after something was taken away: until every live sender has seen it (design.md 5, step 6).
+
+Every door that writes closes its transaction through `perform` (pages, API) or `perform_now` (the command line). It holds
+neither a thread nor a database connection while it waits; without a live sender it does not wait at all.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from sqlalchemy.engine import Engine
+from sqlmodel import Session
+
+from service.config import Settings
+from service.db.session import reading, transaction
+from service.domain.ledger import safe
+from service.domain.senders import queries as senders
+
+Value = TypeVar("Value")
+PATIENCE = 2.0  # seconds; then the answer is an honest 202
+POLL = 0.05
+
+
+class Installation(Protocol):
+    """What the fence needs of the assembled house."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+
+@dataclass(frozen=True)
+class Fenced(Generic[Value]):
+    """What the action returned, and whether no message in the scope of what it took away can depart any more."""
+
+    value: Value
+    settled: bool
+
+
+async def perform(house: Installation, action: Callable[[Session], Value]) -> Fenced[Value]:
+    """Run the action in one transaction; if it took something away, wait until every sender knows."""
+    loop = asyncio.get_running_loop()
+    value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action)
+    if seq is None:
+        return Fenced(value, True)
+    deadline = time.monotonic() + PATIENCE
+    while await loop.run_in_executor(None, partial(_unsettled, house.engine, seq)):
+        if time.monotonic() >= deadline:
+            return Fenced(value, False)
+        await asyncio.sleep(POLL)
+    return Fenced(value, True)
+
+
+def perform_now(house: Installation, action: Callable[[Session], Value]) -> Fenced[Value]:
+    """The same for a caller without an event loop."""
+    return asyncio.run(perform(house, action))
+
+
+def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) -> tuple[Value, int | None]:
+    """Commit, and write what was taken away a second time before anybody is told."""
+    with transaction(engine) as session:
+        value = action(session)
+        seq: int | None = session.info.get("fence_seq")
+    if seq is not None:
+        with reading(engine) as session:
+            safe.bring_up_to_date(session, safe_dir)
+    return value, seq
+
+
+def _unsettled(engine: Engine, seq: int) -> list[str]:
+    with reading(engine) as session:
+        return senders.unsettled(session, seq)

@@ -1,0 +1,116 @@
+"""One strict reading of an e-mail address, and its one normal form. Called by every door that takes an address."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import idna
+from email_validator import EmailNotValidError, validate_email
+
+from service.kit.errors import Invalid
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NOT_PUBLIC = {"localhost", "local", "localdomain", "internal", "invalid", "test", "onion", "lan", "home", "arpa"}
+
+
+class AddressControlChar(Invalid):
+    """The address holds a character that cannot be seen; please type it again."""
+
+
+class AddressSyntax(Invalid):
+    """That does not look like one e-mail address, such as ana@example.org."""
+
+
+class AddressTooLong(Invalid):
+    """The address is too long: at most 64 octets before the @ and 255 after it."""
+
+
+class DomainNotPublic(Invalid):
+    """Mail cannot be sent to that domain; please give an address on the public internet."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address in its stored form: local part in NFC as typed, domain as A-label (RFC 5890) in lower case."""
+
+    local: str
+    domain: str
+
+    @property
+    def text(self) -> str:
+        """As it stands in an envelope."""
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def shown(self) -> str:
+        """As people read it: the domain as U-label."""
+        try:
+            return f"{self.local}@{idna.decode(self.domain)}"
+        except idna.IDNAError:
+            return self.text
+
+    @property
+    def key(self) -> str:
+        """What two ways of writing one mailbox share; the input of the keyed hash. Case of the local part is folded,
+        because no mailbox provider in use tells Ana@ from ana@ and one person must get one mail (H10)."""
+        return f"{unicodedata.normalize('NFKC', self.local).casefold()}@{self.domain}"
+
+    @property
+    def masked(self) -> str:
+        """Enough for its owner to know it by: a***a@example.org."""
+        local = self.local
+        return f"{local[0]}***{local[-1] if len(local) > 1 else ''}@{idna_shown(self.domain)}"
+
+
+def idna_shown(domain: str) -> str:
+    """A domain as people read it."""
+    try:
+        return str(idna.decode(domain))
+    except idna.IDNAError:
+        return domain
+
+
+def parse(typed: object, *, field: str = "email") -> Address:
+    """Read exactly one public address (RFC 5321 4.1.2, 6531; no comments, literals or routes: standards A12).
+
+    Raises `AddressControlChar`, `AddressTooLong`, `DomainNotPublic` or `AddressSyntax`, each naming `field`.
+    """
+    if not isinstance(typed, str):
+        raise AddressSyntax(field=field)
+    text = unicodedata.normalize("NFC", typed.strip(" "))
+    if _CONTROL.search(text):
+        raise AddressControlChar(field=field)
+    local, at, domain = text.rpartition("@")
+    if not at or not local or not domain or '"' in local:
+        raise AddressSyntax(field=field)
+    domain = _a_label(domain, field)
+    if len(local.encode()) > 64 or len(domain) > 255:
+        raise AddressTooLong(field=field)
+    if domain.startswith("[") or "." not in domain or domain.rpartition(".")[2] in _NOT_PUBLIC:
+        raise DomainNotPublic(field=field)
+    try:
+        validate_email(f"{local}@{domain}", check_deliverability=False, test_environment=True)
+    except EmailNotValidError as wrong:
+        raise AddressSyntax(field=field) from wrong
+    return Address(local, domain)
+
+
+def _a_label(domain: str, field: str) -> str:
+    """Lower-case A-labels (RFC 5891); a literal such as [127.0.0.1] is left for the caller to refuse."""
+    domain = domain.lower()
+    if domain.startswith("["):
+        return domain
+    if len(domain) > 1020:
+        raise AddressTooLong(field=field)
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError as wrong:
+        raise AddressSyntax(field=field) from wrong
+
+
+def parse_stored(text: str) -> Address:
+    """Take apart an address that `parse` has accepted before."""
+    local, _, domain = text.rpartition("@")
+    return Address(local, domain)

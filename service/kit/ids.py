@@ -1,0 +1,26 @@
+"""Names for things: opaque, readable over the telephone, and never a number that can be counted up."""
+
+import base64
+import secrets
+import time
+
+
+def new_id(prefix: str) -> str:
+    """A public id that sorts by time of creation: prefix, underscore, 26 signs (48 bits of milliseconds, 80 of chance)."""
+    octets = (time.time_ns() // 1_000_000).to_bytes(6) + secrets.token_bytes(10)
+    return f"{prefix}_{base64.b32hexencode(octets).decode().rstrip('=').lower()}"
+
+
+def new_alias(octets: int) -> int:
+    """A random positive integer of so many octets (at most 7 bits of the first are used, to fit a signed column)."""
+    return int.from_bytes(secrets.token_bytes(octets)) >> 1 or 1
+
+
+def person_id(alias: int) -> str:
+    """The opaque name of a person, made from the 63-bit alias that also stands in that person's links."""
+    return "p_" + base64.b32encode(alias.to_bytes(8)).decode().rstrip("=").lower()
+
+
+def receipt(seq: int, digest: str) -> str:
+    """A short slip number for people ("7qk-41"): four signs of an entry's hash and its place in the ledger."""
+    return f"{digest[:4]}-{seq}"

@@ -1,0 +1,46 @@
+"""Secrets at rest: AES-256-GCM with the place of a value bound to it, and the keyed digests used for exact look-up.
+
+Called by `people` (address, profile), the ledger (personal parts) and `db.types`.
+"""
+
+import hashlib
+import hmac
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+VERSION = b"\x01"
+
+
+class Unsealable(Exception):
+    """The stored bytes do not open with this key at this place: another key, another row, or somebody's hand."""
+
+
+def new_key() -> bytes:
+    """A fresh 256-bit key."""
+    return AESGCM.generate_key(256)
+
+
+def seal(key: bytes, plain: bytes, place: str) -> bytes:
+    """Encrypt; `place` (table, column, row) is authenticated with it, so a value moved elsewhere does not open.
+
+    Layout: version octet, 96-bit nonce, ciphertext with its 128-bit tag (NIST SP 800-38D).
+    """
+    nonce = os.urandom(12)
+    return VERSION + nonce + AESGCM(key).encrypt(nonce, plain, place.encode())
+
+
+def unseal(key: bytes, sealed: bytes, place: str) -> bytes:
+    """The plain bytes again, or `Unsealable`."""
+    if sealed[:1] != VERSION:
+        raise Unsealable(place)
+    try:
+        return AESGCM(key).decrypt(sealed[1:13], sealed[13:], place.encode())
+    except InvalidTag as wrong:
+        raise Unsealable(place) from wrong
+
+
+def keyed_digest(key: bytes, text: str) -> str:
+    """HMAC-SHA-256 in hex: equal for equal text, and says nothing without the key."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,209 @@
+"""The bytes of one message. What is the same for a whole mailing is made once, in `Assembler`; each person
+costs little more than rendering.
+
+Called by deliveries when a batch is composed, and by previews and test mails, so that they show what will
+be sent. The header set of each class is table (a) of the project's standards; after every assembly the
+header names are read back and compared with it.
+"""
+
+import hashlib
+import re
+from binascii import b2a_qp
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from service.mail import headers
+from service.mail.headers import HeaderInjection
+from service.mail.letters import STOPPABLE, LoadedMail, MailClass, Rendered
+
+LONGEST_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
+_FIELD_NAME = re.compile(rb"^([!-9;-~]+):", re.MULTILINE)
+_DROPPED = bytes(sorted({*range(32), 127} - {9, 10}))  # controls that no body may hold
+_BULK = frozenset({"marketing", "notice", "digest"})
+_AUTO = frozenset({"service", "system", "digest"})
+
+
+@dataclass(frozen=True, slots=True)
+class MailingFacts:
+    """What all messages of one mailing share.
+
+    `topic` is the slug, empty for a system mail; `campaign` the mailing's public id and `sender_id` the
+    installation's stable word, both for Feedback-ID. `stoppable`: whether its reader may stop it (default:
+    by class). `triggered`: a notice that a program caused. `loopback`: the public URL is this machine, so
+    http links are let through.
+    """
+
+    mail_class: MailClass
+    locale: str
+    from_name: str
+    from_address: str
+    reply_to: str
+    topic: str = ""
+    topic_name: str = ""
+    list_domain: str = ""
+    campaign: str = ""
+    sender_id: str = "bidden"
+    help_url: str = ""
+    owner_address: str = ""
+    stoppable: bool | None = None
+    triggered: bool = False
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What is one person's own. `message_id` with its angle brackets; `sent_at` in seconds since 1970;
+    `mailto_unsubscribe` only where an inbound mailbox is configured; `values` for the templates."""
+
+    address: str
+    message_id: str
+    sent_at: int
+    values: Mapping[str, object] = field(default_factory=dict)
+    unsubscribe_url: str | None = None
+    mailto_unsubscribe: str | None = None
+
+
+class Assembler:
+    """Makes the messages of one mailing. Raises, when made, for facts that cannot stand in a header."""
+
+    def __init__(
+        self, facts: MailingFacts, mail: LoadedMail, *, sign: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self.facts = facts
+        self.mail = mail
+        self.sign = sign
+        self.stoppable = facts.mail_class in STOPPABLE if facts.stoppable is None else facts.stoppable
+        fixed = _fixed_headers(facts, stoppable=self.stoppable)
+        self._fixed = "\r\n".join(fixed).encode("utf-8")
+        names = ["Date", "Message-ID", "To", "Subject", *(line.partition(":")[0] for line in fixed)]
+        if self.stoppable:
+            names.append("List-Unsubscribe")
+        self._names = [name.encode("ascii") for name in [*names, "Content-Type"]]
+
+    def assemble(self, recipient: Recipient) -> bytes:
+        """One complete message with CRLF line ends, not yet dot-stuffed: rendered, encoded, verified,
+        signed.
+
+        Raises RenderError or HeaderInjection for this person alone; the others of the batch are not
+        concerned.
+        """
+        return self.assemble_rendered(recipient, self.mail.render(recipient.values))
+
+    def assemble_rendered(self, recipient: Recipient, rendered: Rendered) -> bytes:
+        """As `assemble`, from a mail already rendered."""
+        text, html = _part(rendered.text, html=False), _part(rendered.html, html=True)
+        boundary = _boundary(recipient.message_id, text, html)
+        head = self._head(recipient, rendered.subject, boundary)
+        self._verify(head)
+        delimiter = b"\r\n--" + boundary
+        message = b"".join(
+            (head, b"\r\n", delimiter, b"\r\n", text, delimiter, b"\r\n", html, delimiter, b"--\r\n")
+        )
+        return self.sign(message) if self.sign else message
+
+    def _head(self, recipient: Recipient, subject: str, boundary: bytes) -> bytes:
+        """The header fields, each line ended, without the empty line after them."""
+        lines = [
+            headers.date(recipient.sent_at),
+            headers.message_id(recipient.message_id),
+            f"To: {headers.wire_address(recipient.address)}",
+            headers.unstructured("Subject", subject),
+        ]
+        after = [f'Content-Type: multipart/alternative; boundary="{boundary.decode("ascii")}"', ""]
+        if self.stoppable:
+            after.insert(0, self._list_unsubscribe(recipient))
+        return b"\r\n".join(
+            ("\r\n".join(lines).encode("utf-8"), self._fixed, "\r\n".join(after).encode("ascii"))
+        )
+
+    def _list_unsubscribe(self, recipient: Recipient) -> str:
+        if recipient.unsubscribe_url is None:
+            raise headers.UnsubscribeUrl("This mail needs an address for stopping.", field="unsubscribe_url")
+        return headers.list_unsubscribe(
+            recipient.unsubscribe_url, recipient.mailto_unsubscribe, loopback=self.facts.loopback
+        )
+
+    def _verify(self, head: bytes) -> None:
+        """What was written holds exactly the header fields that were meant, each once, and no end before
+        its end."""
+        if _FIELD_NAME.findall(head) != self._names or b"\r\n\r\n" in head:
+            raise HeaderInjection("The headers of this message are not the ones that were meant.")
+        if (
+            head.count(b"\n") != head.count(b"\r\n")
+            or head.count(b"\r") != head.count(b"\r\n")
+            or b"\0" in head
+        ):
+            raise HeaderInjection("A header of this message holds a bare line break.")
+
+
+def _fixed_headers(facts: MailingFacts, *, stoppable: bool) -> list[str]:
+    """The header lines that are the same for every recipient, in their order: table (a)."""
+    mail_class = facts.mail_class
+    lines = [
+        headers.mailbox("From", facts.from_name, facts.from_address),
+        headers.mailbox("Reply-To", "", facts.reply_to),
+        "MIME-Version: 1.0",
+        f"Content-Language: {headers.guard(facts.locale.replace('_', '-'), 'locale')}",
+    ]
+    if mail_class != "system":
+        domain = facts.list_domain or facts.from_address.rpartition("@")[2]
+        campaign = facts.campaign or "mailing"
+        lines.append(
+            headers.feedback_id(campaign, f"t-{facts.topic}", f"class-{mail_class}", facts.sender_id)
+        )
+        if stoppable:
+            lines.append(headers.list_id(facts.topic_name, facts.topic, domain))
+            lines.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")
+        if facts.help_url:
+            lines.append(f"List-Help: <{headers.list_url(facts.help_url, loopback=facts.loopback)}>")
+    if mail_class in _BULK:
+        owner = headers.wire_address(facts.owner_address or facts.reply_to)
+        lines += [f"List-Owner: <mailto:{owner}>", "List-Post: NO", "Precedence: bulk"]
+    if mail_class in _AUTO or facts.triggered:
+        lines.append("Auto-Submitted: auto-generated")
+    lines.append("X-Auto-Response-Suppress: OOF, AutoReply")
+    return lines
+
+
+def _part(body: str, *, html: bool) -> bytes:
+    """One MIME part: its two headers, an empty line, the encoded body with CRLF (RFC 2045 section 6).
+
+    HTML leaves as ASCII with character references; a text that is ASCII in short lines as it is; all else as
+    quoted-printable.
+    """
+    octets = body.encode("ascii", "xmlcharrefreplace") if html else body.encode("utf-8", "replace")
+    if b"\r" in octets:
+        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    octets = octets.translate(None, _DROPPED)
+    kind = b"html" if html else b"plain"
+    if octets.isascii() and _short_lines(octets):
+        return _PART_HEAD[kind, b"7bit"] + octets.replace(b"\n", b"\r\n")
+    encoded = b2a_qp(octets, quotetabs=False, istext=True, header=False)
+    return _PART_HEAD[kind, b"quoted-printable"] + encoded.replace(b"\n", b"\r\n")
+
+
+_PART_HEAD = {
+    (kind, encoding): b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
+    % (kind, encoding)
+    for kind in (b"html", b"plain")
+    for encoding in (b"7bit", b"quoted-printable")
+}
+
+
+def _short_lines(octets: bytes) -> bool:
+    """Whether no line passes 998 octets, and none ends in white space that a relay might strip."""
+    return (
+        max(map(len, octets.split(b"\n"))) <= LONGEST_LINE and b" \n" not in octets and b"\t\n" not in octets
+    )
+
+
+def _boundary(message_id: str, *parts: bytes) -> bytes:
+    """A boundary of 34 characters that follows from the Message-ID and stands in no part (RFC 2046 section
+    5.1.1)."""
+    attempt = 0
+    while True:
+        seed = f"{message_id}/{attempt}".encode("utf-8", "surrogatepass")
+        boundary = b"=_" + hashlib.sha256(seed).hexdigest()[:32].encode("ascii")
+        if not any(boundary in part for part in parts):
+            return boundary
+        attempt += 1

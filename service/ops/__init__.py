@@ -1,0 +1,1 @@
+"""Keeping it running: the assembled house, health, figures for machines, backup, first seeds, demo."""

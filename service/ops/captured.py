@@ -1,0 +1,99 @@
+"""What the captured inbox took: kept in the database for the page /inbox, which exists only while nothing leaves this machine.
+
+`bidden inbox` hands each mail to `keep`; the page asks the rest. Nothing here is a domain matter: no ledger entry is
+written, and emptying the inbox forgets everything.
+"""
+
+import email.policy
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.parser import BytesParser
+
+from sqlalchemy import LargeBinary, delete, func, or_
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from service.db.session import transaction
+from service.inbox import Captured
+from service.kit import paging
+from service.kit.errors import NotFound
+from service.ops.house import House
+
+MOST_KEPT = 20_000  # the oldest make room
+
+
+class MailUnknown(NotFound):
+    """There is no such mail in the captured inbox (any more)."""
+
+
+class CapturedMail(SQLModel, table=True):
+    """One mail as one recipient would have got it, byte for byte."""
+
+    __tablename__ = "captured_mail"
+
+    id: int | None = Field(default=None, primary_key=True)
+    mail_from: str = Field(max_length=400)
+    rcpt: str = Field(max_length=400)
+    subject: str = Field(max_length=1000)
+    content: bytes = Field(sa_type=LargeBinary)
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the list, without the content."""
+
+    id: int
+    rcpt: str
+    subject: str
+    at: datetime
+
+
+def keep(house: House, mail: Captured) -> None:
+    """Store one mail; committed when this returns, so that the server may answer 250."""
+    subject = " ".join(str(parse(mail.data).get("Subject", "")).split())
+    with transaction(house.engine) as session:
+        row = CapturedMail(
+            mail_from=mail.mail_from[:400], rcpt=mail.rcpt[:400], subject=subject[:1000], content=mail.data, at=mail.at
+        )
+        session.add(row)
+        session.flush()
+        if row.id is not None and row.id % 500 == 0:
+            session.connection().execute(delete(CapturedMail).where(col(CapturedMail.id) <= row.id - MOST_KEPT))
+
+
+def parse(content: bytes) -> EmailMessage:
+    """The message as Python reads it (a second reading beside our own assembler's)."""
+    return BytesParser(policy=email.policy.default).parsebytes(content)
+
+
+def page(session: Session, *, find: str = "", after: str | None = None, limit: int | None = None) -> paging.Page[Listed]:
+    """The mails, newest first; `find` is part of a recipient or a subject."""
+    key, size = paging.decode(after), paging.size(limit)
+    columns = (CapturedMail.id, CapturedMail.rcpt, CapturedMail.subject, CapturedMail.at)
+    statement = select(*columns).order_by(col(CapturedMail.id).desc()).limit(size + 1)
+    if isinstance(key, int):
+        statement = statement.where(col(CapturedMail.id) < key)
+    if find:
+        like = {"other": find, "autoescape": True}
+        statement = statement.where(or_(col(CapturedMail.rcpt).icontains(**like), col(CapturedMail.subject).icontains(**like)))
+    rows = [Listed(row.id or 0, row.rcpt, row.subject, row.at) for row in session.exec(statement)]
+    return paging.Page(rows[:size], paging.encode(rows[size - 1].id) if len(rows) > size else None)
+
+
+def count(session: Session) -> int:
+    """How many mails are kept."""
+    return session.exec(select(func.count()).select_from(CapturedMail)).one()
+
+
+def one(session: Session, mail_id: int) -> CapturedMail:
+    """One mail. Raises `MailUnknown`."""
+    row = session.get(CapturedMail, mail_id)
+    if row is None:
+        raise MailUnknown
+    return row
+
+
+def empty(session: Session) -> None:
+    """Forget them all."""
+    session.connection().execute(delete(CapturedMail))

@@ -1,0 +1,77 @@
+"""What went wrong, as a page: the only place where a domain error becomes HTML for readers. Called by `service.app`.
+
+A page says what the error's class says and never what somebody sent (H44), because an error is shown to whoever has the
+link or stands behind the screen.
+"""
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.links.rules import LinkExpired, LinkNotRecognised
+from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany
+from service.web import pages
+
+HEADINGS = {
+    400: "That did not work",
+    403: "Not done",
+    404: "Nothing here",
+    405: "That did not work",
+    409: "Not any more",
+    413: "That is too much",
+    422: "Not quite",
+    429: "A little later, please",
+    500: "Something broke on our side",
+}
+
+
+class ServerError(DomainError):
+    """Nothing you did was wrong. Please try again in a minute."""
+
+    status = 500
+
+
+class MethodNotAllowed(DomainError):
+    """This page cannot do that."""
+
+    status = 405
+
+
+class Unreadable(Invalid):
+    """What your browser sent could not be read; please send it again."""
+
+
+def as_domain(error: Exception) -> DomainError:
+    """Any exception as a fact of the domain."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return Unreadable()
+    if isinstance(error, HTTPException):
+        kinds = {403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 409: Conflict, 422: Unreadable, 429: TooMany}
+        return kinds.get(error.status_code, ServerError if error.status_code >= 500 else Unreadable)()
+    return ServerError()
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The page for an error."""
+    fact = as_domain(error)
+    if isinstance(fact, LinkNotRecognised):
+        return await pages.public(request, "public/link_unknown.html", {"values": {}, "errors": {}}, status=fact.status)
+    if isinstance(fact, LinkExpired):
+        context = {"stop_action": None, "values": {}, "errors": {}}
+        return await pages.public(request, "public/link_expired.html", context, status=fact.status)
+    say = pages.speaker(request)
+    context = {
+        "title": say(HEADINGS.get(fact.status, HEADINGS[400])),
+        "sentence": say(fact.title),
+        "fix": say(fact.fix_hint) if fact.fix_hint else None,
+        "code": f"{fact.code} {request.state.request_id}" if fact.status >= 500 else fact.code,
+        "link": {"href": "/", "label": say("To the first page")},
+        "error": True,
+    }
+    response = await pages.public(request, "public/message.html", context, status=fact.status)
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response

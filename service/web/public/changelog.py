@@ -1,0 +1,121 @@
+"""`/changelog`: every published notice as a page, and as feeds for whoever reads along without mail."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from markupsafe import Markup
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.brands import queries as brands
+from service.domain.notices import feeds
+from service.domain.notices import queries as notices
+from service.domain.topics import queries as topics
+from service.web import deps, pages
+from service.web.public import join, tokens
+
+router = APIRouter()
+
+PER_PAGE = 10
+IN_FEED = 30
+
+
+@router.get("/changelog")
+async def page(request: Request) -> Response:
+    """Newest first; `?topic=` narrows, `?after=` goes on."""
+    lang, topic = pages.language(request), request.query_params.get("topic") or None
+
+    def look(session: Session) -> dict[str, Any]:
+        found = notices.published(session, topic=topic, after=request.query_params.get("after"), limit=PER_PAGE, locale=lang)
+        narrowed = f"topic={topic}&" if topic else ""
+        return {
+            "entries": [_entry(one) for one in found.rows],
+            "filters": _filters(request, session, topic, lang),
+            "older": f"/changelog?{narrowed}after={found.next}" if found.next else None,
+            "offer": _offer(session, topic, lang),
+        }
+
+    return await pages.public(request, "public/changelog.html", await deps.read(deps.house(request), look))
+
+
+@router.get(feeds.ATOM_PATH)
+async def atom(request: Request) -> Response:
+    """The latest entries as Atom (RFC 4287)."""
+    return Response(await _feed(request, feeds.atom), media_type="application/atom+xml; charset=utf-8")
+
+
+@router.get(feeds.JSON_PATH)
+async def json_feed(request: Request) -> Response:
+    """The latest entries as JSON Feed 1.1."""
+    return Response(await _feed(request, feeds.json_feed), media_type="application/feed+json; charset=utf-8")
+
+
+@router.get("/changelog/{slug}")
+async def one(request: Request, slug: str) -> Response:
+    """One entry."""
+    lang = pages.language(request)
+
+    def look(session: Session) -> dict[str, Any]:
+        found = notices.by_slug(session, slug, locale=lang)
+        return {"entry": _entry(found), "offer": _offer(session, found.topic, lang)}
+
+    return await pages.public(request, "public/changelog_entry.html", await deps.read(deps.house(request), look))
+
+
+async def _feed(request: Request, write: Any) -> bytes:
+    opened, lang = deps.house(request), pages.language(request)
+
+    def look(session: Session) -> bytes:
+        entries = notices.published(session, limit=IN_FEED, locale=lang).rows
+        title = brands.default_brand(session).title
+        written: bytes = write(entries, base_url=opened.settings.base_url, title=title)
+        return written
+
+    return await deps.read(opened, look)
+
+
+def _entry(one: notices.Entry) -> dict[str, Any]:
+    return {
+        "href": f"/changelog/{one.slug}",
+        "title": one.title,
+        "published_at": one.published_at,
+        "topic": one.topic_name,
+        "act_by": None,
+        "corrected_at": one.corrected_at,
+        "body": Markup(one.html),  # noqa: S704  made by our own Markdown renderer, which lets no HTML through (standards N6)
+    }
+
+
+def _filters(request: Request, session: Session, chosen: str | None, lang: str) -> list[dict[str, Any]]:
+    """One link for each topic something was published under; none where there is only one."""
+    slugs = notices.topics_published(session)
+    if len(slugs) < 2:
+        return []
+    every = {"label": pages.speaker(request)("Everything"), "href": "/changelog", "current": chosen is None, "count": None}
+    tabs = [
+        {
+            "label": tokens.name_of(session, topics.by_slug(session, slug), lang),
+            "href": f"/changelog?topic={slug}",
+            "current": slug == chosen,
+            "count": None,
+        }
+        for slug in slugs
+    ]
+    return [every, *tabs]
+
+
+def _offer(session: Session, topic: str | None, lang: str) -> dict[str, Any] | None:
+    """The same words as on the sign-up page, for one topic; None where mail about it cannot be chosen."""
+    slug = topic or "updates"
+    found = next((one for one in topics.public(session) if one.slug == slug and one.mail_class != "service"), None)
+    if found is None or found.id is None:
+        return None
+    words, policy = topics.wording_for(session, found.id, lang), join.shown_policy(session, lang)
+    return {
+        "slug": slug,
+        "text": words.text,
+        "wording_id": words.public_id,
+        "policy_version": policy["version_id"],
+        "policy": {"href": policy["href"], "label": policy["title"]},
+    }

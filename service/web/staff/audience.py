@@ -1,0 +1,86 @@
+"""How a number of people comes about, in words: shared by composer, review, notices and reports."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import Session
+
+from service.domain.segments import queries as segments
+from service.domain.segments import rules as segment_rules
+from service.kit.errors import DomainError
+from service.web.forms import Form
+
+# The gate's reasons as people read them, from "why not more?" to the report.
+REASONS = {
+    "erased": "erased",
+    "restricted": "restricted: kept, not used",
+    "complained": "reported a mail as spam",
+    "do_not_mail": "on the do-not-mail list",
+    "no_address": "have no address",
+    "bounced": "mailbox does not exist any more",
+    "topic_retired": "topic is retired",
+    "withdrawn": "stopped this topic",
+    "refused": "said no",
+    "invalidated": "consent no longer valid",
+    "no_consent": "never said yes to this topic",
+    "expired": "consent has expired",
+    "legacy_unconfirmed": "registered long ago, never confirmed",
+    "requested": "asked, not yet confirmed",
+    "address_pending": "are changing their address",
+    "unconfirmed": "address not confirmed",
+    "on_break": "take a break",
+    "not_in_audience": "not in this audience",
+    "quiet": "quiet hours",
+    "cap": "over the weekly cap",
+    "address_changed": "address changed meanwhile",
+}
+
+
+def words(reason: str) -> str:
+    """A reason for people; one we have no words for is shown as it is."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def chosen(form: Form) -> dict[str, Any]:
+    """The audience a form describes: boxes give several values, a text field a list with commas."""
+    given = {
+        name: [part.strip() for value in values for part in value.split(",") if part.strip()]
+        for name, values in form.all_prefixed("attribute:").items()
+    }
+    return {"attributes": {name: values for name, values in given.items() if values}}
+
+
+def picture(session: Session, audience: Mapping[str, Any], counts: Any, *, approx: bool = False) -> dict[str, Any]:
+    """The number, its sum and the choice of attributes as the pages show them."""
+    left_out = sorted(counts.excluded.items(), key=lambda pair: -pair[1])
+    return {
+        "approx": approx,
+        "count": counts.total,
+        "rule": rule(audience),
+        "start": {"text": "Everybody known here", "n": counts.total + sum(counts.excluded.values())},
+        "minus": [{"text": words(reason), "n": n, "href": None} for reason, n in left_out if n],
+        "attributes": [_attribute(one, audience) for one in segments.values(session)],
+    }
+
+
+def rule(audience: Mapping[str, Any]) -> str:
+    """Whom it is for, in words."""
+    try:
+        said = segment_rules.words(segment_rules.check(dict(audience)))
+    except DomainError as unreadable:
+        return unreadable.detail
+    return f"those whose {said}" if said else "everybody who said yes to it"
+
+
+def _attribute(one: segments.AttributeValues, audience: Mapping[str, Any]) -> dict[str, Any]:
+    """One attribute to choose by: boxes for a few values, a text field for many."""
+    given = (audience.get("attributes") or {}).get(one.name, [])
+    picked = [str(value) for value in given] if isinstance(given, list) else [str(given)]
+    offered = [value for value, _ in one.values]
+    few = len(offered) < 13
+    return {
+        "name": one.name,
+        "label": one.name.replace("_", " ").capitalize(),
+        "choices": offered + [value for value in picked if value not in offered] if few else None,
+        "chosen": picked,
+    }

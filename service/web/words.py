@@ -1,0 +1,116 @@
+"""The languages of readers' pages: which there are, which one a reader gets, and their texts, dates and numbers.
+
+Called by `pages`. English stands in the templates and handlers themselves; the others in templates/web/texts (of the
+templates) and templates/web/answers (of handlers and errors), one file per language.
+"""
+
+import tomllib
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
+
+from babel import Locale
+from babel.dates import format_datetime, format_timedelta, get_timezone
+from babel.numbers import format_decimal
+from markupsafe import Markup
+
+from service.kit import clock
+from service.kit.places import templates_dir
+
+ENGLISH = "en"
+_RIGHT_TO_LEFT = ("ar", "fa", "he", "ur")
+
+Say = Callable[..., Markup]
+
+
+@lru_cache(maxsize=1)
+def languages() -> dict[str, str]:
+    """Code → name in the language itself, English first."""
+    codes = [ENGLISH, *sorted(path.stem for path in (templates_dir() / "web" / "texts").glob("*.toml"))]
+    return {code: (Locale.parse(code).get_display_name(code) or code).capitalize() for code in codes}
+
+
+@lru_cache(maxsize=16)
+def catalogue(lang: str) -> dict[str, str]:
+    """English text → text of that language; empty for English."""
+    texts: dict[str, str] = {}
+    for folder in ("texts", "answers"):
+        path = templates_dir() / "web" / folder / f"{lang}.toml"
+        if path.exists():
+            texts |= tomllib.loads(path.read_text())
+    return texts
+
+
+def speaker(lang: str) -> Say:
+    """`_` for one language: the text with its `%(name)s` places filled, everything put in escaped."""
+    known = catalogue(lang)
+
+    def say(text: str, **params: Any) -> Markup:
+        return Markup(known.get(text, text)) % params  # noqa: S704  the texts are our own files; Markup escapes what is put in
+
+    return say
+
+
+def direction(lang: str) -> str:
+    """Which way a language is written."""
+    return "rtl" if lang in _RIGHT_TO_LEFT else "ltr"
+
+
+def spoken(tag: str | None) -> str | None:
+    """The language of ours that a tag such as de-AT asks for, or None."""
+    code = (tag or "").replace("_", "-").partition("-")[0].lower()
+    return code if code in languages() else None
+
+
+def choose(*, asked: str | None, kept: str | None, person: str | None, accept: str) -> str:
+    """The language of one page: asked for by ?lang=, chosen so before, the person's own, the browser's, English."""
+    return spoken(asked) or spoken(kept) or spoken(person) or _accepted(accept) or ENGLISH
+
+
+def _accepted(header: str) -> str | None:
+    """The first language of ours by weight in an Accept-Language (RFC 9110 12.5.4)."""
+    weighed = []
+    for place, part in enumerate(header.split(",")[:20]):
+        tag, _, weight = part.partition(";")
+        try:
+            quality = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            quality = 0.0
+        code = spoken(tag.strip())
+        if code and quality > 0:
+            weighed.append((-quality, place, code))
+    return min(weighed)[2] if weighed else None
+
+
+# --- filters of the templates; `zone` is an IANA name or "" for UTC ---
+
+
+def day(value: date | None, *, lang: str, zone: str) -> str:
+    """2 Oct 2026; 2. Okt. 2026."""
+    if value is None:
+        return ""
+    shape = "d. MMM y" if lang == "de" else "d MMM y"
+    if isinstance(value, datetime):
+        return format_datetime(value, shape, tzinfo=get_timezone(zone or "UTC"), locale=lang)
+    return format_datetime(datetime(value.year, value.month, value.day, tzinfo=clock.EPOCH.tzinfo), shape, locale=lang)
+
+
+def moment(value: datetime | None, *, lang: str, zone: str) -> str:
+    """24 Nov 2026, 14:02; with its zone's name where the reader's own zone is not known."""
+    if value is None:
+        return ""
+    hour = format_datetime(value, "HH:mm", tzinfo=get_timezone(zone or "UTC"), locale=lang)
+    return f"{day(value, lang=lang, zone=zone)}, {hour}" + ("" if zone else " UTC")
+
+
+def ago(value: datetime | None, *, lang: str) -> str:
+    """2 hours ago."""
+    if value is None:
+        return ""
+    return format_timedelta(value - clock.now(), add_direction=True, locale=lang)
+
+
+def number(value: int | float | None, *, lang: str) -> str:
+    """4,812."""
+    return "" if value is None else format_decimal(value, locale=lang)

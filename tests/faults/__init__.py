@@ -1,0 +1,1 @@
+"""Faults on purpose: the SMTP sink that misbehaves by script. Imports nothing of the product."""

@@ -1,0 +1,207 @@
+"""The sender's journal: what it keeps through a kill, what it refuses to believe."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scheduler.journal import (
+    Answer,
+    Journal,
+    JournalFailed,
+    NameTaken,
+    boot_id,
+    claim,
+    fates,
+    read,
+    unlocked,
+    unnamed,
+)
+
+
+def test_records_come_back(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "sender-1")
+    journal.sent_mark(7, 1, 1, "tok")
+    journal.reply(7, 1, 1, 250, "2.0.0")
+    journal.sent_mark(7, 2, 1, "tok")
+    journal.withheld(7, 3, 2, "withdrawn")
+    journal.sent_mark(7, 4, 1, "tok")
+    journal.reply(7, 4, 1, 550, None)
+    contents = read(journal.path)
+    assert (contents.boot_id, contents.name, contents.intact) == (boot_id(), "sender-1", True)
+    assert [record.word for record in contents.records if record.kind == "S"] == ["tok"] * 3
+    assert fates(contents) == {
+        (7, 1, 1): Answer(250, "2.0.0"),
+        (7, 2, 1): "unknown",
+        (7, 3, 2): "withheld",
+        (7, 4, 1): Answer(550, None),
+    }
+    assert unnamed(contents, boot_id()) == "planned"
+    assert unnamed(contents, "another boot") == "unknown"
+    journal.close(remove=True)
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_rel_f29_same_name_is_refused_others_get_their_own_file(tmp_path: Path) -> None:
+    first = Journal.open(tmp_path, "a")
+    with pytest.raises(NameTaken):
+        Journal.open(tmp_path, "a")
+    second = Journal.open(tmp_path, "b")
+    assert first.path != second.path
+    assert unlocked(tmp_path) == []
+    first.close()
+    assert unlocked(tmp_path) == [first.path]
+    again = Journal.open(tmp_path, "a")
+    assert unlocked(tmp_path) == [first.path]
+    again.close()
+    second.close()
+
+
+def test_only_one_recovers_a_journal(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "a")
+    with claim(journal.path) as mine:
+        assert not mine
+    journal.close()
+    with claim(journal.path) as mine, claim(journal.path) as other:
+        assert mine
+        assert not other
+        journal.path.unlink()
+    with claim(journal.path) as mine:
+        assert not mine
+
+
+def test_a_journal_removed_while_it_is_claimed_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sender recovers and removes it between our open and our lock."""
+    journal = Journal.open(tmp_path, "a")
+    journal.close()
+    real = os.open
+
+    def late(path: Path, *args: int) -> int:
+        fd = real(path, *args)
+        journal.path.unlink()
+        return fd
+
+    monkeypatch.setattr(os, "open", late)
+    with claim(journal.path) as mine:
+        assert not mine
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from scheduler.journal import Journal
+journal = Journal.open(Path(sys.argv[1]), "child")
+journal.sent_mark(1, 1, 1, "t"); journal.reply(1, 1, 1, 250, "2.0.0"); journal.sent_mark(1, 2, 1, "t")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_lines_survive_kill_and_the_lock_does_not(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    (path,) = unlocked(tmp_path)
+    assert fates(read(path)) == {(1, 1, 1): Answer(250, "2.0.0"), (1, 2, 1): "unknown"}
+
+
+def _filled(tmp_path: Path) -> tuple[Path, bytes]:
+    journal = Journal.open(tmp_path, "a")
+    for pos in range(1, 6):
+        journal.sent_mark(1, pos, 1, "t")
+        journal.reply(1, pos, 1, 250, "2.0.0")
+    journal.close()
+    return journal.path, journal.path.read_bytes()
+
+
+def test_rel_f11_every_cut_reads_as_a_prefix(tmp_path: Path) -> None:
+    path, whole = _filled(tmp_path)
+    full = read(path).records
+    header = whole.index(b"\n") + 1
+    for cut in range(header, len(whole)):
+        path.write_bytes(whole[:cut])
+        contents = read(path)
+        assert contents.records == full[: whole[:cut].count(b"\n") - 1]
+        assert contents.intact
+
+
+def test_rel_f20_every_flipped_byte_stops_the_reading_there(tmp_path: Path) -> None:
+    path, whole = _filled(tmp_path)
+    full = read(path).records
+    header = whole.index(b"\n") + 1
+    for at in range(header, len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x01]) + whole[at + 1 :])
+        contents = read(path)
+        before = whole[:at].count(b"\n") - 1
+        assert contents.records == full[:before]
+        assert not contents.intact or at >= whole.rindex(b"\n", 0, -1)
+        if not contents.intact:
+            assert unnamed(contents, boot_id()) == "unknown"
+
+
+def test_a_tail_of_zeros_is_damage_not_a_cut(tmp_path: Path) -> None:
+    path, whole = _filled(tmp_path)
+    path.write_bytes(whole + b"\0" * 30)
+    assert not read(path).intact
+
+
+@pytest.mark.parametrize("start", [b"", b"J 1 x\n", b"hello\n", b"\0" * 40])
+def test_a_file_without_header_is_refused(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "a.journal"
+    path.write_bytes(start)
+    with pytest.raises(JournalFailed):
+        read(path)
+
+
+def test_a_full_disk_fails_closed_for_good(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE makes the kernel cut a line, then refuse: what a full disk does."""
+    journal = Journal.open(tmp_path, "a")
+    journal.sent_mark(1, 1, 1, "t")
+    size = journal.path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+    try:
+        with pytest.raises(JournalFailed):
+            journal.sent_mark(1, 2, 1, "t")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    with pytest.raises(JournalFailed):
+        journal.sent_mark(1, 3, 1, "t")
+    contents = read(journal.path)
+    assert fates(contents) == {(1, 1, 1): "unknown"}
+    assert unnamed(contents, boot_id()) == "planned"
+    journal.close()
+
+
+def test_no_space_at_all_fails_closed(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "a")
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._fd)
+    os.close(full)
+    with pytest.raises(JournalFailed, match=os.strerror(errno.ENOSPC)):
+        journal.reply(1, 1, 1, 250, None)
+    journal.close()
+
+
+def test_settle_forgets_the_lines_and_keeps_the_header(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "a")
+    journal.sent_mark(1, 1, 1, "t")
+    journal.settle()
+    journal.sent_mark(1, 2, 1, "t")
+    assert list(fates(read(journal.path))) == [(1, 2, 1)]
+    journal.close()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "ä", "a\n", "x" * 81])
+def test_a_name_that_could_break_a_line_or_a_path_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError):
+        Journal.open(tmp_path, name)
