@@ -150,15 +150,19 @@ class Sender:
         beat = 0.0
         while True:
             taken = await self._read(lambda session: ledger.taken_since(session, self.seen))
-            for one in taken:
-                self._heed(one)
+            reset = [wire for one in taken for wire in self._heed(one)]
+            for wire in reset:
+                await wire.wait_closed()
             if taken or time.monotonic() - beat >= HEARTBEAT:
                 beat = time.monotonic()
                 await self._publish()
             await asyncio.sleep(WATCH_EVERY)
 
-    def _heed(self, one: ledger.Taken) -> None:
-        """From this step on no dot is written for what was taken away; one still in our own hands is thrown away."""
+    def _heed(self, one: ledger.Taken) -> list[Wire]:
+        """From this step on no dot is written for what was taken away; one still in our own hands is thrown away.
+
+        Returns the connections that were reset for it; nothing may be published before they are gone.
+        """
         mailing = one.body.get("mailing")
         if one.kind.startswith(("announcement.", "notice.")) and isinstance(mailing, str):
             self.taken[mailing] = one.seq
@@ -167,10 +171,10 @@ class Sender:
         elif one.subject:
             self.taken[one.subject] = one.seq
         self.seen = max(self.seen, one.seq)
-        for wire in list(self.wires):
-            for letter in wire.in_flight():
-                if self._is_taken(letter) and wire.unsent_bytes():
-                    wire.abort()
+        reset = [wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))]
+        for wire in reset:
+            wire.abort()
+        return reset
 
     def _is_taken(self, letter: Letter) -> bool:
         work, member, _ = self.letters[letter.pos]

@@ -12,7 +12,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 
 from service.kit.errors import DomainError, Invalid
@@ -165,6 +165,9 @@ def install(app: FastAPI) -> None:
     async def busy(_request: Request, _error: Exception) -> Response:
         return answer(503, "busy", "The database is busy; please try again in a moment.")
 
+    async def too_long(_request: Request, _error: Exception) -> Response:
+        return problem(FieldInvalid("A value is longer, or larger, than can be kept."))
+
     async def our_fault(request: Request, error: Exception) -> Response:
         _log.error(
             "a request failed",
@@ -177,6 +180,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(OperationalError, busy)
+    app.add_exception_handler(DataError, too_long)
     app.add_exception_handler(Exception, our_fault)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer
+from sqlalchemy import JSON, BigInteger, Column, Integer
 from sqlmodel import SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -14,12 +14,6 @@ SQLModel.metadata.naming_convention = {
 }
 
 BIG = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def warrant_column(*, nullable: bool = False, index: bool = False) -> Column[Any]:
-    """A reference to a ledger entry. Checked at commit, because the entry is the last thing written before it."""
-    key = ForeignKey("ledger_entry.seq", deferrable=True, initially="DEFERRED")
-    return Column(BIG, key, nullable=nullable, index=index)
 
 
 def json_column(*, nullable: bool = False) -> Column[Any]:

@@ -192,9 +192,15 @@ _PART_HEAD = {
 
 def _short_lines(octets: bytes) -> bool:
     """Whether no line passes 998 octets, and none ends in white space that a relay might strip."""
-    return (
-        max(map(len, octets.split(b"\n"))) <= LONGEST_LINE and b" \n" not in octets and b"\t\n" not in octets
-    )
+    if b" \n" in octets or b"\t\n" in octets:
+        return False
+    place = 0
+    while len(octets) - place > LONGEST_LINE:
+        end = octets.rfind(b"\n", place, place + LONGEST_LINE + 1)
+        if end < 0:
+            return False
+        place = end + 1
+    return True
 
 
 def _boundary(message_id: str, *parts: bytes) -> bytes:

@@ -195,7 +195,6 @@ class Wire(asyncio.Protocol):
                 continue
             self._answers.append((int(line[:3]), self._whole(line)))
             if line[:3] == b"421":  # the server closes (RFC 5321 section 3.8), asked or not
-                del self._answers[len(self._awaited) :]
                 return self.abort()
         if self._held + len(self._tail) > _REPLY_LIMIT:
             return self._distrust()
@@ -286,7 +285,7 @@ class Wire(asyncio.Protocol):
 
     def _take(self, errand: Errand) -> Prepared | None:
         """The next letter that may be announced; those that may not are reported here."""
-        while (letter := errand.next_letter()) is not None:
+        while not self.closed and (letter := errand.next_letter()) is not None:
             prepared = prepare(letter, self.facts)
             if isinstance(prepared, Reply):
                 errand.done(letter, Outcome("not_sent", prepared, "local"))
@@ -339,10 +338,11 @@ class Wire(asyncio.Protocol):
             commands, more = self._commands(self._following)
             parts.append(commands)
             steps += more
-        if self.closed:  # by the sender, just now
-            return
         # From the check to the write nothing may come between: no await, no other function of the sender's.
-        if not errand.may_depart(leaving.letter):
+        may_depart = errand.may_depart(leaving.letter)
+        if self.closed:  # by one of the sender's functions, just now
+            return self._settle()
+        if not may_depart:
             self._announced = None
             errand.done(leaving.letter, Outcome("withheld", None, "data"))
             return self.abort()
@@ -352,6 +352,8 @@ class Wire(asyncio.Protocol):
         self._write(b"".join(parts), steps)
 
     def _write(self, data: bytes, steps: list[Step]) -> None:
+        if self.closed:
+            return self._settle()
         self._awaited = steps
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()

@@ -1,7 +1,8 @@
-"""The words of a mail as staff write them, by language: read from whatever a door was given, checked before kept. Pure.
+"""The words of a mail as staff write them, by language: read from whatever a door was given, checked before
+kept. Pure.
 
-Called by announcements (which have a subject) and notices (which have a title). What the words become as a mail is
-`letters.py`'s part, and what may be wrong with that mail is `check.py`'s.
+Called by announcements (which have a subject) and notices (which have a title). What the words become as a
+mail is `letters.py`'s part, and what may be wrong with that mail is `check.py`'s.
 """
 
 import re
@@ -50,8 +51,8 @@ class LineTooLong(Invalid):
 def read_words(content: object, *, heading: Heading) -> Content:
     """The words by language, trimmed; languages with nothing in them are left out.
 
-    Each language holds `heading`, `preheader` and `body`. Raises the errors above, HeaderControlChar, HeaderInjection,
-    BidiControl or BodyTooLong (H04, H27), naming the field as `content.en.subject`.
+    Each language holds `heading`, `preheader` and `body`. Raises the errors above, HeaderControlChar,
+    HeaderInjection, BidiControl or BodyTooLong (H04, H27), naming the field as `content.en.subject`.
     """
     if not isinstance(content, dict) or len(content) > MOST_LANGUAGES:
         raise ContentInvalid(field="content")
@@ -74,7 +75,8 @@ def read_locale(locale: object) -> str:
 
 
 def first_locale(words: Content, wanted: str | None) -> str:
-    """The language shown where a reader's own is not there: the one asked for, else English, else the first."""
+    """The language shown where a reader's own is not there: the one asked for, else English, else the
+    first."""
     if wanted is not None:
         if read_locale(wanted) not in words:
             raise ContentMissing(f"There is no text in the language {wanted}.", field="default_locale")

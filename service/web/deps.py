@@ -1,4 +1,4 @@
-"""What handlers of pages lean on: the house, reading off the event loop, cookies, and who stands at the other end.
+"""What handlers of pages lean on: the house, reading off the event loop, cookies, who is at the other end.
 
 Called by the public and the staff pages; the API has its own.
 """
@@ -36,7 +36,7 @@ def house(request: Request) -> House:
 
 
 async def read(opened: House, look: Callable[[Session], T]) -> T:
-    """Run `look` in a reading transaction, in a thread; take everything that is shown out of it as plain values."""
+    """Run `look` in a reading transaction, in a thread; what is shown comes out of it as plain values."""
 
     def work() -> T:
         with reading(opened.engine) as session:
@@ -57,9 +57,15 @@ def _https(opened: House) -> bool:
 
 
 def set_cookie(response: Response, opened: House, name: str, value: str, *, max_age: int) -> None:
-    """Set one of our cookies for `max_age` seconds: HttpOnly, SameSite=Lax, `__Host-` and Secure under https."""
+    """Set one of our cookies for `max_age` seconds: HttpOnly, SameSite=Lax; `__Host-` and Secure on https."""
     response.set_cookie(
-        _cookie_name(opened, name), value, max_age=max_age, path="/", httponly=True, samesite="lax", secure=_https(opened)
+        _cookie_name(opened, name),
+        value,
+        max_age=max_age,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=_https(opened),
     )
 
 
@@ -70,12 +76,16 @@ def get_cookie(request: Request, name: str) -> str | None:
 
 def clear_cookie(response: Response, opened: House, name: str) -> None:
     """End a cookie."""
-    response.delete_cookie(_cookie_name(opened, name), path="/", httponly=True, samesite="lax", secure=_https(opened))
+    response.delete_cookie(
+        _cookie_name(opened, name), path="/", httponly=True, samesite="lax", secure=_https(opened)
+    )
 
 
 def carries_session(request: Request) -> bool:
-    """Whether somebody's session came along (under either name, as the guard asks before anything is known)."""
-    return any(f"{prefix}bidden-{name}" in request.cookies for prefix in ("", "__Host-") for name in ("staff", "me"))
+    """Whether somebody's session came along (under either name; the guard asks before anything is known)."""
+    return any(
+        f"{prefix}bidden-{name}" in request.cookies for prefix in ("", "__Host-") for name in ("staff", "me")
+    )
 
 
 def signed(ring: Keyring, purpose: str, facts: dict[str, Any], *, now: datetime, valid_for: timedelta) -> str:
@@ -104,7 +114,13 @@ def _equal(ours: str, theirs: str) -> bool:
 
 def local_path(text: str | None, default: str) -> str:
     """Where `next` may lead: a plain path of ours, else `default` (H41)."""
-    if not text or not _LOCAL.fullmatch(text) or ".." in text or "//" in text or re.search(r"%(2f|5c|00|0d|0a)", text, re.IGNORECASE):
+    if (
+        not text
+        or not _LOCAL.fullmatch(text)
+        or ".." in text
+        or "//" in text
+        or re.search(r"%(2f|5c|00|0d|0a)", text, re.IGNORECASE)
+    ):
         return default
     return text
 
@@ -119,7 +135,7 @@ def network(request: Request, *, v4: int = 24, v6: int = 48) -> str:
 
 
 def evidence(request: Request, session: Session, *, path: str, now: datetime) -> dict[str, Any]:
-    """What is kept to show how somebody said something: page, time, program, and the network as staff have set it.
+    """What is kept to show how somebody said it: page, time, program, and the network as staff have set it.
 
     `path` is the page without any token.
     """

@@ -1,7 +1,7 @@
-"""What went wrong, as a page: the only place where a domain error becomes HTML for readers. Called by `service.app`.
+"""What went wrong, as a page: the only place where a domain error becomes HTML for readers.
 
-A page says what the error's class says and never what somebody sent (H44), because an error is shown to whoever has the
-link or stands behind the screen.
+Called by `service.app`. A page says what the error's class says and never what somebody sent (H44), because an error
+is shown to whoever has the link or stands behind the screen.
 """
 
 from fastapi.exceptions import RequestValidationError
@@ -49,7 +49,14 @@ def as_domain(error: Exception) -> DomainError:
     if isinstance(error, RequestValidationError):
         return Unreadable()
     if isinstance(error, HTTPException):
-        kinds = {403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 409: Conflict, 422: Unreadable, 429: TooMany}
+        kinds = {
+            403: Forbidden,
+            404: NotFound,
+            405: MethodNotAllowed,
+            409: Conflict,
+            422: Unreadable,
+            429: TooMany,
+        }
         return kinds.get(error.status_code, ServerError if error.status_code >= 500 else Unreadable)()
     return ServerError()
 
@@ -58,10 +65,12 @@ async def answer(request: Request, error: Exception) -> Response:
     """The page for an error."""
     fact = as_domain(error)
     if isinstance(fact, LinkNotRecognised):
-        return await pages.public(request, "public/link_unknown.html", {"values": {}, "errors": {}}, status=fact.status)
+        return await pages.public(
+            request, "public/link_unknown.html", {"values": {}, "errors": {}}, status=fact.status
+        )
     if isinstance(fact, LinkExpired):
-        context = {"stop_action": None, "values": {}, "errors": {}}
-        return await pages.public(request, "public/link_expired.html", context, status=fact.status)
+        too_old = {"stop_action": None, "values": {}, "errors": {}}
+        return await pages.public(request, "public/link_expired.html", too_old, status=fact.status)
     say = pages.speaker(request)
     context = {
         "title": say(HEADINGS.get(fact.status, HEADINGS[400])),

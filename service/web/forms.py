@@ -1,6 +1,7 @@
-"""Reading what a form sent: urlencoded or multipart, whole and strict, into plain text. Called by every page that takes a POST.
+"""Reading what a form sent: urlencoded or multipart, whole and strict, into plain text.
 
-Bodies are small (the guard sees to it), so they are read whole before a field is believed.
+Called by every page that takes a POST. Bodies are small (the guard sees to it), so they are read
+whole before a field is believed.
 """
 
 import io
@@ -80,7 +81,7 @@ EMPTY = Form([], {})
 
 
 async def read(request: Request) -> Form:
-    """The form of a request. Raises `InvalidText`, `FormBroken`, `TooManyFields` (and the guard's `BodyTooLarge`)."""
+    """The form of a request. Raises `InvalidText`, `FormBroken`, `TooManyFields`; the guard's `BodyTooLarge`."""
     body, kind = await request.body(), request.headers.get("content-type", "")
     if kind.lower().startswith("multipart/form-data"):
         return _multipart(body, kind)
@@ -88,7 +89,7 @@ async def read(request: Request) -> Form:
 
 
 async def read_kindly(request: Request) -> Form:
-    """The same for a stop: what cannot be read is as good as empty, and nothing is refused for it (standards B5, B8)."""
+    """The same for a stop: what cannot be read is as good as empty, and nothing is refused (standards B5, B8)."""
     try:
         return await read(request)
     except DomainError:

@@ -1,4 +1,4 @@
-"""What stands before every request: host, path, size, origin; what follows every answer: headers and one line of log.
+"""Before every request: host, path, size, origin; after every answer: headers and one line of log.
 
 Pure ASGI, wrapped round the whole application by `service.app`. It knows no feature and no template: what it refuses is
 handed to the function that turns errors into answers.
@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,10 +24,17 @@ Refuse = Callable[[Request, Exception], Awaitable[Response]]
 
 _KIB = 1024
 _LIMITS = (("/staff/media", 3 * _KIB * _KIB), ("", 256 * _KIB))
-_PROBES = ("/livez", "/readyz", "/metrics")  # asked by machines under whatever name they reach us by; they show nothing
+_PROBES = (
+    "/livez",
+    "/readyz",
+    "/metrics",
+)  # asked by machines under whatever name they reach us by; they show nothing
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PRIVATE = re.compile(r"/(u|p|why|confirm|me|lost-link|staff|inbox|api)(/|$)")
-_PAGE = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_PAGE = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 _STAFF = _PAGE + "; script-src 'self'; connect-src 'self'; frame-src 'self'"
 _LOG = logging.getLogger("service.web")
 
@@ -55,12 +62,14 @@ class CrossSite(Forbidden):
 
 
 class Guard:
-    """The application, guarded. `refuse` makes the answer to what is not let in, and to what nobody caught."""
+    """The application, guarded. `refuse` answers what is not let in, and what nobody caught."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, refuse: Refuse) -> None:
         self._app, self._refuse = app, refuse
         self._hosts = _hosts(settings)
-        self._origins = frozenset(_origin(url) for url in [settings.base_url, *settings.former_urls]) | _local_origins(settings)
+        self._origins = frozenset(
+            _origin(url) for url in [settings.base_url, *settings.former_urls]
+        ) | _local_origins(settings)
         self._https = settings.base_url.startswith("https:")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,11 +102,15 @@ class Guard:
         size = request.headers.get("content-length", "")
         if not path.startswith("/api/") and size.isdecimal() and int(size) > _limit(path):
             raise BodyTooLarge
-        if request.method not in _SAFE and not path.startswith(("/api/", "/u/")) and not self._same_site(request):
+        if (
+            request.method not in _SAFE
+            and not path.startswith(("/api/", "/u/"))
+            and not self._same_site(request)
+        ):
             raise CrossSite
 
     def _host_allowed(self, request: Request) -> bool:
-        """HTTP/1.0 has no Host (RFC 9112 3.2); nothing is ever made from it, so its absence is harmless there."""
+        """HTTP/1.0 has no Host (RFC 9112 3.2); nothing is ever made from it, so its absence there is harmless."""
         named = request.headers.getlist("host")
         if not named:
             return bool(request.scope.get("http_version") == "1.0")
@@ -106,8 +119,8 @@ class Guard:
     def _same_site(self, request: Request) -> bool:
         """Whether a changing request comes from a page of ours (Fetch metadata, else Origin: standards N12).
 
-        A page under `no-referrer` sends `Origin: null`, so that says nothing; whoever names no origin at all is no
-        browser that could have been led here, and is refused only where a session stands behind it.
+        A page under `no-referrer` sends `Origin: null`, so that says nothing; whoever names no origin at all is
+        no browser that could have been led here, and is refused only where a session stands behind it.
         """
         site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
         if site:
@@ -118,7 +131,7 @@ class Guard:
 
 
 class _Answer:
-    """Sends on what the application answers, with the headers every answer carries, and remembers its status."""
+    """Sends on what the application answers, with the headers every answer carries; remembers its status."""
 
     def __init__(self, scope: Scope, send: Send, *, https: bool) -> None:
         self.status = 0
@@ -137,7 +150,9 @@ class _Answer:
     def _add(self, headers: MutableHeaders) -> None:
         path: str = self._scope["path"]
         private = bool(_PRIVATE.match(path))
-        headers.setdefault("Content-Security-Policy", _STAFF if path.startswith(("/staff", "/inbox")) else _PAGE)
+        headers.setdefault(
+            "Content-Security-Policy", _STAFF if path.startswith(("/staff", "/inbox")) else _PAGE
+        )
         own_frame = "frame-ancestors 'self'" in headers["Content-Security-Policy"]
         headers["X-Frame-Options"] = "SAMEORIGIN" if own_frame else "DENY"
         headers["X-Content-Type-Options"] = "nosniff"
@@ -185,7 +200,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
 
 
 def _hosts(settings: Settings) -> frozenset[str]:
-    """Every `Host` we answer to: public and former addresses, the listening one, on loopback its other names."""
+    """Every `Host` we answer to: public and former ones, the listening one, on loopback its other names."""
     hosts = {settings.listen.lower()}
     for url in [settings.base_url, *settings.former_urls]:
         parts = urlsplit(url)
@@ -199,7 +214,9 @@ def _local_origins(settings: Settings) -> frozenset[str]:
     if not settings.is_loopback:
         return frozenset()
     ports = {settings.listen.rpartition(":")[2], str(urlsplit(settings.base_url).port or 80)}
-    return frozenset(f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]") for port in ports)
+    return frozenset(
+        f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]") for port in ports
+    )
 
 
 def _origin(url: str) -> str:

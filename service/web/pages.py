@@ -1,4 +1,4 @@
-"""Showing a page: the template environment, what every readers' page gets, redirects with a word for the next page.
+"""Showing a page: the templates, what every readers' page gets, redirects with a word for the next page.
 
 Called by every handler of the public and the staff pages.
 """
@@ -44,13 +44,22 @@ def _in_language(name: str) -> Callable[[Context, Any], str]:
     @pass_context
     def filtered(context: Context, value: Any) -> str:
         place = {"lang": context["lang"]}
-        return shape(value, **place, zone=context["zone"]) if name in ("day", "moment") else shape(value, **place)
+        return (
+            shape(value, **place, zone=context["zone"])
+            if name in ("day", "moment")
+            else shape(value, **place)
+        )
 
     return filtered
 
 
 def html(
-    request: Request, template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+    request: Request,
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     """Any page from its context alone; `lang` is English and `zone` UTC unless the context says otherwise."""
     text = environment().get_template(template).render({"lang": words.ENGLISH, "zone": "", **context})
@@ -91,7 +100,10 @@ async def public(
         "dir": words.direction(lang),
         "zone": person.zone if person else "",
         "brand": await _brand(request),
-        "languages": [{"code": c, "name": n, "href": f"?lang={c}", "current": c == lang} for c, n in words.languages().items()],
+        "languages": [
+            {"code": c, "name": n, "href": f"?lang={c}", "current": c == lang}
+            for c, n in words.languages().items()
+        ],
         "token_links": token_links,
         "_": words.speaker(lang),
     }

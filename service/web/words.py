@@ -1,12 +1,12 @@
-"""The languages of readers' pages: which there are, which one a reader gets, and their texts, dates and numbers.
+"""The languages of readers' pages: which there are, which one a reader gets; texts, dates and numbers in it.
 
-Called by `pages`. English stands in the templates and handlers themselves; the others in templates/web/texts (of the
-templates) and templates/web/answers (of handlers and errors), one file per language.
+Called by `pages`. English stands in the templates and handlers themselves; the others in templates/web/texts (of
+the templates) and templates/web/answers (of handlers and errors), one file per language.
 """
 
 import tomllib
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -64,7 +64,7 @@ def spoken(tag: str | None) -> str | None:
 
 
 def choose(*, asked: str | None, kept: str | None, person: str | None, accept: str) -> str:
-    """The language of one page: asked for by ?lang=, chosen so before, the person's own, the browser's, English."""
+    """The language of one page: asked for by ?lang=, chosen before, the person's, the browser's, English."""
     return spoken(asked) or spoken(kept) or spoken(person) or _accepted(accept) or ENGLISH
 
 
@@ -93,7 +93,9 @@ def day(value: date | None, *, lang: str, zone: str) -> str:
     shape = "d. MMM y" if lang == "de" else "d MMM y"
     if isinstance(value, datetime):
         return format_datetime(value, shape, tzinfo=get_timezone(zone or "UTC"), locale=lang)
-    return format_datetime(datetime(value.year, value.month, value.day, tzinfo=clock.EPOCH.tzinfo), shape, locale=lang)
+    return format_datetime(
+        datetime(value.year, value.month, value.day, tzinfo=clock.EPOCH.tzinfo), shape, locale=lang
+    )
 
 
 def moment(value: datetime | None, *, lang: str, zone: str) -> str:
@@ -114,3 +116,8 @@ def ago(value: datetime | None, *, lang: str) -> str:
 def number(value: int | float | None, *, lang: str) -> str:
     """4,812."""
     return "" if value is None else format_decimal(value, locale=lang)
+
+
+def zone_of(name: str) -> tzinfo:
+    """A reader's zone, or UTC while it is not known."""
+    return get_timezone(name or "UTC")

@@ -7,7 +7,10 @@ from service.mail.mjml import MjmlInvalid, compile_mjml
 from service.mail.starters import starters, system_mails
 from tests.mail.samples import BRAND, built, values
 
-PAGE = "<mjml><mj-head>{head}</mj-head><mj-body><mj-section><mj-column>{body}</mj-column></mj-section></mj-body></mjml>"
+PAGE = (
+    "<mjml><mj-head>{head}</mj-head><mj-body><mj-section><mj-column>{body}</mj-column></mj-section>"
+    "</mj-body></mjml>"
+)
 
 
 def test_statements_stay_where_they_stand_in_a_table():
@@ -28,7 +31,8 @@ def test_jinja_in_attributes_and_comparisons_survives():
 
 
 def test_styles_are_inlined_and_media_queries_kept():
-    head = "<mj-style>.md p { color: #123456; } @media (prefers-color-scheme: dark) { .md p { color: #fff; } }</mj-style>"
+    style = ".md p { color: #123456; } @media (prefers-color-scheme: dark) { .md p { color: #fff; } }"
+    head = f"<mj-style>{style}</mj-style>"
     html = compile_mjml(PAGE.format(head=head, body='<mj-text><div class="md"><p>x</p></div></mj-text>'))
     assert "@media (prefers-color-scheme: dark)" in html
     assert "color: #123456" in html[html.index("<p") :]
@@ -82,8 +86,15 @@ def test_std_l1_right_to_left_languages_turn_the_page():
 
 def test_the_eight_starters_and_the_system_mails_are_there():
     assert [starter.slug for starter in starters()] == [
-        "action-needed", "digest", "important-notice", "invitation", "launch", "letter", "maintenance", "small-update",
-    ]  # fmt: skip
+        "action-needed",
+        "digest",
+        "important-notice",
+        "invitation",
+        "launch",
+        "letter",
+        "maintenance",
+        "small-update",
+    ]
     for name, mail in system_mails().items():
         assert set(mail.subject) == set(mail.body) == {"en", "de"}, name
 

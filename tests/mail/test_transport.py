@@ -445,6 +445,42 @@ def test_cancelling_reports_every_letter(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("place", ["next_letter", "may_depart", "done"])
+@pytest.mark.parametrize("when", [1, 2, 3, 4])
+def test_an_abort_out_of_the_senders_own_functions_loses_no_letter(
+    run: Run, pipelining: bool, place: str, when: int
+) -> None:
+    async def main() -> None:
+        async with Sink(Settings(keep=True, pipelining=pipelining)) as sink:
+            wire = await open_wire(sink.port)
+            post = Post([letter(n) for n in range(4)])
+            calls = 0
+
+            def then_abort(name: str, result: Any) -> Any:
+                nonlocal calls
+                calls += name == place
+                if name == place and calls == when:
+                    wire.abort()
+                return result
+
+            await deliver(
+                wire,
+                lambda: then_abort("next_letter", post.next_letter()),
+                may_depart=lambda _: then_abort("may_depart", True),
+                marked=lambda letter: post.marks.append(letter.pos),
+                done=lambda letter, outcome: then_abort("done", post.done(letter, outcome)),
+            )
+            await wire.wait_closed()
+            told = [*post.outcomes, *(letter.pos for letter in post.queue)]
+            assert sorted(told) == [0, 1, 2, 3]
+            sent = {pos for pos, state in post.states().items() if state == "sent"}
+            assert sent <= {int(m.rcpt[1:].split("@")[0]) for m in sink.kept}
+            assert set(post.outcomes) <= set(post.marks)
+
+    run(main())
+
+
 # What the fence asks
 
 
@@ -922,8 +958,12 @@ def test_rel_h74_replies_out_of_step_accept_nobody(run: Run, answer: bytes) -> N
     assert post.again == [1]
 
 
-def test_rel_h74_half_a_line_after_the_last_reply_accepts_nobody(run: Run) -> None:
-    post = run(_improvised([_OPEN, (b"\r\n.\r\n", b"250 taken\r\n250 st")], [letter(0)]))
+@pytest.mark.parametrize(
+    "answer",
+    [b"250 taken\r\n250 st", b"250 taken\r\n250-more\r\n", b"250 taken\r\n250 ok\r\n", b"354 go\r\n"],
+)
+def test_rel_h74_something_else_after_the_last_dot_accepts_nobody(run: Run, answer: bytes) -> None:
+    post = run(_improvised([_OPEN, (b"\r\n.\r\n", answer)], [letter(0)]))
     assert post.outcomes == {0: Outcome("unknown", None, "dot")}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -10,6 +11,7 @@ from sqlmodel import Session
 
 from service.api import deps
 from service.api.body import Strict, spoken
+from service.config import Settings
 from service.domain.announcements import actions, queries
 from service.domain.announcements.rules import AnnouncementUnknown
 from service.domain.announcements.tables import Announcement
@@ -103,10 +105,27 @@ class AnnouncementShown(BaseModel):
     changed_at: datetime
 
 
+class AnnouncementListed(BaseModel):
+    """An announcement as one line of a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    state: str
+    reason: str
+    topic: str
+    author: str
+    due_at: datetime | None
+    zone: str | None
+    planned: int | None
+    changed_at: datetime
+
+
 class Announcements(BaseModel):
     """A page of announcements, newest first."""
 
-    items: list[AnnouncementShown]
+    items: list[AnnouncementListed]
     next: str | None
 
 
@@ -167,11 +186,12 @@ async def create(
 ) -> Response:
     """Write a new announcement, as a draft."""
     check_topic(caller, said.topic)
-    now = clock.now()
+    settings, now = deps.house(request).settings, clock.now()
 
     def act(session: Session) -> AnnouncementShown:
         row = actions.create(
             session,
+            settings,
             topic=said.topic,
             template=said.template,
             content=words_of(said.content),
@@ -190,13 +210,15 @@ def listed(
     request: Request,
     caller: Reader,
     page: deps.Page,
-    state: Annotated[str | None, Query(max_length=20, description="Only those in this state.")] = None,
+    state: Annotated[
+        str | None, Query(max_length=20, pattern="^[a-z_]+$", description="Only those in this state.")
+    ] = None,
 ) -> Announcements:
     """Announcements, newest first."""
 
     def ask(session: Session) -> Announcements:
         found = queries.page(session, states=(state,) if state else (), after=page.cursor, limit=page.limit)
-        rows = [AnnouncementShown.model_validate(one) for one in found.rows if caller.sees(one.topic)]
+        rows = [AnnouncementListed.model_validate(one) for one in found.rows if caller.sees(one.topic)]
         return Announcements(items=rows, next=found.next)
 
     return deps.read(request, ask)
@@ -220,7 +242,8 @@ async def edit(
     changes = said.model_dump(exclude_unset=True, exclude={"content"})
     if said.content is not None:
         changes["content"] = words_of(said.content)
-    return await _step(request, caller, public_id, actions.edit, **changes)
+    settings = deps.house(request).settings
+    return await _step(request, caller, public_id, partial(_with, actions.edit, settings), **changes)
 
 
 @router.post("/announcements/{public_id}/submit", response_model=AnnouncementShown, dependencies=REPEATABLE)
@@ -229,12 +252,7 @@ async def submit(
 ) -> Response:
     """Have it checked and ask for its approval."""
     settings = deps.house(request).settings
-    return await _step(
-        request,
-        caller,
-        public_id,
-        lambda session, one, **more: actions.submit(session, settings, one, **more),
-    )
+    return await _step(request, caller, public_id, partial(_with, actions.submit, settings))
 
 
 @router.post("/announcements/{public_id}/approve", response_model=AnnouncementShown, dependencies=REPEATABLE)
@@ -243,11 +261,8 @@ async def approve(
 ) -> Response:
     """Approve exactly what was read; if it was changed since, `stale_version`."""
     settings = deps.house(request).settings
-
-    def step(session: Session, one: str, **more: Any) -> Announcement:
-        return actions.approve(session, settings, one, content_hash=said.content_hash, **more)
-
-    return await _step(request, caller, public_id, step)
+    step = partial(_with, actions.approve, settings)
+    return await _step(request, caller, public_id, step, content_hash=said.content_hash)
 
 
 @router.post("/announcements/{public_id}/schedule", response_model=AnnouncementShown, dependencies=REPEATABLE)
@@ -306,3 +321,10 @@ async def _step(
         return shown(session, step(session, found.public_id, **said, now=now, by=caller.by))
 
     return await deps.change(request, caller, act)
+
+
+def _with(
+    step: Callable[..., Announcement], settings: Settings, session: Session, *args: Any, **said: Any
+) -> Announcement:
+    """A step that compiles or checks a mail, and so wants the settings before the announcement's name."""
+    return step(session, settings, *args, **said)

@@ -16,6 +16,7 @@ from service.api.v1 import announcements, notices
 from service.db.session import reading
 from service.domain.announcements import queries as announcement_queries
 from service.domain.mailings.tables import Mailing
+from service.domain.notices import queries as notice_queries
 from service.domain.reports import queries as reports
 from service.kit import paging
 from service.ops.house import House
@@ -23,7 +24,9 @@ from service.ops.house import House
 router = APIRouter(tags=["deliveries"])
 MEDIA = "application/x-ndjson"
 Found = Callable[[Session], Mailing | None]
-State = Annotated[str | None, Query(max_length=20, description="Only members in this state.")]
+State = Annotated[
+    str | None, Query(max_length=20, pattern="^[a-z_]+$", description="Only members in this state.")
+]
 
 
 class ExternalId(BaseModel):
@@ -86,8 +89,7 @@ def of_notice(
     """The members of a notice's audience. `Accept: application/x-ndjson` gives all of them, a line each."""
 
     def find(session: Session) -> Mailing | None:
-        row = notices.find(session, caller, public_id)
-        return session.get(Mailing, row.mailing_id) if row.mailing_id else None
+        return notice_queries.mailing_of(session, notices.find(session, caller, public_id))
 
     return _answer(request, find, page, state)
 

@@ -58,7 +58,6 @@ class NoticeShown(BaseModel):
     slug: str
     title: str
     state: str
-    reason: str
     mailing_state: str | None
     topic: str
     template: str
@@ -96,13 +95,15 @@ async def create(
 ) -> Response:
     """Write a new notice, as a draft."""
     check_topic(caller, said.topic)
-    now = clock.now()
+    settings, now = deps.house(request).settings, clock.now()
     given = said.model_dump(exclude_unset=True, exclude={"content"})
     content = {locale: words.model_dump(exclude_none=True) for locale, words in said.content.items()}
 
     def act(session: Session) -> NoticeShown:
         return _shown(
-            request, session, actions.create(session, content=content, **given, now=now, by=caller.by)
+            request,
+            session,
+            actions.create(session, settings, content=content, **given, now=now, by=caller.by),
         )
 
     return await deps.change(request, caller, act, created=True)

@@ -11,7 +11,7 @@ SQLITE = [
     """CREATE TRIGGER ledger_entry_no_delete BEFORE DELETE ON ledger_entry
        BEGIN SELECT RAISE(ABORT, 'the ledger is never shortened'); END""",
     """CREATE TRIGGER ledger_entry_in_order BEFORE INSERT ON ledger_entry
-       WHEN NEW.seq IS NOT (SELECT COALESCE(MAX(seq), 0) + 1 FROM ledger_entry)
+       WHEN NEW.seq IS NOT COALESCE((SELECT seq FROM ledger_entry ORDER BY seq DESC LIMIT 1), 0) + 1
        BEGIN SELECT RAISE(ABORT, 'the ledger grows at its end only'); END""",
     """CREATE TRIGGER outcome_no_update BEFORE UPDATE ON outcome
        BEGIN SELECT RAISE(ABORT, 'an outcome is never changed'); END""",
@@ -24,7 +24,7 @@ POSTGRESQL = [
        $$ BEGIN RAISE EXCEPTION '% is insert-only', TG_TABLE_NAME; END $$""",
     """CREATE FUNCTION ledger_in_order() RETURNS trigger LANGUAGE plpgsql AS
        $$ BEGIN
-         IF NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM ledger_entry) THEN
+         IF NEW.seq IS DISTINCT FROM COALESCE((SELECT seq FROM ledger_entry ORDER BY seq DESC LIMIT 1), 0) + 1 THEN
            RAISE EXCEPTION 'the ledger grows at its end only';
          END IF;
          RETURN NEW;

@@ -1,28 +1,26 @@
-"""The steps of an announcement, from draft to sent. Each locks its row, checks the rules and writes one ledger entry.
+"""The steps of an announcement, from draft to sent. Each locks its row, checks the rules and writes one
+ledger entry.
 
 Called by the pages, the API, the command line, and the timetable (`start_due`, `expire`, `finish`).
 """
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from sqlalchemy import select
 from sqlmodel import Session, col
 
 from service.config import Settings
 from service.db.locks import for_update
-from service.domain.announcements import queries, rules
+from service.domain.announcements import compose, queries, rules
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import queries as brands
 from service.domain.deliveries import actions as deliveries
 from service.domain.ledger import actions as ledger
-from service.domain.mailings import actions as mailings
 from service.domain.mailings.rules import ENDED
-from service.domain.mailings.tables import Mailing, MailingContent
+from service.domain.mailings.tables import Mailing
 from service.domain.people.tables import Person
-from service.domain.staff import queries as staff
 from service.domain.staff.tables import StaffMember
-from service.domain.templates import actions as templates
 from service.domain.topics import queries as topics
 from service.kit.errors import DomainError
 from service.kit.ids import new_id
@@ -30,7 +28,6 @@ from service.mail.check import blocks
 
 SYSTEM = ledger.SYSTEM
 AT_ONCE = 20  # announcements the clock takes in one transaction
-TEST_VALID = timedelta(hours=1)  # a test that comes later only confuses
 TEST_MARK = "[Test] "
 
 
@@ -46,7 +43,8 @@ def create(
     now: datetime,
     by: str,
 ) -> Announcement:
-    """A new draft. Raises what cannot be kept: rules.read_draft, queries.read, and the errors of a template."""
+    """A new draft. Raises what cannot be kept: rules.read_draft, queries.read, and the errors of a
+    template."""
     given = rules.read_draft(
         topic=topic, template=template, content=content, audience=audience, default_locale=default_locale
     )
@@ -75,7 +73,8 @@ def edit(
 ) -> Announcement:
     """Change what is named; it is a draft again and its approval is void.
 
-    `based_on` is the hash of what the editor saw: another one now raises StaleVersion, so nobody's words are lost.
+    `based_on` is the hash of what the editor saw: another one now raises StaleVersion, so nobody's words are
+    lost.
     """
     row = _locked(session, public_id)
     rules.check_step("edit", row.state)
@@ -108,7 +107,8 @@ def approve(
 ) -> Announcement:
     """Approve exactly what was looked at: `content_hash`.
 
-    Raises StaleVersion when it says something else now (H70), OwnApproval where a second person is needed (H65), NotReady.
+    Raises StaleVersion when it says something else now (H70), OwnApproval where a second person is needed
+    (H65), NotReady.
     """
     row = _locked(session, public_id)
     if content_hash != _hash(session, row):
@@ -157,7 +157,8 @@ def schedule(
 
 
 def unschedule(session: Session, public_id: str, *, now: datetime, by: str) -> Announcement:
-    """Take it off the schedule before it has begun; approved again, or a draft when the approval no longer fits."""
+    """Take it off the schedule before it has begun; approved again, or a draft when the approval no longer
+    fits."""
     row = _locked(session, public_id)
     state = queries.state_of(row, queries.mailing_of(session, row)).state
     rules.check_step("unschedule", state if row.mailing_id is None else "sending")
@@ -182,8 +183,9 @@ def pause(session: Session, public_id: str, *, reason: str = "staff", now: datet
 
 
 def resume(session: Session, public_id: str, *, now: datetime, by: str) -> Announcement:
-    """Go on with who is left; nobody gets it twice. One that was late or paused before its start goes when it is due, and
-    at once when that has passed. Raises NotApproved when such a one has changed since its approval."""
+    """Go on with who is left; nobody gets it twice. One that was late or paused before its start goes when it
+    is due, and at once when that has passed. Raises NotApproved when such a one has changed since its
+    approval."""
     row, mailing = _with_mailing(session, public_id, "resume")
     if mailing is not None:
         deliveries.resume(session, mailing, now=now, by=by)
@@ -222,41 +224,27 @@ def test_mail(
 ) -> Mailing:
     """Mail it to whoever asks, at their own confirmed address, as one person would get it; counted nowhere.
 
-    Raises TestOnlyToYourself for anybody else's account, TestTooOften after 20 within the hour (H65), and what keeps the
-    mail from being built.
+    Raises TestOnlyToYourself for anybody else's account, TestTooOften after 20 within the hour (H65), and
+    what keeps the mail from being built.
     """
     row = queries.by_public_id(session, public_id)
-    assert member.id is not None
-    if by != staff.ACTOR + member.public_id or member.state != "active":
-        raise rules.TestOnlyToYourself
-    address = staff.address_row(session, member.id)
-    if address.confirmed_at is None:
-        raise rules.TestOnlyToYourself
-    assert address.id is not None
-    if queries.tests_lately(session, address.id, now=now) >= rules.TESTS_PER_HOUR:
-        raise rules.TestTooOften
-    draft = queries.draft_of(session, row)
-    chosen = queries.best_locale(draft, locale)
-    topic = queries.topic_of(session, draft)
-    version = _compile(session, settings, draft, chosen, now, mark=TEST_MARK)
+    address_id = queries.test_address(session, member, by=by, now=now)
+    chosen = queries.best_locale(queries.draft_of(session, row), locale)
     facts = {"as_person": as_person.public_id if as_person else None}
+    version = compose.compile_language(
+        session, settings, queries.draft_of(session, row), chosen, now=now, mark=TEST_MARK
+    )
     warrant = _note(session, row, "tested", {"locale": chosen, **facts}, now=now, by=by)
-    mailing = mailings.enqueue_single(
-        session, purpose="test", kind="test", mail_class=topic.mail_class, brand_id=topic.brand_id, address_id=address.id,
-        person_id=None, locale=chosen, facts=facts, warrant_seq=warrant, now=now, valid_for=TEST_VALID,
-    )  # fmt: skip
-    assert mailing.id is not None
-    mailing.topic_id = topic.id
-    session.add(MailingContent(mailing_id=mailing.id, locale=chosen, template_version_id=version))
-    session.flush()
-    return mailing
+    return compose.enqueue_test(session, row, address_id, chosen, version, facts, warrant=warrant, now=now)
 
 
 def start_due(session: Session, settings: Settings, *, now: datetime) -> list[str]:
-    """Begin what is due: compile every language, hand the mailing to deliveries. Returns the public ids begun.
+    """Begin what is due: compile every language, hand the mailing to deliveries. Returns the public ids
+    begun.
 
-    A row is taken by one clock only, whoever locks it first. More than six hours late, changed since its approval, or
-    impossible to build: paused with the reason instead. While sending is switched off nothing begins.
+    A row is taken by one clock only, whoever locks it first. More than six hours late, changed since its
+    approval, or impossible to build: paused with the reason instead. While sending is switched off nothing
+    begins.
     """
     if not brands.setting(session, "sending_on"):
         return []
@@ -303,10 +291,16 @@ def finish(session: Session, *, now: datetime) -> list[str]:
 def _keep_new(
     session: Session, draft: rules.Draft, body: dict[str, Any], *, now: datetime, by: str
 ) -> Announcement:
+    blank: dict[str, Any] = {
+        "topic_id": 0,
+        "template": "",
+        "content": {},
+        "default_locale": "",
+        "audience": {},
+    }
     row = Announcement(
-        public_id=new_id("a"), topic_id=0, template="", content={}, default_locale="", audience={}, content_hash="",
-        author=by, created_at=now, changed_at=now,
-    )  # fmt: skip
+        public_id=new_id("a"), content_hash="", author=by, created_at=now, changed_at=now, **blank
+    )
     _write(session, row, draft, now)
     _note(session, row, "created", {**body, "content": row.content_hash}, now=now, by=by)
     return row
@@ -329,7 +323,7 @@ def _locked(session: Session, public_id: str) -> Announcement:
     ).first()
     if found is None:
         raise rules.AnnouncementUnknown
-    return found
+    return cast(Announcement, found)
 
 
 def _with_mailing(session: Session, public_id: str, step: str) -> tuple[Announcement, Mailing | None]:
@@ -344,45 +338,24 @@ def _with_mailing(session: Session, public_id: str, step: str) -> tuple[Announce
 
 
 def _take(session: Session, *conditions: Any) -> list[Announcement]:
-    """Some rows for the clock, all locked before anything is written; what another clock holds is left to it."""
+    """Some rows for the clock, all locked before anything is written; what another clock holds is left to
+    it."""
     statement = select(Announcement).where(*conditions).order_by(col(Announcement.id)).limit(AT_ONCE)
     taken = for_update(session, statement, skip_locked=True)
     return list(session.scalars(taken, execution_options={"populate_existing": True}))
 
 
 def _start(session: Session, settings: Settings, row: Announcement, now: datetime) -> bool:
-    draft = queries.draft_of(session, row)
     try:
-        topic = queries.topic_of(session, draft)
-        contents = {locale: _compile(session, settings, draft, locale, now) for locale in draft.content}
+        mailing = compose.begin(session, settings, row, now=now, by=SYSTEM)
     except DomainError as refused:
         _pause(session, row, None, refused.code[:40], now=now, by=SYSTEM)
         return False
-    assert row.due_at is not None
-    assert row.valid_until is not None
-    mailing = deliveries.start(
-        session, kind="announcement", topic=topic, audience=row.audience, contents=contents, content_hash=row.content_hash,
-        now=now, due_at=row.due_at, valid_until=row.valid_until, by=SYSTEM,
-    )  # fmt: skip
     row.mailing_id, row.state, row.changed_at = mailing.id, mailing.state, now
     _note(
         session, row, "started", {**_mailing_body(mailing), "content": row.content_hash}, now=now, by=SYSTEM
     )
     return True
-
-
-def _compile(
-    session: Session, settings: Settings, draft: rules.Draft, locale: str, now: datetime, *, mark: str = ""
-) -> int:
-    """The immutable version of one language; its row id."""
-    words = queries.letter(session, settings, draft, locale)
-    words["subject"], words["body"] = mark + words["subject"], words.pop("body_markdown")
-    words["brand"] = brands.by_id(session, topics.by_slug(session, draft.topic).brand_id)
-    version = templates.compile_version(
-        session, **words, base_url=words["brand"].public_url or settings.base_url, now=now
-    )
-    assert version.id is not None
-    return version.id
 
 
 def _pause(

@@ -23,6 +23,8 @@ from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
 from service.domain.segments import rules as segment_rules
+from service.domain.staff import queries as staff
+from service.domain.staff.tables import StaffMember
 from service.domain.templates import queries as templates
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -169,7 +171,7 @@ def counts(session: Session) -> dict[str, int]:
     state = _STATE.label("state")
     inner = select(state).select_from(Announcement).outerjoin(Mailing, _JOINED).subquery()
     rows = session.execute(select(inner.c.state, func.count()).group_by(inner.c.state))
-    return {name: count for name, count in rows}
+    return dict(rows.tuples())
 
 
 def upcoming(session: Session, *, now: datetime, days: int = 7) -> list[Listed]:
@@ -211,11 +213,22 @@ def _lines() -> Any:
 def _listed(rows: Iterable[Any]) -> list[Listed]:
     return [
         Listed(
-            row.public_id, name_of(row), *state_of(row, mailing), topic, row.author, row.due_at, row.zone, row.wall_time,
-            row.hold_until, mailing.public_id if mailing else None, mailing.planned if mailing else None, row.changed_at,
+            id=row.public_id,
+            name=name_of(row),
+            state=state_of(row, mailing).state,
+            reason=state_of(row, mailing).reason,
+            topic=topic,
+            author=row.author,
+            due_at=row.due_at,
+            zone=row.zone,
+            wall_time=row.wall_time,
+            hold_until=row.hold_until,
+            mailing=mailing.public_id if mailing else None,
+            planned=mailing.planned if mailing else None,
+            changed_at=row.changed_at,
         )
         for row, mailing, topic in rows
-    ]  # fmt: skip
+    ]
 
 
 def draft_of(session: Session, row: Announcement) -> rules.Draft:
@@ -235,8 +248,8 @@ def topic_of(session: Session, draft: rules.Draft) -> Topic:
 
 
 def read(session: Session, settings: Settings, draft: rules.Draft) -> rules.Draft:
-    """The draft as it may be kept: topic and template exist, the audience is readable and in its stored form, and every
-    language can be built (H16 to H20, H26); a postal address may still be missing."""
+    """The draft as it may be kept: topic and template exist, the audience is readable and in its stored form,
+    and every language can be built (H16 to H20, H26); a postal address may still be missing."""
     topic_of(session, draft)
     try:
         templates.starter(draft.template)
@@ -287,7 +300,8 @@ def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str
 
 
 def check(session: Session, settings: Settings, draft: rules.Draft) -> list[checks.Finding]:
-    """All checks of the mail in every language, blocks first; a finding in a text names it as `content.en.body`."""
+    """All checks of the mail in every language, blocks first; a finding in a text names it as
+    `content.en.body`."""
     found: list[checks.Finding] = []
     for locale in draft.content:
         _, findings = checks.examine(
@@ -325,15 +339,15 @@ def preview(
     as_person: Person | None,
     now: datetime,
 ) -> Rendered:
-    """The mail as a reader of that language gets it, or as one person would; made by the sender's own assembler.
+    """The mail as a reader of that language gets it, or as one person would; made by the sender's own
+    assembler.
 
     Raises what makes the mail impossible, naming the field.
     """
     chosen = best_locale(draft, locale)
+    mail = build(**letter(session, settings, draft, chosen))
     topic = topic_of(session, draft)
-    return compose.preview(
-        session, ring, settings, letter(session, settings, draft, chosen), topic, as_person, now=now
-    )
+    return compose.preview(session, ring, settings, mail, topic, chosen, as_person, now=now)
 
 
 def best_locale(draft: rules.Draft, wanted: str) -> str:
@@ -349,19 +363,26 @@ def authors(session: Session, row: Announcement) -> set[str]:
     return {row.author, *(entry.actor for entry in written)}
 
 
-def tests_lately(session: Session, address_id: int, *, now: datetime) -> int:
-    """How many test mails went to one address within the hour."""
-    counted = (
+def test_address(session: Session, member: StaffMember, *, by: str, now: datetime) -> int:
+    """The row of the confirmed address a colleague's own test mail goes to (H65).
+
+    Raises `TestOnlyToYourself` for anybody but themselves, `TestTooOften` after 20 within the hour.
+    """
+    assert member.id is not None
+    address = staff.address_row(session, member.id)
+    if by != staff.ACTOR + member.public_id or member.state != "active" or address.confirmed_at is None:
+        raise rules.TestOnlyToYourself
+    lately = (
         select(func.count())
         .select_from(Mailing)
         .join(Audience, col(Audience.mailing_id) == col(Mailing.id))
-        .where(
-            col(Mailing.kind) == "test",
-            col(Audience.address_id) == address_id,
-            col(Mailing.created_at) > now - timedelta(hours=1),
-        )
+        .where(col(Mailing.kind) == "test", col(Audience.address_id) == address.id)
+        .where(col(Mailing.created_at) > now - timedelta(hours=1))
     )
-    return session.execute(counted).scalar_one()
+    if session.execute(lately).scalar_one() >= rules.TESTS_PER_HOUR:
+        raise rules.TestTooOften
+    assert address.id is not None
+    return address.id
 
 
 def approval_needed(session: Session) -> bool:

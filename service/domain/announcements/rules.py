@@ -1,4 +1,5 @@
-"""What an announcement may be, when it may go, and which step follows which. Pure; called by the announcements' actions."""
+"""What an announcement may be, when it may go, and which step follows which. Pure; called by the
+announcements' actions."""
 
 import hashlib
 import re
@@ -122,7 +123,8 @@ class TimeIsAmbiguous(_TwoChoices):
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything somebody writes about one announcement: what previews, counts and checks work on, kept or not."""
+    """Everything somebody writes about one announcement: what previews, counts and checks work on, kept or
+    not."""
 
     topic: str
     template: str
@@ -133,7 +135,8 @@ class Draft:
 
 @dataclass(frozen=True)
 class Due:
-    """When it goes: the instant, the zone it was meant in, the time on that zone's clocks; the end of the hold, if any."""
+    """When it goes: the instant, the zone it was meant in, the time on that zone's clocks; the end of the
+    hold, if any."""
 
     at_utc: datetime
     zone: str
@@ -144,8 +147,8 @@ class Due:
 def read_draft(
     *, topic: str, template: str, content: object, audience: object = None, default_locale: str | None = None
 ) -> Draft:
-    """What a door was given, as a draft. Raises what `words.read_words` raises; topic, template and audience are checked
-    where they are known (queries)."""
+    """What a door was given, as a draft. Raises what `words.read_words` raises; topic, template and audience
+    are checked where they are known (queries)."""
     words = read_words(content, heading="subject")
     return Draft(topic, template, words, audience or {"attributes": {}}, first_locale(words, default_locale))
 
@@ -158,7 +161,8 @@ def changed(
     audience: object,
     default_locale: str | None,
 ) -> Draft:
-    """The draft with what is named put in its place; None leaves as it was. Raises what `read_draft` raises."""
+    """The draft with what is named put in its place; None leaves as it was. Raises what `read_draft`
+    raises."""
     words = before.content if content is None else read_words(content, heading="subject")
     kept = before.default_locale if before.default_locale in words else None
     return Draft(
@@ -171,7 +175,8 @@ def changed(
 
 
 def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]], look: Mapping[str, str]) -> str:
-    """SHA-256 over everything a reader will see and whom it goes to; approval is for this and nothing else (H70).
+    """SHA-256 over everything a reader will see and whom it goes to; approval is for this and nothing else
+    (H70).
 
     `audience` is the filter as checked, `look` what the mail shows of its brand.
     """
@@ -205,9 +210,9 @@ def _done(step: str) -> str:
 def when(at: str, zone: str | None, *, now: datetime, hold_seconds: int) -> Due:
     """Read when an announcement shall go (H68, H69).
 
-    `at` is "now" (then the hold runs), an ISO 8601 instant with its offset, or a local time in `zone`. Raises TimeInvalid,
-    TimeInPast, TimeTooFar, ZoneMissing, ZoneUnknown; TimeDoesNotExist or TimeIsAmbiguous, naming both choices. The minute
-    that is running counts as now.
+    `at` is "now" (then the hold runs), an ISO 8601 instant with its offset, or a local time in `zone`. Raises
+    TimeInvalid, TimeInPast, TimeTooFar, ZoneMissing, ZoneUnknown; TimeDoesNotExist or TimeIsAmbiguous, naming
+    both choices. The minute that is running counts as now.
     """
     name = people.zone(zone)
     if at == "now":
@@ -250,7 +255,7 @@ def _one_instant(local: datetime, zone: str) -> datetime:
         )
     readings.reverse()
     raise TimeDoesNotExist(
-        f"In {zone} there is no {shown}: clocks go forward. Its neighbours are {readings[0]} and {readings[1]}.",
+        f"In {zone} there is no {shown}; its neighbours are {readings[0]} and {readings[1]}.",
         (readings[0], readings[1]),
     )
 

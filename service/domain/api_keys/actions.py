@@ -93,10 +93,8 @@ def replay(
     """
     key = rules.check_idempotency_key(idempotency_key)
     row = {"api_key_id": key_id, "key": key, "body_hash": body_hash, "status": None, "answer": "", "at": now}
-    reserved = session.connection().execute(
-        insert_or_skip(session, IdempotentAnswer, ["api_key_id", "key"]).values(row)
-    )
-    if reserved.rowcount:
+    insert = insert_or_skip(session, IdempotentAnswer, ["api_key_id", "key"]).values(row)
+    if session.connection().execute(insert.returning(col(IdempotentAnswer.key))).first() is not None:
         return None
     known = session.get_one(IdempotentAnswer, (key_id, key))
     if known.body_hash != body_hash or known.status is None:

@@ -92,7 +92,7 @@ def sees(topics: list[str] | None, slug: str) -> bool:
 
 def check_name(typed: str) -> str:
     """A key's name. Raises `KeyNameInvalid`."""
-    name = clean_header(typed.strip(), field="name")
+    name = clean_header(typed.strip(" "), field="name")
     if not name or len(name) > NAME_LIMIT:
         raise KeyNameInvalid(field="name")
     return name

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Column
 from sqlmodel import Field, SQLModel
 
-from service.db.types import json_column, warrant_column
+from service.db.types import BIG, json_column
 
 
 class Consent(SQLModel, table=True):
@@ -33,7 +34,7 @@ class Confirmation(SQLModel, table=True):
     person_id: int = Field(foreign_key="person.id", index=True)
     address_id: int = Field(foreign_key="address.id", index=True)
     topics: Any = Field(sa_column=json_column())  # [{"topic": id, "wording": id, "policy": id, "source": "…", "asked": seq}]
-    requested_seq: int = Field(sa_column=warrant_column())
+    requested_seq: int = Field(sa_column=Column(BIG, nullable=False))
     created_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None = None

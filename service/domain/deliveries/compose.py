@@ -11,16 +11,23 @@ from functools import lru_cache
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+from sqlmodel import Session
+
 from service.config import Settings
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
 from service.domain.deliveries.queries import Member
 from service.domain.links import rules as links
 from service.domain.mailings import rules as mailings
+from service.domain.mailings.actions import new_mailing
 from service.domain.mailings.queries import open_facts
 from service.domain.mailings.tables import Mailing
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
 from service.domain.templates import queries as templates
 from service.domain.templates.tables import TemplateVersion
+from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import addresses
 from service.kit.signing import Keyring
@@ -205,3 +212,56 @@ def _system_values(mailing: Mailing, ring: Keyring, base: str) -> dict[str, Any]
     if token := values.pop("token", None):
         values["invite_url"] = f"{base}/staff/start/{token}"
     return values
+
+
+SAMPLE_ADDRESS = "ana@example.org"
+SAMPLE = {"first_name": "Ana", "last_name": "Ruiz", "company": "Example Ltd"}  # the reader of a preview as nobody
+
+
+def preview(
+    session: Session,
+    ring: Keyring,
+    settings: Settings,
+    mail: letters.CompiledMail,
+    topic: Topic,
+    locale: str,
+    person: Person | None,
+    *,
+    now: datetime,
+) -> letters.Rendered:
+    """A mail as one person would get it, or a sample reader; its links are samples that act on nobody.
+
+    Raises `RenderError` where a field without fallback has no value for that person. The door that shows a person's mail
+    writes down that it was read.
+    """
+    mailing = new_mailing(
+        kind="test", mail_class=topic.mail_class, brand_id=topic.brand_id, state="sending", now=now, valid_until=now
+    )
+    composer = Composer(settings, ring, mailing, topic, _topic_names(session, topic), brands.by_id(session, topic.brand_id), {})
+    member = _reader(session, ring, person, topic, locale) if person else _sample_reader(mail, locale)
+    values = composer._values(member, locale, composer._urls(member))
+    return letters.load(mail).render(values)
+
+
+def _topic_names(session: Session, topic: Topic) -> dict[str, str]:
+    assert topic.id is not None
+    return {language: wording.title for language, wording in topics.current_wordings(session, topic.id).items()}
+
+
+def _sample_reader(mail: letters.CompiledMail, locale: str) -> Member:
+    values = {name: SAMPLE.get(name, name) for name in mail.fields}
+    return Member(1, 1, None, 0, "", 0, SAMPLE_ADDRESS, locale, "", None, values)
+
+
+def _reader(session: Session, ring: Keyring, person: Person, topic: Topic, locale: str) -> Member:
+    """One person's own values, without the alias that would make the links theirs."""
+    assert person.id is not None
+    values = {name: ", ".join(found) for name, found in people.attributes(session, person.id).items()}
+    for opened in people.profiles(session, ring, person)[-1:]:
+        values |= opened.profile
+    given = preferences.of_person(session, person.id).get(topic.id or 0)
+    address = people.address_of(session, ring, person)
+    since = given.since_at if given else None
+    return Member(
+        1, 1, None, 0, person.public_id, 0, address.text if address else SAMPLE_ADDRESS, locale, person.zone, since, values
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from service.db.types import BIG, json_column, warrant_column
+from service.db.types import BIG, json_column
 
 _LIVE = "owner_kind = 'person' AND confirmed_at IS NOT NULL AND ended_at IS NULL"
 FINAL = ("sent", "bounced", "skipped", "cancelled", "expired", "unknown")
@@ -138,6 +138,6 @@ class Outcome(SQLModel, table=True):
     reason: str = Field(default="", max_length=40)
     code: int | None = None
     reply: str = Field(default="", sa_type=Text)
-    warrant_seq: int = Field(sa_column=warrant_column())
+    warrant_seq: int = Field(sa_column=Column(BIG, ForeignKey("ledger_entry.seq"), nullable=False))  # P2
     at: datetime
     final: bool = True  # false only for a deferral, which a later attempt follows

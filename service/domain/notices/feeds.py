@@ -1,6 +1,7 @@
 """The changelog for feed readers: Atom (RFC 4287) and JSON Feed 1.1. Called by the public changelog page.
 
-Both are built from entries already read; an entry's id comes from the notice alone, so a renamed host makes nothing new.
+Both are built from entries already read; an entry's id comes from the notice alone, so a renamed host makes
+nothing new.
 """
 
 import json
@@ -35,7 +36,8 @@ def atom(entries: Sequence[Entry], *, base_url: str, title: str) -> bytes:
     for entry in entries:
         _atom_entry(feed, entry, base_url)
     ET.register_namespace("", ATOM)
-    return ET.tostring(feed, encoding="utf-8", xml_declaration=True)
+    document: bytes = ET.tostring(feed, encoding="utf-8", xml_declaration=True)
+    return document
 
 
 def _atom_entry(feed: ET.Element, entry: Entry, base_url: str) -> None:

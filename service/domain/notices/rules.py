@@ -1,4 +1,5 @@
-"""What a notice may be, and how one is read from a Markdown file. Pure; called by the notices' actions and the command line."""
+"""What a notice may be, and how one is read from a Markdown file. Pure; called by the notices' actions and
+the command line."""
 
 import hashlib
 import re
@@ -11,7 +12,7 @@ import yaml
 
 from service.kit.chain import canonical
 from service.kit.errors import Conflict, Invalid, NotFound
-from service.mail.words import Content, TitleMissing
+from service.mail.words import Content, TitleMissing, first_locale, read_words
 
 DEFAULT_TOPIC = "updates"
 SLUG_LIMIT = 80
@@ -87,7 +88,8 @@ class SlugInvalid(Invalid):
 
 
 class AlreadyMailed(Conflict):
-    """This notice has been mailed once, and nothing is mailed twice; what you change corrects the page only."""
+    """This notice has been mailed once, and nothing is mailed twice; what you change corrects the page
+    only."""
 
 
 class NotReady(Invalid):
@@ -98,6 +100,20 @@ class NotReady(Invalid):
         super().__init__(first.sentence, field=first.field, fix=first.fix)
         self.code = first.code
         self.findings = list(findings)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything somebody writes about one notice: what previews, counts and checks work on, kept or not.
+
+    `template` None: the usual one of the topic's class.
+    """
+
+    topic: str
+    template: str | None
+    content: Content
+    audience: Any  # as given until `queries.read` has checked it
+    default_locale: str
 
 
 @dataclass(frozen=True)
@@ -115,8 +131,47 @@ class PostedNotice:
     preheader: str = ""
 
 
+def read_draft(
+    *,
+    topic: str,
+    template: str | None,
+    content: object,
+    audience: object = None,
+    default_locale: str | None = None,
+) -> Draft:
+    """What a door was given, as a draft. Raises what `words.read_words` raises; topic, template and audience
+    are checked where they are known (queries)."""
+    words = read_words(content, heading="title")
+    return Draft(topic, template, words, audience or {"attributes": {}}, first_locale(words, default_locale))
+
+
+def changed(
+    before: Draft,
+    topic: str | None,
+    template: str | None,
+    content: object,
+    audience: object,
+    default_locale: str | None,
+) -> Draft:
+    """The draft with what is named put in its place; None leaves as it was, but another topic brings its own
+    template.
+
+    Raises what `read_draft` raises.
+    """
+    words = before.content if content is None else read_words(content, heading="title")
+    kept = before.default_locale if before.default_locale in words else None
+    return Draft(
+        topic or before.topic,
+        template or (before.template if topic in (None, before.topic) else None),
+        words,
+        before.audience if audience is None else audience,
+        first_locale(words, default_locale or kept),
+    )
+
+
 def read_post(text: str) -> PostedNotice:
-    """Read a Markdown file with front matter in YAML, which may be missing: then the first `# heading` is the title.
+    """Read a Markdown file with front matter in YAML, which may be missing: then the first `# heading` is the
+    title.
 
     Raises FrontMatterInvalid, naming the key, or TitleMissing.
     """
@@ -145,10 +200,8 @@ def _front_matter(source: str) -> dict[str, Any]:
         raise FrontMatterInvalid(
             "The front matter is made of lines such as “title: What changed”.", field="front_matter"
         )
-    kinds: dict[str, type] = {
-        name: str for name in ("title", "topic", "template", "locale", "slug", "preheader")
-    }
-    kinds |= {"mail": bool, "audience": dict}
+    texts = ("title", "topic", "template", "locale", "slug", "preheader")
+    kinds: dict[str, type] = {**dict.fromkeys(texts, str), "mail": bool, "audience": dict}
     for name, value in facts.items():
         if name not in kinds:
             raise FrontMatterInvalid(
@@ -164,7 +217,8 @@ def _front_matter(source: str) -> dict[str, Any]:
 
 
 def split_heading(body: str) -> tuple[str, str]:
-    """The words of the first `# heading`, without their marks, and the text without it; ("", text) when there is none."""
+    """The words of the first `# heading`, without their marks, and the text without it; ("", text) when there
+    is none."""
     lines, fence = body.split("\n"), ""
     for place, line in enumerate(lines):
         if mark := _FENCE.match(line):
@@ -183,7 +237,8 @@ def plain(line: str) -> str:
 
 
 def slug_of(title: str) -> str:
-    """The short name of a title for its address: Latin letters, figures, dashes; `notice` where nothing is left."""
+    """The short name of a title for its address: Latin letters, figures, dashes; `notice` where nothing is
+    left."""
     latin = unicodedata.normalize("NFC", title).casefold().translate(_LETTERS)
     bare = "".join(
         sign for sign in unicodedata.normalize("NFKD", latin) if not unicodedata.combining(sign)
@@ -204,23 +259,13 @@ def default_template(mail_class: str) -> str:
     return "important-notice" if mail_class == "service" else "small-update"
 
 
-def content_hash(
-    *, topic: str, template: str, content: Content, default_locale: str, audience: Mapping[str, Sequence[str]]
-) -> str:
-    """SHA-256 over everything the notice says and whom it goes to."""
+def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]]) -> str:
+    """SHA-256 over everything the notice says and whom it goes to; `audience` is the filter as checked."""
     value = {
-        "topic": topic,
-        "template": template,
-        "content": content,
-        "default_locale": default_locale,
+        "topic": draft.topic,
+        "template": draft.template,
+        "content": draft.content,
+        "default_locale": draft.default_locale,
         "audience": {name: list(values) for name, values in audience.items()},
     }
     return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def words(content: Content, default_locale: str, locale: str) -> tuple[str, dict[str, str]]:
-    """The language a reader of `locale` gets, and its words: that one, its base language, else the default."""
-    for choice in (locale, locale.partition("-")[0]):
-        if choice in content:
-            return choice, content[choice]
-    return default_locale, content[default_locale]

@@ -68,7 +68,7 @@ def check_locale(locale: str) -> str:
 
 def check_text(text: PolicyText) -> PolicyText:
     """The text as stored, line ends as LF. Raises `PolicyEmpty` or `PolicyTooLong`."""
-    title = clean_header(text.title.strip(), field="title")
+    title = clean_header(text.title.strip(" "), field="title")
     body = text.body.replace("\r\n", "\n").strip() + "\n"
     if not title or not body.strip():
         raise PolicyEmpty(field="body" if title else "title")

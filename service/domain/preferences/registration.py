@@ -165,12 +165,13 @@ class _Writer:
         old = [row.person.id for row in known if not row.created]
         rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
         self.present = {(row.person_id, row.topic_id): row for row in rows}
+        self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
         self.preferences: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
 
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
         row = self.present.get((person_id, topic_id))
-        return (row.state, row.since_at) if row else ("unknown", None)
+        return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 
     def put(self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str) -> None:
         """Bring the projection to what the entry `seq` says."""
@@ -189,7 +190,7 @@ class _Writer:
         values = {"person_id": person.id, "topic_id": topic.id, "state": state, "basis": topic.basis, "cadence": "each"}
         values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
         self.preferences.append(values)
-        self.present[person.id, topic.id] = Preference(**values)
+        self.fresh[person.id, topic.id] = state, self.now
         self.records.append(
             {
                 "person_id": person.id,

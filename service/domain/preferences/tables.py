@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Column, Index
 from sqlmodel import Field, SQLModel
 
-from service.db.types import BIG, warrant_column
+from service.db.types import BIG
 
 STATES = ("unknown", "requested", "given", "renewed", "refused", "withdrawn", "expired", "invalidated")
 
@@ -26,7 +26,7 @@ class Preference(SQLModel, table=True):
     basis: str = Field(max_length=20)
     cadence: str = Field(default="each", max_length=10)
     break_until: datetime | None = None
-    warrant_seq: int | None = Field(default=None, sa_column=warrant_column(nullable=True))
+    warrant_seq: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
     since_at: datetime
     valid_until: datetime | None = None
     last_seq: int = Field(sa_column=Column(BIG, nullable=False))

@@ -50,7 +50,7 @@ class TextControlChar(Invalid):
 
 def check_name(typed: str) -> str:
     """The visitor's name on one line; it may be empty. Raises `NameTooLong` or a header rule (H04, H06)."""
-    name = clean_header(typed.strip(), field="name")
+    name = clean_header(typed.strip(" "), field="name")
     if len(name) > LINE_LIMIT:
         raise NameTooLong(field="name")
     return name
@@ -58,7 +58,7 @@ def check_name(typed: str) -> str:
 
 def check_subject(typed: str) -> str:
     """A subject on one line; a word of the form becomes its label. Raises `TextEmpty`, `TextTooLong`."""
-    subject = clean_header(typed.strip(), field="subject")
+    subject = clean_header(typed.strip(" "), field="subject")
     if not subject:
         raise TextEmpty(field="subject")
     if len(subject) > LINE_LIMIT:

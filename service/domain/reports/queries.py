@@ -1,14 +1,14 @@
-"""What became of a mailing, member by member and in sums; and the figures of the home page. All computed from rows.
+"""What became of a mailing, member by member and in sums. All computed from rows.
 
-Called by the report pages, the API and the command line. Sums are never stored: `adds_up` compares what is planned with
-what is on record.
+Called by the report pages, the API and the command line. Sums are never stored: `adds_up` compares what is
+planned with what is on record.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
@@ -25,26 +25,20 @@ from service.domain.mailings.tables import Audience, Mailing, Outcome
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
 from service.domain.people.tables import Identity, Person
-from service.domain.preferences.rules import PERMITTING
-from service.domain.preferences.tables import Preference
-from service.domain.topics import queries as topics
 from service.kit import paging
 from service.kit.clock import to_micros
 from service.kit.signing import Keyring
 
 OUTCOMES = ("sent", "bounced", "deferred", "cancelled", "expired", "unknown")
 WAITING = "waiting"  # a member nothing has been tried for yet
-STOP = "consent.withdrawn"
-TOPIC_KINDS = ("announcement", "notice")
+STOP, STOP_REASON = "consent.withdrawn", "stop.reason"
 CHUNK = 1_000
-DAY = timedelta(days=1)
-_DAY_MICROS = 86_400_000_000
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a mailing has come: members planned, settled for good, not yet; messages per second of the last minute,
-    and when it will end at that rate (None: it does not move)."""
+    """How far a mailing has come: members planned, settled for good, not yet; messages per second of the last
+    minute, and when it will end at that rate (None: it does not move)."""
 
     planned: int
     settled: int
@@ -64,10 +58,11 @@ class Bounce:
 
 @dataclass(frozen=True)
 class Stops:
-    """How many people ended a topic by a link of this mailing, and by which way (one click, page, …)."""
+    """How many people ended a topic by a link of this mailing, and why, as far as they said (often, notforme,
+    never)."""
 
     people: int
-    ways: dict[str, int]
+    reasons: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -105,42 +100,6 @@ class Delivery:
         }
 
 
-@dataclass(frozen=True)
-class TopicGrowth:
-    """Yeses of one topic that stand today: how many were given before the first day, and on each day."""
-
-    slug: str
-    name: str
-    before: int
-    days: list[date]
-    given: list[int]
-
-
-@dataclass(frozen=True)
-class Day:
-    """One day's mail (UTC): sent, bounced, and topics ended."""
-
-    on: date
-    sent: int
-    bounced: int
-    stopped: int
-
-
-@dataclass(frozen=True)
-class Recent:
-    """A past or running mailing, for the home page."""
-
-    name: str
-    kind: str
-    public_id: str
-    state: str
-    at: datetime
-    planned: int
-    sent: int
-    bounced: int
-    stopped: int
-
-
 def of_announcement(session: Session, announcement: Announcement) -> dict[str, Any]:
     """The report of an announcement, sent or not."""
     mailing = announcements.mailing_of(session, announcement)
@@ -162,8 +121,8 @@ def report(session: Session, mailing: Mailing | None, *, state: str, reason: str
     """
     frozen = mailing if mailing is not None and mailing.state != "freezing" else None
     counts = mailings.outcome_counts(session, _id(frozen)) if frozen else {}
-    planned = _members(session, frozen) if frozen else 0
-    outcomes: dict[str, Any] = {name: _sum(counts, name) for name in OUTCOMES}
+    planned = members(session, frozen) if frozen else 0
+    outcomes: dict[str, Any] = {name: total(counts, name) for name in OUTCOMES}
     outcomes["skipped"] = {why: count for (kind, why), count in sorted(counts.items()) if kind == "skipped"}
     return {
         "state": state,
@@ -176,18 +135,25 @@ def report(session: Session, mailing: Mailing | None, *, state: str, reason: str
 
 
 def adds_up(session: Session, mailing: Mailing) -> bool:
-    """Whether the record holds together (P3): the audience is positions 1 to planned, every outcome belongs to one of them,
-    nobody has two final states, and once the mailing has ended everybody has one."""
+    """Whether the record holds together (P3): the audience is positions 1 to planned, every outcome belongs
+    to one of them, nobody has two final states, and once the mailing has ended everybody has one."""
     members, first, last = session.connection().execute(
         select(func.count(), func.min(col(Audience.pos)), func.max(col(Audience.pos))).where(
             col(Audience.mailing_id) == mailing.id
         )
     ).one()  # fmt: skip
-    finals, settled, lowest, highest = session.connection().execute(
-        select(
-            func.count(), func.count(col(Outcome.pos).distinct()), func.min(col(Outcome.pos)), func.max(col(Outcome.pos))
-        ).where(col(Outcome.mailing_id) == mailing.id, col(Outcome.final).is_(True))
-    ).one()  # fmt: skip
+    finals, settled, lowest, highest = (
+        session.connection()
+        .execute(
+            select(
+                func.count(),
+                func.count(col(Outcome.pos).distinct()),
+                func.min(col(Outcome.pos)),
+                func.max(col(Outcome.pos)),
+            ).where(col(Outcome.mailing_id) == mailing.id, col(Outcome.final).is_(True))
+        )
+        .one()
+    )
     placed = members == 0 or (first, last) == (1, members)
     inside = finals == 0 or (lowest >= 1 and highest <= members)
     whole = settled == members or mailing.state not in ("sent", "cancelled", "expired")
@@ -196,7 +162,7 @@ def adds_up(session: Session, mailing: Mailing) -> bool:
 
 def progress(session: Session, mailing: Mailing, *, now: datetime) -> Progress:
     """How far it has come, and how fast."""
-    planned = _members(session, mailing)
+    planned = members(session, mailing)
     final = (col(Outcome.mailing_id) == mailing.id, col(Outcome.final).is_(True))
     settled = _count(session, Outcome, *final)
     lately = _count(session, Outcome, *final, col(Outcome.at) > now - timedelta(minutes=1))
@@ -222,29 +188,28 @@ def bounces(session: Session, mailing: Mailing) -> list[Bounce]:
 def stops(session: Session, mailing: Mailing) -> Stops:
     """Who ended a topic by a link of this mailing, read from the ledger."""
     rows = session.connection().execute(
-        select(col(LedgerEntry.subject), col(LedgerEntry.entry)).where(
-            col(LedgerEntry.kind) == STOP,
+        select(col(LedgerEntry.kind), col(LedgerEntry.subject), col(LedgerEntry.entry)).where(
+            col(LedgerEntry.kind).in_((STOP, STOP_REASON)),
             col(LedgerEntry.at) >= to_micros(mailing.created_at),
             col(LedgerEntry.entry).contains(f'"mailing":"{mailing.public_id}"', autoescape=True),
         )
     )
-    ways = {row.subject: str(json.loads(row.entry)["body"].get("method", "")) for row in rows}
-    return Stops(len(ways), dict(Counter(ways.values())))
+    found = [(row.kind, row.subject, json.loads(row.entry)["body"]) for row in rows]
+    reasons = {subject: str(body.get("reason", "")) for kind, subject, body in found if kind == STOP_REASON}
+    people = {subject for kind, subject, _ in found if kind == STOP}
+    return Stops(len(people), dict(Counter(reasons.values())))
 
 
 def curve(session: Session, mailing: Mailing, *, buckets: int = 48) -> list[Bucket]:
     """What left over time, in equal steps from the first outcome to the last; nothing before the first."""
     ours = (col(Outcome.mailing_id) == mailing.id, col(Outcome.state).in_(("sent", "bounced")))
-    first, last = (
-        session.connection()
-        .execute(select(func.min(col(Outcome.at)), func.max(col(Outcome.at))).where(*ours))
-        .one()
-    )
-    if first is None:
+    span = select(func.min(col(Outcome.at)), func.max(col(Outcome.at))).where(*ours)
+    first, last = tuple[datetime | None, datetime | None](session.connection().execute(span).one())
+    if first is None or last is None:
         return []
     step = max((last - first) / buckets, timedelta(seconds=1))
     edges = [first + step * place for place in range(int((last - first) / step) + 1)]
-    counts = _by_step(session, col(Outcome.at), edges, col(Outcome.state), select(Outcome).where(*ours))
+    counts = by_step(session, col(Outcome.at), edges, col(Outcome.state), select(Outcome).where(*ours))
     return [Bucket(at, counts["sent", place], counts["bounced", place]) for place, at in enumerate(edges)]
 
 
@@ -258,7 +223,8 @@ def deliveries(
     state: str | None = None,
     reason: str | None = None,
 ) -> paging.Page[Delivery]:
-    """A page of the frozen audience in order of position, all of it or who stands in one state (for one reason)."""
+    """A page of the frozen audience in order of position, all of it or who stands in one state (for one
+    reason)."""
     key, size = paging.decode(after), paging.size(limit)
     found = _deliveries(session, ring, mailing, key if isinstance(key, int) else 0, size + 1, state, reason)
     return paging.Page(found[:size], paging.encode(found[size - 1].pos) if len(found) > size else None)
@@ -304,7 +270,7 @@ def _deliveries(
 
 def _members_with_outcome(
     mailing: Mailing, after: int, limit: int, state: str | None, reason: str | None
-) -> Select[Any]:
+) -> Any:
     """Members after a position, each with its latest outcome (one probe of the key per member)."""
     later = aliased(Outcome)
     latest = (
@@ -318,7 +284,7 @@ def _members_with_outcome(
         col(Outcome.pos) == col(Audience.pos),
         col(Outcome.attempt) == latest,
     )
-    statement = (
+    statement: Any = (
         select(
             col(Audience.pos), col(Audience.person_id), col(Audience.warrant_seq), col(Person.public_id),
             col(Outcome.state), col(Outcome.reason), col(Outcome.warrant_seq).label("outcome_warrant"),
@@ -366,86 +332,15 @@ def _attempts(
     return found
 
 
-def growth(session: Session, *, now: datetime, days: int = 30) -> list[TopicGrowth]:
-    """Yeses that stand today, by the day they were given (UTC), for every active topic."""
-    edges = _days(now, days)
-    standing = select(Preference).where(col(Preference.state).in_(PERMITTING))
-    given = _by_step(session, col(Preference.since_at), edges, col(Preference.topic_id), standing)
-    dates = [edge.date() for edge in edges]
-    return [
-        TopicGrowth(
-            topic.slug,
-            topics.wording_for(session, topic.id or 0, "en").title,
-            given[topic.id, -1],
-            dates,
-            [given[topic.id, place] for place in range(days)],
-        )
-        for topic in topics.active(session)
-    ]
-
-
-def traffic(session: Session, *, now: datetime, days: int = 30) -> list[Day]:
-    """Mail under topics per day: sent, bounced, topics ended. Tests and system mails are not counted."""
-    edges = _days(now, days)
-    lately = select(col(Mailing.id)).where(
-        col(Mailing.kind).in_(TOPIC_KINDS), col(Mailing.valid_until) >= edges[0]
-    )
-    tried = select(Outcome).where(
-        col(Outcome.mailing_id).in_(lately),
-        col(Outcome.state).in_(("sent", "bounced")),
-        col(Outcome.at) >= edges[0],
-    )
-    counts = _by_step(session, col(Outcome.at), edges, col(Outcome.state), tried)
-    stopped = _stops_by_day(session, edges[0])
-    return [
-        Day(at.date(), counts["sent", place], counts["bounced", place], stopped[at.date()])
-        for place, at in enumerate(edges)
-    ]
-
-
-def _stops_by_day(session: Session, start: datetime) -> Counter[date]:
-    day = (col(LedgerEntry.at) // _DAY_MICROS).label("day")
-    inner = (
-        select(day).where(col(LedgerEntry.kind) == STOP, col(LedgerEntry.at) >= to_micros(start)).subquery()
-    )
-    rows = session.connection().execute(select(inner.c.day, func.count()).group_by(inner.c.day))
-    return Counter(
-        {(datetime(1970, 1, 1, tzinfo=UTC) + DAY * int(number)).date(): count for number, count in rows}
-    )
-
-
-def recent(session: Session, limit: int = 5) -> list[Recent]:
-    """The latest announcements and mailed notices with their figures."""
-    statement = (
-        select(Mailing)
-        .where(col(Mailing.kind).in_(TOPIC_KINDS))
-        .order_by(col(Mailing.due_at).desc(), col(Mailing.id).desc())
-        .limit(limit)
-    )
-    return [_recent(session, mailing) for mailing in session.scalars(statement)]
-
-
-def _recent(session: Session, mailing: Mailing) -> Recent:
-    counts = mailings.outcome_counts(session, _id(mailing))
-    name, public_id = "", mailing.public_id
-    if announcement := announcements.by_mailing(session, _id(mailing)):
-        name, public_id = announcements.name_of(announcement), announcement.public_id
-    elif notice := notices.by_mailing(session, _id(mailing)):
-        name, public_id = notices.title_of(notice), notice.public_id
-    return Recent(
-        name, mailing.kind, public_id, mailing.state, mailing.started_at or mailing.due_at, _members(session, mailing),
-        _sum(counts, "sent"), _sum(counts, "bounced"), stops(session, mailing).people,
-    )  # fmt: skip
-
-
-def _by_step(
+def by_step(
     session: Session,
-    at: ColumnElement[datetime],
+    at: Any,
     edges: list[datetime],
-    by: ColumnElement[Any],
+    by: Any,
     rows: Select[Any],
 ) -> Counter[tuple[Any, int]]:
-    """How many rows lie between edges, by another column: (value, place) → count; place -1 is before the first edge."""
+    """How many rows lie between edges, by another column: (value, place) → count; place -1 is before the
+    first edge."""
     place = case(
         *((at < edge, literal(number - 1)) for number, edge in enumerate(edges)),
         else_=literal(len(edges) - 1),
@@ -455,13 +350,8 @@ def _by_step(
     return Counter({(value, place): count for value, place, count in session.connection().execute(grouped)})
 
 
-def _days(now: datetime, days: int) -> list[datetime]:
-    """Midnights (UTC) of the last so many days, today's last."""
-    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return [today - DAY * back for back in range(days - 1, -1, -1)]
-
-
-def _members(session: Session, mailing: Mailing) -> int:
+def members(session: Session, mailing: Mailing) -> int:
+    """How many members the frozen audience has."""
     return _count(session, Audience, col(Audience.mailing_id) == mailing.id)
 
 
@@ -471,7 +361,8 @@ def _count(session: Session, table: Any, *conditions: ColumnElement[bool]) -> in
     )
 
 
-def _sum(counts: dict[tuple[str, str], int], state: str) -> int:
+def total(counts: dict[tuple[str, str], int], state: str) -> int:
+    """How many stand in one state, whatever the reason."""
     return sum(count for (kind, _), count in counts.items() if kind == state)
 
 

@@ -161,7 +161,7 @@ def check_role(role: str) -> str:
 
 def check_name(typed: str) -> str:
     """A colleague's name, on one line. Raises `NameMissing`, `NameTooLong` or a header rule."""
-    name = clean_header(typed.strip(), field="name")
+    name = clean_header(typed.strip(" "), field="name")
     if not name:
         raise NameMissing(field="name")
     if len(name) > NAME_LIMIT:

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Index
+from sqlalchemy import CheckConstraint, Column, Index
 from sqlmodel import Field, SQLModel
 
-from service.db.types import warrant_column
+from service.db.types import BIG
 
 
 class Suppression(SQLModel, table=True):
@@ -24,5 +24,5 @@ class Suppression(SQLModel, table=True):
     cause: str = Field(max_length=20)  # withdrawal | objection | complaint | hard_bounce | erasure | legal
     origin: str = Field(default="", max_length=60)
     since_at: datetime
-    source_seq: int = Field(sa_column=warrant_column())
+    source_seq: int = Field(sa_column=Column(BIG, nullable=False))
     lifted_at: datetime | None = None

@@ -51,19 +51,12 @@ def compile_version(
         stoppable=stoppable,
     )
     digest = rules.version_hash(mail.sha256, starter=starter, mail_class=mail_class, locale=locale)
-    row = {
-        "sha256": digest,
-        "starter": starter,
-        "locale": locale,
-        "mail_class": mail_class,
-        "subject": mail.subject,
-        "preheader": mail.preheader,
-        "html": mail.html,
-        "text": mail.text,
-        "fields": list(mail.fields),
-        "created_at": now,
-    }
-    session.connection().execute(insert_or_skip(session, TemplateVersion, ["sha256"]).values(row))
+    insert = insert_or_skip(session, TemplateVersion, ["sha256"]).values(
+        sha256=digest, starter=starter, locale=locale, mail_class=mail_class, created_at=now,
+        subject=mail.subject, preheader=mail.preheader, html=mail.html, text=mail.text,
+        fields=list(mail.fields),
+    )  # fmt: skip
+    session.connection().execute(insert)
     return session.exec(select(TemplateVersion).where(col(TemplateVersion.sha256) == digest)).one()
 
 
@@ -81,7 +74,8 @@ def keep_media(session: Session, content: bytes, *, now: datetime, by: str) -> M
         "height": picture.height,
         "created_at": now,
     }
-    if session.connection().execute(insert_or_skip(session, Media, ["sha256"]).values(row)).rowcount:
+    insert = insert_or_skip(session, Media, ["sha256"]).values(row).returning(col(Media.sha256))
+    if session.connection().execute(insert).first() is not None:
         body = {"sha256": digest, "extension": picture.extension, "octets": len(content)}
         ledger.append(session, "media.kept", subject=None, body=body, by=by, now=now)
     return session.get_one(Media, digest)

@@ -97,7 +97,7 @@ def check_wording(text: WordingText) -> WordingText:
     """The wording as stored. Raises `WordingEmpty`, `WordingTooLong` or `WordingControlChar`, naming the
     part.
     """
-    parts = {"name": text.title.strip(), "often": text.frequency.strip(), "text": _lines(text.text)}
+    parts = {"name": text.title.strip(" "), "often": text.frequency.strip(" "), "text": _lines(text.text)}
     for field, part in parts.items():
         if not part:
             raise WordingEmpty(field=field)

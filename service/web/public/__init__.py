@@ -20,5 +20,18 @@ from service.web.public import (
 
 def routers() -> list[APIRouter]:
     """Every route of this package, for `service.app`."""
-    rooms = (home, join, unsubscribe, preferences, why, confirm, lost_link, profile, contact, policies, changelog, media)
+    rooms = (
+        home,
+        join,
+        unsubscribe,
+        preferences,
+        why,
+        confirm,
+        lost_link,
+        profile,
+        contact,
+        policies,
+        changelog,
+        media,
+    )
     return [room.router for room in rooms]

@@ -27,7 +27,9 @@ async def page(request: Request) -> Response:
     lang, topic = pages.language(request), request.query_params.get("topic") or None
 
     def look(session: Session) -> dict[str, Any]:
-        found = notices.published(session, topic=topic, after=request.query_params.get("after"), limit=PER_PAGE, locale=lang)
+        found = notices.published(
+            session, topic=topic, after=request.query_params.get("after"), limit=PER_PAGE, locale=lang
+        )
         narrowed = f"topic={topic}&" if topic else ""
         return {
             "entries": [_entry(one) for one in found.rows],
@@ -60,7 +62,9 @@ async def one(request: Request, slug: str) -> Response:
         found = notices.by_slug(session, slug, locale=lang)
         return {"entry": _entry(found), "offer": _offer(session, found.topic, lang)}
 
-    return await pages.public(request, "public/changelog_entry.html", await deps.read(deps.house(request), look))
+    return await pages.public(
+        request, "public/changelog_entry.html", await deps.read(deps.house(request), look)
+    )
 
 
 async def _feed(request: Request, write: Any) -> bytes:
@@ -92,7 +96,12 @@ def _filters(request: Request, session: Session, chosen: str | None, lang: str) 
     slugs = notices.topics_published(session)
     if len(slugs) < 2:
         return []
-    every = {"label": pages.speaker(request)("Everything"), "href": "/changelog", "current": chosen is None, "count": None}
+    every = {
+        "label": pages.speaker(request)("Everything"),
+        "href": "/changelog",
+        "current": chosen is None,
+        "count": None,
+    }
     tabs = [
         {
             "label": tokens.name_of(session, topics.by_slug(session, slug), lang),
@@ -108,7 +117,9 @@ def _filters(request: Request, session: Session, chosen: str | None, lang: str) 
 def _offer(session: Session, topic: str | None, lang: str) -> dict[str, Any] | None:
     """The same words as on the sign-up page, for one topic; None where mail about it cannot be chosen."""
     slug = topic or "updates"
-    found = next((one for one in topics.public(session) if one.slug == slug and one.mail_class != "service"), None)
+    found = next(
+        (one for one in topics.public(session) if one.slug == slug and one.mail_class != "service"), None
+    )
     if found is None or found.id is None:
         return None
     words, policy = topics.wording_for(session, found.id, lang), join.shown_policy(session, lang)

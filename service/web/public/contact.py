@@ -60,9 +60,13 @@ async def _ask(request: Request, form: Form, address: addresses.Address) -> str:
     return (await fence.perform(opened, act)).value
 
 
-async def _form(request: Request, *, values: dict[str, str], errors: dict[str, str], status: int = 200) -> Response:
+async def _form(
+    request: Request, *, values: dict[str, str], errors: dict[str, str], status: int = 200
+) -> Response:
     say = pages.speaker(request)
     chosen = values.get("subject")
-    subjects = [{"value": slug, "label": say(label), "selected": slug == chosen} for slug, label in SUBJECTS.items()]
+    subjects = [
+        {"value": slug, "label": say(label), "selected": slug == chosen} for slug, label in SUBJECTS.items()
+    ]
     context = {"subjects": subjects, "values": values, "errors": errors}
     return await pages.public(request, "public/contact.html", context, status=status)

@@ -22,5 +22,8 @@ async def page(request: Request) -> Response:
         return list(notices.published(session, limit=LATEST, locale=lang).rows)
 
     entries = await deps.read(deps.house(request), look)
-    latest = [{"title": one.title, "href": f"/changelog/{one.slug}", "published_at": one.published_at} for one in entries]
+    latest = [
+        {"title": one.title, "href": f"/changelog/{one.slug}", "published_at": one.published_at}
+        for one in entries
+    ]
     return await pages.public(request, "public/home.html", {"latest": latest})

@@ -1,6 +1,6 @@
-"""`/join`: sign-up. Nothing is ticked beforehand; what was shown is kept with what was said; a mail asks to confirm.
+"""`/join`: sign-up. Nothing comes ticked, what was shown is kept with what was said, a mail asks to confirm.
 
-The answer is the same whether or not the address is known (H55), and a topic that is not public is not there (H53).
+The answer is the same whether or not the address is known (H55); a topic that is not public is not there (H53).
 """
 
 from typing import Any
@@ -53,7 +53,11 @@ async def join(request: Request) -> Response:
         asked = await _asked(request, form)
     except Invalid as wrong:
         return await _form(
-            request, chosen=set(form.all("topic")), values=form.values(), errors=said(request, wrong), status=wrong.status
+            request,
+            chosen=set(form.all("topic")),
+            values=form.values(),
+            errors=said(request, wrong),
+            status=wrong.status,
         )
     if not form.text("website"):
         opened = deps.house(request)
@@ -61,15 +65,21 @@ async def join(request: Request) -> Response:
             done = await fence.perform(opened, lambda session: _register(request, session, asked))
         if isinstance(done.value, DomainError):
             field = (done.value.field or "").rpartition(".")[2]
-            errors = {field: pages.speaker(request)(done.value.title)}
+            errors: dict[str, str] = {field: pages.speaker(request)(done.value.title)}
             return await _form(
-                request, chosen=set(form.all("topic")), values=form.values(), errors=errors, status=done.value.status
+                request,
+                chosen=set(form.all("topic")),
+                values=form.values(),
+                errors=errors,
+                status=done.value.status,
             )
-    return await pages.public(request, "public/join_sent.html", {"email": addresses.parse(form.text("email")).shown})
+    return await pages.public(
+        request, "public/join_sent.html", {"email": addresses.parse(form.text("email")).shown}
+    )
 
 
 async def _asked(request: Request, form: Form) -> Registration:
-    """What the form says, checked against what it showed. Raises Invalid; NotFound for a topic that is not public."""
+    """What the form says, checked against what it showed. Raises Invalid; NotFound for a topic not public."""
     address = addresses.parse(form.text("email"))
     wordings, chosen = form.prefixed("wording:"), dict.fromkeys(form.all("topic"))
     if not chosen:
@@ -94,7 +104,9 @@ async def _asked(request: Request, form: Form) -> Registration:
         email=address.text,
         locale=pages.language(request),
         profile={"first_name": form.text("first_name")} if form.text("first_name") else None,
-        consents=[{"topic": slug, "given": True, "wording": wordings[slug], "source": SOURCE} for slug in chosen],
+        consents=[
+            {"topic": slug, "given": True, "wording": wordings[slug], "source": SOURCE} for slug in chosen
+        ],
         attested=False,
     )
 
@@ -103,7 +115,9 @@ def _register(request: Request, session: Session, asked: Registration) -> object
     now, opened = clock.now(), deps.house(request)
     for item in asked.consents:
         item["evidence"] = deps.evidence(request, session, path="/join", now=now)
-    return register_many(session, opened.ring, SOURCE, [asked], attest=False, topics=None, now=now, by="visitor")[0]
+    return register_many(
+        session, opened.ring, SOURCE, [asked], attest=False, topics=None, now=now, by="visitor"
+    )[0]
 
 
 async def _form(

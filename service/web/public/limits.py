@@ -16,7 +16,7 @@ from service.web import deps
 
 SLOT = 0.15  # seconds; answers leave on a multiple of it, whatever was known (standards N10)
 _MOST_NETWORKS = 20_000
-# Takings at once and per second. Everybody seems to come from loopback when a proxy stands there: that door is wide.
+# Takings at once and per second. Behind a proxy everybody seems to come from loopback: that door is wide.
 _STRANGER, _LOOPBACK = (20.0, 0.1), (600.0, 20.0)
 
 
@@ -48,7 +48,7 @@ allowance = Allowance()
 
 @asynccontextmanager
 async def even() -> AsyncIterator[None]:
-    """Let what happens inside take a whole number of slots, so that its time says nothing about anybody (H55)."""
+    """Let what happens inside take a whole number of slots, so that its time says nothing of anybody (H55)."""
     began = time.monotonic()
     try:
         yield

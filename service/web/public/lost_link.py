@@ -1,4 +1,4 @@
-"""`/lost-link`: the way in without a mail at hand. The answer is the same for every address; the mail tells its owner."""
+"""`/lost-link`: the way in without a mail at hand. The answer is the same for every address; the mail tells."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -42,7 +42,9 @@ async def mail_link(request: Request, address: Address) -> None:
     async with limits.even():
         await fence.perform(
             opened,
-            lambda session: access.request_preferences_link(session, opened.ring, address, locale=lang, now=clock.now()),
+            lambda session: access.request_preferences_link(
+                session, opened.ring, address, locale=lang, now=clock.now()
+            ),
         )
 
 

@@ -1,4 +1,4 @@
-"""`/media/{sha256}.{ext}`: pictures that mails show. A name is the hash of its content, so it never changes."""
+"""`/media/{sha256}.{ext}`: pictures that mails show. The name is the content's hash, so it never changes."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,7 +10,13 @@ from service.web import deps
 
 router = APIRouter()
 
-_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
+_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+}
 
 
 class PictureUnknown(NotFound):

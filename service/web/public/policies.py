@@ -28,7 +28,9 @@ async def page(request: Request) -> Response:
         texts = queries.listed(session, lang, now=clock.now())
         return [_row(text, f"/policies/{slugs[text.policy_id]}") for text in texts]
 
-    return await pages.public(request, "public/policies.html", {"policies": await deps.read(deps.house(request), look)})
+    return await pages.public(
+        request, "public/policies.html", {"policies": await deps.read(deps.house(request), look)}
+    )
 
 
 @router.get("/policies/{slug}")
@@ -44,7 +46,8 @@ async def one(request: Request, slug: str) -> Response:
         text = queries.version(session, slug, int(asked), lang) if asked else current
         numbers = {version.version: version for version in reversed(queries.versions(session, slug))}
         return {
-            "policy": _row(text, "") | {"effective_at": text.effective_at if text.effective_at != text.published_at else None},
+            "policy": _row(text, "")
+            | {"effective_at": text.effective_at if text.effective_at != text.published_at else None},
             "body": Markup(markdown.to_html(text.body)),  # noqa: S704  our renderer lets no HTML through (standards N6)
             "versions": [
                 _row(version, f"/policies/{slug}?version={number}") | {"current": number == text.version}

@@ -1,8 +1,9 @@
-"""What the pages behind a mailed link share: reading the link, whom and what it names, and the neighbouring links.
+"""What the pages behind a mailed link share: reading it, whom and what it names, the neighbouring links.
 
 A link says little and proves it: it opens a masked address and choices, never a profile (standards N3).
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.domain.links import rules as links
 from service.domain.links.rules import Link
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import pages as shown_pages
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
 from service.domain.preferences.tables import Preference
@@ -23,7 +25,14 @@ from service.kit.sealing import Unsealable
 from service.ops.house import House
 from service.web import deps, pages
 
-PATHS = {links.STOP: "/u/", links.PREFERENCES: "/p/", links.WHY: "/why/", links.CONFIRM: "/confirm/", links.SIGN_IN: "/me/enter/"}
+_FIELD = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
+PATHS = {
+    links.STOP: "/u/",
+    links.PREFERENCES: "/p/",
+    links.WHY: "/why/",
+    links.CONFIRM: "/confirm/",
+    links.SIGN_IN: "/me/enter/",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,18 @@ def masked(request: Request, session: Session, person: Person | None) -> str | N
     except Unsealable:
         return None
     return address.masked if address else None
+
+
+def mail_name(request: Request, session: Session, link: Link, lang: str) -> str | None:
+    """The subject of the mail a link was printed in, as far as it is still known."""
+    if not link.mailing:
+        return None
+    return plain(shown_pages.why(session, deps.house(request).ring, link, lang).subject) or None
+
+
+def plain(subject: str | None) -> str:
+    """A subject as it was written, without the fields that were merged into it."""
+    return " ".join(_FIELD.sub("…", subject or "").split())
 
 
 def name_of(session: Session, topic: Topic, lang: str) -> str:

@@ -39,7 +39,9 @@ async def stop(request: Request, token: str) -> Response:
     link = tokens.read(request, token, links.STOP)
     form = await forms.read_kindly(request)
     if ONE_CLICK in form.all("List-Unsubscribe"):
-        done = await fence.perform(deps.house(request), lambda session: _stop(request, session, link, how="one_click"))
+        done = await fence.perform(
+            deps.house(request), lambda session: _stop(request, session, link, how="one_click")
+        )
         return PlainTextResponse("Stopped.\n", 200 if done.settled else 202)
     if form.all("confirm") == ["stop"]:
         return await _stopped(request, link)
@@ -75,7 +77,9 @@ async def _page(request: Request, link: Link) -> Response:
         "keeps": kept,
         "preferences_href": tokens.path(opened, link, links.PREFERENCES) if seen.masked else None,
     }
-    return await pages.public(request, "public/stop.html", context, person=seen.person, token_links=tokens.neighbours(opened, link))
+    return await pages.public(
+        request, "public/stop.html", context, person=seen.person, token_links=tokens.neighbours(opened, link)
+    )
 
 
 async def _stopped(request: Request, link: Link) -> Response:
@@ -111,7 +115,9 @@ async def show_stopped(
         "already": stopped.already_since is not None and not case_opened,
         "case_opened": case_opened,
         "receipt": stopped.receipt,
-        "undo": {"action": action, "value": stopped.undo, "until": now + UNDO_WITHIN} if stopped.undo else None,
+        "undo": {"action": action, "value": stopped.undo, "until": now + UNDO_WITHIN}
+        if stopped.undo
+        else None,
         "in_flight": not settled,
         "keeps": kept,
         "preferences_href": tokens.path(opened, link, links.PREFERENCES) if seen.masked else None,
@@ -136,7 +142,10 @@ async def _undone(request: Request, link: Link, value: str) -> Response:
     if done.value:
         title, sentence = say("Undone"), say("It is as it was before you stopped.")
     else:
-        title, sentence = say("Too late for that"), say("Undo works once, for 30 minutes. You can still choose what you get.")
+        title, sentence = (
+            say("Too late for that"),
+            say("Undo works once, for 30 minutes. You can still choose what you get."),
+        )
     context = {
         "title": title,
         "sentence": sentence,
@@ -146,7 +155,11 @@ async def _undone(request: Request, link: Link, value: str) -> Response:
         "error": False,
     }
     return await pages.public(
-        request, "public/message.html", context, person=seen.person, token_links=tokens.neighbours(opened, link)
+        request,
+        "public/message.html",
+        context,
+        person=seen.person,
+        token_links=tokens.neighbours(opened, link),
     )
 
 
@@ -155,7 +168,7 @@ async def _reason(request: Request, link: Link, reason: str) -> Response:
     opened = deps.house(request)
 
     def note(session: Session) -> None:
-        actions.give_reason(session, opened.ring, link, reason, now=clock.now())
+        actions.give_reason(session, link, reason, now=clock.now())
 
     def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]]]:
         seen = tokens.named(request, session, link)

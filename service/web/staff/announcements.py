@@ -17,7 +17,7 @@ from service.domain.topics import queries as topics
 from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.mail.starters import Starter
-from service.web import forms, pages
+from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff.frame import act, choice, pager, show, tab
 
@@ -52,8 +52,8 @@ async def listing(request: Request, staff: Reader) -> Response:
             for key, (label, of) in VIEWS.items()
         ]
         names = topic_names(session)
-        rows = [_row(shown, names) for shown in found.rows]
         may_write = may(staff.role, "announcements:write")
+        rows = [_row(shown, names, may_write=may_write) for shown in found.rows]
         return {"tabs": tabs, "rows": rows, "pager": pager(request, found.next), "may_write": may_write}
 
     return await show(request, staff, "announcements", "staff/announcements.html", build)
@@ -63,12 +63,13 @@ def _sum(counts: Mapping[str, int], states: tuple[str, ...]) -> int:
     return sum(n for state, n in counts.items() if not states or state in states)
 
 
-def _row(shown: Listed, names: Mapping[str, str]) -> dict[str, Any]:
+def _row(shown: Listed, names: Mapping[str, str], *, may_write: bool) -> dict[str, Any]:
     path = f"/staff/announcements/{shown.id}"
     written = shown.state in ("draft", "in_review", "approved")
+    desk = path if may_write else f"{path}/review"
     return {
         "name": shown.name,
-        "href": path if written else f"{path}/report",
+        "href": desk if written else f"{path}/report",
         "topic": names.get(shown.topic, shown.topic),
         "state": shown.state,
         "reason": reason_words(shown.reason),
@@ -124,13 +125,14 @@ def starter_card(starter: Starter) -> dict[str, Any]:
 @router.post("/staff/announcements")
 async def create(request: Request, staff: Writer) -> Response:
     """A new draft with the starter's words; from the gallery the topic is the first the starter suits."""
-    form = await forms.read(request)
+    form, house = await forms.read(request), deps.house(request)
 
     def make(session: Session) -> str:
         starter = templates.starter(form.text("template"))
         words = {"subject": starter.subject["en"], "preheader": starter.preheader["en"], "body": starter.body["en"]}
         row = actions.create(
             session,
+            house.settings,
             topic=form.text("topic") or _topic_for(session, starter),
             template=starter.slug,
             content={"en": words},

@@ -63,9 +63,9 @@ async def page(request: Request, public_id: str, staff: Writer) -> Response:
 @router.post("/staff/announcements/{public_id}")
 async def save(request: Request, public_id: str, staff: Writer) -> Response:
     """Save, then stay, turn to another language or view, or go on to the review."""
-    form = await forms.read(request)
+    form, house = await forms.read(request), deps.house(request)
     try:
-        await act(request, lambda session: _save(session, public_id, form, staff))
+        await act(request, lambda session: _save(session, house, public_id, form, staff))
     except DomainError as wrong:
         return await _again(request, staff, public_id, form, wrong)
     return pages.redirect(request, _next_path(f"/staff/announcements/{public_id}", form), flash=_flash(form))
@@ -82,14 +82,13 @@ def _next_path(base: str, form: Form) -> str:
     return f"{base}?{urlencode({'locale': locale, 'as': form.text('as'), 'view': view})}"
 
 
-def _save(session: Session, public_id: str, form: Form, staff: SignedIn) -> None:
+def _save(session: Session, house: House, public_id: str, form: Form, staff: SignedIn) -> None:
     """Keep what the form holds; a form that changes nothing voids nothing."""
     before = queries.draft_of(session, queries.by_public_id(session, public_id))
-    after = _draft(form, before)
-    if after == before:
-        return
-    changed = {"topic": after.topic, "template": after.template, "content": after.content, "audience": after.audience}
-    actions.edit(session, public_id, **changed, default_locale=after.default_locale, now=clock.now(), by=staff.by)
+    after = queries.read(session, house.settings, _draft(form, before))
+    if after != before:
+        changed = {"topic": after.topic, "template": after.template, "content": after.content, "audience": after.audience}
+        actions.edit(session, house.settings, public_id, **changed, now=clock.now(), by=staff.by)
 
 
 def _draft(form: Form, before: Draft) -> Draft:
@@ -174,6 +173,11 @@ def locale_list(current: str, content: Mapping[str, Any]) -> list[dict[str, Any]
     """The languages a text may be written in, each in its own name."""
     codes = dict.fromkeys((*OFFERED, *sorted(content)))
     return [{"code": code, "name": language(code), "current": code == current, "filled": code in content} for code in codes]
+
+
+def safe_locale(text: str) -> str:
+    """A language tag as it may stand in a URL."""
+    return "".join(sign for sign in text if sign.isalnum() or sign == "-")[:20]
 
 
 def language(code: str) -> str:
@@ -334,12 +338,12 @@ async def test(request: Request, public_id: str, staff: Writer) -> Response:
     form, house = await forms.read(request), deps.house(request)
 
     def send(session: Session) -> None:
-        _save(session, public_id, form, staff)
+        _save(session, house, public_id, form, staff)
         person = _reader(session, form.text("as"), "test", staff)
         member = members.by_public_id(session, staff.public_id)
         locale = form.text("locale") or queries.by_public_id(session, public_id).default_locale
         actions.test_mail(
-            session, house.ring, house.settings, public_id,
+            session, house.settings, public_id,
             member=member, as_person=person, locale=locale, now=clock.now(), by=staff.by,
         )  # fmt: skip
 

@@ -140,7 +140,7 @@ def _frame(session: Session, house: House, staff: SignedIn, here: str) -> dict[s
         "menu": menu_of(staff.role, practice=house.settings.practice),
         "here": here,
         "practice": house.settings.practice,
-        "alarms": _alarms(session),
+        "alarms": _alarms(session, now),
         "sending": [_strip(session, one, staff, now) for one in announcements.running(session)],
     }
 
@@ -150,11 +150,11 @@ def menu_of(role: str, *, practice: bool) -> set[str]:
     return {entry for entry, permission in MENU.items() if may(role, permission) and (practice or entry != "inbox")}
 
 
-def _alarms(session: Session) -> list[dict[str, Any]]:
+def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
     """What concerns everybody until it is mended."""
     alarms: list[dict[str, Any]] = [
         {"text": f"Sender {one.name} has not been heard of; mail it was sending may wait.", "href": "/staff/health"}
-        for one in senders.suspects(session)
+        for one in senders.suspect(session, now=now)
     ]
     if not brands.setting(session, "sending_on"):
         alarms.append({"text": "Sending is switched off: nothing leaves.", "href": "/staff/settings"})

@@ -82,7 +82,9 @@ def test_the_last_use_is_noted_at_most_once_a_minute(session: Session, now: date
     assert queries.wants_touch(key, now=now + timedelta(minutes=1))
 
 
-def test_rel_h51_the_same_key_gives_the_same_answer_and_another_body_is_refused(session: Session, now: datetime) -> None:
+def test_rel_h51_the_same_key_gives_the_same_answer_and_another_body_is_refused(
+    session: Session, now: datetime
+) -> None:
     key_id = _make(session, now).key.id
     assert key_id
     first, other = (rules.body_hash("POST", "/api/v1/notices", body) for body in (b"{}", b"{ }"))
@@ -117,7 +119,9 @@ def test_rel_h51_twenty_equal_requests_at_once_make_one_object(engine: Engine, n
             known = actions.replay(session, key_id, "once", "h", now=now)
             if known is not None:
                 return known.text
-            made = actions.create(session, name="made", source="made", scopes=["all"], now=now, by="cli").key.public_id
+            made = actions.create(
+                session, name="made", source="made", scopes=["all"], now=now, by="cli"
+            ).key.public_id
             actions.remember(session, key_id, "once", status=201, text=made)
             return made
 

@@ -15,7 +15,10 @@ def _kinds(session: Session) -> list[str]:
 
 def test_set_fields_changes_what_differs_and_notes_each(session: Session, now: datetime) -> None:
     fields = {"postal_address": "Main Street 1, Town", "from_domain": "mail.example.org", "colour": "#0B6B5D"}
-    assert actions.set_fields(session, "default", fields, now=now, by="cli") == ["postal_address", "from_domain"]
+    assert actions.set_fields(session, "default", fields, now=now, by="cli") == [
+        "postal_address",
+        "from_domain",
+    ]
     assert _kinds(session) == ["brand.changed", "brand.changed"]
     assert '"after":"mail.example.org","before":"example.org"' in appended(session)[1].text
     assert actions.set_fields(session, "default", fields, now=now, by="cli") == []
@@ -23,7 +26,9 @@ def test_set_fields_changes_what_differs_and_notes_each(session: Session, now: d
 
 def test_one_wrong_field_changes_nothing(session: Session, now: datetime) -> None:
     with pytest.raises(rules.FromDomainNotYours):
-        actions.set_fields(session, "default", {"title": "Acme", "from_domain": "gmail.com"}, now=now, by="cli")
+        actions.set_fields(
+            session, "default", {"title": "Acme", "from_domain": "gmail.com"}, now=now, by="cli"
+        )
     assert queries.default_brand(session).title != "Acme"
     assert _kinds(session) == []
 
@@ -36,10 +41,17 @@ def test_an_unknown_brand_is_not_found(session: Session, now: datetime) -> None:
 def test_reply_to_and_bounce_domain_follow_the_from_domain_until_set(session: Session, now: datetime) -> None:
     brand = queries.default_brand(session)
     actions.set_fields(session, "default", {"from_domain": "mail.example.org"}, now=now, by="cli")
-    assert (queries.reply_to(brand), queries.bounce_domain(brand)) == ("hello@mail.example.org", "mail.example.org")
+    assert (queries.reply_to(brand), queries.bounce_domain(brand)) == (
+        "hello@mail.example.org",
+        "mail.example.org",
+    )
     assert queries.from_address(brand, "news") == "news@mail.example.org"
     actions.set_fields(
-        session, "default", {"reply_to": "team@example.org", "bounce_domain": "b.example.org"}, now=now, by="cli"
+        session,
+        "default",
+        {"reply_to": "team@example.org", "bounce_domain": "b.example.org"},
+        now=now,
+        by="cli",
     )
     assert (queries.reply_to(brand), queries.bounce_domain(brand)) == ("team@example.org", "b.example.org")
 

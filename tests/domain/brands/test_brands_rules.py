@@ -9,7 +9,18 @@ from service.kit.errors import Invalid
 
 @pytest.mark.parametrize(
     "domain",
-    ["gmail.com", "GoogleMail.com", "yahoo.co.uk", "yahoo.com.br", "outlook.de", "hotmail.com", "mail.ru", "yandex.ru", "x.gmail.com", "gmx.net"],
+    [
+        "gmail.com",
+        "GoogleMail.com",
+        "yahoo.co.uk",
+        "yahoo.com.br",
+        "outlook.de",
+        "hotmail.com",
+        "mail.ru",
+        "yandex.ru",
+        "x.gmail.com",
+        "gmx.net",
+    ],
 )
 def test_std_f2_a_mailbox_providers_domain_is_refused(domain: str) -> None:
     with pytest.raises(rules.FromDomainNotYours) as refused:
@@ -19,7 +30,12 @@ def test_std_f2_a_mailbox_providers_domain_is_refused(domain: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "stored"),
-    [("Example.ORG", "example.org"), ("пример.рф", "xn--e1afmkfd.xn--p1ai"), ("live.example.org", "live.example.org"), ("yahoo.example.co.uk", "yahoo.example.co.uk")],
+    [
+        ("Example.ORG", "example.org"),
+        ("пример.рф", "xn--e1afmkfd.xn--p1ai"),
+        ("live.example.org", "live.example.org"),
+        ("yahoo.example.co.uk", "yahoo.example.co.uk"),
+    ],
 )
 def test_std_f2_a_domain_of_ones_own_is_taken(typed: str, stored: str) -> None:
     assert rules.check_field("from_domain", typed) == stored
@@ -31,7 +47,9 @@ def test_a_name_that_is_no_public_domain_is_refused(domain: str) -> None:
         rules.check_field("bounce_domain", domain)
 
 
-@pytest.mark.parametrize("local", ["no-reply", "NoReply", "donotreply", "do-not-reply", "never_reply", "noreply2"])
+@pytest.mark.parametrize(
+    "local", ["no-reply", "NoReply", "donotreply", "do-not-reply", "never_reply", "noreply2"]
+)
 def test_std_f10_no_reply_needs_a_monitored_reply_to(local: str) -> None:
     with pytest.raises(rules.ReplyToNotMonitored):
         rules.check_field("reply_to", f"{local}@example.org")
@@ -46,14 +64,27 @@ def test_a_mailbox_is_one_plain_word(mailbox: str) -> None:
         rules.check_mailbox(mailbox, reply_to="")
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "http://example.org", "https://", "https://a:b@x.org", "//x.org", 'https://x.org/"'])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "http://example.org",
+        "https://",
+        "https://a:b@x.org",
+        "//x.org",
+        'https://x.org/"',
+    ],
+)
 def test_an_unsafe_web_address_is_refused(url: str) -> None:
     with pytest.raises(rules.UrlInvalid):
         rules.check_field("public_url", url)
 
 
 def test_http_is_taken_on_this_machine_itself() -> None:
-    assert rules.check_field("logo_url", "http://127.0.0.1:8000/media/x.png") == "http://127.0.0.1:8000/media/x.png"
+    assert (
+        rules.check_field("logo_url", "http://127.0.0.1:8000/media/x.png")
+        == "http://127.0.0.1:8000/media/x.png"
+    )
 
 
 def test_a_colour_must_carry_white_text() -> None:

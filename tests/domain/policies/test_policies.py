@@ -14,7 +14,9 @@ TEXTS = {"en": PolicyText("Terms", "We agree."), "de": PolicyText("Bedingungen",
 
 def test_publish_makes_version_after_version(session: Session, now: datetime) -> None:
     first = actions.publish(session, slug="terms", texts=TEXTS, now=now, by="cli")
-    second = actions.publish(session, slug="terms", texts={"en": PolicyText("Terms", "We still agree.")}, now=now, by="cli")
+    second = actions.publish(
+        session, slug="terms", texts={"en": PolicyText("Terms", "We still agree.")}, now=now, by="cli"
+    )
     assert [(text.version, text.locale) for text in (*first, *second)] == [(1, "de"), (1, "en"), (2, "en")]
     assert len({text.sha256 for text in (*first, *second)}) == 3
     assert queries.version(session, "terms", 1, "en").body == "We agree.\n"
@@ -26,9 +28,15 @@ def test_the_newest_version_in_effect_applies_in_the_best_language(session: Sess
     actions.publish(session, slug="terms", texts=TEXTS, now=now, by="cli")
     later = now + timedelta(days=30)
     actions.publish(session, slug="terms", texts={"en": TEXTS["en"]}, effective_at=later, now=now, by="cli")
-    assert (queries.current(session, "terms", "de-AT", now=now).version, queries.current(session, "terms", "de-AT", now=now).locale) == (1, "de")
+    assert (
+        queries.current(session, "terms", "de-AT", now=now).version,
+        queries.current(session, "terms", "de-AT", now=now).locale,
+    ) == (1, "de")
     assert queries.current(session, "terms", "fr", now=now).locale == "en"
-    assert (queries.current(session, "terms", "de", now=later).version, queries.current(session, "terms", "de", now=later).locale) == (2, "en")
+    assert (
+        queries.current(session, "terms", "de", now=later).version,
+        queries.current(session, "terms", "de", now=later).locale,
+    ) == (2, "en")
     assert {text.title for text in queries.listed(session, "de", now=now)} >= {"Bedingungen"}
 
 
@@ -58,8 +66,12 @@ def test_unknown_policies_and_versions_are_not_found(session: Session, now: date
 
 
 def test_bad_texts_are_refused(session: Session, now: datetime) -> None:
-    def publish(slug: str = "terms", texts: dict[str, PolicyText] | None = None, at: datetime | None = None) -> None:
-        actions.publish(session, slug=slug, texts=TEXTS if texts is None else texts, effective_at=at, now=now, by="cli")
+    def publish(
+        slug: str = "terms", texts: dict[str, PolicyText] | None = None, at: datetime | None = None
+    ) -> None:
+        actions.publish(
+            session, slug=slug, texts=TEXTS if texts is None else texts, effective_at=at, now=now, by="cli"
+        )
 
     with pytest.raises(rules.PolicySlugInvalid):
         publish(slug="Terms/..")

@@ -21,7 +21,11 @@ def _person(session: Session, now: datetime, **attributes: list[str]) -> int:
     session.add(person)
     session.flush()
     assert person.id
-    session.add_all(PersonAttribute(person_id=person.id, name=name, value=value) for name, values in attributes.items() for value in values)
+    session.add_all(
+        PersonAttribute(person_id=person.id, name=name, value=value)
+        for name, values in attributes.items()
+        for value in values
+    )
     session.flush()
     return person.id
 
@@ -30,10 +34,14 @@ def _person(session: Session, now: datetime, **attributes: list[str]) -> int:
 def people(session: Session, now: datetime) -> dict[str, int]:
     known = queries.kinds(session)
     session.add_all(
-        AttributeKind(name=name, type=kind, purpose="a test", declared_at=now) for name, kind in KINDS.items() if name not in known
+        AttributeKind(name=name, type=kind, purpose="a test", declared_at=now)
+        for name, kind in KINDS.items()
+        if name not in known
     )
     return {
-        "ana": _person(session, now, plan=["pro"], country=["de"], seats=["5"], beta=["true"], tools=["api", "cli"]),
+        "ana": _person(
+            session, now, plan=["pro"], country=["de"], seats=["5"], beta=["true"], tools=["api", "cli"]
+        ),
         "bo": _person(session, now, plan=["pro"], country=["at"]),
         "cy": _person(session, now, plan=["free"], country=["de"], tools=["cli"]),
         "di": _person(session, now),
@@ -62,7 +70,9 @@ def _found(session: Session, people: dict[str, int], audience: object) -> list[s
         ({"attributes": {"plan": "%"}}, []),
     ],
 )
-def test_matches_means_what_it_says(session: Session, people: dict[str, int], audience: object, found: list[str]) -> None:
+def test_matches_means_what_it_says(
+    session: Session, people: dict[str, int], audience: object, found: list[str]
+) -> None:
     assert _found(session, people, audience) == found
 
 
@@ -112,7 +122,12 @@ def test_rel_h48_an_unknown_attribute_is_refused_by_name(session: Session, name:
     assert (refused.value.code, refused.value.status) == ("unknown_field", 422)
 
 
-@given(strategies.recursive(strategies.none() | strategies.booleans() | strategies.floats() | strategies.text(), lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text(), inner)))
+@given(
+    strategies.recursive(
+        strategies.none() | strategies.booleans() | strategies.floats() | strategies.text(),
+        lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text(), inner),
+    )
+)
 def test_rel_h67_no_value_breaks_the_reader(audience: object) -> None:
     for value in (audience, {"attributes": audience}, {"attributes": {"plan": audience}}):
         try:

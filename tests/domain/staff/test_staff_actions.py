@@ -25,13 +25,18 @@ def _admin(session: Session, ring: Keyring, now: datetime) -> StaffMember:
     return actions.accept(session, ring, token, name="Jana", password=PASSWORD, address=JANA, now=now)
 
 
-def _sign_in(session: Session, ring: Keyring, password: str, now: datetime, typed: str = "jana@example.org") -> str | None:
+def _sign_in(
+    session: Session, ring: Keyring, password: str, now: datetime, typed: str = "jana@example.org"
+) -> str | None:
     return actions.sign_in(session, queries.check_password(session, ring, typed, password, now=now), now=now)
 
 
-def test_first_run_makes_one_admin_and_then_never_again(session: Session, ring: Keyring, now: datetime) -> None:
+def test_first_run_makes_one_admin_and_then_never_again(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     first, second = actions.first_run(session, now=now), actions.first_run(session, now=now)
-    assert first and second
+    assert first
+    assert second
     member = actions.accept(session, ring, first, name="Jana", password=PASSWORD, address=JANA, now=now)
     assert (member.role, member.state) == ("admin", "active")
     assert queries.address_of(session, ring, member) == JANA
@@ -41,7 +46,9 @@ def test_first_run_makes_one_admin_and_then_never_again(session: Session, ring: 
     assert actions.first_run(session, now=now) is None
 
 
-def test_first_run_needs_an_address_and_a_good_password(session: Session, ring: Keyring, now: datetime) -> None:
+def test_first_run_needs_an_address_and_a_good_password(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     token = actions.first_run(session, now=now)
     assert token
     with pytest.raises(rules.AddressMissing):
@@ -58,27 +65,40 @@ def test_only_hashes_of_tokens_are_stored(session: Session, ring: Keyring, now: 
     _admin(session, ring, now)
     token = _sign_in(session, ring, PASSWORD, now)
     assert token
-    stored = {row.token_hash for row in session.exec(select(StaffToken))} | {row.token_hash for row in session.exec(select(StaffSession))}
+    stored = {row.token_hash for row in session.exec(select(StaffToken))} | {
+        row.token_hash for row in session.exec(select(StaffSession))
+    }
     assert {rules.token_hash(first), rules.token_hash(token)} <= stored
     assert not {first, token} & stored
 
 
-def test_sign_in_with_the_right_password_and_out_again(session: Session, ring: Keyring, now: datetime) -> None:
+def test_sign_in_with_the_right_password_and_out_again(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     member = _admin(session, ring, now)
     token = _sign_in(session, ring, PASSWORD, now, " Jana@EXAMPLE.org ")
     assert token
     found = queries.member_by_session(session, token, now=now)
     assert found is not None
-    assert (found.public_id, found.role, found.by, found.stale) == (member.public_id, "admin", f"staff:{member.public_id}", False)
+    assert (found.public_id, found.role, found.by, found.stale) == (
+        member.public_id,
+        "admin",
+        f"staff:{member.public_id}",
+        False,
+    )
     actions.sign_out(session, token, now=now)
     assert queries.member_by_session(session, token, now=now) is None
     actions.sign_out(session, token, now=now)
     kinds = [entry.kind for entry in appended(session)]
     assert kinds == ["staff.joined", "staff.signed_in", "staff.signed_out"]
-    assert all(entry.subject == member.public_id and "jana" not in entry.text.lower() for entry in appended(session))
+    assert all(
+        entry.subject == member.public_id and "jana" not in entry.text.lower() for entry in appended(session)
+    )
 
 
-def test_a_session_ends_after_eight_idle_hours_and_seven_days(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_session_ends_after_eight_idle_hours_and_seven_days(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     _admin(session, ring, now)
     token = _sign_in(session, ring, PASSWORD, now)
     assert token
@@ -97,7 +117,9 @@ def test_a_session_ends_after_eight_idle_hours_and_seven_days(session: Session, 
     assert queries.member_by_session(session, token, now=now + rules.ABSOLUTE) is None
 
 
-def test_wrong_passwords_and_unknown_accounts_are_refused_alike(session: Session, ring: Keyring, now: datetime) -> None:
+def test_wrong_passwords_and_unknown_accounts_are_refused_alike(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     _admin(session, ring, now)
     for typed in ("jana@example.org", "nobody@example.org", "not an address", ""):
         assert _sign_in(session, ring, "wrong password", now, typed) is None
@@ -105,7 +127,9 @@ def test_wrong_passwords_and_unknown_accounts_are_refused_alike(session: Session
 
 
 @pytest.mark.parametrize("typed", ["jana@example.org", "nobody@example.org"])
-def test_rel_h57_ten_tries_lock_an_account_for_a_quarter_of_an_hour(session: Session, ring: Keyring, now: datetime, typed: str) -> None:
+def test_rel_h57_ten_tries_lock_an_account_for_a_quarter_of_an_hour(
+    session: Session, ring: Keyring, now: datetime, typed: str
+) -> None:
     _admin(session, ring, now)
     early = queries.check_password(session, ring, typed, PASSWORD, now=now)
     wrong = queries.check_password(session, ring, typed, "wrong password", now=now)
@@ -121,7 +145,9 @@ def test_rel_h57_ten_tries_lock_an_account_for_a_quarter_of_an_hour(session: Ses
     assert (later is not None) == (typed == "jana@example.org")
 
 
-def test_rel_h57_fresh_sign_ins_do_not_reset_the_count(session: Session, ring: Keyring, now: datetime) -> None:
+def test_rel_h57_fresh_sign_ins_do_not_reset_the_count(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     _admin(session, ring, now)
     right = queries.check_password(session, ring, "jana@example.org", PASSWORD, now=now)
     wrong = queries.check_password(session, ring, "jana@example.org", "wrong password", now=now)
@@ -132,34 +158,50 @@ def test_rel_h57_fresh_sign_ins_do_not_reset_the_count(session: Session, ring: K
         actions.sign_in(session, right, now=now)
 
 
-def test_rel_h58_a_new_password_ends_every_other_session(session: Session, ring: Keyring, now: datetime) -> None:
+def test_rel_h58_a_new_password_ends_every_other_session(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     member = _admin(session, ring, now)
     mine, other = _sign_in(session, ring, PASSWORD, now), _sign_in(session, ring, PASSWORD, now)
-    assert mine and other and member.id
+    assert mine
+    assert other
+    assert member.id
     wrong = queries.check_own_password(session, member.id, "not mine", now=now)
-    assert not actions.change_password(session, wrong, new="vier grosse Schiffe", keep=rules.token_hash(mine), now=now)
+    assert not actions.change_password(
+        session, wrong, new="vier grosse Schiffe", keep=rules.token_hash(mine), now=now
+    )
     assert len(session.exec(select(SignInTry)).all()) == 1
     stale = queries.check_password(session, ring, "jana@example.org", PASSWORD, now=now)
     claim = queries.check_own_password(session, member.id, PASSWORD, now=now)
-    assert actions.change_password(session, claim, new="vier grosse Schiffe", keep=rules.token_hash(mine), now=now)
+    assert actions.change_password(
+        session, claim, new="vier grosse Schiffe", keep=rules.token_hash(mine), now=now
+    )
     assert queries.member_by_session(session, mine, now=now) is not None
     assert queries.member_by_session(session, other, now=now) is None
     assert _sign_in(session, ring, PASSWORD, now) is None
-    assert actions.sign_in(session, stale, now=now) is None  # was right when checked, the password has changed since
+    assert (
+        actions.sign_in(session, stale, now=now) is None
+    )  # was right when checked, the password has changed since
     assert _sign_in(session, ring, "vier grosse Schiffe", now)
 
 
 def test_an_invitation_opens_an_account_once(session: Session, ring: Keyring, now: datetime) -> None:
     admin = _admin(session, ring, now)
     by = f"staff:{admin.public_id}"
-    invited = actions.invite(session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by=by)
-    again = actions.invite(session, ring, address=TOM, name="Tom B", role="marketing", mail=False, now=now, by=by)
+    invited = actions.invite(
+        session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by=by
+    )
+    again = actions.invite(
+        session, ring, address=TOM, name="Tom B", role="marketing", mail=False, now=now, by=by
+    )
     assert again.member.id == invited.member.id
     assert queries.open_token(session, invited.token, now=now) is None
     assert queries.open_token(session, again.token, now=now + timedelta(days=7)) is None
     assert _sign_in(session, ring, PASSWORD, now, "tom@example.org") is None
     with pytest.raises(rules.PasswordCommon):
-        actions.accept(session, ring, again.token, name="Tom", password="tom@example.org", address=None, now=now)
+        actions.accept(
+            session, ring, again.token, name="Tom", password="tom@example.org", address=None, now=now
+        )
     member = actions.accept(session, ring, again.token, name="Tom", password=PASSWORD, address=None, now=now)
     assert (member.role, member.state) == ("marketing", "active")
     assert queries.address_row(session, member.id or 0).confirmed_at is not None
@@ -170,20 +212,28 @@ def test_an_invitation_opens_an_account_once(session: Session, ring: Keyring, no
     assert _sign_in(session, ring, PASSWORD, now, "tom@example.org")
 
 
-def test_an_invitation_by_mail_carries_its_secret_sealed(session: Session, ring: Keyring, now: datetime) -> None:
+def test_an_invitation_by_mail_carries_its_secret_sealed(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     admin = _admin(session, ring, now)
     by = f"staff:{admin.public_id}"
-    invited = actions.invite(session, ring, address=TOM, name="Tom", role="product", mail=True, now=now, by=by)
+    invited = actions.invite(
+        session, ring, address=TOM, name="Tom", role="product", mail=True, now=now, by=by
+    )
     mailing = session.exec(select(Mailing)).one()
     assert (mailing.kind, mailing.purpose) == ("system", "staff-invite")
     assert invited.token not in json.dumps(mailing.facts)
-    values = json.loads(sealing.unseal(ring.house_key, base64.b64decode(mailing.facts["sealed"]), "facts|staff-invite"))
+    values = json.loads(
+        sealing.unseal(ring.house_key, base64.b64decode(mailing.facts["sealed"]), "facts|staff-invite")
+    )
     assert values == {"inviter": "Jana", "role": "Product", "token": invited.token}
     warrant = session.exec(select(Audience)).one().warrant_seq
     assert [entry.kind for entry in appended(session) if entry.seq == warrant] == ["staff.invited"]
 
 
-def test_a_one_time_sign_in_link_works_once_and_in_time(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_one_time_sign_in_link_works_once_and_in_time(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     member = _admin(session, ring, now)
     assert member.id
     token = actions.sign_in_token(session, member.id, now=now, by="cli")
@@ -198,7 +248,9 @@ def test_a_one_time_sign_in_link_works_once_and_in_time(session: Session, ring: 
 
 def test_an_invitation_is_no_sign_in_link(session: Session, ring: Keyring, now: datetime) -> None:
     _admin(session, ring, now)
-    invited = actions.invite(session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by="cli")
+    invited = actions.invite(
+        session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by="cli"
+    )
     with pytest.raises(rules.LinkUsed):
         actions.sign_in_by_token(session, invited.token, now=now)
 
@@ -215,10 +267,13 @@ def test_one_admin_must_remain(session: Session, ring: Keyring, now: datetime) -
 
 def test_ending_and_restoring_an_account(session: Session, ring: Keyring, now: datetime) -> None:
     _admin(session, ring, now)
-    invited = actions.invite(session, ring, address=TOM, name="Tom", role="admin", mail=False, now=now, by="cli")
+    invited = actions.invite(
+        session, ring, address=TOM, name="Tom", role="admin", mail=False, now=now, by="cli"
+    )
     tom = actions.accept(session, ring, invited.token, name="Tom", password=PASSWORD, address=None, now=now)
     cookie = _sign_in(session, ring, PASSWORD, now, "tom@example.org")
-    assert cookie and tom.id
+    assert cookie
+    assert tom.id
     link = actions.sign_in_token(session, tom.id, now=now, by="cli")
     actions.end(session, tom.public_id, now=now, by="cli")
     assert queries.member_by_session(session, cookie, now=now) is None
@@ -233,7 +288,9 @@ def test_ending_and_restoring_an_account(session: Session, ring: Keyring, now: d
 
 def test_std_n13_a_new_role_ends_the_sessions(session: Session, ring: Keyring, now: datetime) -> None:
     _admin(session, ring, now)
-    invited = actions.invite(session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by="cli")
+    invited = actions.invite(
+        session, ring, address=TOM, name="Tom", role="product", mail=False, now=now, by="cli"
+    )
     tom = actions.accept(session, ring, invited.token, name="Tom", password=PASSWORD, address=None, now=now)
     cookie = _sign_in(session, ring, PASSWORD, now, "tom@example.org")
     assert cookie

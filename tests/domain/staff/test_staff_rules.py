@@ -18,12 +18,14 @@ def test_the_permission_table_is_as_agreed() -> None:
         "marketing": {"announcements:write", "announcements:approve", "media:write", "people:read"},
         "product": {"notices:write", "notices:publish", "media:write", "people:read"},
         "privacy_officer": {
-            "announcements:approve", "people:read", "people:reveal", "topics:write", "policies:write", "contact:read",
+            "announcements:approve", "people:read", "people:reveal", "topics:write", "policies:write",
+            "contact:read",
             "contact:answer", "ledger:read", "ledger:verify",
         },
         "admin": {
             "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
-            "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read", "contact:answer",
+            "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read",
+            "contact:answer",
             "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write",
         },
     }  # fmt: skip
@@ -38,7 +40,9 @@ def test_may_refuses_unknown_roles_and_misspelt_permissions() -> None:
         rules.may("admin", "staff:wrote")
 
 
-@pytest.mark.parametrize("password", ["kräm3r x", "v8Kq2mZt", "x9Kq" * 16, "correct horse battery staple", "ß-Pfad-7" * 32])
+@pytest.mark.parametrize(
+    "password", ["kräm3r x", "v8Kq2mZt", "x9Kq" * 16, "correct horse battery staple", "ß-Pfad-7" * 32]
+)
 def test_std_n14_passwords_at_the_bounds_are_taken(password: str) -> None:
     assert rules.check_password(password) == password
 
@@ -53,7 +57,20 @@ def test_std_n14_seven_are_too_short_and_257_too_long() -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["password", "Password123!", "qwertyuiop", "12345678", "87654321", "aaaaaaaa", "abababab", "iloveyou1", "1qaz2wsx", "Willkommen2026", "sunshine!!", "changeme"],
+    [
+        "password",
+        "Password123!",
+        "qwertyuiop",
+        "12345678",
+        "87654321",
+        "aaaaaaaa",
+        "abababab",
+        "iloveyou1",
+        "1qaz2wsx",
+        "Willkommen2026",
+        "sunshine!!",
+        "changeme",
+    ],
 )
 def test_std_n14_common_passwords_are_refused(password: str) -> None:
     with pytest.raises(rules.PasswordCommon):

@@ -27,11 +27,27 @@ def _create(session: Session, now: datetime, slug: str = "tips", **more: object)
 def test_create_makes_a_topic_with_its_first_wording(session: Session, now: datetime) -> None:
     topic = _create(session, now)
     assert 0 < topic.alias < 2**31
-    assert (topic.visibility, topic.double_opt_in, topic.cadences, topic.position) == ("public", True, ["each"], 3)
-    assert queries.by_slug(session, "tips") == queries.by_alias(session, topic.alias) == queries.by_id(session, topic.id or 0)
+    assert (topic.visibility, topic.double_opt_in, topic.cadences, topic.position) == (
+        "public",
+        True,
+        ["each"],
+        3,
+    )
+    assert (
+        queries.by_slug(session, "tips")
+        == queries.by_alias(session, topic.alias)
+        == queries.by_id(session, topic.id or 0)
+    )
     wording = queries.wording_by_public_id(session, "tips-v1-en")
     assert wording is not None
-    value = {"frequency": TEXT.frequency, "locale": "en", "text": TEXT.text, "title": TEXT.title, "topic": "tips", "version": 1}
+    value = {
+        "frequency": TEXT.frequency,
+        "locale": "en",
+        "text": TEXT.text,
+        "title": TEXT.title,
+        "topic": "tips",
+        "version": 1,
+    }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert wording.sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert [entry.kind for entry in appended(session)] == ["topic.created", "wording.published"]
@@ -47,7 +63,12 @@ def test_a_slug_is_good_in_urls_and_list_ids(session: Session, now: datetime, sl
 def test_what_a_topic_may_be(session: Session, now: datetime) -> None:
     with pytest.raises(rules.SlugTaken):
         _create(session, now, "updates")
-    for mail_class, basis in (("marketing", "contract"), ("marketing", "legal_obligation"), ("service", "consent"), ("notice", "soft_opt_in")):
+    for mail_class, basis in (
+        ("marketing", "contract"),
+        ("marketing", "legal_obligation"),
+        ("service", "consent"),
+        ("notice", "soft_opt_in"),
+    ):
         with pytest.raises(rules.BasisDoesNotFit):
             _create(session, now, mail_class=mail_class, basis=basis)
     with pytest.raises(rules.TopicInvalid):
@@ -58,9 +79,15 @@ def test_what_a_topic_may_be(session: Session, now: datetime) -> None:
 
 
 def test_change_notes_what_differs_and_never_the_basis(session: Session, now: datetime) -> None:
-    assert actions.change(session, "updates", visibility="private", double_opt_in=True, now=now, by="cli") == ["visibility"]
+    assert actions.change(
+        session, "updates", visibility="private", double_opt_in=True, now=now, by="cli"
+    ) == ["visibility"]
     assert [topic.slug for topic in queries.public(session)] == ["new-products", "important-notices"]
-    assert [topic.slug for topic in queries.active(session)] == ["updates", "new-products", "important-notices"]
+    assert [topic.slug for topic in queries.active(session)] == [
+        "updates",
+        "new-products",
+        "important-notices",
+    ]
     assert [entry.kind for entry in appended(session)] == ["topic.changed"]
     assert not {"basis", "mail_class", "slug"} & set(actions.change.__annotations__) - {"slug"}
     with pytest.raises(rules.TopicInvalid):
@@ -83,7 +110,10 @@ def test_a_new_wording_is_a_new_version_and_leaves_the_others(session: Session, 
     before = queries.wording_for(session, topic.id, "en")
     actions.publish_wording(session, "new-products", {"en": TEXT}, now=now, by="cli")
     newest = queries.current_wordings(session, topic.id)
-    assert {locale: wording.public_id for locale, wording in newest.items()} == {"en": "new-products-v2-en", "de": "new-products-v1-de"}
+    assert {locale: wording.public_id for locale, wording in newest.items()} == {
+        "en": "new-products-v2-en",
+        "de": "new-products-v1-de",
+    }
     assert queries.wording_by_id(session, before.id or 0).text == before.text
     assert queries.wording_for(session, topic.id, "de-CH").locale == "de"
     assert queries.wording_for(session, topic.id, "fr").locale == "en"

@@ -349,7 +349,6 @@ def upgrade() -> None:
     sa.CheckConstraint("state IN ('unknown','requested','given','renewed','refused','withdrawn','expired','invalidated')", name=op.f('ck_preference_state')),
     sa.ForeignKeyConstraint(['person_id'], ['person.id'], name=op.f('fk_preference_person_id')),
     sa.ForeignKeyConstraint(['topic_id'], ['topic.id'], name=op.f('fk_preference_topic_id')),
-    sa.ForeignKeyConstraint(['warrant_seq'], ['ledger_entry.seq'], name=op.f('fk_preference_warrant_seq'), initially='DEFERRED', deferrable=True),
     sa.PrimaryKeyConstraint('person_id', 'topic_id', name=op.f('pk_preference'))
     )
     with op.batch_alter_table('preference', schema=None) as batch_op:
@@ -366,7 +365,6 @@ def upgrade() -> None:
     sa.Column('source_seq', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('lifted_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     sa.CheckConstraint("scope IN ('all','marketing','topic')", name=op.f('ck_suppression_scope')),
-    sa.ForeignKeyConstraint(['source_seq'], ['ledger_entry.seq'], name=op.f('fk_suppression_source_seq'), initially='DEFERRED', deferrable=True),
     sa.ForeignKeyConstraint(['topic_id'], ['topic.id'], name=op.f('fk_suppression_topic_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_suppression'))
     )
@@ -480,7 +478,6 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['address_id'], ['address.id'], name=op.f('fk_confirmation_address_id')),
     sa.ForeignKeyConstraint(['mailing_id'], ['mailing.id'], name=op.f('fk_confirmation_mailing_id')),
     sa.ForeignKeyConstraint(['person_id'], ['person.id'], name=op.f('fk_confirmation_person_id')),
-    sa.ForeignKeyConstraint(['requested_seq'], ['ledger_entry.seq'], name=op.f('fk_confirmation_requested_seq'), initially='DEFERRED', deferrable=True),
     sa.PrimaryKeyConstraint('mailing_id', name=op.f('pk_confirmation'))
     )
     with op.batch_alter_table('confirmation', schema=None) as batch_op:
@@ -556,7 +553,7 @@ def upgrade() -> None:
     sa.Column('final', sa.Boolean(), nullable=False),
     sa.CheckConstraint("state IN ('sent','bounced','skipped','cancelled','expired','unknown','deferred')", name=op.f('ck_outcome_state')),
     sa.ForeignKeyConstraint(['mailing_id'], ['mailing.id'], name=op.f('fk_outcome_mailing_id')),
-    sa.ForeignKeyConstraint(['warrant_seq'], ['ledger_entry.seq'], name=op.f('fk_outcome_warrant_seq'), initially='DEFERRED', deferrable=True),
+    sa.ForeignKeyConstraint(['warrant_seq'], ['ledger_entry.seq'], name=op.f('fk_outcome_warrant_seq')),
     sa.PrimaryKeyConstraint('mailing_id', 'pos', 'attempt', name=op.f('pk_outcome'))
     )
     with op.batch_alter_table('outcome', schema=None) as batch_op:

@@ -1,0 +1,87 @@
+"""`bidden db`: make and upgrade the database, check it, copy it, bring a copy back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli import desk
+from service.db import migrate
+from service.domain.ledger import queries as ledger
+from service.kit import clock
+from service.ops import backup as copies
+from service.ops.house import upgrade as bring_up
+
+app = desk.group("The database: upgrade, check, backup, restore.")
+File = Annotated[Path, typer.Argument(help="The file of the copy.")]
+
+
+@app.command()
+@desk.command
+def upgrade(as_json: desk.Json = False) -> None:
+    """Make the database, or bring it up to this version, with its seeds."""
+    opened = desk.house()
+    bring_up(opened)
+    desk.say({"upgraded": True}, "The database is ready.", as_json=as_json)
+
+
+@app.command()
+@desk.command
+def check(as_json: desk.Json = False) -> None:
+    """Whether the database has the shape this version expects, and whether the ledger holds."""
+    opened = desk.house()
+    if not migrate.at_head(opened.engine):
+        desk.refuse(
+            "The database is of another version.",
+            why="not_upgraded",
+            then="bidden db upgrade",
+            as_json=as_json,
+        )
+    drift = migrate.drift(opened.engine)
+    if drift:
+        desk.refuse(f"The tables differ from this version: {drift[0]}", why="drift", as_json=as_json)
+    verdict = desk.ask(opened, ledger.verify)
+    if not verdict.holds:
+        desk.refuse(
+            f"The ledger does not hold at entry {verdict.position}: {verdict.fault}.",
+            why="ledger_broken",
+            as_json=as_json,
+        )
+    desk.say(
+        {"holds": True, "entries": verdict.entries},
+        f"All is well; {verdict.entries} entries.",
+        as_json=as_json,
+    )
+
+
+@app.command()
+@desk.command
+def backup(file: File, as_json: desk.Json = False) -> None:
+    """Copy the database while everything runs. Keep the key file too: without it the copy cannot be read."""
+    opened = desk.house()
+    size = copies.backup(opened, file)
+    key = opened.settings.key_file
+    desk.say(
+        {"file": str(file), "bytes": size, "key_file": str(key)},
+        f"{size:,} bytes in {file}. Keep {key} in another place: without it the copy cannot be read.",
+        as_json=as_json,
+    )
+
+
+@app.command()
+@desk.command
+def restore(
+    file: File,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the present database.")
+    ] = False,
+    as_json: desk.Json = False,
+) -> None:
+    """Bring a copy back. Every later no is applied again, and sending starts off."""
+    done = copies.restore(desk.settings(), file, replace=replace, now=clock.now())
+    desk.say(
+        {"restored": True, "reapplied": done.reapplied, "entries": done.entries, "sending_on": False},
+        f"Restored, {done.entries} entries; {done.reapplied} later withdrawals applied again. "
+        "Sending is off: look around, then turn it on under Settings.",
+        as_json=as_json,
+    )

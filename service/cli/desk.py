@@ -1,0 +1,112 @@
+"""What every command leans on: the opened house, one way to say what was done, one way to say what was refused."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlmodel import Session
+
+from service import fence
+from service.config import Settings
+from service.db.session import reading
+from service.kit.errors import DomainError
+from service.kit.signing import KeyFileRefused
+from service.ops.house import House, open_house
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+BY = "cli"
+IN_FLIGHT = "Recorded; a message already on its way may still arrive."
+
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def group(about: str) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(help=about, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Turn what a person can mend into an answer and exit code 1."""
+
+    @functools.wraps(run)
+    def guarded(*args: Parameters.args, **said: Parameters.kwargs) -> Result:
+        as_json = bool(said.get("as_json"))
+        try:
+            return run(*args, **said)
+        except DomainError as error:
+            refuse(error.detail, why=error.code, field=error.field, then=error.fix, as_json=as_json)
+        except (KeyFileRefused, FileNotFoundError, PermissionError) as error:
+            refuse(str(error), why=type(error).__name__, as_json=as_json)
+        except ValidationError as error:
+            refuse(_of_settings(error), why="config", then="See docs/configuration.md.", as_json=as_json)
+        except (OperationalError, ProgrammingError):
+            then = "bidden db check (is it up, and upgraded?); then: bidden db upgrade"
+            refuse("The database cannot be used.", why="database", then=then, as_json=as_json)
+
+    return guarded
+
+
+def _of_settings(error: ValidationError) -> str:
+    """What is wrong with the settings, without any value: an address there may hold a password (P6)."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = "BIDDEN_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "BIDDEN_*"
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def refuse(
+    what: str, *, why: str, field: str | None = None, then: str | None = None, as_json: bool = False
+) -> NoReturn:
+    """Say what was not done, why, and what to do next; exit code 1."""
+    if as_json:
+        print(
+            json.dumps(
+                {"error": {"code": why, "detail": what, "field": field, "fix": then}}, ensure_ascii=False
+            )
+        )
+    else:
+        print(f"Not done: {what}", file=sys.stderr)
+        print(f"  why:  {why}" + (f", {field}" if field else ""), file=sys.stderr)
+        print(f"  next: {then or 'bidden doctor'}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+def house() -> House:
+    """The installation this command works on."""
+    return open_house(settings())
+
+
+def ask(opened: House, question: Callable[[Session], Result]) -> Result:
+    """A reading transaction around one question."""
+    with reading(opened.engine) as session:
+        return question(session)
+
+
+def change(opened: House, action: Callable[[Session], Result], *, as_json: bool = False) -> Result:
+    """One transaction, and the wait for the fence."""
+    fenced = fence.perform_now(opened, action)
+    if not fenced.settled and not as_json:
+        print(IN_FLIGHT, file=sys.stderr)
+    return fenced.value
+
+
+def say(facts: dict[str, Any], words: str, *, as_json: bool) -> None:
+    """The answer: as JSON for programs, as words for people."""
+    print(json.dumps(facts, ensure_ascii=False, default=_plain) if as_json else words)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

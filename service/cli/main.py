@@ -1,0 +1,26 @@
+"""The command line put together. Called by `service.__main__`."""
+
+import typer
+
+from service.cli import announce, brand, db, demo, doctor, keys, ledger, post, processes, staff, up
+
+app = typer.Typer(
+    help="Bidden: mail that was asked for, with its proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("web")(processes.web)
+app.command("clock")(processes.clock)
+app.command("send")(processes.send)
+app.command("inbox")(processes.inbox)
+app.add_typer(db.app, name="db")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(keys.app, name="keys")
+app.add_typer(staff.app, name="staff")
+app.add_typer(brand.app, name="brand")
+app.add_typer(announce.app, name="announce")
+app.command("post")(post.post)
+app.command("doctor")(doctor.doctor)

@@ -1,0 +1,109 @@
+"""The four kinds of process, each by itself: `bidden web`, `clock`, `send` and `inbox`. `up` runs them all."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated
+
+import typer
+import uvicorn
+
+import service.app
+import service.inbox
+from scheduler import clock as alarm
+from scheduler import sender
+from service.cli import desk, parent
+from service.ops import captured
+from service.ops.house import House
+
+KEEP_ALIVE = 15  # seconds an idle connection stays open
+DRAIN = 8  # seconds requests under way get after SIGTERM
+
+
+def _forever(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run until SIGTERM or SIGINT, on uvloop where there is one."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run(stop)
+
+    parent.watch()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@desk.command
+def web(as_json: desk.Json = False) -> None:
+    """Answer HTTP: pages, the API, the links in mails."""
+    parent.watch()
+    opened = desk.house()
+    host, _, port = opened.settings.listen.rpartition(":")
+    config = uvicorn.Config(
+        service.app.build(opened),
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=DRAIN,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        desk.refuse(
+            f"Nothing can listen at {opened.settings.listen}.",
+            why="listen",
+            then="Set BIDDEN_LISTEN.",
+            as_json=as_json,
+        )
+
+
+@desk.command
+def clock(as_json: desk.Json = False) -> None:
+    """Tick: what is due is started, finished and expired. Two of them do no harm."""
+    opened = desk.house()
+    _forever(lambda stop: alarm.run(opened, stop=stop))
+
+
+@desk.command
+def send(
+    name: Annotated[str, typer.Option(help="This sender's own name; by default the host's, with -1.")] = "",
+    as_json: desk.Json = False,
+) -> None:
+    """Send what is due. Start as many as you like, each with a name of its own."""
+    opened = desk.house()
+    _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
+
+
+@desk.command
+def inbox(as_json: desk.Json = False) -> None:
+    """The captured inbox: takes every mail and passes none on (development)."""
+    opened = desk.house()
+    _forever(partial(_serve_inbox, opened))
+
+
+async def _serve_inbox(opened: House, stop: asyncio.Event) -> None:
+    serving = asyncio.create_task(
+        service.inbox.serve(opened.settings.inbox_listen, partial(captured.keep, opened))
+    )
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if serving.done():
+        serving.result()  # it never ends by itself: say why
+    serving.cancel()

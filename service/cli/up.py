@@ -1,0 +1,188 @@
+"""`bidden up`: web, clock, senders and captured inbox under one supervisor, which starts what dies again."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx2
+
+from service.cli import desk, parent
+from service.db.session import transaction
+from service.domain.senders import actions as senders
+from service.domain.staff import actions as staff
+from service.kit import clock
+from service.ops.house import House, upgrade
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a dead process is started again
+LONG_ENOUGH = 60.0  # seconds of life after which the wait begins small again
+GRACE = 12.0  # seconds a process gets to end by itself
+READY_WITHIN = 60.0
+
+
+@dataclass
+class Role:
+    """One process to keep running. Lower `last` is stopped earlier; `lease` is the name of a sender's lease."""
+
+    name: str
+    arguments: Sequence[str]
+    last: int
+    lease: str | None = None
+    process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+
+
+def roles(house: House) -> list[Role]:
+    """What this installation needs. At the end the clock stops first, and the inbox only after the senders."""
+    settings = house.settings
+    needed = [Role("clock", ["clock"], 1)]
+    for number in range(1, settings.senders + 1):
+        name = f"{socket.gethostname()}-{number}"
+        needed.append(Role(f"sender {name}", ["send", "--name", name], 2, lease=name))
+    needed.append(Role("web", ["web"], 3))
+    if settings.practice:
+        needed.append(Role("inbox", ["inbox"], 4))
+    return needed
+
+
+class Supervisor:
+    """Keeps every role running until it is told to stop, then ends them in order."""
+
+    def __init__(self, house: House, needed: Sequence[Role]) -> None:
+        self.house, self.roles = house, needed
+        self.stopping = asyncio.Event()
+
+    async def run(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        """Run until SIGTERM or SIGINT; `meanwhile` is done once, beside it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        keepers = {role.name: asyncio.create_task(self._keep(role)) for role in self.roles}
+        beside = asyncio.ensure_future(meanwhile())
+        await self.stopping.wait()
+        beside.cancel()
+        for last in sorted({role.last for role in self.roles}):
+            await asyncio.gather(*(self._end(role) for role in self.roles if role.last == last))
+        await asyncio.gather(beside, *keepers.values(), return_exceptions=True)
+
+    async def _keep(self, role: Role) -> None:
+        wait = FIRST_WAIT
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            role.process = await self._start(role)
+            code = await role.process.wait()
+            if role.lease is not None:
+                await asyncio.to_thread(_end_lease, self.house, role.lease)
+            if self.stopping.is_set():
+                return
+            wait = FIRST_WAIT if time.monotonic() - began > LONG_ENOUGH else wait
+            print(
+                f"{role.name} ended ({code}); it is started again in {wait:g} s", file=sys.stderr, flush=True
+            )
+            await self._rest(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _start(self, role: Role) -> asyncio.subprocess.Process:
+        """A session of its own, so that Ctrl-C reaches only us and the order of ending is kept."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "service",
+            *role.arguments,
+            env={**os.environ, parent.PARENT: str(os.getpid())},
+            stdin=subprocess.DEVNULL if sys.platform == "linux" else subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _end(self, role: Role) -> None:
+        process = role.process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), GRACE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _end_lease(house: House, name: str) -> None:
+    """Its process is gone: nobody need wait for what it has seen."""
+    with transaction(house.engine) as session:
+        senders.end(session, name, now=clock.now())
+
+
+async def ready(house: House, stopping: asyncio.Event, *, within: float = READY_WITHIN) -> bool:
+    """Wait until the web process answers; false when it did not in time, or we are to stop."""
+    deadline = time.monotonic() + within
+    async with httpx2.AsyncClient(base_url=listens_at(house), headers=_host(house), timeout=2) as client:
+        while not stopping.is_set() and time.monotonic() < deadline:
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return True
+            except httpx2.TransportError:
+                pass
+            await asyncio.sleep(0.1)
+    return False
+
+
+def listens_at(house: House) -> str:
+    """Where this machine reaches its own web process, whatever the public address is."""
+    host, _, port = house.settings.listen.rpartition(":")
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104 - compared, not bound
+
+
+def _host(house: House) -> dict[str, str]:
+    return {"host": house.settings.base_url.partition("://")[2].partition("/")[0]}
+
+
+def first_link(house: House) -> str | None:
+    """The one-time link that makes the first admin, while there is none."""
+    with transaction(house.engine) as session:
+        token = staff.first_run(session, now=clock.now())
+    return None if token is None else f"{house.settings.base_url}/staff/start/{token}"
+
+
+@desk.command
+def up(as_json: desk.Json = False) -> None:
+    """Run everything on this machine: pages, API, clock, senders, and the captured inbox while no SMTP server is set."""
+    house = desk.house()
+    upgrade(house)
+    link = first_link(house)
+
+    async def run() -> None:
+        supervisor = Supervisor(house, roles(house))
+
+        async def announce() -> None:
+            if await ready(house, supervisor.stopping):
+                print(words(house, link, as_json=as_json), flush=True)
+            elif not supervisor.stopping.is_set():
+                print("The web process does not answer; see the lines above.", file=sys.stderr, flush=True)
+
+        await supervisor.run(announce)
+
+    asyncio.run(run())
+
+
+def words(house: House, link: str | None, *, as_json: bool) -> str:
+    """What a person wants to know first."""
+    url, practice = house.settings.base_url, house.settings.practice
+    if as_json:
+        return json.dumps({"url": url, "inbox": f"{url}/inbox" if practice else None, "sign_in": link})
+    lines = [f"Bidden runs at   {url}"]
+    if practice:
+        lines.append(f"Captured mail    {url}/inbox   (nothing leaves this machine)")
+    if link:
+        lines.append(f"Sign in (once)   {link}")
+    return "\n".join(lines)

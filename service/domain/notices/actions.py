@@ -1,0 +1,248 @@
+"""The steps of a notice: written, published on the changelog, mailed once, corrected. One ledger entry each.
+
+Called by the pages, the API and `bidden post`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from service.config import Settings
+from service.db.locks import for_update
+from service.domain.brands import queries as brands
+from service.domain.deliveries import actions as deliveries
+from service.domain.ledger import actions as ledger
+from service.domain.mailings.rules import WrongState
+from service.domain.mailings.tables import Mailing
+from service.domain.notices import queries, rules
+from service.domain.notices.tables import Notice
+from service.domain.templates import actions as templates
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+from service.kit.ids import new_id
+from service.mail.check import blocks
+
+VALID_FOR = timedelta(
+    days=3
+)  # after the start what has not left expires; a notice keeps longer than an offer
+
+
+def create(
+    session: Session,
+    settings: Settings,
+    *,
+    topic: str,
+    content: object,
+    template: str | None = None,
+    audience: object = None,
+    default_locale: str | None = None,
+    mail: bool = False,
+    slug: str | None = None,
+    now: datetime,
+    by: str,
+) -> Notice:
+    """A new draft. `content` is {"en": {"title", "preheader", "body"}}; `slug` None: made from the title.
+
+    Raises what cannot be kept: `queries.read`, SlugInvalid, SlugTaken, and the errors of words and links.
+    """
+    given = rules.read_draft(
+        topic=topic, template=template, content=content, audience=audience, default_locale=default_locale
+    )
+    draft = queries.read(session, settings, given)
+    blank: dict[str, Any] = {
+        "topic_id": 0,
+        "template": "",
+        "content": {},
+        "default_locale": "",
+        "audience": {},
+    }
+    row = Notice(
+        public_id=new_id("n"),
+        slug=_free_slug(session, slug, draft.content[draft.default_locale]["title"]),
+        mail=mail,
+        content_hash="",
+        author=by,
+        created_at=now,
+        changed_at=now,
+        **blank,
+    )
+    _write(session, row, draft, now)
+    _note(session, row, "created", {"slug": row.slug, "content": row.content_hash}, now=now, by=by)
+    return row
+
+
+def post(
+    session: Session, settings: Settings, posted: rules.PostedNotice, *, now: datetime, by: str
+) -> Notice:
+    """A new draft from a Markdown file, as `rules.read_post` read it."""
+    words = {"title": posted.title, "preheader": posted.preheader, "body": posted.body}
+    return create(
+        session,
+        settings,
+        topic=posted.topic,
+        content={posted.locale: words},
+        template=posted.template,
+        audience=posted.audience,
+        mail=bool(posted.mail),
+        slug=posted.slug,
+        now=now,
+        by=by,
+    )
+
+
+def edit(
+    session: Session,
+    settings: Settings,
+    public_id: str,
+    *,
+    topic: str | None = None,
+    content: object = None,
+    template: str | None = None,
+    audience: object = None,
+    default_locale: str | None = None,
+    mail: bool | None = None,
+    now: datetime,
+    by: str,
+) -> Notice:
+    """Change what is named. What is published already is corrected on the page, with the day; nothing is
+    mailed again."""
+    row = _locked(session, public_id)
+    if row.state == "cancelled":
+        raise WrongState("This notice was cancelled; write a new one.")
+    before = queries.draft_of(session, row)
+    given = rules.changed(before, topic, template, content, audience, default_locale)
+    _write(session, row, queries.read(session, settings, given), now)
+    row.mail = row.mail if mail is None else mail
+    if row.state == "published":
+        row.corrected_at = now
+    step = "corrected" if row.state == "published" else "edited"
+    _note(session, row, step, {"content": row.content_hash}, now=now, by=by)
+    return row
+
+
+def publish(
+    session: Session,
+    settings: Settings,
+    public_id: str,
+    *,
+    mail: bool | None = None,
+    hold_seconds: int = 0,
+    now: datetime,
+    by: str,
+) -> Notice:
+    """Put it on the changelog at once and, where wanted (`mail`; None: as it was written), mail it after the
+    hold.
+
+    One that is on the changelog already may still be mailed, once. Raises AlreadyMailed, NotReady while a
+    check forbids the mail, TopicRetired.
+    """
+    row = _locked(session, public_id)
+    if row.state == "cancelled":
+        raise WrongState("This notice was cancelled; write a new one.")
+    wanted = row.mail if mail is None else mail
+    if row.state == "published" and row.mailing_id is not None and wanted:
+        raise rules.AlreadyMailed
+    mailing = _mail(session, settings, row, now, hold_seconds, by) if wanted else None
+    row.mail = row.mail or wanted
+    row.state, row.published_at, row.changed_at = "published", row.published_at or now, now
+    body = {"slug": row.slug, "content": row.content_hash, "mailing": mailing.public_id if mailing else None}
+    _note(session, row, "published", body, now=now, by=by)
+    return row
+
+
+def cancel(session: Session, public_id: str, *, now: datetime, by: str) -> Notice:
+    """Give up a draft, or stop the mail of a published one, which stays on the changelog. The entry is one
+    the fence waits for. Raises WrongState when there is nothing left to stop."""
+    row = _locked(session, public_id)
+    mailing = None
+    if row.state == "draft":
+        row.state = "cancelled"
+    elif row.mailing_id is None:
+        raise WrongState("This notice is not being mailed.")
+    else:
+        ours = for_update(session, select(Mailing).where(col(Mailing.id) == row.mailing_id))
+        mailing = session.scalars(ours, execution_options={"populate_existing": True}).one()
+        deliveries.cancel(session, mailing, now=now, by=by)
+    row.changed_at = now
+    body = {"mailing": mailing.public_id if mailing else None}
+    _note(session, row, "cancelled", body, now=now, by=by)
+    return row
+
+
+def _mail(
+    session: Session, settings: Settings, row: Notice, now: datetime, hold_seconds: int, by: str
+) -> Mailing:
+    """Compile every language and hand the mailing to deliveries."""
+    draft = queries.draft_of(session, row)
+    topic = queries.topic_of(session, draft)
+    if found := blocks(queries.check(session, settings, draft)):
+        raise rules.NotReady(found)
+    due_at = now + timedelta(seconds=hold_seconds)
+    mailing = deliveries.start(
+        session,
+        kind="notice",
+        topic=topic,
+        audience=row.audience,
+        contents={locale: _compile(session, settings, draft, topic, locale, now) for locale in draft.content},
+        content_hash=row.content_hash,
+        now=now,
+        due_at=due_at,
+        valid_until=due_at + VALID_FOR,
+        by=by,
+    )
+    row.mailing_id = mailing.id
+    return mailing
+
+
+def _compile(
+    session: Session, settings: Settings, draft: rules.Draft, topic: Topic, locale: str, now: datetime
+) -> int:
+    words = queries.letter(session, settings, draft, locale)
+    words["body"], words["brand"] = words.pop("body_markdown"), brands.by_id(session, topic.brand_id)
+    base_url = words["brand"].public_url or settings.base_url
+    version = templates.compile_version(session, **words, base_url=base_url, now=now)
+    assert version.id is not None
+    return version.id
+
+
+def _write(session: Session, row: Notice, draft: rules.Draft, now: datetime) -> None:
+    """The draft, as `queries.read` gave it, into its row."""
+    topic = topics.by_slug(session, draft.topic)
+    assert topic.id is not None
+    assert draft.template is not None
+    row.topic_id, row.template, row.content = topic.id, draft.template, draft.content
+    row.default_locale, row.audience, row.changed_at = draft.default_locale, draft.audience, now
+    row.content_hash = queries.content_hash(draft)
+
+
+def _locked(session: Session, public_id: str) -> Notice:
+    """The row, ours until commit and read anew."""
+    found = session.scalars(
+        for_update(session, select(Notice).where(col(Notice.public_id) == public_id)),
+        execution_options={"populate_existing": True},
+    ).first()
+    if found is None:
+        raise rules.NoticeUnknown
+    return cast(Notice, found)
+
+
+def _free_slug(session: Session, chosen: str | None, title: str) -> str:
+    """The short name chosen, if nobody has it; else the title's, with a number where it is taken."""
+    name = rules.check_slug(chosen) if chosen else rules.slug_of(title)
+    taken = set(
+        session.scalars(select(col(Notice.slug)).where(col(Notice.slug).startswith(name, autoescape=True)))
+    )
+    if name not in taken:
+        return name
+    if chosen:
+        raise rules.SlugTaken(field="slug")
+    return next(f"{name}-{number}" for number in range(2, len(taken) + 3) if f"{name}-{number}" not in taken)
+
+
+def _note(session: Session, row: Notice, step: str, body: dict[str, Any], *, now: datetime, by: str) -> int:
+    """The row kept and the entry of this step written."""
+    session.add(row)
+    session.flush()
+    return ledger.append(session, f"notice.{step}", subject=row.public_id, body=body, by=by, now=now)

@@ -1,0 +1,281 @@
+"""`/me`: a person sees and corrects what is held about them, after a mailed sign-in; good for 30 minutes."""
+
+import zoneinfo
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import fence
+from service.domain.consent import queries as consents
+from service.domain.links import rules as links
+from service.domain.links.rules import Link
+from service.domain.mailings import queries as mailings
+from service.domain.mailings.tables import Address
+from service.domain.people import actions as people_actions
+from service.domain.people import queries as people
+from service.domain.people import rules as people_rules
+from service.domain.people.tables import Person
+from service.domain.policies import queries as policies
+from service.domain.preferences import access
+from service.domain.topics import queries as topics
+from service.kit import addresses, clock
+from service.kit.errors import Invalid
+from service.web import deps, forms, pages, words
+from service.web.forms import Form
+from service.web.public import limits, tokens
+from service.web.public.lost_link import said
+
+router = APIRouter()
+
+SIGNED_IN = timedelta(minutes=30)
+# Offered while typing; any other IANA name is taken as well.
+ZONES = tuple(
+    """Africa/Cairo Africa/Johannesburg Africa/Lagos Africa/Nairobi America/Bogota America/Chicago America/Denver
+    America/Los_Angeles America/Mexico_City America/New_York America/Sao_Paulo America/Toronto Asia/Dubai
+    Asia/Hong_Kong Asia/Jakarta Asia/Jerusalem Asia/Karachi Asia/Kolkata Asia/Seoul Asia/Shanghai Asia/Singapore
+    Asia/Tokyo Australia/Sydney Europe/Amsterdam Europe/Athens Europe/Berlin Europe/Istanbul Europe/Kyiv
+    Europe/Lisbon Europe/London Europe/Madrid Europe/Moscow Europe/Paris Europe/Rome Europe/Stockholm Europe/Vienna
+    Europe/Warsaw Europe/Zurich Pacific/Auckland UTC""".split()  # noqa: SIM905
+)
+
+
+@router.get("/me")
+async def page(request: Request) -> Response:
+    """All that is held, or the way in."""
+    person = await _person(request)
+    return await _me(request, person) if person else await _way_in(request)
+
+
+@router.get("/me/sign-in")
+async def way_in(request: Request) -> Response:
+    """The form, under the address its answer has."""
+    return pages.redirect(request, "/me")
+
+
+@router.post("/me/sign-in")
+async def ask(request: Request) -> Response:
+    """Mail a sign-in link, if the address is known; the answer says nothing of it (H55)."""
+    limits.allowance.take(request)
+    form = await forms.read(request)
+    try:
+        address = addresses.parse(form.text("email"))
+    except Invalid as wrong:
+        return await _way_in(request, values=form.values(), errors=said(request, wrong), status=wrong.status)
+    opened, lang = deps.house(request), pages.language(request)
+    async with limits.even():
+        await fence.perform(
+            opened,
+            lambda session: access.request_sign_in(
+                session, opened.ring, address, locale=lang, now=clock.now()
+            ),
+        )
+    return await _way_in(request, sent=address.shown)
+
+
+async def _way_in(
+    request: Request,
+    *,
+    sent: str | None = None,
+    values: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    context: dict[str, Any] = {
+        "sent": sent is not None,
+        "email": sent,
+        "values": values or {},
+        "errors": errors or {},
+    }
+    return await pages.public(request, "public/me_sign_in.html", context, status=status)
+
+
+@router.get("/me/enter/{token}")
+@router.get("/me/enter/{token}/")
+async def door(request: Request, token: str) -> Response:
+    """A button; looking at it signs nobody in."""
+    link = tokens.read(request, token, links.SIGN_IN)
+    return await _door(request, link)
+
+
+@router.post("/me/enter/{token}")
+@router.post("/me/enter/{token}/")
+async def enter(request: Request, token: str) -> Response:
+    """Sign in, once. Raises `LinkExpired`."""
+    link = tokens.read(request, token, links.SIGN_IN)
+    if (await forms.read(request)).all("confirm") != ["yes"]:
+        return await _door(request, link)
+    opened, now = deps.house(request), clock.now()
+    done = await fence.perform(opened, lambda session: access.sign_in_by_link(session, link, now=now))
+    response = pages.redirect(request, "/me")
+    value = deps.signed(opened.ring, "me", {"person": done.value.public_id}, now=now, valid_for=SIGNED_IN)
+    deps.set_cookie(response, opened, "me", value, max_age=int(SIGNED_IN.total_seconds()))
+    return response
+
+
+async def _door(request: Request, link: Link) -> Response:
+    opened = deps.house(request)
+    seen = await deps.read(opened, lambda session: tokens.named(request, session, link))
+    context = {
+        "action": tokens.path(opened, link),
+        "kind": "sign_in",
+        "first_name": None,
+        "masked": seen.masked,
+        "topics": [],
+    }
+    return await pages.public(request, "public/confirm.html", context, person=seen.person)
+
+
+@router.post("/me/sign-out")
+async def sign_out(request: Request) -> Response:
+    """End the session here."""
+    response = pages.redirect(request, "/me")
+    deps.clear_cookie(response, deps.house(request), "me")
+    return response
+
+
+@router.post("/me")
+async def correct(request: Request) -> Response:
+    """Correct what is held; a changed address waits for its own button (standards N17)."""
+    person = await _person(request)
+    if person is None:
+        return await _way_in(request, status=403)
+    form, opened = await forms.read(request), deps.house(request)
+    try:
+        done = await fence.perform(opened, lambda session: _correct(request, session, person, form))
+    except Invalid as wrong:
+        return await _me(
+            request, person, typed=form.values(), errors=said(request, wrong), status=wrong.status
+        )
+    return await _me(request, person, saved=clock.now(), status=200 if done.settled else 202)
+
+
+def _correct(request: Request, session: Session, person: Person, form: Form) -> None:
+    now, ring, by = clock.now(), deps.house(request).ring, f"person:{person.public_id}"
+    held = people.by_public_id(session, person.public_id)
+    assert held is not None
+    fields = {name: form.text(name) for name in people_rules.PROFILE if name in form}
+    people_actions.correct(
+        session,
+        ring,
+        held,
+        profile=people_rules.profile(fields),
+        locale=people_rules.locale(form.text("locale")),
+        zone=people_rules.zone(form.text("zone")),
+        now=now,
+        by=by,
+    )
+    if "email" in form:
+        access.change_email(session, ring, held, addresses.parse(form.text("email")), now=now, by=by)
+
+
+async def _person(request: Request) -> Person | None:
+    """Whoever is signed in here."""
+    opened = deps.house(request)
+    facts = deps.unsigned(opened.ring, "me", deps.get_cookie(request, "me"), now=clock.now())
+    if facts is None:
+        return None
+    person = await deps.read(opened, lambda session: people.by_public_id(session, facts["person"]))
+    return person if person and person.state != "erased" and person.wrapped_key else None
+
+
+async def _me(
+    request: Request,
+    person: Person,
+    *,
+    typed: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+    saved: datetime | None = None,
+    status: int = 200,
+) -> Response:
+    def look(session: Session) -> tuple[Person, dict[str, Any]]:
+        held = people.by_public_id(session, person.public_id) or person
+        return held, _held(request, session, held)
+
+    held, context = await deps.read(deps.house(request), look)
+    context["values"] |= typed or {}
+    context |= {"errors": errors or {}, "saved": {"at": saved, "receipt": None} if saved else None}
+    return await pages.public(request, "public/me.html", context, status=status, person=held)
+
+
+def _held(request: Request, session: Session, person: Person) -> dict[str, Any]:
+    """Everything the page shows."""
+    opened, lang = deps.house(request), pages.language(request, person)
+    key = people.person_key(opened.ring, person)
+    address = people.address_of(session, opened.ring, person)
+    pending = session.get(Address, person.pending_address_id) if person.pending_address_id else None
+    known = people.profiles(session, opened.ring, person)
+    values = dict(known[-1].profile) if known else dict.fromkeys(people_rules.PROFILE, "")
+    values |= {"email": address.shown if address else "", "locale": person.locale, "zone": person.zone}
+    say = words.speaker(lang)
+    return {
+        "values": values,
+        "locales": [
+            {"value": code, "label": name, "selected": code == words.spoken(person.locale)}
+            for code, name in words.languages().items()
+        ],
+        "zones": [zone for zone in ZONES if zone in zoneinfo.available_timezones()],
+        "pending_email": mailings.open_address(opened.ring, pending, key).shown if pending else None,
+        "sources": _sources(session, person, known, say),
+        "consents": _consents(session, person, lang),
+        "policies": _policies(session, lang),
+        "preferences_href": tokens.path(opened, Link(links.PREFERENCES, person.alias)),
+    }
+
+
+def _sources(
+    session: Session, person: Person, known: list[people.Opened], say: words.Say
+) -> list[dict[str, Any]]:
+    """What each site sent, and the attributes kept beside it."""
+    assert person.id is not None
+    rows: list[dict[str, Any]] = []
+    for identity, opened in zip(people.identities(session, person.id), known, strict=True):
+        facts = [
+            {"name": say(LABELS[name]), "value": value} for name, value in opened.profile.items() if value
+        ]
+        rows.append({"name": opened.source, "since": identity.created_at, "facts": facts})
+    kept = people.attributes(session, person.id)
+    if kept and rows:
+        rows[0]["facts"] += [{"name": name, "value": ", ".join(values)} for name, values in kept.items()]
+    return rows
+
+
+LABELS = {
+    "first_name": "First name",
+    "last_name": "Last name",
+    "company": "Company",
+    "postal_address": "Postal address",
+    "telephone": "Telephone",
+}
+
+
+def _consents(session: Session, person: Person, lang: str) -> list[dict[str, Any]]:
+    """Every word the person has said, as the ledger has it."""
+    said_of = {state["topic"]: state for state in consents.states(session, person.public_id)}
+    rows = []
+    for topic in topics.everything(session):
+        if topic.slug in said_of:
+            said_now = said_of[topic.slug]
+            wording = (
+                topics.wording_by_public_id(session, said_now["wording"]) if said_now["wording"] else None
+            )
+            rows.append(
+                {
+                    "topic": tokens.name_of(session, topic, lang),
+                    "state": said_now["state"],
+                    "at": said_now["since"],
+                    "version": wording.version if wording else None,
+                }
+            )
+    return rows
+
+
+def _policies(session: Session, lang: str) -> list[dict[str, str]]:
+    slugs = {policy.id: policy.slug for policy in policies.slugs(session)}
+    return [
+        {"href": f"/policies/{slugs[text.policy_id]}", "label": text.title}
+        for text in policies.listed(session, lang, now=clock.now())
+    ]

@@ -1,0 +1,122 @@
+"""The first page: what is sending, what comes, what waits for you, how it went lately."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from markupsafe import Markup
+from sqlmodel import Session
+from starlette.responses import Response
+
+from service.domain.announcements import queries as announcements
+from service.domain.brands import queries as brands
+from service.domain.privacy import queries as privacy
+from service.domain.reports import plots
+from service.domain.reports import queries as reports
+from service.domain.staff.queries import SignedIn
+from service.domain.staff.rules import may
+from service.kit import clock
+from service.web.sessions import require
+from service.web.staff.frame import show
+
+router = APIRouter()
+
+
+@router.get("/staff")
+async def page(request: Request, staff: Annotated[SignedIn, require("announcements:read")]) -> Response:
+    """Home."""
+
+    def build(session: Session) -> dict[str, Any]:
+        now = clock.now()
+        recent, needs = reports.recent(session, 8), _needs(session, staff)
+        coming = announcements.upcoming(session, now=now)
+        return {
+            "today": now,
+            "sentence": _sentence(len(coming), len(needs)),
+            "needs": needs,
+            "days": _days(coming, now),
+            "recent": [_recent(one) for one in recent],
+            "growth": _growth(session, now),
+            "empty": not recent,
+            "may_write": may(staff.role, "announcements:write"),
+        }
+
+    return await show(request, staff, "home", "staff/home.html", build)
+
+
+def _sentence(coming: int, needs: int) -> str:
+    plans = f"{coming} planned for the next seven days" if coming else "Nothing is planned for the next seven days"
+    waits = f"{needs} {'thing waits' if needs == 1 else 'things wait'} for you" if needs else "nothing waits for you"
+    return f"{plans}; {waits}."
+
+
+def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
+    """What this person could do something about."""
+    needs = []
+    if may(staff.role, "settings:write") and not brands.default_brand(session).postal_address:
+        text = "Enter the postal address: no announcement goes without one"
+        needs.append({"sign": "note", "text": text, "href": "/staff/settings#postal_address"})
+    if may(staff.role, "announcements:approve"):
+        asked = announcements.page(session, states=("in_review",), limit=5).rows
+        needs += [
+            {"sign": "review", "text": f"Approve “{one.name}”", "href": f"/staff/announcements/{one.id}/review"} for one in asked
+        ]
+    paused = announcements.page(session, states=("paused", "halted"), limit=5).rows
+    needs += [
+        {"sign": "paused", "text": f"“{one.name}” is {one.state}", "href": f"/staff/announcements/{one.id}/report"} for one in paused
+    ]
+    waiting = privacy.counts(session)["open"] if may(staff.role, "contact:read") else 0
+    if waiting:
+        text = f"{waiting} {'message' if waiting == 1 else 'messages'} to answer"
+        needs.append({"sign": "note", "text": text, "href": "/staff/contact?state=open"})
+    return needs
+
+
+def _days(coming: list[announcements.Listed], now: datetime) -> list[dict[str, Any]]:
+    """The next seven days, those with something in them; today is named so."""
+    days = []
+    for ahead in range(8):
+        day = (now + timedelta(days=ahead)).date()
+        items = [
+            {
+                "name": one.name,
+                "href": f"/staff/announcements/{one.id}/report",
+                "note": f"{one.due_at:%H:%M} UTC" if one.due_at else None,
+                "state": "held" if one.hold_until and one.hold_until > now else one.state,
+            }
+            for one in coming
+            if one.due_at and one.due_at.date() == day
+        ]
+        if items:
+            days.append({"label": "Today" if not ahead else f"{day:%a} {day.day} {day:%b}", "items": items})
+    return days
+
+
+def _recent(one: reports.Recent) -> dict[str, Any]:
+    folder = "announcements" if one.kind == "announcement" else "notices"
+    return {
+        "name": one.name,
+        "href": f"/staff/{folder}/{one.public_id}/report",
+        "state": one.state,
+        "at": one.at,
+        "planned": one.planned,
+        "sent": one.sent,
+        "bounced": one.bounced,
+        "stopped": one.stopped,
+    }
+
+
+def _growth(session: Session, now: datetime) -> dict[str, Any] | None:
+    """Yeses that stand today, by the day they were given, all topics together; by topic in the table."""
+    topics = [one for one in reports.growth(session, now=now, days=30) if one.before or any(one.given)]
+    if not topics:
+        return None
+    days = topics[0].days
+    totals = [sum(one.given[place] for one in topics) for place in range(len(days))]
+    bars = [plots.Bar(f"{day.day} {day:%b}", number) for day, number in zip(days, totals, strict=True)]
+    return {
+        "svg": Markup(plots.bars(bars, title=f"{sum(totals):,} yeses in the last 30 days, by day", name="growth")),  # noqa: S704
+        "head": ["Topic", "Before", "In 30 days", "Now"],
+        "rows": [[one.name, f"{one.before:,}", f"{sum(one.given):,}", f"{one.before + sum(one.given):,}"] for one in topics],
+        "caption": f"{sum(totals):,} in the last 30 days, by the day they were given. Only yeses that still stand.",
+    }

@@ -1,0 +1,213 @@
+"""People: the list, finding one, and one person's page with everything on record, as of today or any day before."""
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from service.domain.deliveries import queries as deliveries
+from service.domain.people import actions, queries
+from service.domain.people.rules import UnknownPerson
+from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
+from service.domain.preferences import rules as gate
+from service.domain.staff.queries import SignedIn
+from service.domain.staff.rules import may
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+from service.kit import addresses, clock, sealing
+from service.kit.errors import Invalid
+from service.ops.house import House
+from service.web import deps, forms, pages
+from service.web.sessions import require
+from service.web.staff import audience as whom
+from service.web.staff import timeline
+from service.web.staff.frame import act, pager, show_noted, tab
+
+router = APIRouter()
+
+Reader = Annotated[SignedIn, require("people:read")]
+Revealer = Annotated[SignedIn, require("people:reveal")]
+
+FILTERS = {"": "All", "consent": "Consent", "mail": "Mail", "change": "Changes", "staff": "Staff"}
+
+
+@router.get("/staff/people")
+async def listing(request: Request, staff: Reader) -> Response:
+    """Everybody, newest first; who was shown is written down."""
+    house = deps.house(request)
+
+    def build(session: Session) -> dict[str, Any]:
+        found = queries.page(session, after=request.query_params.get("after"), limit=50)
+        return _list(session, house, staff, list(found.rows), "") | {"pager": pager(request, found.next)}
+
+    return await show_noted(request, staff, "people", "staff/people.html", build)
+
+
+@router.post("/staff/people/find")
+async def find(request: Request, staff: Reader) -> Response:
+    """By whole address, opaque id, or a site's own id. A POST, because an address has no place in a URL (P6)."""
+    house, q = deps.house(request), (await forms.read(request)).text("q")
+    found = await deps.read(house, lambda session: [one.public_id for one in _found(session, house, q)])
+    if len(found) == 1:
+        return pages.redirect(request, f"/staff/people/{found[0]}")
+
+    def build(session: Session) -> dict[str, Any]:
+        return _list(session, house, staff, _found(session, house, q), q) | {"pager": None}
+
+    return await show_noted(request, staff, "people", "staff/people.html", build)
+
+
+def _found(session: Session, house: House, q: str) -> list[Person]:
+    """Who answers to that: the keyed digest of an address, an opaque id, an external id of any source."""
+    if "@" in q:
+        try:
+            return list(queries.by_address(session, house.ring, addresses.parse(q)))
+        except Invalid:
+            return []
+    person = queries.by_public_id(session, q) if q else None
+    return [person] if person else list(queries.by_external_id(session, q))
+
+
+def _list(session: Session, house: House, staff: SignedIn, found: list[Person], q: str) -> dict[str, Any]:
+    if found:
+        actions.note_list(session, found, now=clock.now(), by=staff.by)
+    names = {topic.id: topics.wording_for(session, topic.id or 0, "en").title for topic in topics.everything(session)}
+    return {"q": q, "total": queries.count(session), "rows": [_row(session, house, person, names) for person in found]}
+
+
+def _row(session: Session, house: House, person: Person, names: dict[int | None, str]) -> dict[str, Any]:
+    mine = preferences.of_person(session, person.id or 0)
+    gets = [names[topic_id] for topic_id, row in mine.items() if row.state in gate.PERMITTING and topic_id in names]
+    return {
+        "href": f"/staff/people/{person.public_id}",
+        "id": person.public_id,
+        "who": masked(session, house, person),
+        "name": name_of(session, house, person),
+        "state": person.state,
+        "topics": ", ".join(gets) or "nothing",
+        "since": person.created_at,
+    }
+
+
+def masked(session: Session, house: House, person: Person) -> str:
+    """The address, enough for its owner to know it by."""
+    address = queries.address_of(session, house.ring, person)
+    return address.masked if address else "no address"
+
+
+def name_of(session: Session, house: House, person: Person) -> str | None:
+    """First and last name as mails use them; None where there is none or it cannot be opened any more."""
+    try:
+        known = queries.profiles(session, house.ring, person)
+    except sealing.Unsealable:
+        return None
+    profile = known[-1].profile if known else {}
+    return " ".join(part for part in (profile.get("first_name"), profile.get("last_name")) if part) or None
+
+
+@router.get("/staff/people/{public_id}")
+async def page(request: Request, public_id: str, staff: Reader) -> Response:
+    """One person's page; that it was looked at is written down."""
+    house = deps.house(request)
+
+    def build(session: Session) -> dict[str, Any]:
+        person = _person(session, public_id)
+        actions.note_read(session, person, "viewed", now=clock.now(), by=staff.by)
+        return _page(request, session, house, staff, person, None)
+
+    return await show_noted(request, staff, "people", "staff/person.html", build)
+
+
+@router.post("/staff/people/{public_id}/reveal")
+async def reveal(request: Request, public_id: str, staff: Revealer) -> Response:
+    """The address in clear, once, with the reason in the ledger."""
+    house, reason = deps.house(request), (await forms.read(request)).text("reason")
+
+    def build(session: Session) -> dict[str, Any]:
+        person = _person(session, public_id)
+        if not reason:
+            return _page(request, session, house, staff, person, None) | {"missing": "Please say why you need it."}
+        actions.note_read(session, person, "revealed", reason=reason[:200], now=clock.now(), by=staff.by)
+        address = queries.address_of(session, house.ring, person)
+        return _page(request, session, house, staff, person, address.shown if address else "There is no address.")
+
+    return await show_noted(request, staff, "people", "staff/person.html", build, status=200 if reason else 422)
+
+
+def _person(session: Session, public_id: str) -> Person:
+    person = queries.by_public_id(session, public_id)
+    if person is None:
+        raise UnknownPerson
+    return person
+
+
+def _page(
+    request: Request, session: Session, house: House, staff: SignedIn, person: Person, address: str | None
+) -> dict[str, Any]:
+    now = clock.now()
+    on = _day(request.query_params.get("on", ""), now)
+    until = datetime.combine(on, time.max, UTC) if on < now.date() else None
+    chosen = request.query_params.get("show", "")
+    base = f"/staff/people/{person.public_id}"
+    log = timeline.of_person(session, house.ring, person, until=until, only=chosen if chosen in FILTERS else "")
+    keep = f"&on={on}" if until else ""
+    return {
+        "base": base,
+        "person": {
+            "id": person.public_id,
+            "who": masked(session, house, person),
+            "name": name_of(session, house, person),
+            "locale": person.locale,
+            "zone": person.zone or "time zone not known",
+            "state": person.state,
+            "since": person.created_at,
+        },
+        "address": address,
+        "missing": None,
+        "on": on.isoformat(),
+        "today": now.date().isoformat(),
+        "on_words": f"{on.day} {on:%b %Y}" if until else None,
+        "sentence": _sentence(log.standing, until),
+        "standing": log.standing if until else _today(session, person, now, log.standing),
+        "filters": [tab(label, f"{base}?show={key}{keep}", key == chosen) for key, label in FILTERS.items()],
+        "log": log.lines,
+        "chain": None,
+        "pager": None,
+        "may_reveal": may(staff.role, "people:reveal"),
+    }
+
+
+def _day(text: str, now: datetime) -> date:
+    """The day asked for; today for anything that is none."""
+    try:
+        return min(date.fromisoformat(text), now.date())
+    except ValueError:
+        return now.date()
+
+
+def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
+    yes = [one["topic"] for one in standing if one["state"] in gate.PERMITTING]
+    said = ", ".join(yes) if yes else "nothing"
+    return f"Had said yes to {said} by the end of that day." if until else f"Says yes to {said}."
+
+
+def _today(session: Session, person: Person, now: datetime, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every topic with what the gate decides today, and why."""
+    notes = {one["slug"]: one for one in said}
+    return [_gate(session, person, topic, now, notes.get(topic.slug)) for topic in topics.active(session)]
+
+
+def _gate(session: Session, person: Person, topic: Topic, now: datetime, said: dict[str, Any] | None) -> dict[str, Any]:
+    facts = deliveries.topic_facts(topic)
+    standing = preferences.standing(session, person, facts)
+    decision = gate.decide(standing, topic=facts, now=now)
+    return {
+        "topic": topics.wording_for(session, topic.id or 0, "en").title,
+        "state": "never" if standing.state == "unknown" else standing.state,
+        "note": said["note"] if said else f"stands on {topic.basis.replace('_', ' ')}",
+        "allowed": decision.allowed,
+        "why": whom.words(decision.reason) if decision.reason else f"{standing.basis.replace('_', ' ')} in force",
+    }

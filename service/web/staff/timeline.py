@@ -1,0 +1,207 @@
+"""One person's record in words: every ledger entry about them and every mail they were sent, newest first.
+
+Only the ledger says what was agreed; this turns its kinds into sentences and opens the sealed evidence with the person's key.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from service.domain.announcements import queries as announcements
+from service.domain.consent import queries as consent
+from service.domain.ledger import queries as ledger
+from service.domain.ledger.queries import Seen
+from service.domain.ledger.rules import open_part
+from service.domain.mailings import queries as mailings
+from service.domain.notices import queries as notices
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences.rules import PERMITTING
+from service.domain.staff import queries as members
+from service.domain.topics import queries as topics
+from service.kit import sealing
+from service.kit.signing import Keyring
+from service.web.staff import audience as whom
+
+# kind → (sign, what was done, the filter it belongs to)
+WORDS = {
+    "person.registered": ("draft", "Registered", "change"),
+    "person.changed": ("changed", "Changed", "change"),
+    "person.merged": ("changed", "Merged", "change"),
+    "person.signed_in": ("note", "Signed in", "change"),
+    "person.viewed": ("note", "Looked at", "staff"),
+    "person.revealed": ("note", "Address revealed", "staff"),
+    "person.exported": ("note", "Exported", "staff"),
+    "address.changed": ("changed", "New address", "change"),
+    "address.confirmed": ("given", "Address confirmed", "consent"),
+    "confirmation.requested": ("held", "Asked to confirm", "consent"),
+    "link.requested": ("note", "Asked for a link", "change"),
+    "consent.requested": ("held", "Asked for", "consent"),
+    "consent.given": ("given", "Yes", "consent"),
+    "consent.renewed": ("given", "Yes, renewed", "consent"),
+    "consent.refused": ("stopped", "No", "consent"),
+    "consent.withdrawn": ("stopped", "Stopped", "consent"),
+    "consent.expired": ("stopped", "Expired", "consent"),
+    "consent.invalidated": ("failed", "No longer valid", "consent"),
+    "consent.restored": ("given", "Undone, yes again", "consent"),
+    "preference.break_set": ("paused", "Break", "consent"),
+    "preference.break_ended": ("given", "Break ended", "consent"),
+    "preference.changed": ("changed", "Changed", "consent"),
+    "stop.reason": ("note", "Said why", "consent"),
+    "suppression.added": ("stopped", "Do-not-mail list", "consent"),
+    "suppression.lifted": ("given", "Off the do-not-mail list", "consent"),
+}
+MAIL_SIGNS = {"sent": "sent", "bounced": "failed", "skipped": "stopped", "deferred": "held", "unknown": "note", "waiting": "scheduled"}
+STEPS = {
+    "one_click": "by the mail program’s button",
+    "link": "by the link in a mail",
+    "double_opt_in": "by the button in the confirmation mail",
+    "page": "on our page",
+    "api": "through the site",
+    "mailto": "by mail",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the page shows: the lines, and what had been said by then."""
+
+    lines: list[dict[str, Any]]
+    standing: list[dict[str, Any]]
+
+
+def of_person(session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str) -> Record:
+    """The whole record; what came after `until` is kept and marked. `only`: consent, mail, change or staff ("" all)."""
+    seen = ledger.of_subject(session, person.public_id)
+    names = _topic_names(session)
+    actors = members.names(session, [one.actor for one in seen])
+    key = _key(ring, person)
+    lines = [] if only == "mail" else [_entry(one, names, actors, key) for one in seen if only in ("", _words(one)[2])]
+    if only in ("", "mail"):
+        lines += _mails(session, person)
+    lines.sort(key=lambda line: line["at"], reverse=True)
+    shown = [{**line, "later": until is not None and line["at"] > until} for line in lines]
+    return Record(shown, _standing(session, person, names, until))
+
+
+def _key(ring: Keyring, person: Person) -> bytes | None:
+    try:
+        return people.person_key(ring, person)
+    except sealing.Unsealable:
+        return None
+
+
+def _topic_names(session: Session) -> dict[str, str]:
+    return {one.slug: topics.wording_for(session, one.id or 0, "en").title for one in topics.everything(session)}
+
+
+def _words(seen: Seen) -> tuple[str, str, str]:
+    return WORDS.get(seen.kind, ("note", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change"))
+
+
+def _entry(seen: Seen, names: dict[str, str], actors: dict[str, str], key: bytes | None) -> dict[str, Any]:
+    """One ledger entry as a line."""
+    sign, what, _ = _words(seen)
+    body = seen.body
+    return {
+        "at": seen.at,
+        "sign": sign,
+        "what": what,
+        "text": _text(seen, names, actors),
+        "detail": _detail(body),
+        "samp": None,
+        "facts": _evidence(seen, key),
+        "link": {"href": f"/staff/ledger?entry={seen.seq}", "label": f"entry {seen.seq}"},
+    }
+
+
+def _text(seen: Seen, names: dict[str, str], actors: dict[str, str]) -> str:
+    """About what, and by whom."""
+    topic = seen.body.get("topic")
+    about = names.get(str(topic), str(topic)) if topic else ""
+    fields = ", ".join(str(name) for name in seen.body.get("fields", []))
+    reason = str(seen.body.get("reason") or "")
+    return " ".join(part for part in (about, fields, f"“{reason}”" if reason else "", _by(seen.actor, actors)) if part)
+
+
+def _by(actor: str, actors: dict[str, str]) -> str:
+    if actor in actors:
+        return f"by {actors[actor]}"
+    kind = actor.partition(":")[0]
+    return {"key": "told by a site", "person": "by the person", "system": "by itself", "cli": "on the command line"}.get(kind, f"by {actor}")
+
+
+def _detail(body: dict[str, Any]) -> str | None:
+    """Under which words, policy and way it was said."""
+    method = str(body.get("method") or "")
+    parts = [
+        STEPS.get(method, method.replace("_", " ")),
+        f"at {body['source']}" if body.get("source") else "",
+        f"wording {body['wording']}" if body.get("wording") else "",
+        f"policy {body['policy']}" if body.get("policy") else "",
+        f"until {body['until']}" if body.get("until") else "",
+    ]
+    return ", ".join(part for part in parts if part) or None
+
+
+def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
+    """The sealed evidence in clear, while the person's key exists."""
+    part = seen.body.get("evidence")
+    if not isinstance(part, dict) or key is None:
+        return []
+    try:
+        found = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
+    except sealing.Unsealable:
+        return [{"name": "Evidence", "value": "cannot be opened with this person’s key"}]
+    return [{"name": name.replace("_", " ").capitalize(), "value": str(value)} for name, value in found.items() if value]
+
+
+def _mails(session: Session, person: Person) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": one.at,
+            "sign": MAIL_SIGNS.get(one.state, "note"),
+            "what": "Mail",
+            "text": f"{_mail_name(session, one)}: {_became(one)}",
+            "detail": None,
+            "samp": f"{one.code} {one.reply}".strip() if one.code else None,
+            "facts": [],
+            "link": _mail_link(session, one),
+        }
+        for one in mailings.of_person(session, person.id or 0)
+    ]
+
+
+def _became(one: mailings.Received) -> str:
+    words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(one.state, one.state)
+    return f"{words} ({whom.words(one.reason)})" if one.reason else words
+
+
+def _mail_name(session: Session, one: mailings.Received) -> str:
+    announcement = announcements.by_mailing(session, one.mailing.id or 0)
+    if announcement:
+        return f"“{announcements.name_of(announcement)}”"
+    notice = notices.by_mailing(session, one.mailing.id or 0)
+    return f"“{notices.title_of(notice)}”" if notice else one.mailing.purpose.replace("-", " ")
+
+
+def _mail_link(session: Session, one: mailings.Received) -> dict[str, str] | None:
+    announcement = announcements.by_mailing(session, one.mailing.id or 0)
+    return {"href": f"/staff/announcements/{announcement.public_id}/report", "label": "report"} if announcement else None
+
+
+def _standing(session: Session, person: Person, names: dict[str, str], until: datetime | None) -> list[dict[str, Any]]:
+    """What had been said by then, from the ledger alone."""
+    return [
+        {
+            "slug": one["topic"],
+            "topic": names.get(one["topic"], one["topic"]),
+            "state": one["state"],
+            "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}" + (f", {one['wording']}" if one["wording"] else ""),
+            "allowed": one["state"] in PERMITTING,
+            "why": f"entry {one['entry']} of the ledger",
+        }
+        for one in consent.states(session, person.public_id, until=until)
+    ]
