@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -120,8 +121,30 @@ class Sender:
             return lease.id, seen
 
         self.lease_id, self.seen = await self._write(begin)
+        for path in journal.unlocked(self.house.settings.journals):
+            await self._recover(path)
         self.lease_until = time.monotonic() + leases.STALE_AFTER.total_seconds() / 2
         log.info("sender started", extra={"facts": {"sender": self.name}})
+
+    async def _recover(self, path: Path) -> None:
+        """Settle what a dead sender had in hand, by its journal: reply known, dot without reply, or never sent."""
+        with journal.claim(path) as mine:
+            if not mine:
+                return
+            contents = journal.read(path)
+            known, unnamed = journal.fates(contents), journal.unnamed(contents, journal.boot_id())
+
+            def fate(mailing: int, pos: int, attempt: int) -> Result:
+                return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
+
+            ring, retries, now = self.house.ring, self.house.settings.retries, clock.now()
+            for batch in await self._read(lambda session: deliveries.orphaned(session, contents.name)):
+
+                def settle(session: Session, batch: int = batch) -> None:
+                    deliveries.recover(session, ring, batch, fate, retries=retries, now=now, chance=self.chance)
+
+                await self._write(settle)
+            path.unlink(missing_ok=True)
 
     async def _end(self, watcher: asyncio.Task[None], carriers: list[asyncio.Task[None]]) -> None:
         """No new letters; what is on the wire gets its answer (30 s at most), everything is recorded, the lease ends."""
@@ -183,8 +206,15 @@ class Sender:
 
     async def _publish(self) -> None:
         now, seen = clock.now(), self.seen
-        if not await self._write(lambda session: senders.renew(session, self.lease_id, seen_seq=seen, now=now)):
+
+        def publish(session: Session) -> int:
+            return len(leases.live(session)) if senders.renew(session, self.lease_id, seen_seq=seen, now=now) else 0
+
+        live = await self._write(publish)
+        if not live:
             raise RuntimeError("This sender's lease was ended by somebody else.")
+        if self.bucket is not None:
+            self.bucket.retune(self.house.settings.send_rate / live)
         self.lease_until = time.monotonic() + leases.STALE_AFTER.total_seconds() / 2
 
     # Claiming and recording
@@ -399,6 +429,16 @@ def _result(member: Member, message_id: str, outcome: Outcome) -> Result:
         suppress=verdict.suppress,
         message_id=message_id,
     )
+
+
+def _fate(pos: int, attempt: int, known: journal.Answer | str) -> Result:
+    """What a journal's word on a position makes of it."""
+    if isinstance(known, journal.Answer):
+        verdict = classify(Reply(known.code, known.enhanced, ""), "dot")
+        return Result(pos, attempt, verdict.state, "" if verdict.state == "sent" else verdict.reason, known.code, suppress=verdict.suppress)
+    if known == "unknown":
+        return Result(pos, attempt, "unknown", "sender_died")
+    return Result(pos, attempt, "reclaim")
 
 
 async def run(house: House, name: str, *, stop: asyncio.Event, **parameters: Any) -> None:

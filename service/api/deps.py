@@ -166,21 +166,39 @@ async def change(
     asked = rules.body_hash(request.method, request.url.path, content)
 
     def whole(session: Session) -> api_keys.Answer:
-        if repeat is not None:
-            kept = api_keys.replay(session, caller.key_id, repeat, asked, now=now)
-            if kept is not None:
-                return kept
+        kept = recall(session, caller, repeat, asked, now=now)
+        if kept is not None:
+            return kept
         made = act(session)
         status = 201 if created or getattr(made, "created", False) is True else 200
         answer = api_keys.Answer(status, made.model_dump_json())
-        if repeat is not None:
-            api_keys.remember(session, caller.key_id, repeat, status=status, text=answer.text)
+        keep(session, caller, repeat, answer)
         return answer
 
     fenced = await perform(house(request), whole)
     if not fenced.settled:
         return _answer(202, json.dumps({**json.loads(fenced.value.text), "note": NOTE}))
     return _answer(fenced.value.status, fenced.value.text)
+
+
+def recall(
+    session: Session, caller: Caller, repeat: str | None, asked: str, *, now: datetime
+) -> api_keys.Answer | None:
+    """The answer of the same request before, if it was made; what it took away is waited for again (P1)."""
+    kept = api_keys.replay(session, caller.key_id, repeat, asked, now=now) if repeat is not None else None
+    if kept is None:
+        return None
+    fence_seq, _, text = kept.text.partition("\n")
+    if fence_seq:
+        session.info["fence_seq"] = int(fence_seq)
+    return api_keys.Answer(kept.status, text)
+
+
+def keep(session: Session, caller: Caller, repeat: str | None, answer: api_keys.Answer) -> None:
+    """Keep an answer for its repeats, on its first line the entry they have to wait for."""
+    if repeat is not None:
+        text = f"{session.info.get('fence_seq', '')}\n{answer.text}"
+        api_keys.remember(session, caller.key_id, repeat, status=answer.status, text=text)
 
 
 async def perform(installation: House, act: Callable[[Session], Result]) -> fence.Fenced[Result]:

@@ -96,6 +96,11 @@ def path(parts: Sequence[str | int]) -> str | None:
     return shown or None
 
 
+def status_of(error: DomainError) -> int:
+    """The error's own status; a name inside a body that stands for nothing is a wrong field, not a missing page."""
+    return 422 if error.status == 404 and error.field else error.status
+
+
 def problem(error: DomainError) -> Response:
     """A domain error as its answer."""
     extra: dict[str, Any] = {}

@@ -10,7 +10,7 @@ import sys
 import traceback
 
 _ADDRESS = re.compile(r"[^\s<>\"'=:,;]+@[^\s<>\"',;]+")
-_TOKEN = re.compile(r"/(u|p|why|confirm|me)/[A-Za-z2-7]{20,}")
+_TOKEN = re.compile(r"/(u|p|why|confirm|me/enter|staff/start)/[\w-]{20,}")
 
 
 def mask(text: str) -> str:

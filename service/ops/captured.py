@@ -1,7 +1,7 @@
-"""What the captured inbox took: kept in the database for the page /inbox, which exists only while nothing leaves this machine.
+"""What the captured inbox took, for the page /inbox, which exists only while nothing leaves this machine.
 
-`bidden inbox` hands each mail to `keep`; the page asks the rest. Nothing here is a domain matter: no ledger entry is
-written, and emptying the inbox forgets everything.
+`bidden inbox` hands each mail to `keep`; the page asks the rest. Nothing here is a domain matter: no ledger
+entry is written, and emptying the inbox forgets everything.
 """
 
 import email.policy
@@ -10,8 +10,8 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.parser import BytesParser
 
-from sqlalchemy import LargeBinary, delete, func, or_
-from sqlmodel import Field, Session, SQLModel, col, select
+from sqlalchemy import LargeBinary, delete, func, or_, select
+from sqlmodel import Field, Session, SQLModel, col
 
 from service.db.session import transaction
 from service.inbox import Captured
@@ -54,12 +54,18 @@ def keep(house: House, mail: Captured) -> None:
     subject = " ".join(str(parse(mail.data).get("Subject", "")).split())
     with transaction(house.engine) as session:
         row = CapturedMail(
-            mail_from=mail.mail_from[:400], rcpt=mail.rcpt[:400], subject=subject[:1000], content=mail.data, at=mail.at
+            mail_from=mail.mail_from[:400],
+            rcpt=mail.rcpt[:400],
+            subject=subject[:1000],
+            content=mail.data,
+            at=mail.at,
         )
         session.add(row)
         session.flush()
         if row.id is not None and row.id % 500 == 0:
-            session.connection().execute(delete(CapturedMail).where(col(CapturedMail.id) <= row.id - MOST_KEPT))
+            session.connection().execute(
+                delete(CapturedMail).where(col(CapturedMail.id) <= row.id - MOST_KEPT)
+            )
 
 
 def parse(content: bytes) -> EmailMessage:
@@ -67,23 +73,27 @@ def parse(content: bytes) -> EmailMessage:
     return BytesParser(policy=email.policy.default).parsebytes(content)
 
 
-def page(session: Session, *, find: str = "", after: str | None = None, limit: int | None = None) -> paging.Page[Listed]:
+def page(
+    session: Session, *, find: str = "", after: str | None = None, limit: int | None = None
+) -> paging.Page[Listed]:
     """The mails, newest first; `find` is part of a recipient or a subject."""
     key, size = paging.decode(after), paging.size(limit)
-    columns = (CapturedMail.id, CapturedMail.rcpt, CapturedMail.subject, CapturedMail.at)
+    columns = (col(CapturedMail.id), col(CapturedMail.rcpt), col(CapturedMail.subject), col(CapturedMail.at))
     statement = select(*columns).order_by(col(CapturedMail.id).desc()).limit(size + 1)
     if isinstance(key, int):
         statement = statement.where(col(CapturedMail.id) < key)
     if find:
         like = {"other": find, "autoescape": True}
-        statement = statement.where(or_(col(CapturedMail.rcpt).icontains(**like), col(CapturedMail.subject).icontains(**like)))
-    rows = [Listed(row.id or 0, row.rcpt, row.subject, row.at) for row in session.exec(statement)]
+        statement = statement.where(
+            or_(col(CapturedMail.rcpt).icontains(**like), col(CapturedMail.subject).icontains(**like))
+        )
+    rows = [Listed(row.id or 0, row.rcpt, row.subject, row.at) for row in session.connection().execute(statement)]
     return paging.Page(rows[:size], paging.encode(rows[size - 1].id) if len(rows) > size else None)
 
 
 def count(session: Session) -> int:
     """How many mails are kept."""
-    return session.exec(select(func.count()).select_from(CapturedMail)).one()
+    return session.connection().execute(select(func.count()).select_from(CapturedMail)).scalar_one()
 
 
 def one(session: Session, mail_id: int) -> CapturedMail:

@@ -1,7 +1,7 @@
 """Who is signed in: the cookie of a staff session, and the permission that every staff route declares.
 
-The session itself is a row (staff.queries); the browser holds a random token in an HttpOnly cookie. Whether a form
-comes from our own page is checked before any route, by the guard.
+The session itself is a row (staff.queries); the browser holds a random token in an HttpOnly cookie. Whether a
+form comes from our own page is checked before any route, by the guard.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ async def _look_up(request: Request) -> SignedIn | None:
 
 
 class Permission:
-    """A dependency that lets in only those whose role holds a permission; a misspelt one fails when it is declared."""
+    """Lets in only those whose role holds a permission; a misspelt one fails when it is declared."""
 
     def __init__(self, name: str) -> None:
         rules.may("", name)
@@ -73,7 +73,7 @@ def require(permission: str) -> Any:
 
 
 def begin(request: Request, response: Response, token: str) -> None:
-    """Put a new session's token into the browser; it was made at this sign-in, so none planted before it counts."""
+    """Put a new session's token into the browser: made at this sign-in, so none planted before counts."""
     deps.set_cookie(response, deps.house(request), COOKIE, token, max_age=int(rules.ABSOLUTE.total_seconds()))
 
 

@@ -110,13 +110,11 @@ async def _chunk(job: Job, number: int, lines: Sequence[tuple[int, bytes]]) -> l
     key = None if job.repeat is None else chunk_key(job.repeat, number)
 
     def act(session: Session) -> list[dict[str, Any]]:
-        if key is not None:
-            kept = api_keys.replay(session, job.caller.key_id, key, job.asked, now=job.now)
-            if kept is not None:
-                return list(json.loads(kept.text))
+        kept = deps.recall(session, job.caller, key, job.asked, now=job.now)
+        if kept is not None:
+            return list(json.loads(kept.text))
         done = _register(session, job, read)
-        if key is not None:
-            api_keys.remember(session, job.caller.key_id, key, status=200, text=json.dumps(done))
+        deps.keep(session, job.caller, key, api_keys.Answer(200, json.dumps(done)))
         return done
 
     fenced = await deps.perform(job.house, act)
@@ -167,4 +165,4 @@ def _result(index: int, done: preferences.Registered | DomainError) -> BulkResul
 
 
 def _refused(index: int, error: DomainError) -> BulkResult:
-    return BulkResult(index=index, status=error.status, code=error.code, field=error.field)
+    return BulkResult(index=index, status=errors.status_of(error), code=error.code, field=error.field)

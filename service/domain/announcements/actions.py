@@ -24,6 +24,7 @@ from service.domain.staff.tables import StaffMember
 from service.domain.topics import queries as topics
 from service.kit.errors import DomainError
 from service.kit.ids import new_id
+from service.kit.signing import Keyring
 from service.mail.check import blocks
 
 SYSTEM = ledger.SYSTEM
@@ -213,6 +214,7 @@ def cancel(session: Session, public_id: str, *, now: datetime, by: str) -> Annou
 
 def test_mail(
     session: Session,
+    ring: Keyring,
     settings: Settings,
     public_id: str,
     *,
@@ -229,13 +231,20 @@ def test_mail(
     """
     row = queries.by_public_id(session, public_id)
     address_id = queries.test_address(session, member, by=by, now=now)
-    chosen = queries.best_locale(queries.draft_of(session, row), locale)
-    facts = {"as_person": as_person.public_id if as_person else None}
-    version = compose.compile_language(
-        session, settings, queries.draft_of(session, row), chosen, now=now, mark=TEST_MARK
+    draft = queries.draft_of(session, row)
+    chosen = queries.best_locale(draft, locale)
+    version = compose.compile_language(session, settings, draft, chosen, now=now, mark=TEST_MARK)
+    body = {"locale": chosen, "as_person": as_person.public_id if as_person else None}
+    return compose.enqueue_test(
+        session,
+        ring,
+        version,
+        topic=queries.topic_of(session, draft),
+        address_id=address_id,
+        as_person=as_person,
+        warrant=_note(session, row, "tested", body, now=now, by=by),
+        now=now,
     )
-    warrant = _note(session, row, "tested", {"locale": chosen, **facts}, now=now, by=by)
-    return compose.enqueue_test(session, row, address_id, chosen, version, facts, warrant=warrant, now=now)
 
 
 def start_due(session: Session, settings: Settings, *, now: datetime) -> list[str]:

@@ -171,7 +171,7 @@ def counts(session: Session) -> dict[str, int]:
     state = _STATE.label("state")
     inner = select(state).select_from(Announcement).outerjoin(Mailing, _JOINED).subquery()
     rows = session.execute(select(inner.c.state, func.count()).group_by(inner.c.state))
-    return dict(rows.tuples())
+    return {str(row[0]): int(row[1]) for row in rows}
 
 
 def upcoming(session: Session, *, now: datetime, days: int = 7) -> list[Listed]:

@@ -80,3 +80,15 @@ def topics_of(session: Session, confirmation: Confirmation) -> list[Topic]:
     """The topics a confirmation asks about."""
     ids = [asked["topic"] for asked in confirmation.topics]
     return list(session.exec(select(Topic).where(col(Topic.id).in_(ids)).order_by(col(Topic.position))))
+
+
+def per_wording(session: Session, topic_id: int) -> dict[int, int]:
+    """How many people's record of a topic names each wording, by its row number."""
+    counted = select(Consent.wording_id, func.count()).where(col(Consent.topic_id) == topic_id).group_by(col(Consent.wording_id))
+    return {wording_id: people for wording_id, people in session.exec(counted) if wording_id is not None}
+
+
+def per_policy(session: Session) -> dict[int, int]:
+    """How many records name each version of a policy, by its row number."""
+    counted = select(Consent.policy_version_id, func.count()).group_by(col(Consent.policy_version_id))
+    return {version_id: records for version_id, records in session.exec(counted) if version_id is not None}

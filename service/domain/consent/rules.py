@@ -1,5 +1,6 @@
 """What an answer about a topic makes of what was there. Pure; the one place that knows a no stays a no (P7)."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -104,6 +105,19 @@ def instant(said: Any, field: str, now: datetime) -> datetime:
     if at is None or at.tzinfo is None or at > now + timedelta(minutes=5) or at.year < 1990:
         raise EvidenceInvalid(field=field, fix="Write it with its offset, such as 2026-11-24T09:20:00Z.")
     return at.astimezone(UTC)
+
+
+def kept_ip(ip: str, policy: str) -> str | None:
+    """An address of the network as evidence keeps it: whole (`full`), its /24 or /48 (`truncated`), or not (`none`)."""
+    if policy == "full":
+        return ip
+    if policy == "none":
+        return None
+    try:
+        address = ipaddress.ip_address(ip.strip())
+    except ValueError:
+        return None
+    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 def answer(*, state: str, since: datetime | None, given: bool, agreed_at: datetime | None, attested: bool, confirm: bool, newer_words: bool) -> Step:

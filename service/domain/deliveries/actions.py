@@ -5,7 +5,8 @@ Called by the timetable (`scheduler.jobs`) and the sender; announcements and not
 
 import random
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,11 +21,12 @@ from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings import actions as mailings
 from service.domain.mailings import queries as mailing_queries
-from service.domain.mailings.rules import WrongState
+from service.domain.mailings.rules import WrongState, message_id
 from service.domain.mailings.tables import Address, Audience, Batch, Exclusion, Mailing, MailingContent, Outcome
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
+from service.domain.senders.tables import Sender
 from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
@@ -126,7 +128,8 @@ def _freeze_chunk(session: Session, mailing: Mailing, topic: Topic, last_pos: in
         literal(mailing.due_at, type_=col(Audience.due_at).type),
     )
     names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
-    return session.connection().execute(insert(Audience).from_select(names, numbered)).rowcount > 0
+    session.connection().execute(insert(Audience).from_select(names, numbered))
+    return session.execute(select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)).scalar() not in (None, last_pos)
 
 
 def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
@@ -244,6 +247,38 @@ def record(
     body = {"batch": claimed.batch_id, "positions": len(rows), "root": root}
     ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
     return True
+
+
+def orphaned(session: Session, name: str) -> list[int]:
+    """The batches that a former incarnation of sender `name` had in hand."""
+    statement = select(col(Batch.id)).join(Sender, col(Sender.id) == col(Batch.sender_id))
+    return list(session.scalars(statement.where(col(Batch.state) == "claimed", col(Sender.name) == name)))
+
+
+def recover(
+    session: Session,
+    ring: Keyring,
+    batch_id: int,
+    fate: Callable[[int, int, int], rules.Result],
+    *,
+    retries: list[int],
+    now: datetime,
+    chance: random.Random,
+) -> None:
+    """End a batch whose sender died: `fate` says of each position (mailing, pos, attempt) what its journal knows."""
+    batch = session.get_one(Batch, batch_id)
+    mailing = session.get_one(Mailing, batch.mailing_id)
+    attempts = {pos: attempt for pos, attempt in batch.positions or []}
+    warrants = dict(tuple(map(int, one.split(b":"))) for one in (batch.warrants or b"").split(b",") if one)
+    settled = select(col(Outcome.pos), col(Outcome.attempt)).where(col(Outcome.mailing_id) == mailing.id, col(Outcome.pos).in_(warrants))
+    known = {(pos, attempt) for pos, attempt in session.execute(settled).tuples()}
+    left = [(pos, attempts.get(pos, 1), warrant) for pos, warrant in warrants.items() if (pos, attempts.get(pos, 1)) not in known]
+    members = [queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {}) for pos, attempt, warrant in left]
+    brand = brands.by_id(session, mailing.brand_id)
+    claimed = Claimed(batch_id, mailing, None, batch.token or "", members, {}, {}, brand, 0)
+    results = [fate(batch.mailing_id, pos, attempt) for pos, attempt, _ in left]
+    named = [replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain)) for one in results]
+    record(session, claimed, named, retries=retries, now=now, chance=chance)
 
 
 def _again(

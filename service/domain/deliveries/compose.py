@@ -4,7 +4,7 @@ Called by the sender for every message, by announcements and notices for preview
 once per mailing and language (`Composer`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -169,6 +169,8 @@ class Composer:
         values["to_address_masked"] = addresses.parse_stored(member.address).masked
         if self.topic is not None:
             values["why_line"] = self._why(member, locale)
+            if self.mailing.kind == "test":  # goes to staff, with the values of the reader it stands for
+                values = {**open_facts(self.ring, self.mailing.purpose, self.mailing.facts or {}), **values}
         else:
             values |= _system_values(self.mailing, self.ring, self.base)
             values["topic_names"] = self._topic_name(locale)
@@ -238,9 +240,11 @@ def preview(
         kind="test", mail_class=topic.mail_class, brand_id=topic.brand_id, state="sending", now=now, valid_until=now
     )
     composer = Composer(settings, ring, mailing, topic, _topic_names(session, topic), brands.by_id(session, topic.brand_id), {})
-    member = _reader(session, ring, person, topic, locale) if person else _sample_reader(mail, locale)
+    member = Member(1, 1, None, 0, "", 0, SAMPLE_ADDRESS, locale, "", None, {})
+    if person is not None:
+        member = _reader(session, ring, person, topic, locale)
     values = composer._values(member, locale, composer._urls(member))
-    return letters.load(mail).render(values)
+    return letters.load(mail).render({**reader_values(session, ring, person, mail.fields), **values})
 
 
 def _topic_names(session: Session, topic: Topic) -> dict[str, str]:
@@ -248,20 +252,22 @@ def _topic_names(session: Session, topic: Topic) -> dict[str, str]:
     return {language: wording.title for language, wording in topics.current_wordings(session, topic.id).items()}
 
 
-def _sample_reader(mail: letters.CompiledMail, locale: str) -> Member:
-    values = {name: SAMPLE.get(name, name) for name in mail.fields}
-    return Member(1, 1, None, 0, "", 0, SAMPLE_ADDRESS, locale, "", None, values)
-
-
-def _reader(session: Session, ring: Keyring, person: Person, topic: Topic, locale: str) -> Member:
-    """One person's own values, without the alias that would make the links theirs."""
+def reader_values(session: Session, ring: Keyring, person: Person | None, fields: Iterable[str]) -> dict[str, str]:
+    """The merge fields of one person, or of the sample reader."""
+    if person is None:
+        return {name: SAMPLE.get(name, name) for name in fields}
     assert person.id is not None
     values = {name: ", ".join(found) for name, found in people.attributes(session, person.id).items()}
     for opened in people.profiles(session, ring, person)[-1:]:
         values |= opened.profile
+    return {name: values[name] for name in fields if name in values}
+
+
+def _reader(session: Session, ring: Keyring, person: Person, topic: Topic, locale: str) -> Member:
+    """One person as a member, without the alias that would make the links theirs."""
+    assert person.id is not None
     given = preferences.of_person(session, person.id).get(topic.id or 0)
     address = people.address_of(session, ring, person)
     since = given.since_at if given else None
-    return Member(
-        1, 1, None, 0, person.public_id, 0, address.text if address else SAMPLE_ADDRESS, locale, person.zone, since, values
-    )
+    shown = address.text if address else SAMPLE_ADDRESS
+    return Member(1, 1, None, 0, person.public_id, 0, shown, locale, person.zone, since, {})

@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64decode
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Subquery, func
@@ -12,6 +14,20 @@ from service.kit import addresses, sealing
 from service.kit.signing import Keyring
 
 SEALED_AT = "address|{}"  # where an address's cipher belongs: its keyed hash
+
+
+@dataclass(frozen=True)
+class Received:
+    """One mail meant for a person: its mailing, the entry it stood on, and what became of the last attempt, when."""
+
+    mailing: Mailing
+    pos: int
+    warrant_seq: int
+    state: str
+    reason: str
+    code: int | None
+    reply: str
+    at: datetime
 
 
 def address_hash(ring: Keyring, address: addresses.Address) -> str:
@@ -50,6 +66,24 @@ def last_outcomes(mailing_id: int) -> Subquery:
         .group_by(col(Outcome.pos))
         .subquery()
     )
+
+
+def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Received]:
+    """The latest mails that were meant for one person, newest first, each with what became of it ("waiting": nothing yet)."""
+    statement = (
+        select(Audience, Mailing, Outcome)
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .outerjoin(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
+        .where(col(Audience.person_id) == person_id)
+        .order_by(col(Audience.mailing_id).desc(), col(Audience.pos), col(Outcome.attempt).desc())
+        .limit(limit)
+    )
+    newest: dict[int, Received] = {}
+    for place, mailing, last in session.exec(statement):
+        state, reason, code, reply = (last.state, last.reason, last.code, last.reply) if last else ("waiting", "", None, "")
+        one = Received(mailing, place.pos, place.warrant_seq, state, reason, code, reply, last.at if last else place.due_at)
+        newest.setdefault(place.mailing_id, one)
+    return list(newest.values())
 
 
 def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], int]:

@@ -143,7 +143,7 @@ def page(
 def counts(session: Session) -> dict[str, int]:
     """How many notices stand in each state."""
     rows = session.execute(select(col(Notice.state), func.count()).group_by(col(Notice.state)))
-    return dict(rows.tuples())
+    return {str(row[0]): int(row[1]) for row in rows}
 
 
 def published(

@@ -5,6 +5,7 @@ Everything works on a chunk, a single PUT being a chunk of one, so that a bulk r
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -360,6 +361,11 @@ def correct(
 def note_read(session: Session, person: Person, what: str, *, reason: str = "", now: datetime, by: str) -> None:
     """Somebody of the staff looked at personal data: `what` is viewed, revealed or exported (standards K8)."""
     ledger.append(session, f"person.{what}", subject=person.public_id, body={"reason": reason}, by=by, now=now)
+
+
+def note_list(session: Session, listed: Sequence[Person], *, now: datetime, by: str) -> None:
+    """Somebody of the staff was shown a list of people with names and masked addresses: one entry for all (standards K8)."""
+    ledger.append(session, "people.listed", subject=None, body={"people": [one.public_id for one in listed]}, by=by, now=now)
 
 
 def _set_attributes(session: Session, given: list[Given], known_people: list[Known], *, now: datetime) -> None:

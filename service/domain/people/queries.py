@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
@@ -123,3 +124,15 @@ def page(session: Session, *, after: str | None, limit: int | None) -> paging.Pa
         statement = statement.where(col(Person.id) < key)
     rows = session.exec(statement).all()
     return paging.Page(rows[:size], paging.encode(rows[size - 1].id or 0) if len(rows) > size else None)
+
+
+def by_external_id(session: Session, external_id: str, *, most: int = 20) -> list[Person]:
+    """Everybody whom some source calls by this id, merged ones followed; for staff, who may not know the source."""
+    statement = select(Person).join(Identity, col(Identity.person_id) == col(Person.id)).where(col(Identity.external_id) == external_id)
+    found = [followed(session, person) for person in session.exec(statement.order_by(col(Person.id)).limit(most))]
+    return list({person.id: person for person in found if person}.values())
+
+
+def count(session: Session) -> int:
+    """How many people there are, merged ones not counted."""
+    return session.exec(select(func.count()).select_from(Person).where(col(Person.state) != "merged")).one()

@@ -86,7 +86,7 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
     used = insert_or_skip(session, LinkUse, ["mailing_alias", "position", "purpose"]).values(
         mailing_alias=str(link.mailing), position=link.position, purpose=link.purpose, used_at=now
     )
-    if session.connection().execute(used).rowcount != 1:
+    if session.connection().execute(used.returning(col(LinkUse.position))).first() is None:
         raise links.LinkExpired
     ledger.append(session, "person.signed_in", subject=person.public_id, body={}, by=f"person:{person.public_id}", now=now)
     return person

@@ -465,7 +465,7 @@ def give_reason(session: Session, link: links.Link, reason: str, *, now: datetim
         raise rules.ReasonUnknown(field="reason")
     said = _said(session, "page", {}, link)
     given = entries.of_subject(session, link.subject, kinds=("stop.reason",))
-    if any(seen.body.get("mailing") == said.mailing for seen in given):
+    if any(seen.body.get("mailing") == (said.mailing or "") for seen in given):
         return
     body = {"reason": reason, "mailing": said.mailing or ""}
     ledger.append(session, "stop.reason", subject=link.subject, body=body, by=f"person:{link.subject}", now=now)

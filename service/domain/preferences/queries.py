@@ -110,3 +110,9 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
         break_until=preference.break_until if preference else None,
         valid_until=preference.valid_until if preference else None,
     )
+
+
+def people_per_topic(session: Session) -> dict[int, int]:
+    """How many people's yes stands, by topic id."""
+    counted = select(col(Preference.topic_id), func.count()).where(col(Preference.state).in_(PERMITTING)).group_by(col(Preference.topic_id))
+    return {topic_id: people for topic_id, people in session.connection().execute(counted)}

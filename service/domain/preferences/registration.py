@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from service.domain.brands import queries as brands
 from service.domain.consent import actions as consent
 from service.domain.consent import queries as consents
 from service.domain.consent import rules as consent_rules
@@ -74,6 +75,7 @@ class _Facts:
     words: dict[int, dict[str, Wording]]
     policy: str | None
     policy_id: int | None
+    ip_evidence: str
 
     def wording(self, topic: Topic, locale: str) -> Wording | None:
         """The newest words in a language, or in English, or any."""
@@ -108,7 +110,7 @@ def _facts(session: Session, now: datetime) -> _Facts:
     everything = {topic.slug: topic for topic in topics.active(session)}
     words = {topic.id: topics.current_wordings(session, topic.id) for topic in everything.values() if topic.id is not None}
     policy = policies.current(session, "privacy", "en", now=now)
-    return _Facts(everything, words, policies.name_of(session, policy), policy.id)
+    return _Facts(everything, words, policies.name_of(session, policy), policy.id, brands.setting(session, "ip_evidence"))
 
 
 def _check(index: int, one: Registration, facts: _Facts, *, attest: bool, topics: set[str] | None, now: datetime) -> _Checked:
@@ -274,6 +276,8 @@ def _one_answer(
     if step.kind is None:
         return step, None, wording
     evidence = dict(item.evidence)
+    if "ip" in evidence:
+        evidence["ip"] = consent_rules.kept_ip(str(evidence["ip"]), writer.facts.ip_evidence) or ""
     if item.agreed_at:
         evidence["at"] = item.agreed_at.isoformat()
     if item.confirmed and attest:

@@ -17,9 +17,9 @@ class SenderRuns(Conflict):
 
 
 def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
-    """Take the lease of this name; a former incarnation's must have ended or stand still."""
+    """Take the lease of this name; a former incarnation's must have ended, stand still, or its process be gone."""
     present = queries.by_name(session, name)
-    if present is not None and present.state == "live" and present.renewed_at > now - queries.STALE_AFTER and present.pid != os.getpid():
+    if present is not None and present.state == "live" and present.renewed_at > now - queries.STALE_AFTER and _may_run(present):
         raise SenderRuns
     lease = present or Sender(name=name, host="", pid=0, boot_id="", renewed_at=now, started_at=now)
     lease.host, lease.pid, lease.boot_id = socket.gethostname(), os.getpid(), boot_id
@@ -27,6 +27,19 @@ def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: date
     session.add(lease)
     session.flush()
     return lease
+
+
+def _may_run(lease: Sender) -> bool:
+    """Whether the process of a lease may still be there: surely not when this machine has no such process."""
+    if lease.host != socket.gethostname():
+        return True
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return lease.pid != os.getpid()
 
 
 def renew(session: Session, sender_id: int, *, seen_seq: int, now: datetime) -> bool:

@@ -48,7 +48,12 @@ async def listing(request: Request, staff: Reader) -> Response:
         found = queries.page(session, states=states, after=request.query_params.get("after"))
         counts = queries.counts(session)
         tabs = [
-            tab(label, f"/staff/announcements?state={key}" if key else "/staff/announcements", key == view, _sum(counts, of))
+            tab(
+                label,
+                f"/staff/announcements?state={key}" if key else "/staff/announcements",
+                key == view,
+                _sum(counts, of),
+            )
             for key, (label, of) in VIEWS.items()
         ]
         names = topic_names(session)
@@ -81,7 +86,10 @@ def _row(shown: Listed, names: Mapping[str, str], *, may_write: bool) -> dict[st
 
 def topic_names(session: Session) -> dict[str, str]:
     """Every topic's name by its slug, as staff read it."""
-    return {topic.slug: topics.wording_for(session, topic.id or 0, "en").title for topic in topics.everything(session)}
+    return {
+        topic.slug: topics.wording_for(session, topic.id or 0, "en").title
+        for topic in topics.everything(session)
+    }
 
 
 def when_of(shown: Listed) -> datetime:
@@ -98,7 +106,9 @@ def reason_words(reason: str | None) -> str | None:
 @router.get("/staff/announcements/new")
 async def new(request: Request, staff: Writer) -> Response:
     """The choice of topic and starter."""
-    return await show(request, staff, "announcements", "staff/starters.html", lambda session: _starters(session, {}))
+    return await show(
+        request, staff, "announcements", "staff/starters.html", lambda session: _starters(session, {})
+    )
 
 
 def _starters(session: Session, errors: dict[str, str]) -> dict[str, Any]:
@@ -129,7 +139,11 @@ async def create(request: Request, staff: Writer) -> Response:
 
     def make(session: Session) -> str:
         starter = templates.starter(form.text("template"))
-        words = {"subject": starter.subject["en"], "preheader": starter.preheader["en"], "body": starter.body["en"]}
+        words = {
+            "subject": starter.subject["en"],
+            "preheader": starter.preheader["en"],
+            "body": starter.body["en"],
+        }
         row = actions.create(
             session,
             house.settings,

@@ -50,7 +50,9 @@ def chosen(form: Form) -> dict[str, Any]:
     return {"attributes": {name: values for name, values in given.items() if values}}
 
 
-def picture(session: Session, audience: Mapping[str, Any], counts: Any, *, approx: bool = False) -> dict[str, Any]:
+def picture(
+    session: Session, audience: Mapping[str, Any], counts: Any, *, approx: bool = False
+) -> dict[str, Any]:
     """The number, its sum and the choice of attributes as the pages show them."""
     left_out = sorted(counts.excluded.items(), key=lambda pair: -pair[1])
     return {

@@ -46,7 +46,10 @@ SAMPLES = {"first_name": "Ana", "last_name": "Ruiz", "company": "Example Ltd"}
 @router.get("/staff/announcements/{public_id}")
 async def page(request: Request, public_id: str, staff: Writer) -> Response:
     """The composer; what has been scheduled is shown as its report."""
-    state = await deps.read(deps.house(request), lambda session: queries.shown(session, queries.by_public_id(session, public_id)).state)
+    state = await deps.read(
+        deps.house(request),
+        lambda session: queries.shown(session, queries.by_public_id(session, public_id)).state,
+    )
     if state not in ("draft", "in_review", "approved"):
         return pages.redirect(request, f"/staff/announcements/{public_id}/report")
     query = request.query_params
@@ -57,7 +60,9 @@ async def page(request: Request, public_id: str, staff: Writer) -> Response:
         draft = queries.draft_of(session, queries.by_public_id(session, public_id))
         return _desk(session, house, public_id, draft, query.get("locale", ""), as_id, view, {}, staff=staff)
 
-    return await (show_noted if as_id else show)(request, staff, "announcements", "staff/composer.html", build)
+    return await (show_noted if as_id else show)(
+        request, staff, "announcements", "staff/composer.html", build
+    )
 
 
 @router.post("/staff/announcements/{public_id}")
@@ -72,7 +77,11 @@ async def save(request: Request, public_id: str, staff: Writer) -> Response:
 
 
 def _flash(form: Form) -> tuple[str, str] | None:
-    return ("ok", "Saved.") if form.text("then") == "stay" and "to_view" not in form and "to_locale" not in form else None
+    return (
+        ("ok", "Saved.")
+        if form.text("then") == "stay" and "to_view" not in form and "to_locale" not in form
+        else None
+    )
 
 
 def _next_path(base: str, form: Form) -> str:
@@ -87,7 +96,12 @@ def _save(session: Session, house: House, public_id: str, form: Form, staff: Sig
     before = queries.draft_of(session, queries.by_public_id(session, public_id))
     after = queries.read(session, house.settings, _draft(form, before))
     if after != before:
-        changed = {"topic": after.topic, "template": after.template, "content": after.content, "audience": after.audience}
+        changed = {
+            "topic": after.topic,
+            "template": after.template,
+            "content": after.content,
+            "audience": after.audience,
+        }
         actions.edit(session, house.settings, public_id, **changed, now=clock.now(), by=staff.by)
 
 
@@ -108,7 +122,9 @@ def _draft(form: Form, before: Draft) -> Draft:
     )
 
 
-async def _again(request: Request, staff: SignedIn, public_id: str, form: Form, wrong: DomainError) -> Response:
+async def _again(
+    request: Request, staff: SignedIn, public_id: str, form: Form, wrong: DomainError
+) -> Response:
     """The composer as it was typed, with what has to be mended."""
     house = deps.house(request)
     errors = faults(wrong, FIELDS)
@@ -144,9 +160,15 @@ def _desk(
     return {
         "title": shown.name or "Announcement",
         "base": base,
-        "announcement": {"state": shown.state, "saved_at": shown.changed_at, "content_hash": shown.content_hash},
+        "announcement": {
+            "state": shown.state,
+            "saved_at": shown.changed_at,
+            "content_hash": shown.content_hash,
+        },
         "topics": topic_choices(session, draft.topic),
-        "templates": [choice(one.slug, one.name["en"], one.slug == draft.template) for one in templates.starters()],
+        "templates": [
+            choice(one.slug, one.name["en"], one.slug == draft.template) for one in templates.starters()
+        ],
         "locale": locale,
         "locales": locale_list(locale, draft.content),
         "values": written,
@@ -172,7 +194,10 @@ def topic_choices(session: Session, current: str) -> list[dict[str, Any]]:
 def locale_list(current: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The languages a text may be written in, each in its own name."""
     codes = dict.fromkeys((*OFFERED, *sorted(content)))
-    return [{"code": code, "name": language(code), "current": code == current, "filled": code in content} for code in codes]
+    return [
+        {"code": code, "name": language(code), "current": code == current, "filled": code in content}
+        for code in codes
+    ]
 
 
 def safe_locale(text: str) -> str:
@@ -251,10 +276,12 @@ def _preview(
     """Subject and text part as made by the sender's own assembler; the HTML comes by itself, in a frame."""
     topic, as_id = topics.by_slug(session, draft.topic), person.public_id if person else ""
     brand = brands.by_id(session, topic.brand_id)
-    written = draft.words(locale)[1]
+    written = draft.content[queries.best_locale(draft, locale)]
     mail = {"subject": written["subject"], "text": ""}
     try:
-        made = queries.preview(session, house.ring, house.settings, draft, locale=locale, as_person=person, now=clock.now())
+        made = queries.preview(
+            session, house.ring, house.settings, draft, locale=locale, as_person=person, now=clock.now()
+        )
         mail = {"subject": made.subject, "text": made.text}
     except DomainError as wrong:
         mail["text"] = wrong.detail
@@ -275,7 +302,11 @@ def _sample_readers(session: Session, current: str) -> list[dict[str, Any]]:
     if current and all(person.public_id != current for person in some):
         some += [person for person in [people.by_public_id(session, current)] if person]
     return [
-        choice(person.public_id, ", ".join([person.public_id, person.locale, *_plain(session, person)]), person.public_id == current)
+        choice(
+            person.public_id,
+            ", ".join([person.public_id, person.locale, *_plain(session, person)]),
+            person.public_id == current,
+        )
         for person in some
     ]
 
@@ -294,7 +325,9 @@ async def preview(request: Request, public_id: str, staff: Reader) -> Response:
         draft = queries.draft_of(session, queries.by_public_id(session, public_id))
         person = _reader(session, query.get("as", ""), "preview", staff)
         locale = query.get("locale") or draft.default_locale
-        return queries.preview(session, house.ring, house.settings, draft, locale=locale, as_person=person, now=clock.now()).html
+        return queries.preview(
+            session, house.ring, house.settings, draft, locale=locale, as_person=person, now=clock.now()
+        ).html
 
     try:
         html = (await act(request, make)).value if query.get("as") else await deps.read(house, make)
@@ -352,5 +385,7 @@ async def test(request: Request, public_id: str, staff: Writer) -> Response:
     except DomainError as wrong:
         return await _again(request, staff, public_id, form, wrong)
     return pages.redirect(
-        request, _next_path(f"/staff/announcements/{public_id}", form), flash=("ok", "A test is on its way to you.")
+        request,
+        _next_path(f"/staff/announcements/{public_id}", form),
+        flash=("ok", "A test is on its way to you."),
     )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Request
+from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 from starlette.responses import HTMLResponse, Response
@@ -27,6 +28,7 @@ from service.ops.house import House
 from service.web import deps, pages, sessions
 
 T = TypeVar("T")
+IN_FLIGHT = "Recorded; a message already on its way may still arrive."
 
 # Every entry of the menu, and the permission its page asks for.
 MENU = {
@@ -67,7 +69,9 @@ async def show(
 ) -> HTMLResponse:
     """Read what the page shows, with its frame, in one consistent view of the database, and render it."""
     house = deps.house(request)
-    context = await deps.read(house, lambda session: {**_frame(session, house, staff, here), **build(session)})
+    context = await deps.read(
+        house, lambda session: {**_frame(session, house, staff, here), **build(session)}
+    )
     return pages.html(request, template, {**context, "flashes": pages.flashes(request)}, status=status)
 
 
@@ -80,7 +84,7 @@ async def show_noted(
     *,
     status: int = 200,
 ) -> HTMLResponse:
-    """As `show`, where `build` opens personal data and writes who read it: a transaction of its own, committed first."""
+    """As `show`, where `build` opens personal data and writes who read it: its own transaction, committed first."""
     read = await act(request, build)
     return await show(request, staff, here, template, lambda _: read.value, status=status)
 
@@ -93,28 +97,34 @@ async def act(request: Request, action: Callable[[Session], T]) -> fence.Fenced[
 async def done(
     request: Request, staff: SignedIn, fenced: fence.Fenced[Any], path: str, words: str, *, kind: str = "ok"
 ) -> Response:
-    """On to the next page with a word about what was done; or 202 where a mail on its way could not be waited for (P1)."""
+    """On to the next page with a word about what was done; or 202, where the fence was not reached in time (P1)."""
     if fenced.settled:
         return pages.redirect(request, path, flash=(kind, words))
-    context = {"words": words, "in_flight": deps.IN_FLIGHT, "path": path}
+    context = {"words": words, "in_flight": IN_FLIGHT, "path": path}
     return await show(request, staff, "", "staff/recorded.html", lambda _: context, status=202)
 
 
 async def error_page(request: Request, error: DomainError | None, status: int) -> Response:
-    """The page for whatever went wrong under /staff and /inbox; who is not signed in is asked to, or told so."""
+    """The page for whatever went wrong under /staff and /inbox; strangers are asked to sign in."""
     if isinstance(error, sessions.NotSignedIn) and request.method in ("GET", "HEAD"):
         return pages.redirect(request, _login_path(request))
     context: dict[str, Any] = {
         "title": _TITLES.get(status, "That went wrong"),
         "sentence": error.detail if error else "Something failed on our side, and nothing was changed.",
-        "fix": error.fix if error else "Try again; if it stays, give the code below to whoever runs this installation.",
+        "fix": error.fix
+        if error
+        else "Try again; if it stays, give the code below to whoever runs this installation.",
         "code": error.code if error else getattr(request.state, "request_id", None),
         "link": {"href": "/staff", "label": "To the first page"},
     }
     framed = await _framed_error(request, context, status)
     if framed is not None:
         return framed
-    plain = {**context, "practice": deps.house(request).settings.practice, "link": {"href": "/staff/login", "label": "Sign in"}}
+    plain = {
+        **context,
+        "practice": deps.house(request).settings.practice,
+        "link": {"href": "/staff/login", "label": "Sign in"},
+    }
     return pages.html(request, "staff/door_error.html", plain, status=status)
 
 
@@ -122,7 +132,11 @@ async def _framed_error(request: Request, context: dict[str, Any], status: int) 
     """The error inside the usual frame; None for strangers, and when the database itself is what fails."""
     try:
         staff = await sessions.who(request)
-        return await show(request, staff, "", "staff/error.html", lambda _: context, status=status) if staff else None
+        return (
+            await show(request, staff, "", "staff/error.html", lambda _: context, status=status)
+            if staff
+            else None
+        )
     except SQLAlchemyError:
         return None
 
@@ -147,13 +161,20 @@ def _frame(session: Session, house: House, staff: SignedIn, here: str) -> dict[s
 
 def menu_of(role: str, *, practice: bool) -> set[str]:
     """The entries this role may open; the captured inbox only while nothing leaves this machine."""
-    return {entry for entry, permission in MENU.items() if may(role, permission) and (practice or entry != "inbox")}
+    return {
+        entry
+        for entry, permission in MENU.items()
+        if may(role, permission) and (practice or entry != "inbox")
+    }
 
 
 def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
     """What concerns everybody until it is mended."""
     alarms: list[dict[str, Any]] = [
-        {"text": f"Sender {one.name} has not been heard of; mail it was sending may wait.", "href": "/staff/health"}
+        {
+            "text": f"Sender {one.name} has not been heard of; mail it was sending may wait.",
+            "href": "/staff/health",
+        }
         for one in senders.suspect(session, now=now)
     ]
     if not brands.setting(session, "sending_on"):
@@ -182,6 +203,11 @@ def _strip(session: Session, shown: Listed, staff: SignedIn, now: datetime) -> d
 def percent(part: int, whole: int) -> int:
     """Whole per cent, never 100 before all of it."""
     return part * 100 // whole if whole else 0
+
+
+def drawing(svg: str, head: list[str], rows: list[list[str]], caption: str | None = None) -> dict[str, Any]:
+    """A plot of `reports.plots`, which escapes its words, with its table twin."""
+    return {"svg": Markup(svg), "head": head, "rows": rows, "caption": caption}  # noqa: S704
 
 
 def faults(error: DomainError, fields: Collection[str] | None = None) -> dict[str, str]:

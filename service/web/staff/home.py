@@ -4,20 +4,19 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup
 from sqlmodel import Session
 from starlette.responses import Response
 
 from service.domain.announcements import queries as announcements
 from service.domain.brands import queries as brands
 from service.domain.privacy import queries as privacy
+from service.domain.reports import figures as reports
 from service.domain.reports import plots
-from service.domain.reports import queries as reports
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
 from service.web.sessions import require
-from service.web.staff.frame import show
+from service.web.staff.frame import drawing, show
 
 router = APIRouter()
 
@@ -45,8 +44,16 @@ async def page(request: Request, staff: Annotated[SignedIn, require("announcemen
 
 
 def _sentence(coming: int, needs: int) -> str:
-    plans = f"{coming} planned for the next seven days" if coming else "Nothing is planned for the next seven days"
-    waits = f"{needs} {'thing waits' if needs == 1 else 'things wait'} for you" if needs else "nothing waits for you"
+    plans = (
+        f"{coming} planned for the next seven days"
+        if coming
+        else "Nothing is planned for the next seven days"
+    )
+    waits = (
+        f"{needs} {'thing waits' if needs == 1 else 'things wait'} for you"
+        if needs
+        else "nothing waits for you"
+    )
     return f"{plans}; {waits}."
 
 
@@ -59,11 +66,21 @@ def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
     if may(staff.role, "announcements:approve"):
         asked = announcements.page(session, states=("in_review",), limit=5).rows
         needs += [
-            {"sign": "review", "text": f"Approve “{one.name}”", "href": f"/staff/announcements/{one.id}/review"} for one in asked
+            {
+                "sign": "review",
+                "text": f"Approve “{one.name}”",
+                "href": f"/staff/announcements/{one.id}/review",
+            }
+            for one in asked
         ]
     paused = announcements.page(session, states=("paused", "halted"), limit=5).rows
     needs += [
-        {"sign": "paused", "text": f"“{one.name}” is {one.state}", "href": f"/staff/announcements/{one.id}/report"} for one in paused
+        {
+            "sign": "paused",
+            "text": f"“{one.name}” is {one.state}",
+            "href": f"/staff/announcements/{one.id}/report",
+        }
+        for one in paused
     ]
     waiting = privacy.counts(session)["open"] if may(staff.role, "contact:read") else 0
     if waiting:
@@ -114,9 +131,12 @@ def _growth(session: Session, now: datetime) -> dict[str, Any] | None:
     days = topics[0].days
     totals = [sum(one.given[place] for one in topics) for place in range(len(days))]
     bars = [plots.Bar(f"{day.day} {day:%b}", number) for day, number in zip(days, totals, strict=True)]
-    return {
-        "svg": Markup(plots.bars(bars, title=f"{sum(totals):,} yeses in the last 30 days, by day", name="growth")),  # noqa: S704
-        "head": ["Topic", "Before", "In 30 days", "Now"],
-        "rows": [[one.name, f"{one.before:,}", f"{sum(one.given):,}", f"{one.before + sum(one.given):,}"] for one in topics],
-        "caption": f"{sum(totals):,} in the last 30 days, by the day they were given. Only yeses that still stand.",
-    }
+    title = f"{sum(totals):,} yeses in the last 30 days, by day"
+    rows = [
+        [one.name, f"{one.before:,}", f"{sum(one.given):,}", f"{one.before + sum(one.given):,}"]
+        for one in topics
+    ]
+    caption = f"{title[0].upper()}{title[1:]}; only those that still stand."
+    return drawing(
+        plots.bars(bars, title=title, name="growth"), ["Topic", "Before", "In 30 days", "Now"], rows, caption
+    )

@@ -45,8 +45,15 @@ async def login(request: Request) -> Response:
     return await _go_in(request, token, values["next"])
 
 
-def _login_form(request: Request, values: dict[str, str], errors: dict[str, str], *, status: int = 200) -> Response:
-    context = {"next": values["next"], "values": values, "errors": errors, "practice": deps.house(request).settings.practice}
+def _login_form(
+    request: Request, values: dict[str, str], errors: dict[str, str], *, status: int = 200
+) -> Response:
+    context = {
+        "next": values["next"],
+        "values": values,
+        "errors": errors,
+        "practice": deps.house(request).settings.practice,
+    }
     return pages.html(request, "staff/login.html", context, status=status)
 
 
@@ -107,17 +114,23 @@ async def start(request: Request, token: str) -> Response:
         if wrong.field is None:
             raise
         return await _start_form(request, found, values, faults(wrong), status=wrong.status)
-    session_token = (await act(request, lambda session: actions.sign_in(session, claim, now=clock.now()))).value
+    session_token = (
+        await act(request, lambda session: actions.sign_in(session, claim, now=clock.now()))
+    ).value
     return await _go_in(request, session_token or "", "/staff")
 
 
-async def _accept(request: Request, token: str, name: str, password: str, address: addresses.Address | None) -> str:
+async def _accept(
+    request: Request, token: str, name: str, password: str, address: addresses.Address | None
+) -> str:
     """Open the account; returns its address."""
     house = deps.house(request)
 
     def open_account(session: Any) -> str:
         now = clock.now()
-        member = actions.accept(session, house.ring, token, name=name, password=password, address=address, now=now)
+        member = actions.accept(
+            session, house.ring, token, name=name, password=password, address=address, now=now
+        )
         return queries.address_of(session, house.ring, member).text
 
     fenced: fence.Fenced[str] = await act(request, open_account)
@@ -125,7 +138,9 @@ async def _accept(request: Request, token: str, name: str, password: str, addres
 
 
 async def _link(request: Request, token: str) -> StaffToken:
-    found = await deps.read(deps.house(request), lambda session: queries.open_token(session, token, now=clock.now()))
+    found = await deps.read(
+        deps.house(request), lambda session: queries.open_token(session, token, now=clock.now())
+    )
     if found is None:
         raise rules.LinkUsed
     return found
@@ -153,19 +168,25 @@ async def _start_form(
 
 
 @router.get("/staff/password")
-async def password_page(request: Request, staff: Annotated[SignedIn, Depends(sessions.signed_in)]) -> Response:
+async def password_page(
+    request: Request, staff: Annotated[SignedIn, Depends(sessions.signed_in)]
+) -> Response:
     """The form for a new password of one's own."""
     return await _password_form(request, staff, {})
 
 
 @router.post("/staff/password")
-async def change_password(request: Request, staff: Annotated[SignedIn, Depends(sessions.signed_in)]) -> Response:
+async def change_password(
+    request: Request, staff: Annotated[SignedIn, Depends(sessions.signed_in)]
+) -> Response:
     """Change one's own password: every other session of the account ends (H58)."""
     form, house = await forms.read(request), deps.house(request)
 
     def check() -> Claim:
         with reading(house.engine) as session:
-            return queries.check_own_password(session, staff.id, form.text("current_password"), now=clock.now())
+            return queries.check_own_password(
+                session, staff.id, form.text("current_password"), now=clock.now()
+            )
 
     def change(session: Any) -> bool:
         new = form.text("password")
@@ -177,10 +198,14 @@ async def change_password(request: Request, staff: Annotated[SignedIn, Depends(s
             raise rules.PasswordWrong(field="current_password")
     except DomainError as wrong:
         return await _password_form(request, staff, faults(wrong), status=wrong.status)
-    return pages.redirect(request, "/staff", flash=("ok", "Your password is changed; you are signed out everywhere else."))
+    return pages.redirect(
+        request, "/staff", flash=("ok", "Your password is changed; you are signed out everywhere else.")
+    )
 
 
-async def _password_form(request: Request, staff: SignedIn, errors: dict[str, str], *, status: int = 200) -> Response:
+async def _password_form(
+    request: Request, staff: SignedIn, errors: dict[str, str], *, status: int = 200
+) -> Response:
     house = deps.house(request)
 
     def own(session: Any) -> str:

@@ -53,7 +53,10 @@ async def board(request: Request, staff: Reader) -> Response:
                 "sign": sign,
                 "title": title,
                 "count": counts.get(state, 0),
-                "items": [_slip(one, may_write=may_write) for one in queries.page(session, states=(state,), limit=20).rows],
+                "items": [
+                    _slip(one, may_write=may_write)
+                    for one in queries.page(session, states=(state,), limit=20).rows
+                ],
                 "more": None,
             }
             for sign, title, state in COLUMNS
@@ -106,7 +109,9 @@ async def create(request: Request, staff: Writer) -> Response:
     try:
         made = await act(request, make)
     except DomainError as wrong:
-        return await _editor(request, staff, None, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status)
+        return await _editor(
+            request, staff, None, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status
+        )
     return pages.redirect(request, _next_path(made.value, form), flash=("ok", "Saved."))
 
 
@@ -132,7 +137,9 @@ async def save(request: Request, public_id: str, staff: Writer) -> Response:
     try:
         await act(request, keep)
     except DomainError as wrong:
-        return await _editor(request, staff, public_id, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status)
+        return await _editor(
+            request, staff, public_id, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status
+        )
     return pages.redirect(request, _next_path(public_id, form), flash=("ok", "Saved."))
 
 
@@ -140,7 +147,11 @@ def _next_path(public_id: str, form: Form) -> str:
     base = f"/staff/notices/{public_id}"
     if form.text("to_locale"):
         return f"{base}?locale={composer.safe_locale(form.text('to_locale'))}"
-    return f"{base}/review" if form.text("then") == "review" else f"{base}?locale={composer.safe_locale(form.text('locale'))}"
+    return (
+        f"{base}/review"
+        if form.text("then") == "review"
+        else f"{base}?locale={composer.safe_locale(form.text('locale'))}"
+    )
 
 
 def _draft(form: Form, before: Draft) -> Draft:
@@ -154,7 +165,11 @@ def _draft(form: Form, before: Draft) -> Draft:
     topic = form.text("topic") or before.topic
     template = before.template if topic == before.topic else None
     return rules.read_draft(
-        topic=topic, template=template, content=content, audience=whom.chosen(form), default_locale=before.default_locale
+        topic=topic,
+        template=template,
+        content=content,
+        audience=whom.chosen(form),
+        default_locale=before.default_locale,
     )
 
 
@@ -174,7 +189,13 @@ async def _editor(
         row = queries.by_public_id(session, public_id) if public_id else None
         draft = queries.draft_of(session, row) if row else EMPTY
         if form:
-            draft = Draft(form.text("topic") or draft.topic, draft.template, draft.content, whom.chosen(form), draft.default_locale)
+            draft = Draft(
+                form.text("topic") or draft.topic,
+                draft.template,
+                draft.content,
+                whom.chosen(form),
+                draft.default_locale,
+            )
         locale = asked if asked in {*composer.OFFERED, *draft.content} else draft.default_locale
         words = draft.content.get(locale, {"title": "", "body": ""})
         return {
@@ -209,7 +230,13 @@ def _count(session: Session, draft: Draft) -> dict[str, Any]:
 async def review(request: Request, public_id: str, staff: Reader) -> Response:
     """The page and the mail side by side, and the two buttons."""
     house = deps.house(request)
-    return await show(request, staff, "notices", "staff/notice_review.html", lambda session: _review(session, house, staff, public_id))
+    return await show(
+        request,
+        staff,
+        "notices",
+        "staff/notice_review.html",
+        lambda session: _review(session, house, staff, public_id),
+    )
 
 
 def _review(session: Session, house: House, staff: SignedIn, public_id: str) -> dict[str, Any]:
@@ -242,7 +269,9 @@ async def preview(request: Request, public_id: str, staff: Reader) -> Response:
     def make(session: Session) -> str:
         draft = queries.draft_of(session, queries.by_public_id(session, public_id))
         locale = request.query_params.get("locale") or draft.default_locale
-        return queries.preview(session, house.ring, house.settings, draft, locale=locale, as_person=None, now=clock.now()).html
+        return queries.preview(
+            session, house.ring, house.settings, draft, locale=locale, as_person=None, now=clock.now()
+        ).html
 
     try:
         return framed(await deps.read(house, make), house.settings)
@@ -258,7 +287,9 @@ async def publish(request: Request, public_id: str, staff: Publisher) -> Respons
 
     def go(session: Session) -> None:
         hold = house.settings.hold_seconds
-        actions.publish(session, house.settings, public_id, mail=mail, hold_seconds=hold, now=clock.now(), by=staff.by)
+        actions.publish(
+            session, house.settings, public_id, mail=mail, hold_seconds=hold, now=clock.now(), by=staff.by
+        )
 
     fenced = await act(request, go)
     path = f"/staff/notices/{public_id}/{'report' if mail else 'review'}"
@@ -268,7 +299,9 @@ async def publish(request: Request, public_id: str, staff: Publisher) -> Respons
 @router.post("/staff/notices/{public_id}/cancel")
 async def cancel(request: Request, public_id: str, staff: Publisher) -> Response:
     """Give up a draft, or stop the mail of one that is live."""
-    fenced = await act(request, lambda session: actions.cancel(session, public_id, now=clock.now(), by=staff.by))
+    fenced = await act(
+        request, lambda session: actions.cancel(session, public_id, now=clock.now(), by=staff.by)
+    )
     return await done(request, staff, fenced, "/staff/notices", "Stopped.")
 
 
@@ -287,7 +320,11 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
         return {
             "title": shown.title,
             "base": base,
-            "announcement": {"state": mailing.state, "reason": reason_words(mailing.reason), "topic_name": shown.topic_name},
+            "announcement": {
+                "state": mailing.state,
+                "reason": reason_words(mailing.reason),
+                "topic_name": shown.topic_name,
+            },
             "acts": {"cancel"} if may_stop and mailing.state in ("freezing", "sending", "paused") else set(),
             "sentence": f"{sent:,} of {planned:,} sent.",
             "held_until": mailing.due_at if mailing.due_at > clock.now() else None,

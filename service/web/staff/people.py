@@ -1,4 +1,4 @@
-"""People: the list, finding one, and one person's page with everything on record, as of today or any day before."""
+"""People: the list, finding one, and one person's page with all that is on record, as of any day."""
 
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import audience as whom
 from service.web.staff import timeline
-from service.web.staff.frame import act, pager, show_noted, tab
+from service.web.staff.frame import pager, show_noted, tab
 
 router = APIRouter()
 
@@ -48,7 +48,7 @@ async def listing(request: Request, staff: Reader) -> Response:
 
 @router.post("/staff/people/find")
 async def find(request: Request, staff: Reader) -> Response:
-    """By whole address, opaque id, or a site's own id. A POST, because an address has no place in a URL (P6)."""
+    """By whole address, opaque id, or a site's own id. A POST: an address has no place in a URL (P6)."""
     house, q = deps.house(request), (await forms.read(request)).text("q")
     found = await deps.read(house, lambda session: [one.public_id for one in _found(session, house, q)])
     if len(found) == 1:
@@ -74,13 +74,24 @@ def _found(session: Session, house: House, q: str) -> list[Person]:
 def _list(session: Session, house: House, staff: SignedIn, found: list[Person], q: str) -> dict[str, Any]:
     if found:
         actions.note_list(session, found, now=clock.now(), by=staff.by)
-    names = {topic.id: topics.wording_for(session, topic.id or 0, "en").title for topic in topics.everything(session)}
-    return {"q": q, "total": queries.count(session), "rows": [_row(session, house, person, names) for person in found]}
+    names = {
+        topic.id: topics.wording_for(session, topic.id or 0, "en").title
+        for topic in topics.everything(session)
+    }
+    return {
+        "q": q,
+        "total": queries.count(session),
+        "rows": [_row(session, house, person, names) for person in found],
+    }
 
 
 def _row(session: Session, house: House, person: Person, names: dict[int | None, str]) -> dict[str, Any]:
     mine = preferences.of_person(session, person.id or 0)
-    gets = [names[topic_id] for topic_id, row in mine.items() if row.state in gate.PERMITTING and topic_id in names]
+    gets = [
+        names[topic_id]
+        for topic_id, row in mine.items()
+        if row.state in gate.PERMITTING and topic_id in names
+    ]
     return {
         "href": f"/staff/people/{person.public_id}",
         "id": person.public_id,
@@ -129,12 +140,18 @@ async def reveal(request: Request, public_id: str, staff: Revealer) -> Response:
     def build(session: Session) -> dict[str, Any]:
         person = _person(session, public_id)
         if not reason:
-            return _page(request, session, house, staff, person, None) | {"missing": "Please say why you need it."}
+            return _page(request, session, house, staff, person, None) | {
+                "missing": "Please say why you need it."
+            }
         actions.note_read(session, person, "revealed", reason=reason[:200], now=clock.now(), by=staff.by)
         address = queries.address_of(session, house.ring, person)
-        return _page(request, session, house, staff, person, address.shown if address else "There is no address.")
+        return _page(
+            request, session, house, staff, person, address.shown if address else "There is no address."
+        )
 
-    return await show_noted(request, staff, "people", "staff/person.html", build, status=200 if reason else 422)
+    return await show_noted(
+        request, staff, "people", "staff/person.html", build, status=200 if reason else 422
+    )
 
 
 def _person(session: Session, public_id: str) -> Person:
@@ -152,7 +169,9 @@ def _page(
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
     chosen = request.query_params.get("show", "")
     base = f"/staff/people/{person.public_id}"
-    log = timeline.of_person(session, house.ring, person, until=until, only=chosen if chosen in FILTERS else "")
+    log = timeline.of_person(
+        session, house.ring, person, until=until, only=chosen if chosen in FILTERS else ""
+    )
     keep = f"&on={on}" if until else ""
     return {
         "base": base,
@@ -194,13 +213,17 @@ def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
     return f"Had said yes to {said} by the end of that day." if until else f"Says yes to {said}."
 
 
-def _today(session: Session, person: Person, now: datetime, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _today(
+    session: Session, person: Person, now: datetime, said: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Every topic with what the gate decides today, and why."""
     notes = {one["slug"]: one for one in said}
     return [_gate(session, person, topic, now, notes.get(topic.slug)) for topic in topics.active(session)]
 
 
-def _gate(session: Session, person: Person, topic: Topic, now: datetime, said: dict[str, Any] | None) -> dict[str, Any]:
+def _gate(
+    session: Session, person: Person, topic: Topic, now: datetime, said: dict[str, Any] | None
+) -> dict[str, Any]:
     facts = deliveries.topic_facts(topic)
     standing = preferences.standing(session, person, facts)
     decision = gate.decide(standing, topic=facts, now=now)
@@ -209,5 +232,7 @@ def _gate(session: Session, person: Person, topic: Topic, now: datetime, said: d
         "state": "never" if standing.state == "unknown" else standing.state,
         "note": said["note"] if said else f"stands on {topic.basis.replace('_', ' ')}",
         "allowed": decision.allowed,
-        "why": whom.words(decision.reason) if decision.reason else f"{standing.basis.replace('_', ' ')} in force",
+        "why": whom.words(decision.reason)
+        if decision.reason
+        else f"{standing.basis.replace('_', ' ')} in force",
     }

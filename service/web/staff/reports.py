@@ -1,11 +1,10 @@
-"""The report of an announcement or a mailed notice: how far it is, where everybody ended, and the acts that still change it."""
+"""The report of an announcement or a mailed notice: how far it is, where everybody ended, what can be done."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup
 from sqlmodel import Session
 from starlette.responses import Response
 
@@ -24,7 +23,7 @@ from service.web import deps
 from service.web.sessions import require
 from service.web.staff import audience as whom
 from service.web.staff.announcements import reason_words
-from service.web.staff.frame import act, done, pager, percent, show, tab
+from service.web.staff.frame import act, done, drawing, pager, percent, show, tab
 
 router = APIRouter()
 
@@ -58,7 +57,11 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
         return {
             "title": shown.name,
             "base": f"/staff/announcements/{public_id}",
-            "announcement": {"state": shown.state, "reason": reason_words(shown.reason), "topic_name": shown.topic_name},
+            "announcement": {
+                "state": shown.state,
+                "reason": reason_words(shown.reason),
+                "topic_name": shown.topic_name,
+            },
             "acts": acts,
             "sentence": _sentence(shown, figures),
             "held_until": _held(shown),
@@ -71,26 +74,38 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
 
 def _acts(shown: Shown) -> set[str]:
     """What can still be done; one that was paused before it began can also be taken back."""
-    return ACTS.get(shown.state, set()) | ({"unschedule"} if shown.state == "paused" and not shown.mailing else set())
+    return ACTS.get(shown.state, set()) | (
+        {"unschedule"} if shown.state == "paused" and not shown.mailing else set()
+    )
 
 
 def _held(shown: Shown) -> datetime | None:
     """Until when "now" can still be taken back."""
-    return shown.hold_until if shown.state == "scheduled" and shown.hold_until and shown.hold_until > clock.now() else None
+    return (
+        shown.hold_until
+        if shown.state == "scheduled" and shown.hold_until and shown.hold_until > clock.now()
+        else None
+    )
 
 
 def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
     """The state of things in one sentence."""
     sent, planned, bounced = figures["outcomes"]["sent"], figures["planned"], figures["outcomes"]["bounced"]
     if shown.state == "scheduled":
-        return "The hold is running; then it goes." if _held(shown) else f"It goes at {shown.wall_time} ({shown.zone})."
+        return (
+            "The hold is running; then it goes."
+            if _held(shown)
+            else f"It goes at {shown.wall_time} ({shown.zone})."
+        )
     if shown.state == "freezing":
         return "The audience is being fixed; nothing has left yet."
     if shown.state in ("draft", "in_review", "approved"):
         return "It has not been scheduled."
     words = f"{sent:,} of {planned:,} sent" + (f", {bounced:,} bounced" if bounced else "")
     ends = {
-        "sending": "Going well: " + words + "." if bounced * 20 < max(sent, 1) else "Look at the bounces: " + words + ".",
+        "sending": "Going well: " + words + "."
+        if bounced * 20 < max(sent, 1)
+        else "Look at the bounces: " + words + ".",
         "paused": f"Paused: {words}. Nobody gets it twice.",
         "sent": f"Done: {words}.",
         "cancelled": f"Stopped for good: {words}.",
@@ -113,7 +128,9 @@ def _version(session: Session, shown: Shown) -> dict[str, Any]:
     }
 
 
-def figures_of(session: Session, mailing: Mailing | None, figures: dict[str, Any], base: str) -> dict[str, Any]:
+def figures_of(
+    session: Session, mailing: Mailing | None, figures: dict[str, Any], base: str
+) -> dict[str, Any]:
     """Numbers, plots and tables of one mailing; empty before the first mail."""
     now = clock.now()
     outcomes, planned = figures["outcomes"], figures["planned"]
@@ -138,12 +155,16 @@ def figures_of(session: Session, mailing: Mailing | None, figures: dict[str, Any
         "funnel": _funnel(figures, stops.people),
         "curve": _curve(reports.curve(session, mailing), planned),
         "outcomes": _outcomes(figures, f"{base}/deliveries"),
-        "stops": {"n": stops.people, "reasons": [{"text": _way(way), "n": n} for way, n in stops.ways.items()]},
+        "stops": {
+            "n": stops.people,
+            "reasons": [{"text": _why(reason), "n": n} for reason, n in stops.reasons.items()],
+        },
     }
 
 
-def _way(way: str) -> str:
-    return {"one_click": "by the mail program’s button", "link": "by the link", "mailto": "by mail"}.get(way, way or "by the link")
+def _why(reason: str) -> str:
+    words = {"often": "too often", "notforme": "not for me", "never": "never asked for it"}
+    return words.get(reason, reason.replace("_", " "))
 
 
 def _progress(session: Session, mailing: Mailing, now: datetime) -> dict[str, Any]:
@@ -161,20 +182,25 @@ def _progress(session: Session, mailing: Mailing, now: datetime) -> dict[str, An
 def _funnel(figures: dict[str, Any], stopped: int) -> dict[str, Any]:
     outcomes, planned = figures["outcomes"], figures["planned"]
     left_out = sum(figures["excluded"].values())
-    tried = planned - sum(outcomes["skipped"].values()) - outcomes["cancelled"] - outcomes["expired"] - figures["waiting"]
+    tried = (
+        planned
+        - sum(outcomes["skipped"].values())
+        - outcomes["cancelled"]
+        - outcomes["expired"]
+        - figures["waiting"]
+    )
     steps = [
         plots.Step("Known here", planned + left_out, ""),
         plots.Step("Audience", planned, f"{left_out:,} left out" if left_out else ""),
         plots.Step("Tried", tried, f"{planned - tried:,} not tried" if planned - tried else ""),
-        plots.Step("Sent", outcomes["sent"], f"{outcomes['bounced']:,} bounced" if outcomes["bounced"] else ""),
+        plots.Step(
+            "Sent", outcomes["sent"], f"{outcomes['bounced']:,} bounced" if outcomes["bounced"] else ""
+        ),
         plots.Step("Kept the topic", outcomes["sent"] - stopped, f"{stopped:,} stopped" if stopped else ""),
     ]
-    return {
-        "svg": Markup(plots.funnel(steps, title=f"{outcomes['sent']:,} of {planned:,} people were sent this mail")),  # noqa: S704
-        "head": ["Step", "People", "Note"],
-        "rows": [[step.label, f"{step.people:,}", step.note] for step in steps],
-        "caption": None,
-    }
+    title = f"{outcomes['sent']:,} of {planned:,} people were sent this mail"
+    rows = [[step.label, f"{step.people:,}", step.note] for step in steps]
+    return drawing(plots.funnel(steps, title=title), ["Step", "People", "Note"], rows)
 
 
 def _curve(buckets: Sequence[Bucket], planned: int) -> dict[str, Any] | None:
@@ -189,12 +215,8 @@ def _curve(buckets: Sequence[Bucket], planned: int) -> dict[str, Any] | None:
         rows.append([f"{bucket.at:%H:%M:%S}", f"{sent:,}", f"{bounced:,}"])
     ticks = [plots.Tick(i / 4, f"{start + (buckets[-1].at - start) * i / 4:%H:%M:%S}") for i in range(5)]
     title = f"{sent:,} sent between {start:%H:%M} and {buckets[-1].at:%H:%M} UTC"
-    return {
-        "svg": Markup(plots.curve(points, planned=planned, title=title, ticks=ticks)),  # noqa: S704
-        "head": ["Until (UTC)", "Sent", "Bounced"],
-        "rows": rows,
-        "caption": None,
-    }
+    svg = plots.curve(points, planned=planned, title=title, ticks=ticks)
+    return drawing(svg, ["Until (UTC)", "Sent", "Bounced"], rows)
 
 
 def _outcomes(figures: dict[str, Any], deliveries: str) -> list[dict[str, Any]]:
@@ -211,7 +233,12 @@ def _outcomes(figures: dict[str, Any], deliveries: str) -> list[dict[str, Any]]:
         ("planned", "still to go", figures["waiting"]),
     ]
     return [
-        {"state": state, "why": why, "n": n, "href": f"{deliveries}?state={'waiting' if state == 'planned' else state}"}
+        {
+            "state": state,
+            "why": why,
+            "n": n,
+            "href": f"{deliveries}?state={'waiting' if state == 'planned' else state}",
+        }
         for state, why, n in lines
         if n or state in ("sent", "bounced")
     ]
@@ -245,7 +272,14 @@ def deliveries_of(
     state, after = request.query_params.get("state", ""), request.query_params.get("after")
     wanted = state if state in STATES else None
     found = reports.deliveries(session, house.ring, mailing, state=wanted, after=after)
-    tabs = [tab(_state_words(name), f"{request.url.path}?state={name}" if name else request.url.path, name == state) for name in ("", *STATES)]
+    tabs = [
+        tab(
+            _state_words(name),
+            f"{request.url.path}?state={name}" if name else request.url.path,
+            name == state,
+        )
+        for name in ("", *STATES)
+    ]
     seen = may(staff.role, "people:read"), may(staff.role, "ledger:read")
     return {
         "title": back["label"],
@@ -258,7 +292,9 @@ def deliveries_of(
 
 
 def _state_words(state: str) -> str:
-    return {"": "All", "skipped": "Left out", "deferred": "Waiting to retry", "waiting": "Still to go"}.get(state, state.capitalize())
+    return {"": "All", "skipped": "Left out", "deferred": "Waiting to retry", "waiting": "Still to go"}.get(
+        state, state.capitalize()
+    )
 
 
 def _line(one: Delivery, opens_people: bool, opens_ledger: bool) -> dict[str, Any]:
@@ -280,28 +316,38 @@ def _line(one: Delivery, opens_people: bool, opens_ledger: bool) -> dict[str, An
 @router.post("/staff/announcements/{public_id}/pause")
 async def pause(request: Request, public_id: str, staff: Writer) -> Response:
     """Stop claiming new mails, at once."""
-    fenced = await act(request, lambda session: actions.pause(session, public_id, now=clock.now(), by=staff.by))
-    return await done(request, staff, fenced, _report(public_id), "Paused. Nothing more leaves until you resume.")
+    fenced = await act(
+        request, lambda session: actions.pause(session, public_id, now=clock.now(), by=staff.by)
+    )
+    return await done(
+        request, staff, fenced, _report(public_id), "Paused. Nothing more leaves until you resume."
+    )
 
 
 @router.post("/staff/announcements/{public_id}/resume")
 async def resume(request: Request, public_id: str, staff: Writer) -> Response:
     """Go on where it stood."""
-    fenced = await act(request, lambda session: actions.resume(session, public_id, now=clock.now(), by=staff.by))
+    fenced = await act(
+        request, lambda session: actions.resume(session, public_id, now=clock.now(), by=staff.by)
+    )
     return await done(request, staff, fenced, _report(public_id), "It goes on; nobody gets it twice.")
 
 
 @router.post("/staff/announcements/{public_id}/cancel")
 async def cancel(request: Request, public_id: str, staff: Writer) -> Response:
     """Stop for good: who has not got it gets nothing."""
-    fenced = await act(request, lambda session: actions.cancel(session, public_id, now=clock.now(), by=staff.by))
+    fenced = await act(
+        request, lambda session: actions.cancel(session, public_id, now=clock.now(), by=staff.by)
+    )
     return await done(request, staff, fenced, _report(public_id), "Stopped for good. Nobody else gets it.")
 
 
 @router.post("/staff/announcements/{public_id}/unschedule")
 async def unschedule(request: Request, public_id: str, staff: Writer) -> Response:
     """Take it back before anything has left."""
-    fenced = await act(request, lambda session: actions.unschedule(session, public_id, now=clock.now(), by=staff.by))
+    fenced = await act(
+        request, lambda session: actions.unschedule(session, public_id, now=clock.now(), by=staff.by)
+    )
     path = f"/staff/announcements/{public_id}/review"
     return await done(request, staff, fenced, path, "Taken back; nothing has left. It is still approved.")
 

@@ -30,7 +30,17 @@ Writer = Annotated[SignedIn, require("announcements:write")]
 Approver = Annotated[SignedIn, require("announcements:approve")]
 
 FIELDS = ("when", "date", "time", "zone", "offset", "note")
-_CONTINENTS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+_CONTINENTS = (
+    "Africa",
+    "America",
+    "Antarctica",
+    "Asia",
+    "Atlantic",
+    "Australia",
+    "Europe",
+    "Indian",
+    "Pacific",
+)
 
 
 @router.get("/staff/announcements/{public_id}/review")
@@ -58,7 +68,9 @@ async def approve(request: Request, public_id: str, staff: Approver) -> Response
 
     def agree(session: Session) -> None:
         shown_hash = form.text("content_hash")
-        actions.approve(session, house.settings, public_id, content_hash=shown_hash, now=clock.now(), by=staff.by)
+        actions.approve(
+            session, house.settings, public_id, content_hash=shown_hash, now=clock.now(), by=staff.by
+        )
 
     return await _step(request, public_id, staff, form, agree, "Approved, this version and no other.")
 
@@ -73,7 +85,9 @@ async def schedule(request: Request, public_id: str, staff: Writer) -> Response:
         _steps_before(session, house, public_id, form.text("content_hash"), staff)
         at, zone = _when(form)
         hold = house.settings.hold_seconds
-        actions.schedule(session, public_id, at=at, zone=zone, hold_seconds=hold, now=clock.now(), by=staff.by)
+        actions.schedule(
+            session, public_id, at=at, zone=zone, hold_seconds=hold, now=clock.now(), by=staff.by
+        )
 
     try:
         fenced = await act(request, go)
@@ -84,7 +98,9 @@ async def schedule(request: Request, public_id: str, staff: Writer) -> Response:
 
 def _same(session: Session, public_id: str, form: Form) -> None:
     """What is decided on is what was shown (H70)."""
-    if queries.shown(session, queries.by_public_id(session, public_id)).content_hash != form.text("content_hash"):
+    if queries.shown(session, queries.by_public_id(session, public_id)).content_hash != form.text(
+        "content_hash"
+    ):
         raise rules.StaleVersion
 
 
@@ -94,11 +110,13 @@ def _steps_before(session: Session, house: House, public_id: str, shown_hash: st
         actions.submit(session, house.settings, public_id, now=clock.now(), by=staff.by)
         state = "in_review"
     if state == "in_review" and not queries.approval_needed(session):
-        actions.approve(session, house.settings, public_id, content_hash=shown_hash, now=clock.now(), by=staff.by)
+        actions.approve(
+            session, house.settings, public_id, content_hash=shown_hash, now=clock.now(), by=staff.by
+        )
 
 
 def _when(form: Form) -> tuple[str, str | None]:
-    """What the form says of the time; an hour that exists twice is settled by the offset that was picked for it."""
+    """What the form says of the time; an hour that exists twice by the offset picked for it."""
     if form.text("when") != "at":
         return "now", form.text("zone") or None
     at, zone = f"{form.text('date')}T{form.text('time')}", form.text("zone")
@@ -117,7 +135,9 @@ def _faults(wrong: DomainError) -> dict[str, str]:
     return {"time": wrong.detail} if wrong.field == "at" else faults(wrong, FIELDS)
 
 
-async def _step(request: Request, public_id: str, staff: SignedIn, form: Form, step: Any, words: str) -> Response:
+async def _step(
+    request: Request, public_id: str, staff: SignedIn, form: Form, step: Any, words: str
+) -> Response:
     try:
         await act(request, step)
     except DomainError as wrong:
@@ -142,7 +162,9 @@ async def _form(
         shown = queries.shown(session, queries.by_public_id(session, public_id))
         return _review(session, house, staff, shown, values, errors, wrong)
 
-    return await show(request, staff, "announcements", "staff/review.html", build, status=wrong.status if wrong else 200)
+    return await show(
+        request, staff, "announcements", "staff/review.html", build, status=wrong.status if wrong else 200
+    )
 
 
 def _review(
@@ -251,5 +273,3 @@ def _blocked(session: Session, shown: Shown, blocking: list[Any]) -> str | None:
     if queries.approval_needed(session) and not (shown.state == "approved" and shown.approved):
         return "A second person has to approve this version first."
     return None
-
-

@@ -33,14 +33,13 @@ async def gallery(request: Request, staff: Reader) -> Response:
     """All starters."""
 
     def build(session: Session) -> dict[str, Any]:
-        may_use, uses = may(staff.role, "announcements:write"), announcements.uses(session)
-        return {
-            "templates": [
-                {**starter_card(one), "used": uses.get(one.slug, 0), "may_use": may_use and one.topic_class == "marketing"}
-                for one in queries.starters()
-            ]
-        }
+        cards = [
+            {**starter_card(one), "may_use": may_use and one.topic_class == "marketing"}
+            for one in queries.starters()
+        ]
+        return {"templates": cards}
 
+    may_use = may(staff.role, "announcements:write")
     return await show(request, staff, "templates", "staff/templates.html", build)
 
 
@@ -51,9 +50,15 @@ async def preview(request: Request, slug: str, staff: Reader) -> Response:
 
     def make(session: Session) -> str:
         starter = queries.starter(slug)
-        words = {"subject": starter.subject["en"], "preheader": starter.preheader["en"], "body": starter.body["en"]}
+        words = {
+            "subject": starter.subject["en"],
+            "preheader": starter.preheader["en"],
+            "body": starter.body["en"],
+        }
         draft = read_draft(topic=_topic(session, starter), template=slug, content={"en": words})
-        made = announcements.preview(session, house.ring, house.settings, draft, locale="en", as_person=None, now=clock.now())
+        made = announcements.preview(
+            session, house.ring, house.settings, draft, locale="en", as_person=None, now=clock.now()
+        )
         return made.html
 
     try:
@@ -76,23 +81,34 @@ async def media_page(request: Request, staff: Uploader) -> Response:
 
 @router.post("/staff/media")
 async def upload(request: Request, staff: Uploader) -> Response:
-    """Keep a picture; answers with the line of Markdown that shows it. Its name and declared type count for nothing (H60)."""
+    """Keep a picture; answers with the Markdown that shows it. Its name and declared type count for nothing (H60)."""
     content = (await forms.read(request)).file("file")
     try:
         if content is None:
             raise MediaType("Choose a picture first.", field="file")
         picture = content
-        kept = (await act(request, lambda session: actions.keep_media(session, picture, now=clock.now(), by=staff.by))).value
+        kept = (
+            await act(
+                request, lambda session: actions.keep_media(session, picture, now=clock.now(), by=staff.by)
+            )
+        ).value
     except DomainError as wrong:
         return await _media(request, staff, None, {"file": wrong.detail}, status=wrong.status)
     url = f"{deps.house(request).settings.base_url}/media/{kept.sha256}.{kept.extension}"
     snippet = f'![What it shows]({url} "{kept.width}x{kept.height}")'
     path = f"/media/{kept.sha256}.{kept.extension}"
-    return await _media(request, staff, {"snippet": snippet, "src": path, "width": kept.width, "height": kept.height}, {})
+    return await _media(
+        request, staff, {"snippet": snippet, "src": path, "width": kept.width, "height": kept.height}, {}
+    )
 
 
 async def _media(
-    request: Request, staff: SignedIn, kept: dict[str, Any] | None, errors: dict[str, str], *, status: int = 200
+    request: Request,
+    staff: SignedIn,
+    kept: dict[str, Any] | None,
+    errors: dict[str, str],
+    *,
+    status: int = 200,
 ) -> Response:
     context = {"kept": kept, "errors": errors}
     return await show(request, staff, "templates", "staff/media.html", lambda _: context, status=status)

@@ -1,6 +1,7 @@
 """One person's record in words: every ledger entry about them and every mail they were sent, newest first.
 
-Only the ledger says what was agreed; this turns its kinds into sentences and opens the sealed evidence with the person's key.
+Only the ledger says what was agreed; this turns its kinds into sentences and opens the sealed evidence with
+the person's key.
 """
 
 from dataclasses import dataclass
@@ -53,7 +54,14 @@ WORDS = {
     "suppression.added": ("stopped", "Do-not-mail list", "consent"),
     "suppression.lifted": ("given", "Off the do-not-mail list", "consent"),
 }
-MAIL_SIGNS = {"sent": "sent", "bounced": "failed", "skipped": "stopped", "deferred": "held", "unknown": "note", "waiting": "scheduled"}
+MAIL_SIGNS = {
+    "sent": "sent",
+    "bounced": "failed",
+    "skipped": "stopped",
+    "deferred": "held",
+    "unknown": "note",
+    "waiting": "scheduled",
+}
 STEPS = {
     "one_click": "by the mail program’s button",
     "link": "by the link in a mail",
@@ -72,13 +80,19 @@ class Record:
     standing: list[dict[str, Any]]
 
 
-def of_person(session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str) -> Record:
-    """The whole record; what came after `until` is kept and marked. `only`: consent, mail, change or staff ("" all)."""
+def of_person(
+    session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str
+) -> Record:
+    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff, "" for all."""
     seen = ledger.of_subject(session, person.public_id)
     names = _topic_names(session)
     actors = members.names(session, [one.actor for one in seen])
     key = _key(ring, person)
-    lines = [] if only == "mail" else [_entry(one, names, actors, key) for one in seen if only in ("", _words(one)[2])]
+    lines = (
+        []
+        if only == "mail"
+        else [_entry(one, names, actors, key) for one in seen if only in ("", _words(one)[2])]
+    )
     if only in ("", "mail"):
         lines += _mails(session, person)
     lines.sort(key=lambda line: line["at"], reverse=True)
@@ -94,11 +108,15 @@ def _key(ring: Keyring, person: Person) -> bytes | None:
 
 
 def _topic_names(session: Session) -> dict[str, str]:
-    return {one.slug: topics.wording_for(session, one.id or 0, "en").title for one in topics.everything(session)}
+    return {
+        one.slug: topics.wording_for(session, one.id or 0, "en").title for one in topics.everything(session)
+    }
 
 
 def _words(seen: Seen) -> tuple[str, str, str]:
-    return WORDS.get(seen.kind, ("note", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change"))
+    return WORDS.get(
+        seen.kind, ("note", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
+    )
 
 
 def _entry(seen: Seen, names: dict[str, str], actors: dict[str, str], key: bytes | None) -> dict[str, Any]:
@@ -123,14 +141,21 @@ def _text(seen: Seen, names: dict[str, str], actors: dict[str, str]) -> str:
     about = names.get(str(topic), str(topic)) if topic else ""
     fields = ", ".join(str(name) for name in seen.body.get("fields", []))
     reason = str(seen.body.get("reason") or "")
-    return " ".join(part for part in (about, fields, f"“{reason}”" if reason else "", _by(seen.actor, actors)) if part)
+    return " ".join(
+        part for part in (about, fields, f"“{reason}”" if reason else "", _by(seen.actor, actors)) if part
+    )
 
 
 def _by(actor: str, actors: dict[str, str]) -> str:
     if actor in actors:
         return f"by {actors[actor]}"
     kind = actor.partition(":")[0]
-    return {"key": "told by a site", "person": "by the person", "system": "by itself", "cli": "on the command line"}.get(kind, f"by {actor}")
+    return {
+        "key": "told by a site",
+        "person": "by the person",
+        "system": "by itself",
+        "cli": "on the command line",
+    }.get(kind, f"by {actor}")
 
 
 def _detail(body: dict[str, Any]) -> str | None:
@@ -155,7 +180,11 @@ def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
         found = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
     except sealing.Unsealable:
         return [{"name": "Evidence", "value": "cannot be opened with this person’s key"}]
-    return [{"name": name.replace("_", " ").capitalize(), "value": str(value)} for name, value in found.items() if value]
+    return [
+        {"name": name.replace("_", " ").capitalize(), "value": str(value)}
+        for name, value in found.items()
+        if value
+    ]
 
 
 def _mails(session: Session, person: Person) -> list[dict[str, Any]]:
@@ -175,7 +204,9 @@ def _mails(session: Session, person: Person) -> list[dict[str, Any]]:
 
 
 def _became(one: mailings.Received) -> str:
-    words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(one.state, one.state)
+    words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(
+        one.state, one.state
+    )
     return f"{words} ({whom.words(one.reason)})" if one.reason else words
 
 
@@ -189,17 +220,24 @@ def _mail_name(session: Session, one: mailings.Received) -> str:
 
 def _mail_link(session: Session, one: mailings.Received) -> dict[str, str] | None:
     announcement = announcements.by_mailing(session, one.mailing.id or 0)
-    return {"href": f"/staff/announcements/{announcement.public_id}/report", "label": "report"} if announcement else None
+    return (
+        {"href": f"/staff/announcements/{announcement.public_id}/report", "label": "report"}
+        if announcement
+        else None
+    )
 
 
-def _standing(session: Session, person: Person, names: dict[str, str], until: datetime | None) -> list[dict[str, Any]]:
+def _standing(
+    session: Session, person: Person, names: dict[str, str], until: datetime | None
+) -> list[dict[str, Any]]:
     """What had been said by then, from the ledger alone."""
     return [
         {
             "slug": one["topic"],
             "topic": names.get(one["topic"], one["topic"]),
             "state": one["state"],
-            "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}" + (f", {one['wording']}" if one["wording"] else ""),
+            "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}"
+            + (f", {one['wording']}" if one["wording"] else ""),
             "allowed": one["state"] in PERMITTING,
             "why": f"entry {one['entry']} of the ledger",
         }

@@ -75,6 +75,15 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_brand')),
     sa.UniqueConstraint('name', name=op.f('uq_brand_name'))
     )
+    op.create_table('captured_mail',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('mail_from', sqlmodel.sql.sqltypes.AutoString(length=400), nullable=False),
+    sa.Column('rcpt', sqlmodel.sql.sqltypes.AutoString(length=400), nullable=False),
+    sa.Column('subject', sqlmodel.sql.sqltypes.AutoString(length=1000), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_captured_mail'))
+    )
     op.create_table('ledger_entry',
     sa.Column('seq', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=False, nullable=False),
     sa.Column('entry', sa.Text(), nullable=False),

@@ -1,0 +1,205 @@
+"""A copy of the database while everything runs, and bringing one back: sending off, every later no applied again.
+
+Called by `bidden db backup|restore`. The key file is never part of a copy.
+"""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import URL, make_url
+from sqlmodel import Session
+
+from service.config import Settings
+from service.db.engine import is_sqlite, make_engine
+from service.db.session import reading, transaction
+from service.domain.brands import actions as brands
+from service.domain.ledger import queries as ledger
+from service.domain.ledger import safe
+from service.domain.preferences import actions as preferences
+from service.domain.senders import actions as senders
+from service.domain.senders import queries as leases
+from service.kit.errors import Conflict, DomainError, NotFound
+from service.ops.house import House, open_house, upgrade
+
+BY = "cli"
+
+
+class CopyThere(Conflict):
+    """There is a file of that name already; nothing was written."""
+
+
+class CopyMissing(NotFound):
+    """There is no such file."""
+
+
+class CopyUnreadable(DomainError):
+    """That file is not a whole copy of a database of ours."""
+
+
+class DatabaseThere(Conflict):
+    """There is a database already."""
+
+    fix_hint = "Make a backup of it first; then restore with --replace."
+
+
+class StillRunning(Conflict):
+    """Senders are running on this database."""
+
+    fix_hint = "Stop them first (bidden up, bidden send), then restore."
+
+
+class ToolMissing(DomainError):
+    """PostgreSQL is copied by its own tools, and they are not here."""
+
+    fix_hint = (
+        "Install the PostgreSQL client of the server's version: pg_dump and pg_restore must be on the PATH."
+    )
+
+
+class ToolFailed(DomainError):
+    """PostgreSQL's own tool did not succeed."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How many entries the ledger has now, and how many later noes were applied again."""
+
+    entries: int
+    reapplied: int
+
+
+def backup(house: House, file: Path) -> int:
+    """Copy the database into a new file (0600); returns its octets. Raises `CopyThere`, `ToolMissing` or `ToolFailed`."""
+    if file.exists():
+        raise CopyThere(field=str(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        if is_sqlite(house.engine):
+            _copy_sqlite(house, draft)
+        else:
+            _run_tool(
+                "pg_dump",
+                make_url(house.settings.database),
+                ["--format=custom", "--no-owner", f"--file={draft}"],
+            )
+        with draft.open("rb") as whole:
+            os.fsync(whole.fileno())
+        draft.rename(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return file.stat().st_size
+
+
+def _copy_sqlite(house: House, target: Path) -> None:
+    """SQLite's online backup: a consistent copy beside running writers."""
+    with house.engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
+        source = connection.connection.driver_connection
+        assert isinstance(source, sqlite3.Connection)
+        source.backup(copy, pages=1000, sleep=0.005)
+
+
+def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> Restored:
+    """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, and what was taken
+    away since the copy was made (SAFE_DIR) is taken away again.
+
+    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `ToolMissing` or `ToolFailed`.
+    """
+    if not file.is_file():
+        raise CopyMissing(field=str(file))
+    _check_place(settings, replace=replace, now=now)
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite":
+        _put_sqlite(file, Path(str(url.database)))
+    else:
+        _run_tool(
+            "pg_restore",
+            url,
+            ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "--single-transaction", str(file)],
+        )
+    house = open_house(settings)
+    upgrade(house)
+    with transaction(house.engine) as session:
+        reapplied = _make_safe(session, settings, now=now)
+    _begin_safe_file(house, now)
+    with reading(house.engine) as session:
+        return Restored(ledger.tail(session)[0], reapplied)
+
+
+def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
+    engine = make_engine(settings.database)
+    try:
+        tables = inspect(engine).get_table_names()
+        if tables and not replace:
+            raise DatabaseThere
+        if "sender" in tables:
+            with reading(engine) as session:
+                if {one.name for one in leases.live(session)} - {
+                    one.name for one in leases.suspect(session, now=now)
+                }:
+                    raise StillRunning
+    finally:
+        engine.dispose()
+
+
+def _put_sqlite(file: Path, place: Path) -> None:
+    """Through a copy beside it, checked whole before it takes the place."""
+    draft = place.with_name(f".{place.name}.restored")
+    shutil.copyfile(file, draft)
+    try:
+        with closing(sqlite3.connect(draft)) as copy:
+            sound = copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            ours = copy.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'ledger_entry'"
+            ).fetchone() == (1,)
+        if not (sound and ours):
+            raise CopyUnreadable(field=str(file))
+        for extra in ("-wal", "-shm"):
+            place.with_name(place.name + extra).unlink(missing_ok=True)
+        os.chmod(draft, 0o600)
+        draft.replace(place)
+    except sqlite3.DatabaseError as broken:
+        raise CopyUnreadable(field=str(file)) from broken
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _make_safe(session: Session, settings: Settings, *, now: datetime) -> int:
+    brands.set_setting(session, "sending_on", False, now=now, by=BY)
+    for lease in leases.live(session):
+        senders.end(session, lease.name, now=now)
+    return preferences.reapply(session, safe.lines(settings.safe), now=now)
+
+
+def _begin_safe_file(house: House, now: datetime) -> None:
+    """The old file spoke of entry numbers that the restored ledger gives out anew: set it aside, write a new one."""
+    old = house.settings.safe / safe.NAME
+    if old.exists():
+        old.rename(old.with_name(f"{old.stem}.until-{now:%Y%m%dT%H%M%S}{old.suffix}"))
+    with reading(house.engine) as session:
+        safe.bring_up_to_date(session, house.settings.safe)
+
+
+def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:
+    """Run one of PostgreSQL's tools; the password goes by environment, never by argument."""
+    tool = shutil.which(name)
+    if tool is None:
+        raise ToolMissing(fix=ToolMissing.fix_hint)
+    plain = url.set(drivername="postgresql", password=None).render_as_string()
+    environment = {**os.environ, **({"PGPASSWORD": str(url.password)} if url.password else {})}
+    done = subprocess.run(
+        [tool, f"--dbname={plain}", *arguments], env=environment, capture_output=True, text=True, check=False
+    )  # noqa: S603
+    if done.returncode:
+        raise ToolFailed(
+            f"{name} said: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
+        )

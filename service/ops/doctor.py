@@ -1,0 +1,185 @@
+"""What `bidden doctor` looks at: the inside (health) and the outside (key file, clock, SMTP server, DNS, public address).
+
+Each finding says what, why it matters, and the exact thing to do or paste.
+"""
+
+import asyncio
+import stat
+from collections.abc import Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import dns.exception
+import dns.resolver
+import httpx2
+
+from service.db.session import reading
+from service.domain.brands import queries as brands
+from service.domain.brands.tables import Brand
+from service.mail import transport
+from service.ops.health import Fact, readiness
+from service.ops.house import House
+
+PATIENCE = 5.0  # seconds for anything on the network
+MOST_DRIFT = 30  # seconds
+
+
+def examine(house: House, *, now: datetime) -> list[Fact]:
+    """Look at everything. Opens network connections; never raises for what it finds."""
+    inside = readiness(house, now=now)
+    facts = [*inside.facts, _key_file(house), *_public(house, now), _smtp(house)]
+    if inside.ready:
+        with reading(house.engine) as session:
+            brand = brands.default_brand(session)
+        facts.append(_postal_address(brand))
+        if not house.settings.practice:
+            facts += _dns(brand)
+    return facts
+
+
+def _key_file(house: House) -> Fact:
+    path = house.settings.key_file
+    if not path.exists():
+        return Fact(
+            "key file",
+            False,
+            "is missing",
+            "Links in old mails would not work.",
+            "Bring it back from its backup.",
+        )
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return Fact(
+            "key file", False, "can be read by others", "It opens every address.", f"chmod 0400 {path}"
+        )
+    return Fact("key file", True, "is there, and private; keep a copy of it apart from the database's")
+
+
+def _postal_address(brand: Brand) -> Fact:
+    if brand.postal_address.strip():
+        return Fact("postal address", True, "is set")
+    fix = f'bidden brand set {brand.name} "postal_address=Name, Street 1, 12345 Town, Country"'
+    return Fact(
+        "postal address",
+        False,
+        "is missing",
+        "Without it no marketing mail is made: the law wants it there.",
+        fix,
+    )
+
+
+def _public(house: House, now: datetime) -> list[Fact]:
+    """Whether readers reach us, whether a one-click stop comes through whatever stands before us, whose clock is right."""
+    base = house.settings.base_url
+    fix = f"Let a proxy pass {base} on to {house.settings.listen} with its Host header, POST bodies and no redirect."
+    try:
+        with httpx2.Client(timeout=PATIENCE, follow_redirects=False) as client:
+            alive = client.get(f"{base}/livez")
+            stop = client.post(f"{base}/u/doctor", data={"List-Unsubscribe": "One-Click"})
+    except httpx2.HTTPError as error:
+        says = f"{base} does not answer ({type(error).__name__})"
+        return [Fact("public address", False, says, "Every link in every mail leads there.", fix)]
+    ours = alive.status_code == 200
+    through = stop.status_code in (200, 404) and "x-request-id" in stop.headers
+    facts = [
+        Fact(
+            "public address",
+            ours,
+            f"{base} answers {alive.status_code}",
+            "Every link in every mail leads there.",
+            fix,
+        ),
+        Fact(
+            "one-click stop",
+            through,
+            f"a POST is answered {stop.status_code}",
+            "Mailbox providers stop people that way.",
+            fix,
+        ),
+    ]
+    return [*facts, _clock(alive, now)] if "date" in alive.headers else facts
+
+
+def _clock(answer: httpx2.Response, now: datetime) -> Fact:
+    drift = abs((parsedate_to_datetime(answer.headers["date"]) - now).total_seconds())
+    fix = "Run a time service (chrony, systemd-timesyncd) on every machine."
+    return Fact(
+        "clock", drift <= MOST_DRIFT, f"differs by {drift:.0f} s", "What is due is due by the clock.", fix
+    )
+
+
+def _smtp(house: House) -> Fact:
+    why, name = "Mail leaves there.", "captured inbox" if house.settings.practice else "SMTP server"
+    try:
+        server = transport.parse_smtp_url(house.settings.wire_url)
+        offers = asyncio.run(_greet(server))
+    except transport.BadSmtpUrl as error:
+        return Fact(name, False, str(error), why, "Mend BIDDEN_SMTP_URL.")
+    except transport.ConnectFailed as error:
+        said = f": it said {error.reply.code} {error.reply.text}" if error.reply else ""
+        fix = (
+            "bidden inbox"
+            if house.settings.practice
+            else _SMTP_FIXES.get(error.reason, _SMTP_FIXES["unreachable"])
+        )
+        return Fact(name, False, f"{server.host}:{server.port} {error.reason}{said}", why, fix)
+    return Fact(name, True, f"{server.host}:{server.port} answers ({offers})")
+
+
+_SMTP_FIXES = {
+    "unreachable": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
+    "timeout": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
+    "refused": "Ask whoever runs the server why it does not take mail from this machine.",
+    "tls_required": "Set starttls=auto in BIDDEN_SMTP_URL only if that network is yours; else have TLS mended there.",
+    "tls_failed": "Its certificate is not valid for that name; have it mended there.",
+    "auth_failed": "Mend user and password in BIDDEN_SMTP_URL.",
+}
+
+
+async def _greet(server: transport.Server) -> str:
+    wire = await asyncio.wait_for(transport.connect(server, ehlo_name="doctor.invalid"), PATIENCE)
+    offers = "pipelining" if wire.facts.pipelining else "step by step: no PIPELINING"
+    await wire.close()
+    return offers
+
+
+def _dns(brand: Brand) -> list[Fact]:
+    """The records mailbox providers ask for (standards E1, E3, F)."""
+    domain, bounces = brand.from_domain, brands.bounce_domain(brand)
+    return [
+        _record(
+            "SPF",
+            bounces,
+            lambda text: text.lower().startswith("v=spf1"),
+            "Without it mailbox providers refuse or hide your mail.",
+            f'{bounces}. TXT "v=spf1 include:YOUR-MAIL-SERVER -all"',
+        ),
+        _record(
+            "DMARC",
+            f"_dmarc.{domain}",
+            lambda text: text.upper().startswith("V=DMARC1"),
+            "Gmail and Yahoo ask it of everybody who sends much.",
+            f'_dmarc.{domain}. TXT "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"',
+        ),
+        _mail_exchanger(bounces),
+    ]
+
+
+def _record(name: str, at: str, fits: Callable[[str], bool], why: str, paste: str) -> Fact:
+    try:
+        answers = dns.resolver.resolve(at, "TXT", lifetime=PATIENCE)
+    except dns.exception.DNSException as error:
+        return Fact(name, False, f"no TXT record at {at} ({type(error).__name__})", why, paste)
+    texts = [b"".join(row.strings).decode(errors="replace") for row in answers]
+    found = [text for text in texts if fits(text)]
+    if len(found) == 1:
+        return Fact(name, True, found[0])
+    return Fact(name, False, f"{len(found)} records at {at}; there must be one", why, paste)
+
+
+def _mail_exchanger(domain: str) -> Fact:
+    why, paste = "Bounces and answers come back there.", f"{domain}. MX 10 YOUR-MAIL-SERVER."
+    try:
+        rows = dns.resolver.resolve(domain, "MX", lifetime=PATIENCE)
+    except dns.exception.DNSException as error:
+        return Fact("MX", False, f"none at {domain} ({type(error).__name__})", why, paste)
+    return Fact("MX", True, ", ".join(sorted(str(row.exchange).rstrip(".") for row in rows)))

@@ -1,0 +1,143 @@
+"""How the installation is: one list of facts for `/readyz`, the health page, `doctor` and (as numbers) the metrics.
+
+Everything is read in one transaction and holds nobody's data.
+"""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, col, select
+
+from service.db import migrate
+from service.db.session import reading
+from service.domain.brands import queries as brands
+from service.domain.ledger import queries as ledger
+from service.domain.mailings.tables import Batch, Mailing
+from service.domain.senders import queries as senders
+from service.ops.house import House
+
+LATE = timedelta(minutes=5)  # a batch due for longer waits for something that is not there
+LOW_DISK = 1024**3  # octets free; below it SQLite and the journal may soon be unable to write
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing looked at. When it is not `ok`: why that matters, and what to do."""
+
+    name: str
+    ok: bool
+    says: str
+    why: str = ""
+    fix: str = ""
+    value: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "says": self.says,
+            "why": self.why,
+            "fix": self.fix,
+            "value": self.value,
+        }
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether requests can be answered rightly, and all facts behind it."""
+
+    ready: bool
+    facts: list[Fact]
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What is due: batches, and for how many seconds the oldest has been."""
+
+    batches: int
+    age: int
+
+
+def readiness(house: House, *, now: datetime) -> Readiness:
+    """Look at everything inside the house. Ready means: the database answers and has the right shape."""
+    try:
+        if not migrate.at_head(house.engine):
+            fix = "bidden db upgrade"
+            return Readiness(
+                False, [Fact("database", False, "of another version", "Nothing can be read or written.", fix)]
+            )
+        with reading(house.engine) as session:
+            facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
+            facts += [_sending(session), _senders(session, now), _queue(session, now), _ledger(session)]
+    except SQLAlchemyError as error:
+        facts = [
+            Fact(
+                "database",
+                False,
+                f"does not answer ({type(error).__name__})",
+                "Nothing works without it.",
+                "Start it.",
+            )
+        ]
+        return Readiness(False, facts)
+    return Readiness(True, [*facts, disk(house)])
+
+
+def queue(session: Session, now: datetime) -> Queue:
+    """The batches that are due and not taken, of mailings that are sending."""
+    counted = (
+        select(func.count(), func.min(col(Batch.due_at)))
+        .select_from(Batch)
+        .join(Mailing, col(Mailing.id) == col(Batch.mailing_id))
+        .where(col(Batch.state) == "open", col(Batch.due_at) <= now, col(Mailing.state) == "sending")
+    )
+    batches, oldest = session.exec(counted).one()
+    return Queue(batches, int((now - oldest).total_seconds()) if oldest else 0)
+
+
+def _queue(session: Session, now: datetime) -> Fact:
+    waiting = queue(session, now)
+    if waiting.age < LATE.total_seconds():
+        return Fact("queue", True, f"{waiting.batches} batches due", value=waiting.age)
+    says = f"{waiting.batches} batches due, the oldest for {waiting.age // 60} minutes"
+    fix = "Start a sender (bidden send), and see whether the SMTP server answers (bidden doctor)."
+    return Fact("queue", False, says, "Mail that is due does not leave.", fix, waiting.age)
+
+
+def _senders(session: Session, now: datetime) -> Fact:
+    live, suspect = senders.live(session), senders.suspect(session, now=now)
+    if suspect:
+        names = ", ".join(one.name for one in suspect)
+        why = "Nobody knows what it does; every stop waits two seconds for it and is then answered with a reserve."
+        fix = "Start it again under the same name: bidden send --name NAME."
+        return Fact("senders", False, f"not heard of: {names}", why, fix, len(live))
+    if not live:
+        return Fact("senders", False, "none is running", "No mail leaves.", "bidden send", 0)
+    return Fact("senders", True, f"{len(live)} running", value=len(live))
+
+
+def _sending(session: Session) -> Fact:
+    if brands.setting(session, "sending_on"):
+        return Fact("sending", True, "is on")
+    why = "No mail leaves, not even confirmations. It is so after a restore."
+    return Fact("sending", False, "is off", why, "Turn it on under Settings, once you have looked around.")
+
+
+def _ledger(session: Session) -> Fact:
+    seq, digest = ledger.tail(session)
+    return Fact("ledger", True, f"{seq} entries, head {digest[:12]}…", value=seq)
+
+
+def disk(house: House) -> Fact:
+    """Room where the data directory lies."""
+    free = shutil.disk_usage(house.settings.data_dir).free
+    says = f"{free / 1024**3:.1f} GiB free"
+    if free >= LOW_DISK:
+        return Fact("disk", True, says, value=free)
+    why = "When it is full, no stop and no consent can be written."
+    return Fact("disk", False, says, why, f"Make room under {house.settings.data_dir}.", free)

@@ -1,0 +1,47 @@
+"""Every staff page in one router, for `service.app`. Fixed paths come before those with a name in them."""
+
+from fastapi import APIRouter
+
+from service.web.staff import (
+    announcements,
+    composer,
+    contact,
+    health,
+    home,
+    inbox,
+    keys,
+    ledger,
+    login,
+    members,
+    notices,
+    people,
+    policies,
+    reports,
+    review,
+    settings,
+    templates,
+    topics,
+)
+
+router = APIRouter(include_in_schema=False)
+for part in (
+    login,
+    home,
+    announcements,
+    composer,
+    review,
+    reports,
+    notices,
+    templates,
+    people,
+    topics,
+    policies,
+    contact,
+    ledger,
+    settings,
+    members,
+    keys,
+    inbox,
+    health,
+):
+    router.include_router(part.router)

@@ -1,0 +1,217 @@
+"""Topics and their wordings: what people may say yes to, in the very words they see."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from service.domain.brands import queries as brands
+from service.domain.consent import queries as consent
+from service.domain.preferences import queries as preferences
+from service.domain.staff.queries import SignedIn
+from service.domain.staff.rules import may
+from service.domain.topics import actions, queries, rules
+from service.domain.topics.rules import WordingText
+from service.domain.topics.tables import Topic, Wording
+from service.kit import clock
+from service.kit.errors import DomainError
+from service.web import forms, pages
+from service.web.forms import Form
+from service.web.sessions import require
+from service.web.staff.composer import OFFERED, language
+from service.web.staff.frame import act, choice, done, faults, show
+
+router = APIRouter()
+
+Reader = Annotated[SignedIn, require("topics:read")]
+Writer = Annotated[SignedIn, require("topics:write")]
+
+FIELDS = ("name", "slug", "class", "basis", "visibility", "mailbox", "often", "locale", "text")
+# What the actions call a field and the form calls otherwise.
+_AS_FORM = {"title": "name", "frequency": "often", "mail_class": "class"}
+
+
+@router.get("/staff/topics")
+async def listing(request: Request, staff: Reader) -> Response:
+    """Every topic, with how many get it."""
+
+    def build(session: Session) -> dict[str, Any]:
+        people = preferences.people_per_topic(session)
+        rows = [_row(session, topic, people.get(topic.id or 0, 0)) for topic in queries.everything(session)]
+        return {"rows": rows, "may_write": may(staff.role, "topics:write")}
+
+    return await show(request, staff, "topics", "staff/topics.html", build)
+
+
+def _row(session: Session, topic: Topic, people: int) -> dict[str, Any]:
+    wording = queries.wording_for(session, topic.id or 0, "en")
+    return {
+        "name": wording.title,
+        "href": f"/staff/topics/{topic.slug}",
+        "what": wording.frequency,
+        "class_": topic.mail_class,
+        "basis": topic.basis.replace("_", " "),
+        "visibility": topic.visibility if topic.state == "active" else "retired",
+        "people": people,
+        "version": wording.version,
+    }
+
+
+@router.get("/staff/topics/new")
+async def new(request: Request, staff: Writer) -> Response:
+    """The form for a topic."""
+    return await _new(request, staff, {"double_opt_in": "1"}, {})
+
+
+@router.post("/staff/topics")
+async def create(request: Request, staff: Writer) -> Response:
+    """Add a topic with its first wording; nobody is enrolled."""
+    form = await forms.read(request)
+
+    def make(session: Session) -> None:
+        actions.create(
+            session,
+            slug=form.text("slug"),
+            brand_id=brands.default_brand(session).id or 0,
+            basis=form.text("basis"),
+            mail_class=form.text("class"),
+            mailbox=form.text("mailbox"),
+            texts=_texts(form),
+            visibility=form.text("visibility"),
+            double_opt_in="double_opt_in" in form,
+            now=clock.now(),
+            by=staff.by,
+        )
+
+    try:
+        await act(request, make)
+    except DomainError as wrong:
+        return await _new(request, staff, form.values(), _faults(wrong), status=wrong.status)
+    return pages.redirect(
+        request, f"/staff/topics/{form.text('slug')}", flash=("ok", "Added. Nobody is enrolled by it.")
+    )
+
+
+def _texts(form: Form) -> dict[str, WordingText]:
+    return {form.text("locale"): WordingText(form.text("name"), form.text("often"), form.text("text"))}
+
+
+def _faults(wrong: DomainError) -> dict[str, str]:
+    return {
+        _AS_FORM.get(name, name): sentence for name, sentence in faults(wrong, {*FIELDS, *_AS_FORM}).items()
+    }
+
+
+async def _new(
+    request: Request, staff: SignedIn, values: dict[str, str], errors: dict[str, str], *, status: int = 200
+) -> Response:
+    context = {
+        **_choices(values),
+        "title": "New topic",
+        "action": "/staff/topics",
+        "new": True,
+        "state": "active",
+        "values": values,
+        "errors": errors,
+        "wordings": [],
+        "people": 0,
+        "may_write": True,
+    }
+    return await show(request, staff, "topics", "staff/topic.html", lambda _: context, status=status)
+
+
+def _choices(values: dict[str, str]) -> dict[str, Any]:
+    def options(name: str, known: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [choice(one, one.replace("_", " ").capitalize(), values.get(name) == one) for one in known]
+
+    return {
+        "classes": options("class", rules.CLASSES),
+        "bases": options("basis", rules.BASES),
+        "visibilities": options("visibility", rules.VISIBILITIES),
+        "locales": [choice(code, language(code), values.get("locale") == code) for code in OFFERED],
+    }
+
+
+@router.get("/staff/topics/{slug}")
+async def page(request: Request, slug: str, staff: Reader) -> Response:
+    """One topic with every wording it ever had."""
+    return await _topic(request, staff, slug, {}, {})
+
+
+@router.post("/staff/topics/{slug}/wordings")
+async def publish_wording(request: Request, slug: str, staff: Writer) -> Response:
+    """Publish the next version; who agreed before stays under the earlier one."""
+    form = await forms.read(request)
+    try:
+        await act(
+            request,
+            lambda session: actions.publish_wording(
+                session, slug, _texts(form), now=clock.now(), by=staff.by
+            ),
+        )
+    except DomainError as wrong:
+        return await _topic(request, staff, slug, form.values(), _faults(wrong), status=wrong.status)
+    return pages.redirect(
+        request, f"/staff/topics/{slug}", flash=("ok", "Published. It is shown from now on.")
+    )
+
+
+@router.post("/staff/topics/{slug}/retire")
+async def retire(request: Request, slug: str, staff: Writer) -> Response:
+    """Take a topic out of use; its stop links live for ever."""
+    fenced = await act(request, lambda session: actions.retire(session, slug, now=clock.now(), by=staff.by))
+    return await done(
+        request, staff, fenced, "/staff/topics", "Retired: nobody is written to under it any more."
+    )
+
+
+async def _topic(
+    request: Request,
+    staff: SignedIn,
+    slug: str,
+    values: dict[str, str],
+    errors: dict[str, str],
+    *,
+    status: int = 200,
+) -> Response:
+    def build(session: Session) -> dict[str, Any]:
+        topic = queries.by_slug(session, slug)
+        current, per = (
+            queries.current_wordings(session, topic.id or 0),
+            consent.per_wording(session, topic.id or 0),
+        )
+        newest = queries.wording_for(session, topic.id or 0, values.get("locale", "en"))
+        filled = {
+            "name": newest.title,
+            "often": newest.frequency,
+            "locale": newest.locale,
+            "text": newest.text,
+            **values,
+        }
+        return {
+            **_choices(filled),
+            "title": newest.title,
+            "action": f"/staff/topics/{slug}/wordings",
+            "new": False,
+            "state": topic.state,
+            "values": filled,
+            "errors": errors,
+            "wordings": [_wording(one, current, per) for one in queries.wordings(session, topic.id or 0)],
+            "people": preferences.people_per_topic(session).get(topic.id or 0, 0),
+            "may_write": may(staff.role, "topics:write") and topic.state == "active",
+        }
+
+    return await show(request, staff, "topics", "staff/topic.html", build, status=status)
+
+
+def _wording(one: Wording, current: dict[str, Wording], per: dict[int, int]) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "locale": one.locale,
+        "text": one.text,
+        "hash": one.sha256,
+        "at": one.published_at,
+        "people": per.get(one.id or 0, 0),
+        "current": current[one.locale].id == one.id,
+    }

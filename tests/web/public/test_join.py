@@ -1,0 +1,188 @@
+"""Sign-up and the other forms for strangers: evidence kept, nothing given away."""
+
+import re
+import statistics
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from service.db.session import reading
+from service.domain.consent import queries as consents
+from service.domain.ledger.rules import open_part
+from service.domain.links import rules as links
+from service.domain.mailings.tables import Audience, Mailing
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.topics import actions as topics
+from service.kit import clock
+from service.web.public import limits
+from tests.web.conftest import World
+
+
+def filled(client: TestClient, email: str, *chosen: str) -> dict[str, Any]:
+    """The form as a browser would send it."""
+    page = client.get("/join").text
+    hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    return {**hidden, "email": email, "first_name": "Ana", "website": "", "topic": list(chosen)}
+
+
+def test_topics_come_unticked_with_what_and_how_often(client: TestClient) -> None:
+    page = client.get("/join").text
+    assert "checked" not in page
+    assert 'value="new-products"' in page
+    assert 'name="wording:new-products" value="new-products-v1-en"' in page
+    assert 'name="policy_version" value="privacy-v1-en"' in page
+    assert "important-notices" not in page
+
+
+def test_sign_up_keeps_what_was_shown_and_mails_a_button(client: TestClient, world: World) -> None:
+    answer = client.post("/join", data=filled(client, "neu@example.org", "new-products"), headers={"user-agent": "Reader/1"})
+    assert answer.status_code == 200
+    assert "neu@example.org" in answer.text
+    (mailing,) = world.mails("confirm")
+
+    def look(session: Any) -> tuple[Any, Any, dict[str, Any]]:
+        person = session.exec(select(Person)).one()
+        (event,) = consents.events(session, person.public_id)
+        key = people.person_key(world.house.ring, person)
+        return person, event, open_part(key, event.body["evidence"], subject=person.public_id, kind=event.kind)
+
+    person, event, evidence = world.change(look)
+    assert world.states(person) == {"new-products": "requested"}
+    assert event.body["wording"] == "new-products-v1-en"
+    assert event.body["policy"] == "privacy-v1-en"
+    assert evidence["url"] == "http://127.0.0.1:8000/join"
+    assert evidence["user_agent"] == "Reader/1"
+    assert mailing.kind == "system"
+
+
+def only_person(world: World) -> Person:
+    """The one who signed up."""
+    found: Person = world.change(lambda session: session.exec(select(Person)).one())
+    return found
+
+
+def confirmation(world: World, mailing: Mailing) -> str:
+    """The link the mail would carry."""
+    with reading(world.house.engine) as session:
+        member = session.get(Audience, (mailing.id, 1))
+        person = session.get(Person, member.person_id)
+        return "/confirm/" + links.write(links.Link(links.CONFIRM, person.alias, 0, mailing.alias, 1), world.house.ring.link_keys)
+
+
+def test_the_button_makes_the_yes_and_looking_does_not(client: TestClient, world: World) -> None:
+    client.post("/join", data=filled(client, "neu@example.org", "new-products", "updates"))
+    (mailing,) = world.mails("confirm")
+    path = confirmation(world, mailing)
+    for _ in range(5):
+        page = client.get(path)
+    assert page.status_code == 200
+    assert "Ana" in page.text
+    assert "n***u@example.org" in page.text
+    person = only_person(world)
+    assert set(world.states(person).values()) == {"requested"}
+    assert client.post(path, data={}).status_code == 200
+    assert set(world.states(person).values()) == {"requested"}
+    done = client.post(path, data={"confirm": "yes"})
+    assert done.status_code == 200
+    assert world.states(person) == {"new-products": "given", "updates": "given"}
+    again = client.post(path, data={"confirm": "yes"})
+    assert "Already confirmed" in again.text
+    assert "Already confirmed" in client.get(path).text
+    assert world.entries("consent.given") == 2
+
+
+def test_a_confirmation_is_good_for_seven_days(client: TestClient, world: World, later: Any) -> None:
+    client.post("/join", data=filled(client, "neu@example.org", "updates"))
+    path = confirmation(world, world.mails("confirm")[0])
+    later(timedelta(days=7, minutes=1))
+    for answer in (client.get(path), client.post(path, data={"confirm": "yes"})):
+        assert answer.status_code == 409
+        assert "too old" in answer.text
+    assert world.entries("consent.given") == 0
+
+
+def test_rel_h39_an_old_button_cannot_undo_a_later_no(client: TestClient, world: World) -> None:
+    client.post("/join", data=filled(client, "neu@example.org", "updates"))
+    path = confirmation(world, world.mails("confirm")[0])
+    person = only_person(world)
+    client.post(world.stop_link(person, "updates"), data={"List-Unsubscribe": "One-Click"})
+    answer = client.post(path, data={"confirm": "yes"})
+    assert answer.status_code == 409
+    assert "grant_needs_new_confirmation" in answer.text
+    assert world.states(person)["updates"] in ("refused", "withdrawn")
+
+
+def test_rel_h53_a_private_topic_is_not_there(client: TestClient, world: World) -> None:
+    world.change(lambda session: topics.change(session, "updates", visibility="private", now=clock.now(), by="cli"))
+    assert 'value="updates"' not in client.get("/join").text
+    sent = filled(client, "neu@example.org", "updates") | {"wording:updates": "updates-v1-en"}
+    private, absent = client.post("/join", data=sent), client.post("/join", data=sent | {"topic": "no-such"})
+    assert private.status_code == absent.status_code == 404
+    assert private.text == absent.text
+    assert world.mails("confirm") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"email": "ana"}, "email"),
+        ({"email": ["a@example.org", "b@example.org"]}, "email"),
+        ({"email": "a@example.org,b@example.org"}, "email"),
+        ({"topic": []}, "topic"),
+        ({"wording:new-products": "new-products-v9-en"}, "topic"),
+        ({"policy_version": "x"}, "topic"),
+        ({"first_name": "A\r\nBcc: x"}, "first_name"),
+        ({"first_name": "x" * 300}, "first_name"),
+    ],
+)
+def test_rel_h54_what_is_wrong_is_said_at_its_field(client: TestClient, world: World, wrong: dict[str, Any], field: str) -> None:
+    answer = client.post("/join", data=filled(client, "neu@example.org", "new-products") | wrong)
+    assert answer.status_code == 422
+    assert f'href="#{field}"' in answer.text
+    assert world.mails("confirm") == []
+
+
+def test_a_filled_honeypot_gets_the_same_answer_and_nothing_else(client: TestClient, world: World) -> None:
+    sent = filled(client, "neu@example.org", "updates")
+    robot = client.post("/join", data=sent | {"website": "http://spam.example.com"})
+    assert world.entries("person.registered") == 0
+    assert robot.text == client.post("/join", data=sent).text
+    assert world.entries("person.registered") == 1
+
+
+def _shape(answer: Any, email: str) -> tuple[int, str, list[str]]:
+    headers = sorted(f"{k}: {v}" for k, v in answer.headers.items() if k not in ("x-request-id", "date"))
+    return answer.status_code, answer.text.replace(email, "…"), headers
+
+
+@pytest.mark.parametrize("door", ["/join", "/lost-link", "/me/sign-in"])
+def test_rel_h55_a_known_address_is_answered_like_an_unknown_one(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    monkeypatch.setattr(limits, "SLOT", 0.06)
+    for n in range(12):
+        world.person(f"known{n:02}@example.org")
+    took: dict[str, list[float]] = {"known": [], "other": []}
+    shapes = set()
+    for n in range(12):
+        for kind in took:
+            email = f"{kind}{n:02}@example.org"
+            sent = filled(client, email, "new-products") if door == "/join" else {"email": email}
+            began = time.perf_counter()
+            answer = client.post(door, data=sent)
+            took[kind].append(time.perf_counter() - began)
+            assert answer.status_code == 200
+            shapes.add(str(_shape(answer, email)))
+    assert len(shapes) == 1
+    assert abs(statistics.median(took["known"]) - statistics.median(took["other"])) < 0.015
+
+
+def test_one_network_can_fill_a_form_only_so_often(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_LOOPBACK", (3.0, 0.0))
+    answers = [client.post("/contact", data={}).status_code for _ in range(5)]
+    assert answers == [422, 422, 422, 429, 429]

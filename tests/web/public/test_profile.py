@@ -1,0 +1,134 @@
+"""`/me`: signing in by mail, seeing and correcting what is held."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.db.session import reading
+from service.domain.links import rules as links
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from tests.web.conftest import BASE, World
+
+OURS = {"Sec-Fetch-Site": "same-origin"}
+
+
+def entrance(client: TestClient, world: World, person: Person, email: str = "ana@example.org") -> str:
+    """Ask for the link and return what the mail would carry."""
+    client.post("/me/sign-in", data={"email": email})
+    mailing = world.mails("sign-in")[-1]
+    link = links.Link(links.SIGN_IN, person.alias, 0, mailing.alias, 1)
+    return "/me/enter/" + links.write(link, world.house.ring.link_keys)
+
+
+def signed_in(client: TestClient, world: World, **more: Any) -> Person:
+    person = world.person(profile={"first_name": "Ana", "company": "Aronia"}, **more)
+    answer = client.post(entrance(client, world, person), data={"confirm": "yes"}, headers=OURS)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/me"
+    return person
+
+
+def test_looking_signs_nobody_in_and_the_button_works_once(client: TestClient, world: World) -> None:
+    person = world.person()
+    path = entrance(client, world, person)
+    for _ in range(3):
+        assert client.get(path).status_code == 200
+    assert "bidden-me" not in client.cookies
+    assert client.post(path, data={"confirm": "yes"}, headers=OURS).status_code == 303
+    client.cookies.clear()
+    again = client.post(path, data={"confirm": "yes"}, headers=OURS)
+    assert again.status_code == 409
+    assert "bidden-me" not in client.cookies
+
+
+def test_the_mailed_link_ends_after_half_an_hour(client: TestClient, world: World, later: Any) -> None:
+    path = entrance(client, world, world.person())
+    later(timedelta(minutes=31))
+    assert client.post(path, data={"confirm": "yes"}, headers=OURS).status_code == 409
+
+
+def test_std_n13_the_cookie(client: TestClient, world: World, later: Any) -> None:
+    person = world.person()
+    answer = client.post(entrance(client, world, person), data={"confirm": "yes"}, headers=OURS)
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Max-Age=1800" in cookie
+    assert "ana" not in cookie
+    assert "My data" in client.get("/me").text
+    later(timedelta(minutes=31))
+    assert "No password" in client.get("/me").text, "its end is in what we signed, not only in the browser"
+
+
+@pytest.mark.parametrize("forged", ["", "x", "e30.00", "." * 50, "é.é"])
+def test_a_forged_cookie_is_nobody(client: TestClient, forged: str) -> None:
+    answer = client.get("/me", headers={"cookie": f"bidden-me={forged}".encode()})
+    assert answer.status_code == 200
+    assert "No password" in answer.text
+
+
+def test_everything_held_is_shown(client: TestClient, world: World) -> None:
+    signed_in(client, world, attributes={"plan": "pro"})
+    page = client.get("/me").text
+    for held in ("ana@example.org", "Ana", "Aronia", "shop", "pro", "New products", "/policies/privacy"):
+        assert held in page
+    assert len(page.encode()) + len(client.get("/static/public.css").content) < 27_000
+
+
+def test_correcting_the_profile(client: TestClient, world: World) -> None:
+    person = signed_in(client, world)
+    sent = {"first_name": "Anna", "company": "", "email": "ana@example.org", "locale": "de", "zone": "Europe/Berlin"}
+    answer = client.post("/me", data=sent, headers=OURS)
+    assert answer.status_code == 200
+    assert 'lang="de"' in answer.text
+    with reading(world.house.engine) as session:
+        held = people.by_public_id(session, person.public_id)
+        assert held is not None
+        profile = people.profiles(session, world.house.ring, held)[-1].profile
+    assert (profile["first_name"], profile["company"], held.zone) == ("Anna", "", "Europe/Berlin")
+    assert world.entries("address.changed") == 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("email", "x"), ("zone", "Mars/Base"), ("first_name", "x" * 300), ("telephone", "1\x01")])
+def test_what_is_wrong_keeps_what_was_typed(client: TestClient, world: World, field: str, value: str) -> None:
+    signed_in(client, world)
+    sent = {"first_name": "Kept", "email": "ana@example.org", "locale": "en", "zone": ""} | {field: value}
+    answer = client.post("/me", data=sent, headers=OURS)
+    assert answer.status_code == 422
+    assert f'href="#{field}"' in answer.text
+    assert field == "first_name" or "Kept" in answer.text
+
+
+def test_rel_h59_a_new_address_waits_and_the_old_one_is_told(client: TestClient, world: World) -> None:
+    signed_in(client, world)
+    sent = {"email": "new@example.org", "locale": "en", "zone": ""}
+    answer = client.post("/me", data=sent, headers=OURS)
+    assert answer.status_code == 200
+    assert "new@example.org" in answer.text
+    assert len(world.mails("address-changed")) == 1
+    assert len(world.mails("address-confirm")) == 1
+    page = client.get("/me").text
+    assert 'value="ana@example.org"' in page
+
+
+def test_rel_h56_signed_in_posts_need_a_page_of_ours(client: TestClient, world: World) -> None:
+    signed_in(client, world)
+    sent = {"first_name": "Mallory", "email": "ana@example.org"}
+    for headers in ({}, {"Origin": "https://evil.example.com"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        answer = client.post("/me", data=sent, headers=headers)
+        assert answer.status_code == 403
+        assert "csrf" in answer.text
+    assert client.post("/me", data=sent, headers={"Origin": BASE}).status_code == 200
+
+
+def test_signing_out(client: TestClient, world: World) -> None:
+    signed_in(client, world)
+    assert client.post("/me/sign-out", headers=OURS).status_code == 303
+    assert "No password" in client.get("/me").text
+
+
+def test_strangers_cannot_post(client: TestClient) -> None:
+    assert client.post("/me", data={"first_name": "x"}).status_code == 403
