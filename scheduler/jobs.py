@@ -27,17 +27,20 @@ class Job:
     action: Callable[[House, datetime], object]
 
 
-def _in_transaction(action: Callable[[Session, House, datetime], object]) -> Callable[[House, datetime], object]:
-    def run(house: House, now: datetime) -> object:
-        with transaction(house.engine) as session:
-            return action(session, house, now)
+def _once(action: Callable[[Session], object], house: House) -> object:
+    with transaction(house.engine) as session:
+        return action(session)
 
-    return run
+
+def _until_done(action: Callable[[Session], object], house: House) -> None:
+    """Repeat an action that takes a few rows at a time, each time in its own transaction."""
+    while _once(action, house):
+        pass
 
 
 def start_due(house: House, now: datetime) -> None:
     """Announcements whose time has come start their freeze."""
-    _in_transaction(lambda session, house, now: announcements.start_due(session, house.settings, now=now))(house, now)
+    _until_done(lambda session: announcements.start_due(session, house.settings, now=now), house)
 
 
 def freeze(house: House, now: datetime) -> None:
@@ -53,22 +56,19 @@ def freeze(house: House, now: datetime) -> None:
 
 def settle(house: House, now: datetime) -> None:
     """Who was left when a mailing was cancelled or expired gets that outcome, five thousand at a time."""
-    more = 1
-    while more:
-        with transaction(house.engine) as session:
-            more = deliveries.settle_ended(session, now=now)
+    _until_done(lambda session: deliveries.settle_ended(session, now=now), house)
 
 
 def finish(house: House, now: datetime) -> None:
     """Mailings with nothing left to do are sent, and their announcements know it."""
-    _in_transaction(lambda session, house, now: deliveries.finish(session, now=now))(house, now)
-    _in_transaction(lambda session, house, now: announcements.finish(session, now=now))(house, now)
+    _once(lambda session: deliveries.finish(session, now=now), house)
+    _until_done(lambda session: announcements.finish(session, now=now), house)
 
 
 def expire(house: House, now: datetime) -> None:
     """What may not leave any more is ended."""
-    _in_transaction(lambda session, house, now: announcements.expire(session, now=now))(house, now)
-    _in_transaction(lambda session, house, now: deliveries.expire(session, now=now))(house, now)
+    _until_done(lambda session: announcements.expire(session, now=now), house)
+    _once(lambda session: deliveries.expire(session, now=now), house)
 
 
 def keep_safe(house: House, now: datetime) -> None:
@@ -79,8 +79,8 @@ def keep_safe(house: House, now: datetime) -> None:
 
 def forget(house: House, now: datetime) -> None:
     """Old sign-in tries, sessions and kept answers go."""
-    _in_transaction(lambda session, house, now: staff.forget_old(session, now=now))(house, now)
-    _in_transaction(lambda session, house, now: api_keys.forget_answers(session, now=now))(house, now)
+    _once(lambda session: staff.forget_old(session, now=now), house)
+    _once(lambda session: api_keys.forget_answers(session, now=now), house)
 
 
 TIMETABLE = [

@@ -45,6 +45,7 @@ HEARTBEAT = 1.0  # seconds between two renewals of the lease when nothing was
 IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
 SINGLES = 64  # single mails in hand at most
+REST = 0.02  # seconds a connection waits before it looks again
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
 
@@ -73,7 +74,10 @@ class Sender:
         self.server = transport.parse_smtp_url(house.settings.wire_url)
         self.executor = executor or ThreadPoolExecutor(2, thread_name_prefix="database")
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.bucket = pacing.Bucket(house.settings.send_rate, burst=1) if house.settings.send_rate else None
+        self.bucket: pacing.Bucket | None = None
+        if rate := house.settings.send_rate:
+            self.bucket = pacing.Bucket(rate, burst=max(1.0, rate / 20))
+        self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
         self.journal: journal.Journal
         self.lease_id = 0
         self.seen = 0
@@ -157,6 +161,8 @@ class Sender:
         for task in (*carriers, watcher):
             task.cancel()
         await asyncio.gather(*carriers, watcher, return_exceptions=True)
+        for work in self.works:  # what came back unsent from connections that were just ended
+            self._give_back(work)
         await self._settle()
         await self._write(lambda session: senders.end(session, self.name, now=clock.now()))
         self.journal.close(remove=not self.works)
@@ -313,7 +319,8 @@ class Sender:
         """Let others go first; with a rate set, as long as the bucket says."""
         if not self._pending():
             self.more.clear()
-        await asyncio.sleep(0.02)
+        wait = self.turn_at - time.monotonic() if self.turn_at else REST
+        await asyncio.sleep(min(REST, max(0.001, wait)))
 
     def _pending(self) -> int:
         return sum(len(work.waiting) for work in self.works)
@@ -336,7 +343,7 @@ class Sender:
                 if time.monotonic() > work.until:
                     self._give_back(work)
                     break
-                if self.bucket is not None and self.bucket.take(time.monotonic()) > 0:
+                if not self._is_my_turn():
                     return None
                 letter = self._compose(work, work.waiting.popleft())
                 if letter is not None:
@@ -345,17 +352,35 @@ class Sender:
         self.wake.set()
         return None
 
+    def _is_my_turn(self) -> bool:
+        """Whether the rate allows a letter now; a place once taken in the bucket is kept until its time comes."""
+        if self.bucket is None:
+            return True
+        moment = time.monotonic()
+        if self.turn_at is None:
+            self.turn_at = moment + self.bucket.take(moment)
+        if moment < self.turn_at:
+            return False
+        self.turn_at = None
+        return True
+
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:
             made = work.composer.compose(member, now=clock.now())
         except (RenderError, HeaderInjection) as refused:
-            work.results.append(Result(member.pos, member.attempt, "skipped", refused.code))
-            self.wake.set()
-            return None
+            return self._skip(work, member, refused.code)
+        except Exception as wrong:  # whatever it is, it is this member's alone, and keeps nobody else from their mail
+            facts = {"mailing": work.claimed.mailing.public_id, "pos": member.pos, "error": type(wrong).__name__}
+            log.error("a mail could not be made", extra={"facts": facts})
+            return self._skip(work, member, "render_error")
         self.next_key += 1
         work.out += 1
         self.letters[self.next_key] = (work, member, made.message_id)
         return Letter(self.next_key, made.mail_from, made.rcpt, made.data)
+
+    def _skip(self, work: Work, member: Member, reason: str) -> None:
+        work.results.append(Result(member.pos, member.attempt, "skipped", reason))
+        self.wake.set()
 
     def _may_depart(self, letter: Letter) -> bool:
         """The last look, in the same step as the write of the dot: memory only."""

@@ -1,4 +1,4 @@
-"""The HTTP application, put together: routers, guard, error pages. Called by `bidden web` and by the tests."""
+"""The HTTP application, put together: routers, guard, error pages. Called by `bidden web` and the tests."""
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError

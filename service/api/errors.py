@@ -112,7 +112,7 @@ def problem(error: DomainError) -> Response:
             for one in error.findings
         ]
     return answer(
-        error.status,
+        status_of(error),
         error.code,
         error.title,
         detail=error.detail,

@@ -123,17 +123,17 @@ def submit(announcement: Id, as_json: desk.Json = False) -> None:
 def approve(
     announcement: Id,
     content_hash: Annotated[
-        str, typer.Option(help="Of the content that was read; `show` and `submit` print it.")
-    ],
+        str | None,
+        typer.Option(help="Of the content that was read (`submit` prints it); the present one when not said."),
+    ] = None,
     as_json: desk.Json = False,
 ) -> None:
     """Approve exactly what was read."""
     settings, now = desk.settings(), clock.now()
 
     def act(session: Session) -> Announcement:
-        return actions.approve(
-            session, settings, announcement, content_hash=content_hash, now=now, by=desk.BY
-        )
+        read = content_hash or queries.by_public_id(session, announcement).content_hash
+        return actions.approve(session, settings, announcement, content_hash=read, now=now, by=desk.BY)
 
     _step(act, "is approved", as_json=as_json)
 

@@ -8,7 +8,7 @@ from service.cli import desk, up
 from service.ops import demo as content
 from service.ops.house import upgrade
 
-DEFAULTS = {"BIDDEN_DATA_DIR": "./data/demo", "BIDDEN_HOLD_SECONDS": "10"}
+DEFAULTS = {"BIDDEN_DATA_DIR": "./data/demo", "BIDDEN_HOLD_SECONDS": "10", "BIDDEN_LOG_LEVEL": "WARNING"}
 
 
 @desk.command

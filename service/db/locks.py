@@ -22,8 +22,11 @@ def lock_ledger_tail(session: Session) -> None:
 
 
 def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
-    """Lock the chosen rows till commit; on SQLite the whole database is ours already and the clause is left out."""
-    return statement if is_sqlite(session.connection()) else statement.with_for_update(skip_locked=skip_locked)
+    """Lock the chosen rows till commit; on SQLite the whole database is ours already and the clause is left out.
+
+    FOR NO KEY UPDATE, because keys never change and rows that refer to these (outcomes, say) may be inserted meanwhile.
+    """
+    return statement if is_sqlite(session.connection()) else statement.with_for_update(skip_locked=skip_locked, key_share=True)
 
 
 def insert_for(session: Session, table: Any) -> Any:

@@ -9,31 +9,44 @@ from collections.abc import Sequence
 from typing import Any
 
 ZERO = "0" * 64
+EXACT = (1 << 53) - 1  # the largest integer every JSON reader keeps
 
 
 def canonical(value: Any) -> str:
     """The one way to write a value: keys sorted, no white space, UTF-8. Equals RFC 8785 for what we allow.
 
-    Only strings, integers, booleans, null, arrays and objects with string keys are allowed; a float raises TypeError,
-    because two programs may write one number in two ways.
+    Only strings, integers that every program reads exactly (RFC 8785 3.2.2.3), booleans, null, arrays and objects with string
+    keys are allowed; anything else raises TypeError, because two programs may write one number in two ways.
     """
-    _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    plain = _check(value)
+    return json.dumps(value if plain else _ordered(value), sort_keys=plain, separators=(",", ":"), ensure_ascii=False)
 
 
-def _refuse_floats(value: Any) -> None:
-    if value is None or isinstance(value, str | bool | int):
-        return
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise TypeError("a ledger object has string keys only")
-            _refuse_floats(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_floats(inner)
-    else:
+def _check(value: Any) -> bool:
+    """Refuse what has more than one writing; False when a key is not ASCII and sorting needs more care."""
+    if value is None or isinstance(value, str | bool):
+        return True
+    if isinstance(value, int):
+        if abs(value) > EXACT:
+            raise TypeError("a ledger entry holds integers up to 2^53 - 1; write a longer one as a string")
+        return True
+    if not isinstance(value, list | dict):
         raise TypeError(f"a ledger entry cannot hold {type(value).__name__}")
+    plain = True
+    for key in value if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise TypeError("a ledger object has string keys only")
+        plain &= key.isascii()
+    for inner in value.values() if isinstance(value, dict) else value:
+        plain &= _check(inner)
+    return plain
+
+
+def _ordered(value: Any) -> Any:
+    """Keys in the order of their UTF-16 code units (RFC 8785 3.2.3), which is Python's own for ASCII alone."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: key.encode("utf-16-be"))}
+    return [_ordered(inner) for inner in value] if isinstance(value, list) else value
 
 
 def leaf_hash(text: str) -> str:

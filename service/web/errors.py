@@ -1,8 +1,10 @@
 """What went wrong, as a page: the only place where a domain error becomes HTML for readers.
 
-Called by `service.app`. A page says what the error's class says and never what somebody sent (H44), because an error
+Called by `service.app`. A page says what the error's class says and never what somebody sent (H44): an error
 is shown to whoever has the link or stands behind the screen.
 """
+
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -69,7 +71,7 @@ async def answer(request: Request, error: Exception) -> Response:
             request, "public/link_unknown.html", {"values": {}, "errors": {}}, status=fact.status
         )
     if isinstance(fact, LinkExpired):
-        too_old = {"stop_action": None, "values": {}, "errors": {}}
+        too_old: dict[str, Any] = {"stop_action": None, "values": {}, "errors": {}}
         return await pages.public(request, "public/link_expired.html", too_old, status=fact.status)
     say = pages.speaker(request)
     context = {

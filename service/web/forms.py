@@ -81,7 +81,7 @@ EMPTY = Form([], {})
 
 
 async def read(request: Request) -> Form:
-    """The form of a request. Raises `InvalidText`, `FormBroken`, `TooManyFields`; the guard's `BodyTooLarge`."""
+    """The form of a request. Raises `InvalidText`, `FormBroken`, `TooManyFields`, `BodyTooLarge`."""
     body, kind = await request.body(), request.headers.get("content-type", "")
     if kind.lower().startswith("multipart/form-data"):
         return _multipart(body, kind)
@@ -89,7 +89,7 @@ async def read(request: Request) -> Form:
 
 
 async def read_kindly(request: Request) -> Form:
-    """The same for a stop: what cannot be read is as good as empty, and nothing is refused (standards B5, B8)."""
+    """The same for a stop: what cannot be read is as good as empty, nothing is refused (standards B5)."""
     try:
         return await read(request)
     except DomainError:

@@ -1,7 +1,7 @@
 """Before every request: host, path, size, origin; after every answer: headers and one line of log.
 
-Pure ASGI, wrapped round the whole application by `service.app`. It knows no feature and no template: what it refuses is
-handed to the function that turns errors into answers.
+Pure ASGI, wrapped round the whole application by `service.app`. It knows no feature and no template: what it
+refuses is handed to the function that turns errors into answers.
 """
 
 import logging
@@ -110,7 +110,7 @@ class Guard:
             raise CrossSite
 
     def _host_allowed(self, request: Request) -> bool:
-        """HTTP/1.0 has no Host (RFC 9112 3.2); nothing is ever made from it, so its absence there is harmless."""
+        """HTTP/1.0 has no Host (RFC 9112 3.2); nothing is made from it, so its absence is harmless."""
         named = request.headers.getlist("host")
         if not named:
             return bool(request.scope.get("http_version") == "1.0")
@@ -119,8 +119,8 @@ class Guard:
     def _same_site(self, request: Request) -> bool:
         """Whether a changing request comes from a page of ours (Fetch metadata, else Origin: standards N12).
 
-        A page under `no-referrer` sends `Origin: null`, so that says nothing; whoever names no origin at all is
-        no browser that could have been led here, and is refused only where a session stands behind it.
+        A page under `no-referrer` sends `Origin: null`, so that says nothing; whoever names no origin is no
+        browser that could have been led here, and is refused only where a session stands behind it.
         """
         site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
         if site:

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz`, `/metrics`: asked by machines. They say yes, no and numbers, nothing about anybody (N20)."""
+"""`/livez`, `/readyz`, `/metrics`: asked by machines. They say yes or no, and nothing about anybody (N20)."""
 
 import ipaddress
 

@@ -17,8 +17,9 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from service.domain.brands import queries as brands
 from service.domain.people.tables import Person
 from service.kit import clock
+from service.kit.errors import DomainError
 from service.kit.places import templates_dir
-from service.web import deps, words
+from service.web import deps, forms, words
 
 _A_YEAR = 31_536_000
 
@@ -82,6 +83,12 @@ def language(request: Request, person: Person | None = None) -> str:
 def speaker(request: Request, person: Person | None = None) -> words.Say:
     """`_` in that language, for what a handler says itself."""
     return words.speaker(language(request, person))
+
+
+def said(request: Request, wrong: DomainError) -> dict[str, str]:
+    """An error at its field, in the reader's language."""
+    say = speaker(request)
+    return {field: say(sentence) for field, sentence in forms.errors_of(wrong).items()}
 
 
 async def public(

@@ -1,7 +1,7 @@
 """The languages of readers' pages: which there are, which one a reader gets; texts, dates and numbers in it.
 
-Called by `pages`. English stands in the templates and handlers themselves; the others in templates/web/texts (of
-the templates) and templates/web/answers (of handlers and errors), one file per language.
+Called by `pages`. English stands in the templates and handlers themselves; the others in templates/web/texts
+(of the templates) and templates/web/answers (of handlers and errors), one file per language.
 """
 
 import tomllib

@@ -1,8 +1,7 @@
-"""The API as programs meet it: the mounted app, a key of the source `shop`, and the shapes most tests send."""
+"""The API as programs meet it: the mounted app, and keys of the source `shop`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import Engine
@@ -19,12 +18,12 @@ from service.kit import clock
 from service.kit.signing import Keyring
 from service.ops.house import House
 
-BODY = "Hello {{ first_name|default('there') }},\n\nthe new kettle is here.\n\n[See it](https://shop.example.org/kettle)\n"
-
 
 @pytest.fixture
 def house(engine: Engine, database_url: str, ring: Keyring, tmp_path: Path) -> House:
-    settings = Settings(data_dir=tmp_path, database_url=database_url, hold_seconds=60, public_url="", smtp_url="")
+    settings = Settings(
+        data_dir=tmp_path, database_url=database_url, hold_seconds=60, public_url="", smtp_url=""
+    )
     with transaction(engine) as session:
         address = {"postal_address": "Kettle Works, Mill Lane 1, 12345 Riverton"}
         brands.set_fields(session, "default", address, now=clock.now(), by="system")
@@ -36,7 +35,13 @@ def make_key(house: House) -> Callable[..., str]:
     def make(*scopes: str, source: str = "shop", topics: list[str] | None = None) -> str:
         with transaction(house.engine) as session:
             return api_keys.create(
-                session, name=source, source=source, scopes=scopes or ("all",), topics=topics, now=clock.now(), by="cli"
+                session,
+                name=source,
+                source=source,
+                scopes=scopes or ("all",),
+                topics=topics,
+                now=clock.now(),
+                by="cli",
             ).plaintext
 
     return make
@@ -54,7 +59,11 @@ def client_of(app: Starlette) -> Iterator[Callable[[str | None], TestClient]]:
 
     def client(key: str | None) -> TestClient:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        opened.append(TestClient(app, base_url="http://127.0.0.1:8000/api/v1", headers=headers, raise_server_exceptions=False))
+        opened.append(
+            TestClient(
+                app, base_url="http://127.0.0.1:8000/api/v1", headers=headers, raise_server_exceptions=False
+            )
+        )
         return opened[-1]
 
     yield client
@@ -66,31 +75,3 @@ def client_of(app: Starlette) -> Iterator[Callable[[str | None], TestClient]]:
 def api(client_of: Callable[[str | None], TestClient], make_key: Callable[..., str]) -> TestClient:
     """A client whose key may do everything for the source `shop`."""
     return client_of(make_key())
-
-
-def said_yes(*topics: str, at: str = "2026-10-02T12:00:00Z", confirmed: bool = True) -> list[dict[str, Any]]:
-    """Consent items as a site sends them."""
-    item: dict[str, Any] = {"given": True, "source": "signup-form", "evidence": {"at": at, "ip": "192.0.2.7"}}
-    if confirmed:
-        item["confirmed"] = {"at": at, "method": "double opt-in of the shop"}
-    return [{"topic": topic, **item} for topic in topics]
-
-
-def ana(**more: Any) -> dict[str, Any]:
-    return {"email": "ana@example.org", "profile": {"first_name": "Ana"}, **more}
-
-
-def kettle(**more: Any) -> dict[str, Any]:
-    """An announcement to everybody who may get it."""
-    content = {"en": {"subject": "The new kettle", "preheader": "It is here", "body": BODY}}
-    return {"topic": "new-products", "template": "launch", "content": content, **more}
-
-
-def assert_problem(answer: Any, status: int, code: str, field: str | None = None) -> None:
-    """The answer is problem+json of that status and code."""
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert set(answer.json()) >= {"type", "title", "status", "code", "detail", "field", "fix"}
-    assert answer.json()["status"] == status
-    if field is not None:
-        assert answer.json()["field"] == field

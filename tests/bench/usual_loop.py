@@ -18,7 +18,7 @@ from tests.bench.stages import HTML, TEXT
 
 async def _worker(port: int, queue: "asyncio.Queue[int]", templates: tuple[jinja2.Template, jinja2.Template], rows: sqlite3.Connection) -> None:
     html, text = templates
-    client = aiosmtplib.SMTP("127.0.0.1", port, use_tls=False, start_tls=False)
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, use_tls=False, start_tls=False)
     await client.connect()
     while not queue.empty():
         number = queue.get_nowait()

@@ -1,12 +1,17 @@
 """The real application over a real database, and people in it, made by the same actions that sign-up uses."""
 
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from sqlalchemy import func
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
@@ -50,22 +55,66 @@ def client(house: House) -> Iterator[TestClient]:
         yield opened
 
 
+@contextmanager
+def listening(house: House, line: socket.socket) -> Iterator[None]:
+    """The application behind a real uvicorn."""
+    config = uvicorn.Config(
+        app.build(house),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="off",
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, args=([line],), daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield
+    running.should_exit = True
+    thread.join(5)
+
+
+@pytest.fixture
+def server(house: House) -> Iterator[int]:
+    """The port of a server that answers to the name in BASE."""
+    with socket.create_server(("127.0.0.1", 0)) as line, listening(house, line):
+        yield line.getsockname()[1]
+
+
 @dataclass
 class World:
     """What tests say about the database, in short words."""
 
     house: House
 
-    def person(self, email: str = "ana@example.org", *, yes: tuple[str, ...] = ("new-products", "updates"), **more: Any) -> Person:
+    def person(
+        self,
+        email: str = "ana@example.org",
+        *,
+        yes: tuple[str, ...] = ("new-products", "updates"),
+        **more: Any,
+    ) -> Person:
         """Somebody whose address is confirmed and who said yes to these topics."""
         at = clock.now() - timedelta(days=3)
-        said = {"source": "signup-form", "evidence": {"url": "https://shop.example.org/join", "at": at.isoformat()}}
+        said = {
+            "source": "signup-form",
+            "evidence": {"url": "https://shop.example.org/join", "at": at.isoformat()},
+        }
         proof = {"confirmed": {"at": at.isoformat(), "method": "button"}}
         consents = [{"topic": slug, "given": True, **said, **proof} for slug in yes]
         given = Registration(email, email, consents=consents, **{"locale": "en", **more})
         with transaction(self.house.engine) as session:
             made = register_many(
-                session, self.house.ring, "shop", [given], attest=True, topics=None, now=clock.now(), by="key:k_test"
+                session,
+                self.house.ring,
+                "shop",
+                [given],
+                attest=True,
+                topics=None,
+                now=clock.now(),
+                by="key:k_test",
             )[0]
             if isinstance(made, Exception):
                 raise made
@@ -74,7 +123,15 @@ class World:
         assert found is not None
         return found
 
-    def link(self, purpose: int, person: Person | int, topic: str | None = "new-products", *, mailing: int = 0, pos: int = 0) -> str:
+    def link(
+        self,
+        purpose: int,
+        person: Person | int,
+        topic: str | None = "new-products",
+        *,
+        mailing: int = 0,
+        pos: int = 0,
+    ) -> str:
         """A token as a mail would carry it."""
         alias = 0
         if topic is not None:
@@ -102,7 +159,9 @@ class World:
     def mails(self, purpose: str) -> list[Mailing]:
         """System mails that were asked for."""
         with reading(self.house.engine) as session:
-            return list(session.exec(select(Mailing).where(col(Mailing.purpose) == purpose).order_by(col(Mailing.id))))
+            return list(
+                session.exec(select(Mailing).where(col(Mailing.purpose) == purpose).order_by(col(Mailing.id)))
+            )
 
     def change(self, act: Callable[[Session], Any]) -> Any:
         """One transaction."""

@@ -13,14 +13,40 @@ from service.web.public.limits import Allowance, TooOften
 
 @pytest.mark.parametrize(
     "evil",
-    ["//evil", "///evil", "/\\evil", "\\evil", "https:evil", "https://evil", "/%2f%2fevil", "/%2Fevil", "/%5cevil", "/a//b", "/..", "/a/../..",
-     "javascript:alert(1)", "evil", "", None, " /staff", "/staff\n", "/\x00", "/@evil.com\r\nSet-Cookie: a=b", "/%0d%0aSet-Cookie:a", "/a;b", "?x"],
-)  # fmt: skip
+    [
+        "//evil",
+        "///evil",
+        "/\\evil",
+        "\\evil",
+        "https:evil",
+        "https://evil",
+        "/%2f%2fevil",
+        "/%2Fevil",
+        "/%5cevil",
+        "/a//b",
+        "/..",
+        "/a/../..",
+        "javascript:alert(1)",
+        "evil",
+        "",
+        None,
+        " /staff",
+        "/staff\n",
+        "/\x00",
+        "/@evil.com\r\nSet-Cookie: a=b",
+        "/%0d%0aSet-Cookie:a",
+        "/a;b",
+        "?x",
+    ],
+)
 def test_rel_h41_next_leads_nowhere_else(evil: str | None) -> None:
     assert deps.local_path(evil, "/staff") == "/staff"
 
 
-@pytest.mark.parametrize("good", ["/", "/staff", "/staff/people/p_a2?on=2026-11-24", "/inbox?q=a%20b", "/staff/announcements/a_1/review"])
+@pytest.mark.parametrize(
+    "good",
+    ["/", "/staff", "/staff/people/p_a2?on=2026-11-24", "/inbox?q=a%20b", "/staff/announcements/a_1/review"],
+)
 def test_rel_h41_and_pages_of_ours_stay(good: str) -> None:
     assert deps.local_path(good, "/x") == good
 
@@ -44,7 +70,9 @@ def test_a_signed_value_is_ours_for_its_purpose_and_time(ring: Keyring) -> None:
 
 
 def _from(host: str) -> Request:
-    return Request({"type": "http", "headers": [(b"x-forwarded-for", b"9.9.9.9")], "client": (host, 1), "path": "/"})
+    return Request(
+        {"type": "http", "headers": [(b"x-forwarded-for", b"9.9.9.9")], "client": (host, 1), "path": "/"}
+    )
 
 
 def test_a_network_and_never_the_address() -> None:

@@ -18,7 +18,7 @@ from service.domain.topics.rules import TopicUnknown
 from service.kit.errors import DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
-from service.web.public.preferences import HOW
+from service.web.public.choices import HOW
 from service.web.public.profile import LABELS
 from tests.web.conftest import BASE
 
@@ -44,7 +44,12 @@ def test_dates_numbers_and_nothing() -> None:
     assert words.day(date(2026, 12, 24), lang="de", zone="") == "24. Dez. 2026"
     assert words.number(4812, lang="en") == "4,812"
     assert words.number(4812, lang="de") == "4.812"
-    assert words.day(None, lang="en", zone="") == words.moment(None, lang="en", zone="") == words.ago(None, lang="en") == ""
+    assert (
+        words.day(None, lang="en", zone="")
+        == words.moment(None, lang="en", zone="")
+        == words.ago(None, lang="en")
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,9 @@ def test_dates_numbers_and_nothing() -> None:
         (None, None, None, "de;q=x, " + "a," * 5_000, "en"),
     ],
 )
-def test_which_language(asked: str | None, kept: str | None, person: str | None, accept: str, expected: str) -> None:
+def test_which_language(
+    asked: str | None, kept: str | None, person: str | None, accept: str, expected: str
+) -> None:
     assert words.choose(asked=asked, kept=kept, person=person, accept=accept) == expected
 
 
@@ -102,16 +109,25 @@ def said() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
             speaks = isinstance(called, ast.Name) and called.id == "say"
-            speaks = speaks or (isinstance(called, ast.Call) and getattr(called.func, "attr", "") == "speaker")
+            speaks = speaks or (
+                isinstance(called, ast.Call) and getattr(called.func, "attr", "") == "speaker"
+            )
             if isinstance(node, ast.Call) and speaks and isinstance(node.args[0], ast.Constant):
                 texts.add(node.args[0].value)
     return texts
 
 
 OURS = (
-    "service.web.forms", "service.web.guard", "service.web.errors", "service.web.public.", "service.kit.", "service.domain.links.",
-    "service.domain.preferences.", "service.domain.people.", "service.domain.privacy.",
-)  # fmt: skip
+    "service.web.forms",
+    "service.web.guard",
+    "service.web.errors",
+    "service.web.public.",
+    "service.kit.",
+    "service.domain.links.",
+    "service.domain.preferences.",
+    "service.domain.people.",
+    "service.domain.privacy.",
+)
 ALSO = (TopicUnknown, PolicyUnknown, PolicyVersionUnknown, NoticeUnknown)
 
 

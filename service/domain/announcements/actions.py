@@ -28,8 +28,7 @@ from service.kit.signing import Keyring
 from service.mail.check import blocks
 
 SYSTEM = ledger.SYSTEM
-AT_ONCE = 20  # announcements the clock takes in one transaction
-TEST_MARK = "[Test] "
+AT_ONCE = 5  # announcements the clock takes in one transaction: compiling holds the database for moments
 
 
 def create(
@@ -83,8 +82,9 @@ def edit(
     if based_on is not None and based_on != queries.content_hash(session, before):
         raise rules.StaleVersion
     given = rules.changed(before, topic, template, content, audience, default_locale)
-    _write(session, row, queries.read(session, settings, given), now)
-    row.state, row.author = "draft", by
+    for name, value in _columns(session, queries.read(session, settings, given)).items():
+        setattr(row, name, value)
+    row.state, row.author, row.changed_at = "draft", by, now
     _void(row)
     _note(session, row, "edited", {"content": row.content_hash}, now=now, by=by)
     return row
@@ -161,13 +161,8 @@ def unschedule(session: Session, public_id: str, *, now: datetime, by: str) -> A
     """Take it off the schedule before it has begun; approved again, or a draft when the approval no longer
     fits."""
     row = _locked(session, public_id)
-    state = queries.state_of(row, queries.mailing_of(session, row)).state
-    rules.check_step("unschedule", state if row.mailing_id is None else "sending")
-    if row.approved_hash == _hash(session, row):
-        row.state = "approved"
-    else:
-        row.state = "draft"
-        _void(row)
+    rules.check_step("unschedule", row.state if row.mailing_id is None else "sending")
+    row.state = "approved" if row.approved_hash == _hash(session, row) else "draft"
     row.due_at = row.zone = row.wall_time = row.hold_until = row.valid_until = None
     row.reason, row.changed_at = "", now
     _note(session, row, "unscheduled", {"content": row.content_hash}, now=now, by=by)
@@ -233,7 +228,7 @@ def test_mail(
     address_id = queries.test_address(session, member, by=by, now=now)
     draft = queries.draft_of(session, row)
     chosen = queries.best_locale(draft, locale)
-    version = compose.compile_language(session, settings, draft, chosen, now=now, mark=TEST_MARK)
+    version = compose.compile_language(session, settings, draft, chosen, now=now, mark=compose.TEST_MARK)
     body = {"locale": chosen, "as_person": as_person.public_id if as_person else None}
     return compose.enqueue_test(
         session,
@@ -300,28 +295,23 @@ def finish(session: Session, *, now: datetime) -> list[str]:
 def _keep_new(
     session: Session, draft: rules.Draft, body: dict[str, Any], *, now: datetime, by: str
 ) -> Announcement:
-    blank: dict[str, Any] = {
-        "topic_id": 0,
-        "template": "",
-        "content": {},
-        "default_locale": "",
-        "audience": {},
-    }
     row = Announcement(
-        public_id=new_id("a"), content_hash="", author=by, created_at=now, changed_at=now, **blank
+        public_id=new_id("a"), author=by, created_at=now, changed_at=now, **_columns(session, draft)
     )
-    _write(session, row, draft, now)
     _note(session, row, "created", {**body, "content": row.content_hash}, now=now, by=by)
     return row
 
 
-def _write(session: Session, row: Announcement, draft: rules.Draft, now: datetime) -> None:
-    """The draft into its row."""
-    topic = topics.by_slug(session, draft.topic)
-    assert topic.id is not None
-    row.topic_id, row.template, row.content = topic.id, draft.template, draft.content
-    row.default_locale, row.audience, row.changed_at = draft.default_locale, draft.audience, now
-    row.content_hash = queries.content_hash(session, draft)
+def _columns(session: Session, draft: rules.Draft) -> dict[str, Any]:
+    """The draft as the columns that keep it."""
+    return {
+        "topic_id": topics.by_slug(session, draft.topic).id,
+        "template": draft.template,
+        "content": draft.content,
+        "default_locale": draft.default_locale,
+        "audience": draft.audience,
+        "content_hash": queries.content_hash(session, draft),
+    }
 
 
 def _locked(session: Session, public_id: str) -> Announcement:

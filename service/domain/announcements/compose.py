@@ -22,6 +22,7 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
+TEST_MARK = "[Test] "
 TEST_VALID = timedelta(hours=1)  # a test that comes later only confuses
 
 
@@ -74,8 +75,8 @@ def enqueue_test(
 ) -> Mailing:
     """One mail of kind test to one address, resting on the entry that asked for it.
 
-    The values it is filled with lie sealed in its facts; no person is its member, so its links act on nobody and no
-    report counts it.
+    The values it is filled with lie sealed in its facts; no person is its member, so its links act on nobody
+    and no report counts it.
     """
     values = deliveries_compose.reader_values(session, ring, as_person, version.fields)
     mailing = mailings.enqueue_single(

@@ -391,6 +391,9 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     mailing = session.scalars(for_update(session, statement, skip_locked=True)).first()
     if mailing is None or mailing.id is None:
         return 0
+    if mailing.planned is None:  # its audience was never closed, so nobody was planned
+        _finish(session, mailing, mailing.state, now=now)
+        return 1
     last = mailing_queries.last_outcomes(mailing.id)
     left = session.execute(
         select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))

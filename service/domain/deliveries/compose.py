@@ -64,7 +64,7 @@ def sender_of(brand: Brand, mailbox: str, base_url: str) -> Sender:
         brands.from_address(brand, mailbox),
         brands.reply_to(brand),
         brands.bounce_domain(brand),
-        templates.look(brand, brand.public_url or base_url),
+        templates.look(brand, base_url),
     )
 
 
@@ -75,7 +75,7 @@ class Composer:
         self, settings: Settings, ring: Keyring, mailing: Mailing, topic: Topic | None, names: Mapping[str, str], brand: Brand, contents: Mapping[str, TemplateVersion]
     ) -> None:
         self.ring, self.mailing, self.topic, self.names = ring, mailing, topic, names
-        self.base = (brand.public_url or settings.base_url).rstrip("/")
+        self.base = settings.base_url
         self.loopback = settings.is_loopback
         self.mailto = settings.inbound_mailbox
         self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)

@@ -72,7 +72,7 @@ def contents(session: Session, mailing_id: int) -> dict[str, TemplateVersion]:
         .join(TemplateVersion, col(TemplateVersion.id) == col(MailingContent.template_version_id))
         .where(col(MailingContent.mailing_id) == mailing_id)
     )
-    return {locale: version for locale, version in session.execute(statement).tuples()}
+    return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def members(session: Session, ring: Keyring, batch: Batch, mailing: Mailing, topic: Topic | None, fields: set[str], *, now: datetime) -> list[Member]:
@@ -93,7 +93,7 @@ def _rows(session: Session, batch: Batch, mailing: Mailing, topic: Topic | None,
         unconfirming = mailing.purpose in ("confirm", "address-confirm")
         gate = case((moved, literal("address_changed")), (barred if not unconfirming else literal(False), literal("do_not_mail")), else_=None)
     else:
-        changed = or_(moved, col(Person.address_id) != col(Address.id))
+        changed = or_(moved, col(Person.address_id).is_distinct_from(col(Address.id)))
         gate = case((changed, literal("address_changed")), else_=preferences.refusal(topic_facts(topic), now))
     statement = (
         select(

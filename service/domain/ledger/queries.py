@@ -40,6 +40,7 @@ class Taken:
     subject: str | None
     at: int
     body: dict[str, Any]
+    hash: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def taken_since(session: Session, seq: int) -> list[Taken]:
         .where(col(LedgerEntry.takes).is_(True), col(LedgerEntry.seq) > seq)
         .order_by(col(LedgerEntry.seq))
     )
-    return [Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"]) for r in session.connection().execute(statement)]
+    return [Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"], r.hash) for r in session.connection().execute(statement)]
 
 
 def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:

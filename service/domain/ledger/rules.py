@@ -67,6 +67,8 @@ def fault(entry: Entry, *, seq: int, prev_hash: str) -> str | None:
         fields = json.loads(entry.text)
     except ValueError:
         return "not_json"
+    if not isinstance(fields, dict):
+        return "not_json"
     if fields.get("prev_hash") != prev_hash:
         return "chain_broken"
     if (fields.get("seq"), fields.get("kind"), fields.get("subject"), fields.get("at")) != (entry.seq, entry.kind, entry.subject, entry.at):

@@ -22,7 +22,7 @@ def bring_up_to_date(session: Session, directory: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX)
         taken = queries.taken_since(session, _last_seq(file.fileno()))
         for one in taken:
-            line = {"seq": one.seq, "at": one.at, "kind": one.kind, "subject": one.subject, "body": _opaque(one.body)}
+            line = {"seq": one.seq, "at": one.at, "kind": one.kind, "subject": one.subject, "body": _opaque(one.body), "hash": one.hash}
             file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
         if taken:
             file.flush()

@@ -51,24 +51,15 @@ def create(
         topic=topic, template=template, content=content, audience=audience, default_locale=default_locale
     )
     draft = queries.read(session, settings, given)
-    blank: dict[str, Any] = {
-        "topic_id": 0,
-        "template": "",
-        "content": {},
-        "default_locale": "",
-        "audience": {},
-    }
     row = Notice(
         public_id=new_id("n"),
         slug=_free_slug(session, slug, draft.content[draft.default_locale]["title"]),
         mail=mail,
-        content_hash="",
         author=by,
         created_at=now,
         changed_at=now,
-        **blank,
+        **_columns(session, draft),
     )
-    _write(session, row, draft, now)
     _note(session, row, "created", {"slug": row.slug, "content": row.content_hash}, now=now, by=by)
     return row
 
@@ -113,8 +104,9 @@ def edit(
         raise WrongState("This notice was cancelled; write a new one.")
     before = queries.draft_of(session, row)
     given = rules.changed(before, topic, template, content, audience, default_locale)
-    _write(session, row, queries.read(session, settings, given), now)
-    row.mail = row.mail if mail is None else mail
+    for name, value in _columns(session, queries.read(session, settings, given)).items():
+        setattr(row, name, value)
+    row.mail, row.changed_at = row.mail if mail is None else mail, now
     if row.state == "published":
         row.corrected_at = now
     step = "corrected" if row.state == "published" else "edited"
@@ -207,14 +199,16 @@ def _compile(
     return version.id
 
 
-def _write(session: Session, row: Notice, draft: rules.Draft, now: datetime) -> None:
-    """The draft, as `queries.read` gave it, into its row."""
-    topic = topics.by_slug(session, draft.topic)
-    assert topic.id is not None
-    assert draft.template is not None
-    row.topic_id, row.template, row.content = topic.id, draft.template, draft.content
-    row.default_locale, row.audience, row.changed_at = draft.default_locale, draft.audience, now
-    row.content_hash = queries.content_hash(draft)
+def _columns(session: Session, draft: rules.Draft) -> dict[str, Any]:
+    """The draft, as `queries.read` gave it, as the columns that keep it."""
+    return {
+        "topic_id": topics.by_slug(session, draft.topic).id,
+        "template": draft.template,
+        "content": draft.content,
+        "default_locale": draft.default_locale,
+        "audience": draft.audience,
+        "content_hash": queries.content_hash(draft),
+    }
 
 
 def _locked(session: Session, public_id: str) -> Notice:

@@ -50,6 +50,7 @@ class Known:
     created: bool = False
     changed: list[str] = field(default_factory=list)
     registered_seq: int | None = None
+    merged: Person | None = None  # who turned out to be this person, too
     address_told: int | None = None  # the entry of a change that waits: the old address is to be told, the new one asked
 
 
@@ -64,7 +65,7 @@ def upsert_many(session: Session, ring: Keyring, source: str, given: list[Given]
         found = present.get(one.external_id)
         holder = confirmed.get(hashes[index])
         if found is None and one.confirmed and holder is not None:
-            found = _link(session, ring, source, one, holder, now=now)
+            found = _link(session, ring, source, one, holder, now=now, by=by)
         if found is None:
             fresh.append(index)
         known.append(found)
@@ -74,7 +75,10 @@ def upsert_many(session: Session, ring: Keyring, source: str, given: list[Given]
     complete = [one for one in known if one is not None]
     for one, row, digest in zip(given, complete, hashes, strict=True):
         if not row.created:
+            same = digest == row.address.address_hash
             _update(session, ring, one, row, digest, now=now, by=by)
+            if same and row.person.pending_address_id and row.merged is None:
+                _keep_address(session, row, now=now, by=by)
     _set_attributes(session, given, complete, now=now)
     return complete
 
@@ -117,8 +121,8 @@ def _confirmed_holders(session: Session, hashes: list[str]) -> dict[str, tuple[P
     return {address.address_hash: (person, address) for address, person in session.exec(statement)}
 
 
-def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tuple[Person, Address], *, now: datetime) -> Known:
-    """An attested address links a new identity to its holder at once (design.md 4)."""
+def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tuple[Person, Address], *, now: datetime, by: str) -> Known:
+    """An attested address links a new identity to its holder at once (design.md 4); it is a registration of its own."""
     person, address = holder
     assert person.id is not None
     key = queries.person_key(ring, person)
@@ -132,7 +136,9 @@ def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tupl
     )
     session.add(identity)
     session.flush()
-    return Known(person, identity, address, key, changed=["identity"])
+    body = {"source": source, "confirmed": True, **one.registered}
+    seq = ledger.append(session, "person.registered", subject=person.public_id, body=body, by=by, now=now)
+    return Known(person, identity, address, key, changed=["identity"], registered_seq=seq)
 
 
 def _make(
@@ -237,7 +243,16 @@ def _update(session: Session, ring: Keyring, one: Given, row: Known, digest: str
     session.add(person)
     if row.changed:
         body = {"source": row.identity.source, "fields": sorted(set(row.changed))}
-        ledger.append(session, "person.changed", subject=person.public_id, body=body, by=by, now=now)
+        ledger.append(session, "person.changed", subject=row.person.public_id, body=body, by=by, now=now)
+
+
+def _keep_address(session: Session, row: Known, *, now: datetime, by: str) -> None:
+    """The present address was given again: the change that waited was a mistake, and its button works no more."""
+    waiting = session.get_one(Address, row.person.pending_address_id)
+    waiting.ended_at, row.person.pending_address_id = now, None
+    session.add(waiting)
+    row.changed.append("email")
+    ledger.append(session, "address.kept", subject=row.person.public_id, body={}, by=by, now=now)
 
 
 def change_address(
@@ -284,12 +299,15 @@ def _replace_address(session: Session, row: Known, new: Address, *, now: datetim
 def confirm_address(session: Session, ring: Keyring, row: Known, address: Address, *, now: datetime, by: str) -> Person:
     """The owner of this mailbox pressed the button (or a trusted source says so): the address is live and confirmed.
 
-    Where another person holds it confirmed already, this one is merged into that one. Returns the person who is left.
+    Where another person holds it confirmed already, this one is merged into that one. Returns the person who is left, whom
+    `row` names from then on; the caller carries over what was chosen (`preferences.changes.carry_over`).
     """
     person = row.person
     holder = _confirmed_holders(session, [address.address_hash]).get(address.address_hash)
     if holder is not None and holder[0].id != person.id:
-        return merge(session, ring, row, holder[0], now=now, by=by)
+        left = merge(session, ring, row, holder[0], now=now, by=by)
+        row.merged, row.person, row.address, row.key = person, left, holder[1], queries.person_key(ring, left)
+        return left
     if address.confirmed_at is None:
         address.confirmed_at = now
         session.add(address)
@@ -316,11 +334,7 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
         identity.profile = _seal_profile(key, identity.source, identity.external_id, queries.open_profile(row.key, identity))
         identity.person_id = into.id
         session.add(identity)
-    for kept in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == person.id)).all():
-        session.connection().execute(
-            insert_or_skip(session, PersonAttribute, ["person_id", "name", "value"]).values(person_id=into.id, name=kept.name, value=kept.value)
-        )
-        session.delete(kept)
+    _merge_attributes(session, person.id, into.id)
     for address in session.exec(select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)):
         address.ended_at = address.ended_at or now
         session.add(address)
@@ -329,6 +343,17 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
     session.flush()
     ledger.append(session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now)
     return into
+
+
+def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
+    """What the remaining person has stays; tags are joined."""
+    tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
+    present = queries.attributes(session, into_id)
+    for name, values in queries.attributes(session, person_id).items():
+        new = [one for one in values if one not in present.get(name, [])] if name in tags or name not in present else []
+        if new:
+            session.connection().execute(insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new])
+    session.connection().execute(delete(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
 
 
 def known(session: Session, ring: Keyring, person: Person) -> Known:

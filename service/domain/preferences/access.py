@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from service.db.locks import insert_or_skip
+from service.db.locks import insert_or_skip, lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.ledger import actions as ledger
 from service.domain.links import rules as links
@@ -19,8 +19,7 @@ from service.domain.mailings.tables import Audience, Mailing
 from service.domain.people import actions as people
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
-from service.domain.preferences.registration import tell_of_change
-from service.domain.topics import queries as topics
+from service.domain.preferences.asking import tell_of_change
 from service.kit import addresses
 from service.kit.signing import Keyring
 
@@ -39,6 +38,7 @@ def request_sign_in(session: Session, ring: Keyring, address: addresses.Address,
 
 
 def _request(session: Session, ring: Keyring, address: addresses.Address, purpose: str, *, locale: str, now: datetime) -> None:
+    lock_ledger_tail(session)
     found = people_queries.by_address(session, ring, address)
     if not found:
         return
@@ -94,9 +94,10 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
 
 def change_email(session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str) -> bool:
     """Ask for a new address: it waits for its button, the old one is told, marketing waits. False: it is the present one."""
+    lock_ledger_tail(session)
     row = people.known(session, ring, person)
     if mailing_queries.address_hash(ring, address) == row.address.address_hash:
         return False
     people.change_address(session, ring, row, address, confirmed=False, now=now, by=by)
-    tell_of_change(session, ring, {topic.slug: topic for topic in topics.active(session)}, row, now=now)
+    tell_of_change(session, ring, row, brand_id=brands.default_brand(session).id or 0, now=now)
     return True

@@ -12,19 +12,18 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.consent import actions as consent
-from service.domain.consent import queries as consents
 from service.domain.consent import rules as consent_rules
-from service.domain.consent.tables import Confirmation
-from service.domain.ledger import actions as ledger
-from service.domain.mailings import actions as mailings
-from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
 from service.domain.people import rules as people_rules
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
+from service.domain.preferences.asking import mail_buttons, tell_of_change
+from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
+from service.domain.preferences.rules import NOES
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.topics import rules as topic_rules
@@ -73,6 +72,7 @@ class _Facts:
 
     topics: dict[str, Topic]
     words: dict[int, dict[str, Wording]]
+    versions: dict[str, Wording]  # every version ever published, by its public id
     policy: str | None
     policy_id: int | None
     ip_evidence: str
@@ -82,6 +82,10 @@ class _Facts:
         assert topic.id is not None
         by_locale = self.words[topic.id]
         return by_locale.get(locale) or by_locale.get(locale.partition("-")[0]) or by_locale.get("en") or next(iter(by_locale.values()), None)
+
+    def said(self, topic: Topic, name: str | None, locale: str) -> Wording | None:
+        """The words a person saw: the version named, else the newest."""
+        return self.versions[name] if name else self.wording(topic, locale)
 
 
 def register_many(
@@ -100,6 +104,7 @@ def register_many(
             answers.append(DomainError())
         except DomainError as wrong:
             answers.append(wrong)
+    lock_ledger_tail(session)  # so that the same person told of twice at once is one person
     for chunk in _apart(checked):
         for one, answer in zip(chunk, _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by), strict=True):
             answers[one.index] = answer
@@ -109,8 +114,9 @@ def register_many(
 def _facts(session: Session, now: datetime) -> _Facts:
     everything = {topic.slug: topic for topic in topics.active(session)}
     words = {topic.id: topics.current_wordings(session, topic.id) for topic in everything.values() if topic.id is not None}
+    versions = {one.public_id: one for topic_id in words for one in topics.wordings(session, topic_id)}
     policy = policies.current(session, "privacy", "en", now=now)
-    return _Facts(everything, words, policies.name_of(session, policy), policy.id, brands.setting(session, "ip_evidence"))
+    return _Facts(everything, words, versions, policies.name_of(session, policy), policy.id, brands.setting(session, "ip_evidence"))
 
 
 def _check(index: int, one: Registration, facts: _Facts, *, attest: bool, topics: set[str] | None, now: datetime) -> _Checked:
@@ -120,7 +126,7 @@ def _check(index: int, one: Registration, facts: _Facts, *, attest: bool, topics
         topic = facts.topics.get(item.topic)
         if topic is None or (topics is not None and item.topic not in topics):
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
-        if item.wording and not any(item.wording == words.public_id for words in facts.words[topic.id or 0].values()):
+        if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
     registered: dict[str, Any] = {}
     if one.attested:
@@ -167,12 +173,31 @@ class _Writer:
         old = [row.person.id for row in known if not row.created]
         rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
         self.present = {(row.person_id, row.topic_id): row for row in rows}
+        self.refused = self._refused_under(known)
         self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
         self.preferences: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
 
+    def _refused_under(self, known: list[people.Known]) -> set[tuple[str, int]]:
+        """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
+        hashes = [row.address.address_hash for row in known]
+        statement = (
+            select(col(Address.address_hash), col(Preference.topic_id))
+            .join(Preference, col(Preference.person_id) == col(Address.owner_id))
+            .where(
+                col(Address.owner_kind) == "person",
+                col(Address.ended_at).is_(None),
+                col(Address.address_hash).in_(hashes),
+                col(Preference.state).in_(NOES),
+            )
+        )
+        return {(digest, topic_id) for digest, topic_id in self.session.exec(statement)}
+
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
+        """What stands; a legacy registration counts as nothing said yet."""
         row = self.present.get((person_id, topic_id))
+        if row is not None and row.basis == "legacy_registration":
+            return "unknown", None
         return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 
     def put(self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str) -> None:
@@ -215,6 +240,10 @@ def _register(
     session: Session, ring: Keyring, source: str, chunk: list[_Checked], facts: _Facts, *, attest: bool, now: datetime, by: str
 ) -> list[Registered]:
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
+    for row in known:
+        if row.merged is not None:
+            carry_over(session, row.merged, row.person, now=now, by=by)
+    session.flush()
     writer = _Writer(session, ring, facts, known, now, by)
     results, asks = [], []
     for one, row in zip(chunk, known, strict=True):
@@ -225,10 +254,11 @@ def _register(
         asks.append(ask)
     writer.flush()
     session.flush()
-    mailed = _ask(session, facts, chunk, known, asks, now=now, by=by)
+    brand_id = next(iter(facts.topics.values())).brand_id
+    mailed = mail_buttons(session, known, asks, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
     for one, row in zip(chunk, known, strict=True):
         _noes_of_the_address(writer, row, one)
-        tell_of_change(session, ring, facts.topics, row, now=now)
+        tell_of_change(session, ring, row, brand_id=brand_id, now=now)
     return [_answer(row, said, ask, sent) for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)]
 
 
@@ -236,6 +266,10 @@ def _contract(writer: _Writer, row: people.Known, one: _Checked) -> None:
     """What rests on the registration itself: its entry is the warrant."""
     for topic in writer.facts.topics.values():
         if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
+            assert row.person.id is not None
+            assert topic.id is not None
+            if writer.state(row.person.id, topic.id)[0] != "unknown":
+                continue
             words = writer.facts.wording(topic, one.given.locale or "en")
             writer.put(row.person, topic, "given", row.registered_seq, wording=words, source="registration")
 
@@ -252,7 +286,8 @@ def _answers(writer: _Writer, row: people.Known, one: _Checked, source: str, *, 
         step, seq, wording = _one_answer(writer, row, topic, item, source, attest=attest)
         said.append({"topic": topic.slug, "state": step.state, "result": step.result})
         if step.confirm:
-            ask.append({"topic": topic.id, "wording": wording.id if wording else None, "source": item.source, "seq": seq, "item": item})
+            words = wording.id if wording else None
+            ask.append({"topic": topic.id, "wording": words, "source": item.source, "seq": seq, "agreed_at": item.agreed_at})
     return said, ask
 
 
@@ -262,15 +297,15 @@ def _one_answer(
     assert row.person.id is not None
     assert topic.id is not None
     state, since = writer.state(row.person.id, topic.id)
-    words = writer.facts.words[topic.id]
-    wording = next((w for w in words.values() if w.public_id == item.wording), None) or writer.facts.wording(topic, row.person.locale)
+    wording = writer.facts.said(topic, item.wording, row.person.locale)
+    doubtful = (row.address.address_hash, topic.id) in writer.refused
     step = consent_rules.answer(
         state=state,
         since=since,
         given=item.given,
         agreed_at=item.agreed_at,
-        attested=attest and item.confirmed is not None,
-        confirm=topic.double_opt_in or row.address.confirmed_at is None,
+        attested=attest and item.confirmed is not None and not doubtful,
+        confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
         newer_words=True,
     )
     if step.kind is None:
@@ -300,128 +335,12 @@ def _one_answer(
     return step, seq, wording
 
 
-def _ask(
-    session: Session, facts: _Facts, chunk: list[_Checked], known: list[people.Known], asks: list[list[dict[str, Any]]], *, now: datetime, by: str
-) -> list[bool]:
-    """Mail the button where something waits for it; at most two to one mailbox a day, and none for an old answer repeated."""
-    if not any(asks):
-        return [False] * len(known)
-    sent_today = consents.confirmations_today(session, [row.address.address_hash for row in known], now=now)
-    last = _last_asked(session, [row.person.id for row, ask in zip(known, asks, strict=True) if ask and not row.created])
-    mailed = []
-    for row, ask in zip(known, asks, strict=True):
-        fresh = [one for one in ask if _is_new(one, last.get((row.person.id, one["topic"])))]
-        if not fresh or sent_today.get(row.address.address_hash, 0) >= consent_rules.MAILS_PER_DAY:
-            mailed.append(False)
-            continue
-        seq = next((one["seq"] for one in fresh if one["seq"] is not None), None)
-        if seq is None:
-            seq = ledger.append(session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now)
-        assert row.address.id is not None
-        topic = next(iter(facts.topics.values()))
-        consent.ask_confirmation(
-            session,
-            person=row.person,
-            address_id=row.address.id,
-            brand_id=topic.brand_id,
-            topics=[{"topic": one["topic"], "wording": one["wording"], "source": one["source"], "policy": facts.policy_id} for one in fresh],
-            requested_seq=seq,
-            purpose="confirm",
-            now=now,
-        )
-        mailed.append(True)
-    return mailed
-
-
-def _last_asked(session: Session, ids: list[int | None]) -> dict[tuple[int | None, int], datetime]:
-    """When each of these people was last asked about each topic."""
-    asked: dict[tuple[int | None, int], datetime] = {}
-    if ids:
-        for row in session.exec(select(Confirmation).where(col(Confirmation.person_id).in_(ids)).order_by(col(Confirmation.created_at))):
-            for topic in row.topics:
-                asked[row.person_id, topic["topic"]] = row.created_at
-    return asked
-
-
-def _is_new(ask: dict[str, Any], last: datetime | None) -> bool:
-    agreed_at = ask["item"].agreed_at
-    return last is None or (agreed_at is not None and agreed_at > last)
-
-
 def _noes_of_the_address(writer: _Writer, row: people.Known, one: _Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
-    noes = [item.topic for item in one.items if not item.given]
-    if not noes or row.address.confirmed_at is not None:
-        return
-    holders = writer.session.exec(
-        select(Person)
-        .join(Address, col(Address.owner_id) == col(Person.id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash) == row.address.address_hash,
-            col(Address.ended_at).is_(None),
-            col(Person.id) != row.person.id,
-            col(Person.state) != "merged",
-        )
-    ).all()
-    for holder in holders:
-        for slug in noes:
-            _withdraw_for(writer, holder, writer.facts.topics[slug])
-
-
-def _withdraw_for(writer: _Writer, holder: Person, topic: Topic) -> None:
-    preference = writer.session.get(Preference, (holder.id, topic.id))
-    if preference is None or preference.state not in (*consent_rules.PERMITTING, "requested"):
-        return
-    step = consent_rules.answer(
-        state=preference.state, since=None, given=False, agreed_at=None, attested=False, confirm=True, newer_words=False
-    )
-    assert step.kind is not None
-    seq = consent.note(
-        writer.session,
-        step.kind,
-        person=holder,
-        key=None,
-        topic=topic,
-        state=step.state,
-        state_before=preference.state,
-        said=consent.Said("api", "same address"),
-        now=writer.now,
-        by=writer.by,
-    )
-    preference.state, preference.warrant_seq, preference.since_at, preference.last_seq = step.state, None, writer.now, seq
-    writer.session.add(preference)
-
-
-def tell_of_change(session: Session, ring: Keyring, known_topics: dict[str, Topic], row: people.Known, *, now: datetime) -> None:
-    """The old address is told of a change, the new one is asked for its button (standards N17)."""
-    if row.address_told is None or row.person.pending_address_id is None:
-        return
-    brand_id = next(iter(known_topics.values())).brand_id
-    new = session.get_one(Address, row.person.pending_address_id)
-    masked = open_address(ring, new, row.key).masked
-    assert row.address.id is not None
-    mailings.enqueue_single(
-        session,
-        purpose="address-changed",
-        brand_id=brand_id,
-        address_id=row.address.id,
-        person_id=row.person.id,
-        locale=row.person.locale,
-        facts=mailings.seal_facts(ring, "address-changed", {"new_address_masked": masked}),
-        warrant_seq=row.address_told,
-        now=now,
-    )
-    consent.ask_confirmation(
-        session,
-        person=row.person,
-        address_id=row.person.pending_address_id,
-        brand_id=brand_id,
-        topics=[],
-        requested_seq=row.address_told,
-        purpose="address-confirm",
-        now=now,
-    )
+    noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
+    if noes and row.address.confirmed_at is None:
+        change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
+        refuse_for_neighbours(change, noes, row.address.address_hash)
 
 
 def _answer(row: people.Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:

@@ -1,5 +1,7 @@
 """`/changelog`: every published notice as a page, and as feeds for whoever reads along without mail."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,12 +14,14 @@ from service.domain.brands import queries as brands
 from service.domain.notices import feeds
 from service.domain.notices import queries as notices
 from service.domain.topics import queries as topics
-from service.web import deps, pages
+from service.web import deps, pages, words
 from service.web.public import join, tokens
 
 router = APIRouter()
 
 PER_PAGE = 10
+ROOM = 5_000  # characters of entries in full on one page
+_FIRST = re.compile(r"\s*(?:<(h[1-6])[^>]*>.*?</\1>\s*)*<p>.*?</p>", re.DOTALL)
 IN_FEED = 30
 
 
@@ -32,7 +36,7 @@ async def page(request: Request) -> Response:
         )
         narrowed = f"topic={topic}&" if topic else ""
         return {
-            "entries": [_entry(one) for one in found.rows],
+            "entries": _bounded(found.rows, pages.speaker(request)),
             "filters": _filters(request, session, topic, lang),
             "older": f"/changelog?{narrowed}after={found.next}" if found.next else None,
             "offer": _offer(session, topic, lang),
@@ -91,6 +95,25 @@ def _entry(one: notices.Entry) -> dict[str, Any]:
     }
 
 
+def _bounded(found: Sequence[notices.Entry], say: words.Say) -> list[dict[str, Any]]:
+    """Entries in full while the page stays small (standards M, 25 KB); of longer ones the beginning."""
+    left, shown = ROOM, []
+    for one in found:
+        entry, left = _entry(one), left - len(one.html)
+        if left < 0:
+            left += len(one.html)
+            more = Markup('<p><a href="{}">{}</a></p>').format(entry["href"], say("Read on"))
+            entry["body"] = Markup(_beginning(one.html)) + more  # noqa: S704  a part of the same HTML, cut between blocks
+        shown.append(entry)
+    return shown
+
+
+def _beginning(html: str) -> str:
+    """The first paragraph, with the headings above it; nothing where the text begins otherwise."""
+    found = _FIRST.match(html)
+    return found[0] if found and len(found[0]) < 1_000 else ""
+
+
 def _filters(request: Request, session: Session, chosen: str | None, lang: str) -> list[dict[str, Any]]:
     """One link for each topic something was published under; none where there is only one."""
     slugs = notices.topics_published(session)
@@ -122,11 +145,11 @@ def _offer(session: Session, topic: str | None, lang: str) -> dict[str, Any] | N
     )
     if found is None or found.id is None:
         return None
-    words, policy = topics.wording_for(session, found.id, lang), join.shown_policy(session, lang)
+    wording, policy = topics.wording_for(session, found.id, lang), join.shown_policy(session, lang)
     return {
         "slug": slug,
-        "text": words.text,
-        "wording_id": words.public_id,
+        "text": wording.text,
+        "wording_id": wording.public_id,
         "policy_version": policy["version_id"],
         "policy": {"href": policy["href"], "label": policy["title"]},
     }

@@ -1,4 +1,4 @@
-"""`/confirm/{token}`: the button of a confirmation mail, for topics or a changed address. A GET only shows it."""
+"""`/confirm/{token}`: the button of a confirmation mail, for topics or an address. A GET only shows it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from service.domain.links.rules import Link, LinkExpired
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
-from service.domain.preferences import actions
+from service.domain.preferences import confirmation
 from service.domain.preferences import pages as shown_pages
 from service.domain.preferences.pages import Asked
 from service.domain.topics import queries as topics
@@ -42,9 +42,9 @@ async def confirm(request: Request, token: str) -> Response:
         return await _page(request, link)
     opened, now = deps.house(request), clock.now()
 
-    def act(session: Session) -> actions.Confirmed:
+    def act(session: Session) -> confirmation.Confirmed:
         evidence = deps.evidence(request, session, path="/confirm/", now=now)
-        return actions.confirm(session, opened.ring, link, evidence=evidence, now=now)
+        return confirmation.confirm(session, opened.ring, link, evidence=evidence, now=now)
 
     done = (await fence.perform(opened, act)).value
     return await _done(request, link, already=done.already, receipt=done.receipt)

@@ -6,19 +6,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import fence
-from service.domain.privacy import actions
-from service.domain.privacy.rules import SUBJECTS
+from service.domain.privacy import actions, rules
 from service.kit import addresses, clock
 from service.kit.errors import Invalid
 from service.kit.ids import new_id
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.public import limits
-from service.web.public.lost_link import said
 
 router = APIRouter()
-
-_FIELDS = {"text": "message"}
 
 
 @router.get("/contact")
@@ -32,25 +28,38 @@ async def ask(request: Request) -> Response:
     """Keep the question for staff."""
     limits.allowance.take(request)
     form = await forms.read(request)
-    try:
-        address = addresses.parse(form.text("email"))
-        reference = new_id("q") if form.text("website") else await _ask(request, form, address)
-    except Invalid as wrong:
-        errors = {_FIELDS.get(field, field): sentence for field, sentence in said(request, wrong).items()}
-        return await _form(request, values=form.values(), errors=errors, status=wrong.status)
+    errors = _faults(request, form)
+    if errors:
+        return await _form(request, values=form.values(), errors=errors, status=422)
+    reference = new_id("q") if form.text("website") else await _ask(request, form)
     return await pages.public(request, "public/contact_sent.html", {"reference": reference})
 
 
-async def _ask(request: Request, form: Form, address: addresses.Address) -> str:
+def _faults(request: Request, form: Form) -> dict[str, str]:
+    """Everything that is to be mended, in the order of the page."""
+    errors: dict[str, str] = {}
+    for check in (
+        lambda: rules.check_text(form.text("message"), field="message"),
+        lambda: addresses.parse(form.text("email")),
+        lambda: rules.check_name(form.text("name")),
+    ):
+        try:
+            check()
+        except Invalid as wrong:
+            errors |= pages.said(request, wrong)
+    return errors
+
+
+async def _ask(request: Request, form: Form) -> str:
     opened, lang = deps.house(request), pages.language(request)
 
     def act(session: Session) -> str:
         asked = actions.ask(
             session,
             opened.ring,
-            address=address,
+            address=addresses.parse(form.text("email")),
             name=form.text("name"),
-            subject=SUBJECTS.get(form.text("subject"), SUBJECTS["other"]),
+            subject=rules.SUBJECTS.get(form.text("subject"), rules.SUBJECTS["other"]),
             text=form.text("message"),
             locale=lang,
             now=clock.now(),
@@ -66,7 +75,8 @@ async def _form(
     say = pages.speaker(request)
     chosen = values.get("subject")
     subjects = [
-        {"value": slug, "label": say(label), "selected": slug == chosen} for slug, label in SUBJECTS.items()
+        {"value": slug, "label": say(label), "selected": slug == chosen}
+        for slug, label in rules.SUBJECTS.items()
     ]
     context = {"subjects": subjects, "values": values, "errors": errors}
     return await pages.public(request, "public/contact.html", context, status=status)

@@ -1,6 +1,6 @@
 """`/join`: sign-up. Nothing comes ticked, what was shown is kept with what was said, a mail asks to confirm.
 
-The answer is the same whether or not the address is known (H55); a topic that is not public is not there (H53).
+The answer is the same whether or not the address is known (H55); a private topic is not there (H53).
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service import fence
 from service.domain.policies import queries as policies
 from service.domain.policies import rules as policy_rules
-from service.domain.preferences.registration import Registration, register_many
+from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import TopicUnknown
 from service.kit import addresses, clock
@@ -22,7 +22,6 @@ from service.kit.ids import new_id
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.public import limits
-from service.web.public.lost_link import said
 
 router = APIRouter()
 
@@ -49,75 +48,74 @@ async def join(request: Request) -> Response:
     """Keep what was said and mail the button."""
     limits.allowance.take(request)
     form = await forms.read(request)
-    try:
-        asked = await _asked(request, form)
-    except Invalid as wrong:
-        return await _form(
-            request,
-            chosen=set(form.all("topic")),
-            values=form.values(),
-            errors=said(request, wrong),
-            status=wrong.status,
-        )
-    if not form.text("website"):
-        opened = deps.house(request)
+    errors = await _faults(request, form)
+    if not errors:
         async with limits.even():
-            done = await fence.perform(opened, lambda session: _register(request, session, asked))
-        if isinstance(done.value, DomainError):
-            field = (done.value.field or "").rpartition(".")[2]
-            errors: dict[str, str] = {field: pages.speaker(request)(done.value.title)}
-            return await _form(
-                request,
-                chosen=set(form.all("topic")),
-                values=form.values(),
-                errors=errors,
-                status=done.value.status,
-            )
+            refused = None if form.text("website") else await _register(request, form)
+        errors = pages.said(request, refused) if refused else {}
+    if errors:
+        chosen = set(form.all("topic"))
+        return await _form(request, chosen=chosen, values=form.values(), errors=errors, status=422)
     return await pages.public(
         request, "public/join_sent.html", {"email": addresses.parse(form.text("email")).shown}
     )
 
 
-async def _asked(request: Request, form: Form) -> Registration:
-    """What the form says, checked against what it showed. Raises Invalid; NotFound for a topic not public."""
-    address = addresses.parse(form.text("email"))
-    wordings, chosen = form.prefixed("wording:"), dict.fromkeys(form.all("topic"))
+async def _faults(request: Request, form: Form) -> dict[str, str]:
+    """Everything that is to be mended, in the page's order. Raises `TopicUnknown` for a private topic."""
+    errors: dict[str, str] = {}
+    try:
+        await deps.read(deps.house(request), lambda session: _check_shown(session, form))
+    except Invalid as wrong:
+        errors |= pages.said(request, wrong)
+    try:
+        addresses.parse(form.text("email"))
+    except Invalid as wrong:
+        errors |= pages.said(request, wrong)
+    return errors
+
+
+def _check_shown(session: Session, form: Form) -> None:
+    """What was chosen must have been offered, in the words that are current."""
+    wordings, chosen = form.prefixed("wording:"), form.all("topic")
     if not chosen:
         raise TopicMissing(field="topic")
-
-    def check(session: Session) -> None:
-        public = {topic.slug: topic for topic in topics.public(session)}
-        for slug in chosen:
-            if slug not in public:
-                raise TopicUnknown
-            topic_id = public[slug].id
-            assert topic_id is not None
-            shown = topics.current_wordings(session, topic_id).values()
-            if wordings.get(slug) not in {wording.public_id for wording in shown}:
-                raise ShownHasChanged(field="topic")
-        if policies.by_version_name(session, form.text("policy_version")) is None:
+    public = {topic.slug: topic.id for topic in topics.public(session) if topic.id is not None}
+    for slug in chosen:
+        if slug not in public:
+            raise TopicUnknown
+        shown = topics.current_wordings(session, public[slug]).values()
+        if wordings.get(slug) not in {wording.public_id for wording in shown}:
             raise ShownHasChanged(field="topic")
-
-    await deps.read(deps.house(request), check)
-    return Registration(
-        external_id=new_id("v"),
-        email=address.text,
-        locale=pages.language(request),
-        profile={"first_name": form.text("first_name")} if form.text("first_name") else None,
-        consents=[
-            {"topic": slug, "given": True, "wording": wordings[slug], "source": SOURCE} for slug in chosen
-        ],
-        attested=False,
-    )
+    if policies.by_version_name(session, form.text("policy_version")) is None:
+        raise ShownHasChanged(field="topic")
 
 
-def _register(request: Request, session: Session, asked: Registration) -> object:
-    now, opened = clock.now(), deps.house(request)
-    for item in asked.consents:
-        item["evidence"] = deps.evidence(request, session, path="/join", now=now)
-    return register_many(
-        session, opened.ring, SOURCE, [asked], attest=False, topics=None, now=now, by="visitor"
-    )[0]
+async def _register(request: Request, form: Form) -> DomainError | None:
+    """Register the visitor; the error, if something in the form cannot be kept."""
+    opened, now = deps.house(request), clock.now()
+    wordings, first_name = form.prefixed("wording:"), form.text("first_name")
+
+    def act(session: Session) -> Registered | DomainError:
+        evidence = deps.evidence(request, session, path="/join", now=now)
+        said = {"given": True, "source": SOURCE, "evidence": evidence}
+        visitor = Registration(
+            external_id=new_id("v"),
+            email=form.text("email"),
+            locale=pages.language(request),
+            profile={"first_name": first_name} if first_name else None,
+            consents=[
+                {"topic": slug, "wording": wordings[slug], **said}
+                for slug in dict.fromkeys(form.all("topic"))
+            ],
+            attested=False,
+        )
+        return register_many(
+            session, opened.ring, SOURCE, [visitor], attest=False, topics=None, now=now, by="visitor"
+        )[0]
+
+    done = (await fence.perform(opened, act)).value
+    return done if isinstance(done, DomainError) else None
 
 
 async def _form(
@@ -143,7 +141,6 @@ def _offers(session: Session, lang: str) -> list[dict[str, str]]:
                 {
                     "slug": topic.slug,
                     "name": words.title,
-                    "what": words.title,
                     "often": words.frequency,
                     "wording_id": words.public_id,
                     "text": words.text,

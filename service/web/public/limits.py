@@ -48,7 +48,7 @@ allowance = Allowance()
 
 @asynccontextmanager
 async def even() -> AsyncIterator[None]:
-    """Let what happens inside take a whole number of slots, so that its time says nothing of anybody (H55)."""
+    """Let what happens inside take a whole number of slots, so that time tells nothing of anybody (H55)."""
     began = time.monotonic()
     try:
         yield

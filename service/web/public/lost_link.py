@@ -1,4 +1,4 @@
-"""`/lost-link`: the way in without a mail at hand. The answer is the same for every address; the mail tells."""
+"""`/lost-link`: the way in without a mail at hand. The answer is the same for every address."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -29,7 +29,7 @@ async def ask(request: Request) -> Response:
     try:
         address = addresses.parse(form.text("email"))
     except Invalid as wrong:
-        context = {"values": form.values(), "errors": said(request, wrong)}
+        context = {"values": form.values(), "errors": pages.said(request, wrong)}
         return await pages.public(request, "public/lost_link.html", context, status=wrong.status)
     if not form.text("website"):
         await mail_link(request, address)
@@ -46,9 +46,3 @@ async def mail_link(request: Request, address: Address) -> None:
                 session, opened.ring, address, locale=lang, now=clock.now()
             ),
         )
-
-
-def said(request: Request, wrong: Invalid) -> dict[str, str]:
-    """An error at its field, in the reader's language."""
-    say = pages.speaker(request)
-    return {field: say(sentence) for field, sentence in forms.errors_of(wrong).items()}

@@ -27,19 +27,18 @@ from service.kit.errors import Invalid
 from service.web import deps, forms, pages, words
 from service.web.forms import Form
 from service.web.public import limits, tokens
-from service.web.public.lost_link import said
 
 router = APIRouter()
 
 SIGNED_IN = timedelta(minutes=30)
 # Offered while typing; any other IANA name is taken as well.
 ZONES = tuple(
-    """Africa/Cairo Africa/Johannesburg Africa/Lagos Africa/Nairobi America/Bogota America/Chicago America/Denver
-    America/Los_Angeles America/Mexico_City America/New_York America/Sao_Paulo America/Toronto Asia/Dubai
-    Asia/Hong_Kong Asia/Jakarta Asia/Jerusalem Asia/Karachi Asia/Kolkata Asia/Seoul Asia/Shanghai Asia/Singapore
-    Asia/Tokyo Australia/Sydney Europe/Amsterdam Europe/Athens Europe/Berlin Europe/Istanbul Europe/Kyiv
-    Europe/Lisbon Europe/London Europe/Madrid Europe/Moscow Europe/Paris Europe/Rome Europe/Stockholm Europe/Vienna
-    Europe/Warsaw Europe/Zurich Pacific/Auckland UTC""".split()  # noqa: SIM905
+    """Africa/Cairo Africa/Johannesburg Africa/Lagos Africa/Nairobi America/Bogota America/Chicago
+    America/Denver America/Los_Angeles America/Mexico_City America/New_York America/Sao_Paulo America/Toronto
+    Asia/Dubai Asia/Hong_Kong Asia/Jakarta Asia/Jerusalem Asia/Karachi Asia/Kolkata Asia/Seoul Asia/Shanghai
+    Asia/Singapore Asia/Tokyo Australia/Sydney Europe/Amsterdam Europe/Athens Europe/Berlin Europe/Istanbul
+    Europe/Kyiv Europe/Lisbon Europe/London Europe/Madrid Europe/Moscow Europe/Paris Europe/Rome
+    Europe/Stockholm Europe/Vienna Europe/Warsaw Europe/Zurich Pacific/Auckland UTC""".split()  # noqa: SIM905
 )
 
 
@@ -64,7 +63,9 @@ async def ask(request: Request) -> Response:
     try:
         address = addresses.parse(form.text("email"))
     except Invalid as wrong:
-        return await _way_in(request, values=form.values(), errors=said(request, wrong), status=wrong.status)
+        return await _way_in(
+            request, values=form.values(), errors=pages.said(request, wrong), status=wrong.status
+        )
     opened, lang = deps.house(request), pages.language(request)
     async with limits.even():
         await fence.perform(
@@ -119,7 +120,7 @@ async def enter(request: Request, token: str) -> Response:
 async def _door(request: Request, link: Link) -> Response:
     opened = deps.house(request)
     seen = await deps.read(opened, lambda session: tokens.named(request, session, link))
-    context = {
+    context: dict[str, Any] = {
         "action": tokens.path(opened, link),
         "kind": "sign_in",
         "first_name": None,
@@ -148,7 +149,7 @@ async def correct(request: Request) -> Response:
         done = await fence.perform(opened, lambda session: _correct(request, session, person, form))
     except Invalid as wrong:
         return await _me(
-            request, person, typed=form.values(), errors=said(request, wrong), status=wrong.status
+            request, person, typed=form.values(), errors=pages.said(request, wrong), status=wrong.status
         )
     return await _me(request, person, saved=clock.now(), status=200 if done.settled else 202)
 

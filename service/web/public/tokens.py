@@ -3,13 +3,13 @@
 A link says little and proves it: it opens a masked address and choices, never a profile (standards N3).
 """
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import Session
 from starlette.requests import Request
 
+from service.domain.announcements.rules import name_of as name_of_mail
 from service.domain.links import rules as links
 from service.domain.links.rules import Link
 from service.domain.people import queries as people
@@ -25,7 +25,6 @@ from service.kit.sealing import Unsealable
 from service.ops.house import House
 from service.web import deps, pages
 
-_FIELD = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
 PATHS = {
     links.STOP: "/u/",
     links.PREFERENCES: "/p/",
@@ -98,7 +97,7 @@ def mail_name(request: Request, session: Session, link: Link, lang: str) -> str 
 
 def plain(subject: str | None) -> str:
     """A subject as it was written, without the fields that were merged into it."""
-    return " ".join(_FIELD.sub("…", subject or "").split())
+    return name_of_mail({"it": {"subject": subject}}, "it") if subject else ""
 
 
 def name_of(session: Session, topic: Topic, lang: str) -> str:

@@ -19,7 +19,7 @@ from service.domain.privacy.rules import SUBJECTS, ContactTooOften
 from service.kit import clock
 from service.web import deps, forms, pages, words
 from service.web.public import tokens
-from service.web.public.preferences import HOW
+from service.web.public.choices import HOW
 from service.web.public.unsubscribe import show_stopped
 
 router = APIRouter()

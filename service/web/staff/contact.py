@@ -8,13 +8,13 @@ from starlette.responses import Response
 
 from service.domain.people import queries as people
 from service.domain.privacy import actions, queries
-from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.web import deps, forms, pages
 from service.web.sessions import require
+from service.web.staff import actors
 from service.web.staff.frame import act, faults, pager, show, show_noted, tab
 
 router = APIRouter()
@@ -106,7 +106,7 @@ async def _message(
     def build(session: Session) -> dict[str, Any]:
         opened = actions.open_request(session, house.ring, public_id, now=clock.now(), by=staff.by)
         known = people.by_address(session, house.ring, opened.address)
-        names = members.names(session, [one.by for one in opened.answers])
+        names = actors.names(session, [one.by for one in opened.answers])
         who = f"{opened.name} <{opened.address.shown}>" if opened.name else opened.address.shown
         return {
             "base": f"/staff/contact/{public_id}",
@@ -121,9 +121,7 @@ async def _message(
             "person": {"href": f"/staff/people/{known[0].public_id}", "label": "Known here"}
             if known
             else None,
-            "answers": [
-                {"by": names.get(one.by, one.by), "at": one.at, "text": one.text} for one in opened.answers
-            ],
+            "answers": [{"by": names[one.by], "at": one.at, "text": one.text} for one in opened.answers],
             "values": values,
             "errors": errors,
             "may_answer": may(staff.role, "contact:answer"),

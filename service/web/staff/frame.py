@@ -84,7 +84,7 @@ async def show_noted(
     *,
     status: int = 200,
 ) -> HTMLResponse:
-    """As `show`, where `build` opens personal data and writes who read it: its own transaction, committed first."""
+    """As `show`, where `build` opens personal data and writes who read it; that is committed first."""
     read = await act(request, build)
     return await show(request, staff, here, template, lambda _: read.value, status=status)
 
@@ -97,7 +97,7 @@ async def act(request: Request, action: Callable[[Session], T]) -> fence.Fenced[
 async def done(
     request: Request, staff: SignedIn, fenced: fence.Fenced[Any], path: str, words: str, *, kind: str = "ok"
 ) -> Response:
-    """On to the next page with a word about what was done; or 202, where the fence was not reached in time (P1)."""
+    """On to the next page with a word about what was done; or 202: the fence was not reached in time (P1)."""
     if fenced.settled:
         return pages.redirect(request, path, flash=(kind, words))
     context = {"words": words, "in_flight": IN_FLIGHT, "path": path}
@@ -211,7 +211,7 @@ def drawing(svg: str, head: list[str], rows: list[list[str]], caption: str | Non
 
 
 def faults(error: DomainError, fields: Collection[str] | None = None) -> dict[str, str]:
-    """What a form shows of an error: the field (the last part of its path) and the sentence with its way to mend.
+    """What a form shows of an error: its field (the last part of the path), the sentence, how to mend it.
 
     What belongs to none of the page's `fields` stands above them all.
     """

@@ -1,11 +1,13 @@
 """How the installation is: the facts of `ops.health`, each with what it means and what to do."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.config import Settings
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
 from service.ops import health
@@ -35,6 +37,20 @@ async def page(request: Request, staff: Annotated[SignedIn, require("health:read
         "at": now,
     }
     return await show(request, staff, "health", "staff/health.html", lambda _: context)
+
+
+def _facts(settings: Settings) -> list[dict[str, str]]:
+    """What this installation is, without a secret in it."""
+    smtp = urlsplit(settings.wire_url)
+    return [
+        {"name": "Readers see", "value": settings.base_url},
+        {
+            "name": "Mail goes to",
+            "value": "the captured inbox" if settings.practice else f"{smtp.hostname}:{smtp.port or 25}",
+        },
+        {"name": "Database", "value": settings.database.partition(":")[0].partition("+")[0]},
+        {"name": "Hold after “now”", "value": f"{settings.hold_seconds} s"},
+    ]
 
 
 def _line(fact: Fact) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _days(coming: list[announcements.Listed], now: datetime) -> list[dict[str, A
             if one.due_at and one.due_at.date() == day
         ]
         if items:
-            days.append({"label": "Today" if not ahead else f"{day:%a} {day.day} {day:%b}", "items": items})
+            days.append({"label": "Today" if not ahead else f"{day:%a} {day.day}", "items": items})
     return days
 
 

@@ -66,7 +66,7 @@ async def page(request: Request, staff: Reader) -> Response:
 
 
 def _href(mail: str, more: dict[str, str]) -> str:
-    return f"/inbox?{urlencode({'mail': mail, **more})}"
+    return f"/inbox?{urlencode({'mail': mail, **more})}#mail"
 
 
 def _line(one: captured.Listed, current: str, keep: dict[str, str]) -> dict[str, Any]:
@@ -126,7 +126,8 @@ async def body(request: Request, mail_id: int, staff: Reader) -> Response:
     house = deps.house(request)
     content = await deps.read(house, lambda session: captured.one(session, mail_id).content)
     message = captured.parse(content)
-    plain = f"<!doctype html><html><head></head><body><pre>{html.escape(_part(message, 'plain'))}</pre></body></html>"
+    words = html.escape(_part(message, "plain"))
+    plain = f"<!doctype html><html><head></head><body><pre>{words}</pre></body></html>"
     markup = _part(message, "html") or plain
     with_base = _HEAD.sub(lambda head: head.group() + '<base target="_blank">', markup, count=1)
     return framed(with_base, house.settings, popups=True)

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from service.domain.ledger import queries
 from service.domain.ledger.queries import Seen
-from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock, paging
 from service.web.sessions import require
+from service.web.staff import actors
 from service.web.staff.frame import choice, pager, show
 
 router = APIRouter()
@@ -73,7 +73,7 @@ def _page(
     found = queries.page(
         session, after=after, limit=50, kind=kind or None, subject=subject or None, newest_first=True
     )
-    names = members.names(session, [one.actor for one in found.rows])
+    names = actors.names(session, [one.actor for one in found.rows])
     seq, digest = queries.tail(session)
     kinds = queries.kinds(session)
     return {
@@ -93,7 +93,7 @@ def _entry(one: Seen, names: dict[str, str]) -> dict[str, Any]:
         "seq": one.seq,
         "at": one.at,
         "kind": one.kind,
-        "actor": names.get(one.actor, one.actor),
+        "actor": names[one.actor],
         "subject": {"href": place.format(one.subject), "label": one.subject} if place else one.subject,
         "body": json.dumps(one.body, indent=1, ensure_ascii=False),
         "hash": one.hash,

@@ -11,30 +11,23 @@ from starlette.responses import Response
 from service.domain.notices import actions, queries, rules
 from service.domain.notices.queries import Shown
 from service.domain.notices.rules import Draft
-from service.domain.reports import queries as reports
-from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.domain.topics import queries as topics
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.mail.markdown import to_html
-from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import audience as whom
-from service.web.staff import composer
-from service.web.staff.announcements import reason_words
-from service.web.staff.frame import act, choice, done, faults, show
-from service.web.staff.frames import framed, refused
-from service.web.staff.reports import NotSent, deliveries_of, figures_of
+from service.web.staff import desk
+from service.web.staff.frame import act, choice, faults, show
 
 router = APIRouter()
 
 Reader = Annotated[SignedIn, require("notices:read")]
 Writer = Annotated[SignedIn, require("notices:write")]
-Publisher = Annotated[SignedIn, require("notices:publish")]
 
 FIELDS = ("title", "preheader", "body", "topic")
 COLUMNS = (("draft", "Drafts", "draft"), ("sent", "Live", "published"), ("stopped", "Given up", "cancelled"))
@@ -146,11 +139,11 @@ async def save(request: Request, public_id: str, staff: Writer) -> Response:
 def _next_path(public_id: str, form: Form) -> str:
     base = f"/staff/notices/{public_id}"
     if form.text("to_locale"):
-        return f"{base}?locale={composer.safe_locale(form.text('to_locale'))}"
+        return f"{base}?locale={desk.safe_locale(form.text('to_locale'))}"
     return (
         f"{base}/review"
         if form.text("then") == "review"
-        else f"{base}?locale={composer.safe_locale(form.text('locale'))}"
+        else f"{base}?locale={desk.safe_locale(form.text('locale'))}"
     )
 
 
@@ -196,7 +189,7 @@ async def _editor(
                 whom.chosen(form),
                 draft.default_locale,
             )
-        locale = asked if asked in {*composer.OFFERED, *draft.content} else draft.default_locale
+        locale = asked if asked in {*desk.OFFERED, *draft.content} else draft.default_locale
         words = draft.content.get(locale, {"title": "", "body": ""})
         return {
             "title": queries.title_of(row) if row else "New notice",
@@ -204,10 +197,10 @@ async def _editor(
             "state": row.state if row else "draft",
             "topics": _topics(session, draft.topic),
             "locale": locale,
-            "locales": composer.locale_list(locale, draft.content),
+            "locales": desk.locale_list(locale, draft.content),
             "values": {**words, "mail": "1" if row and row.mail else "", **values},
             "errors": errors,
-            "audience": _count(session, draft),
+            "audience": count(session, draft),
             "preview": Markup(to_html(words["body"])) if words["body"] and not errors else None,  # noqa: S704 - cleaned
         }
 
@@ -222,142 +215,6 @@ def _topics(session: Session, current: str) -> list[dict[str, Any]]:
     ]
 
 
-def _count(session: Session, draft: Draft) -> dict[str, Any]:
+def count(session: Session, draft: Draft) -> dict[str, Any]:
+    """How many would get it by mail now, and why not more."""
     return whom.picture(session, draft.audience, queries.audience(session, draft, now=clock.now()))
-
-
-@router.get("/staff/notices/{public_id}/review")
-async def review(request: Request, public_id: str, staff: Reader) -> Response:
-    """The page and the mail side by side, and the two buttons."""
-    house = deps.house(request)
-    return await show(
-        request,
-        staff,
-        "notices",
-        "staff/notice_review.html",
-        lambda session: _review(session, house, staff, public_id),
-    )
-
-
-def _review(session: Session, house: House, staff: SignedIn, public_id: str) -> dict[str, Any]:
-    row = queries.by_public_id(session, public_id)
-    shown, draft = queries.shown(session, row), queries.draft_of(session, row)
-    base, body = f"/staff/notices/{public_id}", draft.content[draft.default_locale]["body"]
-    live = shown.state == "published"
-    return {
-        "title": shown.title,
-        "base": base,
-        "state": shown.state,
-        "topic_name": shown.topic_name,
-        "body": Markup(to_html(body)),  # noqa: S704 - cleaned
-        "audience": _count(session, draft),
-        "checks": composer.checks(queries.check(session, house.settings, draft)),
-        "checked_at": clock.now(),
-        "mail_src": f"{base}/preview" if shown.mail else None,
-        "wants_mail": shown.mail,
-        "blocked": None if may(staff.role, "notices:publish") else "Your role does not publish.",
-        "published": {"at": shown.published_at, "href": f"/changelog/{shown.slug}"} if live else None,
-        "mailing": {"state": shown.mailing_state, "href": f"{base}/report"} if shown.mailing_state else None,
-    }
-
-
-@router.get("/staff/notices/{public_id}/preview")
-async def preview(request: Request, public_id: str, staff: Reader) -> Response:
-    """The notice as a mail, in its frame (H22)."""
-    house = deps.house(request)
-
-    def make(session: Session) -> str:
-        draft = queries.draft_of(session, queries.by_public_id(session, public_id))
-        locale = request.query_params.get("locale") or draft.default_locale
-        return queries.preview(
-            session, house.ring, house.settings, draft, locale=locale, as_person=None, now=clock.now()
-        ).html
-
-    try:
-        return framed(await deps.read(house, make), house.settings)
-    except DomainError as wrong:
-        return refused(wrong)
-
-
-@router.post("/staff/notices/{public_id}/publish")
-async def publish(request: Request, public_id: str, staff: Publisher) -> Response:
-    """Put it on the changelog and, by the other button, mail it once."""
-    form, house = await forms.read(request), deps.house(request)
-    mail = form.text("mail") == "1"
-
-    def go(session: Session) -> None:
-        hold = house.settings.hold_seconds
-        actions.publish(
-            session, house.settings, public_id, mail=mail, hold_seconds=hold, now=clock.now(), by=staff.by
-        )
-
-    fenced = await act(request, go)
-    path = f"/staff/notices/{public_id}/{'report' if mail else 'review'}"
-    return await done(request, staff, fenced, path, "It is live." + (" The mail follows." if mail else ""))
-
-
-@router.post("/staff/notices/{public_id}/cancel")
-async def cancel(request: Request, public_id: str, staff: Publisher) -> Response:
-    """Give up a draft, or stop the mail of one that is live."""
-    fenced = await act(
-        request, lambda session: actions.cancel(session, public_id, now=clock.now(), by=staff.by)
-    )
-    return await done(request, staff, fenced, "/staff/notices", "Stopped.")
-
-
-@router.get("/staff/notices/{public_id}/report")
-async def report(request: Request, public_id: str, staff: Reader) -> Response:
-    """What became of its mail."""
-    may_stop = may(staff.role, "notices:publish")
-
-    def build(session: Session) -> dict[str, Any]:
-        row = queries.by_public_id(session, public_id)
-        shown, mailing = queries.shown(session, row), queries.mailing_of(session, row)
-        if mailing is None:
-            raise NotSent
-        figures, base = reports.of_notice(session, row), f"/staff/notices/{public_id}"
-        sent, planned = figures["outcomes"]["sent"], figures["planned"]
-        return {
-            "title": shown.title,
-            "base": base,
-            "announcement": {
-                "state": mailing.state,
-                "reason": reason_words(mailing.reason),
-                "topic_name": shown.topic_name,
-            },
-            "acts": {"cancel"} if may_stop and mailing.state in ("freezing", "sending", "paused") else set(),
-            "sentence": f"{sent:,} of {planned:,} sent.",
-            "held_until": mailing.due_at if mailing.due_at > clock.now() else None,
-            "version": _version(session, shown),
-            **figures_of(session, mailing, figures, base),
-        }
-
-    return await show(request, staff, "notices", "staff/report.html", build)
-
-
-def _version(session: Session, shown: Shown) -> dict[str, Any]:
-    by = members.names(session, [shown.author]).get(shown.author, shown.author)
-    return {
-        "hash": shown.content_hash,
-        "by": by,
-        "at": shown.published_at,
-        "approved_by": None,
-        "approved_at": None,
-        "preview_href": f"/staff/notices/{shown.id}/preview",
-    }
-
-
-@router.get("/staff/notices/{public_id}/deliveries")
-async def deliveries(request: Request, public_id: str, staff: Reader) -> Response:
-    """Every person its mail was for."""
-    house = deps.house(request)
-
-    def build(session: Session) -> dict[str, Any]:
-        row = queries.by_public_id(session, public_id)
-        mailing = queries.mailing_of(session, row)
-        if mailing is None:
-            raise NotSent
-        back = {"href": f"/staff/notices/{public_id}/report", "label": queries.title_of(row)}
-        return deliveries_of(request, session, house, staff, mailing, back)
-
-    return await show(request, staff, "notices", "staff/deliveries.html", build)

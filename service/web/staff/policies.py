@@ -12,7 +12,6 @@ from service.domain.consent import queries as consent
 from service.domain.ledger import queries as ledger
 from service.domain.policies import actions, queries, rules
 from service.domain.policies.tables import PolicyVersion
-from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
@@ -20,7 +19,8 @@ from service.kit.errors import DomainError, Invalid
 from service.mail.markdown import to_html
 from service.web import forms, pages
 from service.web.sessions import require
-from service.web.staff.composer import OFFERED, language
+from service.web.staff import actors
+from service.web.staff.desk import OFFERED, language
 from service.web.staff.frame import act, choice, faults, show
 
 router = APIRouter()
@@ -162,7 +162,7 @@ def _versions(session: Session, slug: str | None, versions: list[PolicyVersion])
         seen.body.get("version"): seen.actor
         for seen in ledger.of_subject(session, slug or "", kinds=("policy.published",))
     }
-    names = members.names(session, published.values())
+    names = actors.names(session, published.values())
     return [
         {
             "version": f"{one.version}, {language(one.locale)}",

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.queries import Shown
-from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
@@ -20,8 +19,9 @@ from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
-from service.web.staff import composer
+from service.web.staff import actors, desk
 from service.web.staff.frame import act, choice, done, faults, show
+from service.web.staff.reports import clock_words
 
 router = APIRouter()
 
@@ -129,9 +129,10 @@ def _when(form: Form) -> tuple[str, str | None]:
 
 def _faults(wrong: DomainError) -> dict[str, str]:
     """At the field where it can be mended: the time of day stands for "at"."""
-    at_time = isinstance(wrong, rules.TimeIsAmbiguous | rules.TimeDoesNotExist)
-    if at_time:
-        return {"time": wrong.detail}
+    if isinstance(wrong, rules.TimeIsAmbiguous):
+        return {"offset": "Clocks show that time twice on that day. Choose one below."}
+    if isinstance(wrong, rules.TimeDoesNotExist):
+        return {"offset": "Clocks skip that time on that day. Choose a neighbour below, or another time."}
     return {"time": wrong.detail} if wrong.field == "at" else faults(wrong, FIELDS)
 
 
@@ -184,9 +185,9 @@ def _review(
         "base": f"/staff/announcements/{shown.id}",
         "announcement": {"state": shown.state, "content_hash": shown.content_hash},
         "topic_name": shown.topic_name,
-        "audience": composer.count(session, draft) | {"approx": True},
+        "audience": desk.count(session, draft) | {"approx": True},
         "facts": _facts(session, shown),
-        "checks": composer.checks(found),
+        "checks": desk.checks(found),
         "checked_at": now,
         "values": {**_proposal(shown, now), **values},
         "errors": errors,
@@ -202,8 +203,8 @@ def _review(
 
 
 def _facts(session: Session, shown: Shown) -> list[dict[str, str]]:
-    author = members.names(session, [shown.author]).get(shown.author, shown.author)
-    languages = ", ".join(composer.language(code) for code in shown.content)
+    author = actors.names(session, [shown.author])[shown.author]
+    languages = ", ".join(desk.language(code) for code in shown.content)
     return [{"name": "Written by", "value": author}, {"name": "Languages", "value": languages}]
 
 
@@ -223,7 +224,7 @@ def _offsets(wrong: DomainError | None, values: dict[str, str]) -> list[dict[str
     """The two instants one wall time may mean, or its two neighbours where clocks skip it."""
     if not isinstance(wrong, rules.TimeIsAmbiguous | rules.TimeDoesNotExist):
         return None
-    return [choice(one, one.replace("T", ", "), one == values.get("offset")) for one in wrong.choices]
+    return [choice(one, f"{one[11:16]} (UTC{one[16:]})", one == values.get("offset")) for one in wrong.choices]
 
 
 def hold_words(seconds: int) -> str | None:
@@ -236,7 +237,7 @@ def hold_words(seconds: int) -> str | None:
 def _when_words(shown: Shown) -> str | None:
     if shown.state != "scheduled" or shown.due_at is None:
         return None
-    return f"{shown.wall_time} ({shown.zone})"
+    return f"on {clock_words(shown)}"
 
 
 def _clashes(session: Session, shown: Shown, now: datetime) -> list[dict[str, str]]:
@@ -250,7 +251,7 @@ def _clashes(session: Session, shown: Shown, now: datetime) -> list[dict[str, st
 
 def _approval(session: Session, shown: Shown, staff: SignedIn) -> dict[str, Any]:
     approved = shown.approved and shown.state in ("approved", "scheduled")
-    by = members.names(session, [shown.approved_by or ""]).get(shown.approved_by or "") if approved else None
+    by = actors.names(session, [shown.approved_by]).get(shown.approved_by or "") if approved else None
     needed = queries.approval_needed(session)
     own = needed and staff.by == shown.author
     return {
@@ -259,7 +260,7 @@ def _approval(session: Session, shown: Shown, staff: SignedIn) -> dict[str, Any]
         "by": by,
         "at": shown.approved_at if approved else None,
         "note": None,
-        "asked_by": members.names(session, [shown.author]).get(shown.author),
+        "asked_by": actors.names(session, [shown.author])[shown.author],
         "may_approve": may(staff.role, "announcements:approve") and not own,
     }
 

@@ -41,8 +41,8 @@ LABELS = {
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "brand": ("Brand", "Stands in and under every mail.", tuple(rules.FIELDS)),
-    "sending": ("Sending", None, ("sending_on", "two_person_approval", "quiet_hours", "weekly_cap")),
-    "evidence": ("Evidence", None, ("ip_evidence", "unconfirmed_days")),
+    "sending": ("Sending", None, ("sending_on", "two_person_approval")),
+    "evidence": ("Evidence", None, ("ip_evidence",)),
 }
 KINDS = {"postal_address": "area", "reply_to": "email"}
 AUTO = {"postal_address": "street-address", "title": "organization"}

@@ -81,7 +81,7 @@ async def media_page(request: Request, staff: Uploader) -> Response:
 
 @router.post("/staff/media")
 async def upload(request: Request, staff: Uploader) -> Response:
-    """Keep a picture; answers with the Markdown that shows it. Its name and declared type count for nothing (H60)."""
+    """Keep a picture; answers with the Markdown for it. Name and declared type count for nothing (H60)."""
     content = (await forms.read(request)).file("file")
     try:
         if content is None:

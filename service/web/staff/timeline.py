@@ -20,10 +20,10 @@ from service.domain.notices import queries as notices
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.rules import PERMITTING
-from service.domain.staff import queries as members
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
+from service.web.staff import actors
 from service.web.staff import audience as whom
 
 # kind → (sign, what was done, the filter it belongs to)
@@ -62,6 +62,15 @@ MAIL_SIGNS = {
     "unknown": "note",
     "waiting": "scheduled",
 }
+PURPOSES = {
+    "confirm": "Please confirm",
+    "sign-in": "Sign-in link",
+    "preferences-link": "Link to preferences",
+    "address-changed": "Your address was changed",
+    "address-confirm": "Please confirm your address",
+    "contact-answer": "Answer to a message",
+    "policy-changed": "New policy",
+}
 STEPS = {
     "one_click": "by the mail program’s button",
     "link": "by the link in a mail",
@@ -83,15 +92,15 @@ class Record:
 def of_person(
     session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str
 ) -> Record:
-    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff, "" for all."""
+    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff or ""."""
     seen = ledger.of_subject(session, person.public_id)
     names = _topic_names(session)
-    actors = members.names(session, [one.actor for one in seen])
+    by = actors.names(session, [one.actor for one in seen])
     key = _key(ring, person)
     lines = (
         []
         if only == "mail"
-        else [_entry(one, names, actors, key) for one in seen if only in ("", _words(one)[2])]
+        else [_entry(one, names, by, key) for one in seen if only in ("", _words(one)[2])]
     )
     if only in ("", "mail"):
         lines += _mails(session, person)
@@ -119,7 +128,7 @@ def _words(seen: Seen) -> tuple[str, str, str]:
     )
 
 
-def _entry(seen: Seen, names: dict[str, str], actors: dict[str, str], key: bytes | None) -> dict[str, Any]:
+def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None) -> dict[str, Any]:
     """One ledger entry as a line."""
     sign, what, _ = _words(seen)
     body = seen.body
@@ -127,7 +136,7 @@ def _entry(seen: Seen, names: dict[str, str], actors: dict[str, str], key: bytes
         "at": seen.at,
         "sign": sign,
         "what": what,
-        "text": _text(seen, names, actors),
+        "text": _text(seen, names, by),
         "detail": _detail(body),
         "samp": None,
         "facts": _evidence(seen, key),
@@ -135,27 +144,15 @@ def _entry(seen: Seen, names: dict[str, str], actors: dict[str, str], key: bytes
     }
 
 
-def _text(seen: Seen, names: dict[str, str], actors: dict[str, str]) -> str:
+def _text(seen: Seen, names: dict[str, str], by: dict[str, str]) -> str:
     """About what, and by whom."""
     topic = seen.body.get("topic")
     about = names.get(str(topic), str(topic)) if topic else ""
     fields = ", ".join(str(name) for name in seen.body.get("fields", []))
     reason = str(seen.body.get("reason") or "")
     return " ".join(
-        part for part in (about, fields, f"“{reason}”" if reason else "", _by(seen.actor, actors)) if part
+        part for part in (about, fields, f"“{reason}”" if reason else "", f"by {by[seen.actor]}") if part
     )
-
-
-def _by(actor: str, actors: dict[str, str]) -> str:
-    if actor in actors:
-        return f"by {actors[actor]}"
-    kind = actor.partition(":")[0]
-    return {
-        "key": "told by a site",
-        "person": "by the person",
-        "system": "by itself",
-        "cli": "on the command line",
-    }.get(kind, f"by {actor}")
 
 
 def _detail(body: dict[str, Any]) -> str | None:
@@ -215,7 +212,9 @@ def _mail_name(session: Session, one: mailings.Received) -> str:
     if announcement:
         return f"“{announcements.name_of(announcement)}”"
     notice = notices.by_mailing(session, one.mailing.id or 0)
-    return f"“{notices.title_of(notice)}”" if notice else one.mailing.purpose.replace("-", " ")
+    return (
+        f"“{notices.title_of(notice)}”" if notice else PURPOSES.get(one.mailing.purpose, one.mailing.purpose)
+    )
 
 
 def _mail_link(session: Session, one: mailings.Received) -> dict[str, str] | None:

@@ -19,7 +19,7 @@ from service.kit.errors import DomainError
 from service.web import forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
-from service.web.staff.composer import OFFERED, language
+from service.web.staff.desk import OFFERED, language
 from service.web.staff.frame import act, choice, done, faults, show
 
 router = APIRouter()

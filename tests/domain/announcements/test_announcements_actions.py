@@ -1,5 +1,7 @@
 """From draft to sent, step by step, and what refuses each step."""
 
+import email
+import email.policy
 import threading
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,11 +16,15 @@ from service.db.session import reading, transaction
 from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
+from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries.compose import Composer
 from service.domain.ledger import actions as ledger
 from service.domain.ledger.rules import TAKING_AWAY
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Mailing, MailingContent
+from service.domain.people.tables import Person
 from service.domain.preferences.registration import Registration, register_many
+from service.domain.senders import actions as senders
 from service.domain.staff import actions as staff
 from service.domain.staff.tables import StaffMember
 from service.domain.templates.tables import TemplateVersion
@@ -67,17 +73,16 @@ def _scheduled(session: Session, settings: Settings, now: datetime, at: str = "n
     return actions.schedule(session, row.public_id, at=at, hold_seconds=300, now=now, by=ANA)
 
 
-def _register(
-    session: Session, ring: Keyring, now: datetime, count: int, topic: str = "new-products"
-) -> None:
+def _register(session: Session, ring: Keyring, now: datetime, count: int, **profile: str) -> None:
     evidence = {"at": (now - timedelta(days=1)).isoformat(), "url": "https://example.org/join"}
     people = [
         Registration(
             f"u{number}",
             f"person{number}@example.org",
+            profile=dict(profile),
             consents=[
                 {
-                    "topic": topic,
+                    "topic": "new-products",
                     "given": True,
                     "source": "signup",
                     "evidence": evidence,
@@ -243,6 +248,40 @@ def test_rel_h65_a_test_mail_goes_to_oneself_only(
             ready, ring, settings, row.public_id, member=member, as_person=None, locale="en", now=now, by=JANA
         )
     assert (refused.value.status, refused.value.code) == (403, "test_only_to_yourself")
+
+
+def test_a_test_mail_is_what_that_person_would_get_with_links_that_act_on_nobody(
+    engine: Engine, ring: Keyring, settings: Settings, now: datetime
+) -> None:
+    with transaction(engine) as session:
+        brands.set_fields(session, "default", {"postal_address": "Berlin"}, now=now, by="cli")
+        _register(session, ring, now, 1, first_name="Zoë")
+        member, row = _member(session, ring, now), _draft(session, settings, now)
+        as_person = session.scalars(select(Person)).one()
+        actions.test_mail(
+            session,
+            ring,
+            settings,
+            row.public_id,
+            member=member,
+            as_person=as_person,
+            locale="en",
+            now=now,
+            by=f"staff:{member.public_id}",
+        )
+    with transaction(engine) as session:
+        lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=now)
+        [batch] = deliveries.claim(session, ring, lease.id or 0, now=now, limit=1, system=True)
+    composer = Composer(settings, ring, batch.mailing, batch.topic, batch.names, batch.brand, batch.contents)
+    [reader] = batch.members
+    assert reader.refusal is None
+    message = email.message_from_bytes(composer.compose(reader, now=now).data, policy=email.policy.default)
+    text = message.get_body(("plain",))
+    assert text is not None
+    assert (message["To"], message["Subject"]) == ("ana@example.org", "[Test] Zoë, the planner is here")
+    assert "https://mail.example.org/lost-link" in text.get_content()
+    assert "/u/" not in text.get_content()
+    assert message["List-Unsubscribe"] == "<https://mail.example.org/lost-link>"
 
 
 def test_rel_h65_an_invited_colleague_gets_no_test_mail(
@@ -461,6 +500,12 @@ def test_preview_is_made_for_a_sample_reader_and_for_a_person(
     assert mail.subject == "Ana, the planner is here"
     assert "/lost-link" in mail.text
     assert "New products" in mail.html
+    _register(ready, ring, now, 1, first_name="Zoë")
+    person = ready.scalars(select(Person)).one()
+    mail = queries.preview(ready, ring, settings, draft, locale="fr", as_person=person, now=now)
+    assert mail.subject == "Zoë, the planner is here"
+    assert "/lost-link" in mail.text
+    assert "/u/" not in mail.html
 
 
 def test_check_names_the_field_and_counts_tell_why(

@@ -21,6 +21,7 @@ from service.domain.deliveries.rules import Result
 from service.domain.links import rules as links
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Mailing
+from service.domain.notices import actions as notices
 from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
 from service.domain.preferences.registration import Registration, register_many
@@ -180,6 +181,17 @@ def test_an_announcement_without_mailing_has_a_report_of_noughts(session: Sessio
     report = queries.of_announcement(session, row)
     assert (report["state"], report["planned"], report["excluded"]) == ("draft", 0, {})
     assert set(report["outcomes"]) == {*queries.OUTCOMES, "skipped"}
+
+
+def test_a_notice_has_the_same_report(session: Session, now: datetime) -> None:
+    content = {"en": {"title": "Planner 2", "preheader": "", "body": "Text"}}
+    row = notices.create(session, SETTINGS, topic="updates", content=content, now=now, by=BY)
+    assert queries.of_notice(session, row)["state"] == "draft"
+    brands.set_fields(session, "default", {"postal_address": "Berlin"}, now=now, by="cli")
+    notices.publish(session, SETTINGS, row.public_id, mail=True, now=now, by=BY)
+    report = queries.of_notice(session, row)
+    assert (report["state"], report["planned"]) == ("freezing", 0)
+    assert [one.name for one in figures.recent(session)] == ["Planner 2"]
 
 
 def test_adds_up_sees_a_member_too_many_and_one_too_few(run: Run) -> None:

@@ -17,24 +17,44 @@ from service.domain.templates.tables import Media
 from service.kit import clock
 from tests.web.conftest import World
 
-HELLO = {"en": {"title": "Tables <b>now</b> sort", "preheader": "", "body": "Press a *heading*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"}}
+HELLO = {
+    "en": {
+        "title": "Tables <b>now</b> sort",
+        "preheader": "",
+        "body": "Press a *heading*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    }
+}
 
 
 def publish(world: World, topic: str = "updates", **more: Any) -> str:
     """A notice on the page."""
 
     def write(session: Session) -> str:
-        row = notices.create(session, topic=topic, content=HELLO, now=clock.now(), by="staff:s_test", **more)
-        notices.publish(session, world.house.settings, row.public_id, mail=False, now=clock.now(), by="staff:s_test")
+        row = notices.create(
+            session,
+            world.house.settings,
+            topic=topic,
+            content=HELLO,
+            now=clock.now(),
+            by="staff:s_test",
+            **more,
+        )
+        notices.publish(
+            session, world.house.settings, row.public_id, mail=False, now=clock.now(), by="staff:s_test"
+        )
         return row.slug
 
     slug: str = world.change(write)
     return slug
 
 
-@pytest.mark.parametrize("path", ["/", "/join", "/lost-link", "/me", "/contact", "/policies", "/policies/privacy", "/changelog"])
+@pytest.mark.parametrize(
+    "path", ["/", "/join", "/lost-link", "/me", "/contact", "/policies", "/policies/privacy", "/changelog"]
+)
 @pytest.mark.parametrize("lang", ["en", "de"])
-def test_every_page_answers_in_each_language_and_stays_small(client: TestClient, world: World, path: str, lang: str) -> None:
+def test_every_page_answers_in_each_language_and_stays_small(
+    client: TestClient, world: World, path: str, lang: str
+) -> None:
     publish(world)
     answer = client.get(path, headers={"Accept-Language": f"{lang};q=0.9, fr"})
     assert answer.status_code == 200
@@ -45,13 +65,20 @@ def test_every_page_answers_in_each_language_and_stays_small(client: TestClient,
 
 def test_a_policy_shows_any_version_for_ever(client: TestClient, world: World) -> None:
     text = {"en": PolicyText("Privacy", "**Second** <script>alert(1)</script> text")}
-    world.change(lambda session: policies.publish(session, slug="privacy", texts=text, now=clock.now(), by="cli"))
+    world.change(
+        lambda session: policies.publish(session, slug="privacy", texts=text, now=clock.now(), by="cli")
+    )
     now, then = client.get("/policies/privacy").text, client.get("/policies/privacy?version=1").text
     assert "<strong>Second</strong>" in now
     assert "<script" not in now
     assert "Second" not in then
     assert "/policies/privacy?version=1" in now
-    for wrong in ("/policies/none", "/policies/privacy?version=9", "/policies/privacy?version=-1", "/policies/privacy?version=9999999999999999999"):
+    for wrong in (
+        "/policies/none",
+        "/policies/privacy?version=9",
+        "/policies/privacy?version=-1",
+        "/policies/privacy?version=9999999999999999999",
+    ):
         assert client.get(wrong).status_code == 404
 
 
@@ -86,7 +113,13 @@ def test_the_changelog_narrows_and_goes_on(client: TestClient, world: World) -> 
 
 
 def test_contact_keeps_the_question_sealed(client: TestClient, world: World) -> None:
-    sent = {"name": "Ana", "email": "ana@example.org", "subject": "data", "message": "What do you hold?\r\n<b>?</b>", "website": ""}
+    sent = {
+        "name": "Ana",
+        "email": "ana@example.org",
+        "subject": "data",
+        "message": "What do you hold?\r\n<b>?</b>",
+        "website": "",
+    }
     answer = client.post("/contact", data=sent)
     assert answer.status_code == 200
     (listed,) = world.change(lambda session: privacy.page(session, world.house.ring)).rows
@@ -96,9 +129,14 @@ def test_contact_keeps_the_question_sealed(client: TestClient, world: World) -> 
     assert world.entries("contact.asked") == 1
 
 
-@pytest.mark.parametrize(("wrong", "field"), [({"message": ""}, "message"), ({"email": "x"}, "email"), ({"message": "x" * 11_000}, "message")])
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"message": ""}, "message"), ({"email": "x"}, "email"), ({"message": "x" * 11_000}, "message")],
+)
 def test_contact_says_what_is_missing(client: TestClient, wrong: dict[str, str], field: str) -> None:
-    answer = client.post("/contact", data={"email": "ana@example.org", "message": "Hello", "subject": "other"} | wrong)
+    answer = client.post(
+        "/contact", data={"email": "ana@example.org", "message": "Hello", "subject": "other"} | wrong
+    )
     assert answer.status_code == 422
     assert f'href="#{field}"' in answer.text
 
@@ -106,7 +144,11 @@ def test_contact_says_what_is_missing(client: TestClient, wrong: dict[str, str],
 def test_pictures_never_change(client: TestClient, world: World) -> None:
     content = b"\x89PNG\r\n\x1a\n not really"
     name = hashlib.sha256(content).hexdigest()
-    world.change(lambda session: session.add(Media(sha256=name, extension="png", content=content, width=1, height=1, created_at=clock.now())))
+    world.change(
+        lambda session: session.add(
+            Media(sha256=name, extension="png", content=content, width=1, height=1, created_at=clock.now())
+        )
+    )
     answer = client.get(f"/media/{name}.png")
     assert answer.content == content
     assert answer.headers["content-type"] == "image/png"

@@ -80,7 +80,13 @@ def test_everything_held_is_shown(client: TestClient, world: World) -> None:
 
 def test_correcting_the_profile(client: TestClient, world: World) -> None:
     person = signed_in(client, world)
-    sent = {"first_name": "Anna", "company": "", "email": "ana@example.org", "locale": "de", "zone": "Europe/Berlin"}
+    sent = {
+        "first_name": "Anna",
+        "company": "",
+        "email": "ana@example.org",
+        "locale": "de",
+        "zone": "Europe/Berlin",
+    }
     answer = client.post("/me", data=sent, headers=OURS)
     assert answer.status_code == 200
     assert 'lang="de"' in answer.text
@@ -92,7 +98,10 @@ def test_correcting_the_profile(client: TestClient, world: World) -> None:
     assert world.entries("address.changed") == 0
 
 
-@pytest.mark.parametrize(("field", "value"), [("email", "x"), ("zone", "Mars/Base"), ("first_name", "x" * 300), ("telephone", "1\x01")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("email", "x"), ("zone", "Mars/Base"), ("first_name", "x" * 300), ("telephone", "1\x01")],
+)
 def test_what_is_wrong_keeps_what_was_typed(client: TestClient, world: World, field: str, value: str) -> None:
     signed_in(client, world)
     sent = {"first_name": "Kept", "email": "ana@example.org", "locale": "en", "zone": ""} | {field: value}
@@ -117,7 +126,12 @@ def test_rel_h59_a_new_address_waits_and_the_old_one_is_told(client: TestClient,
 def test_rel_h56_signed_in_posts_need_a_page_of_ours(client: TestClient, world: World) -> None:
     signed_in(client, world)
     sent = {"first_name": "Mallory", "email": "ana@example.org"}
-    for headers in ({}, {"Origin": "https://evil.example.com"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+    for headers in (
+        {},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
         answer = client.post("/me", data=sent, headers=headers)
         assert answer.status_code == 403
         assert "csrf" in answer.text

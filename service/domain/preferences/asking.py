@@ -1,0 +1,127 @@
+"""Mailing the button: what somebody is asked to confirm, and how often one mailbox may be asked at all.
+
+Called by `registration` (sites and forms), `actions` (a topic added on a page) and `access` (a changed address).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.domain.consent import actions as consent
+from service.domain.consent import queries as consents
+from service.domain.consent.rules import MAILS_PER_DAY
+from service.domain.consent.tables import Confirmation
+from service.domain.ledger import actions as ledger
+from service.domain.mailings import actions as mailings
+from service.domain.mailings.queries import open_address
+from service.domain.mailings.tables import Address
+from service.domain.people import actions as people
+from service.kit.signing import Keyring
+
+
+def mail_buttons(
+    session: Session,
+    known: Sequence[people.Known],
+    asks: Sequence[list[dict[str, Any]]],
+    *,
+    brand_id: int,
+    policy_id: int | None,
+    now: datetime,
+    by: str,
+) -> list[bool]:
+    """Mail the button where something waits for it; whether it was, for each person.
+
+    At most two go to one mailbox a day, and none for an old answer repeated. An ask: topic and wording (row numbers), source,
+    seq (the entry that asked, or None), agreed_at.
+    """
+    if not any(asks):
+        return [False] * len(known)
+    sent_today = consents.confirmations_today(session, [row.address.address_hash for row in known], now=now)
+    last = _last_asked(session, [row.address.id for row, ask in zip(known, asks, strict=True) if ask and not row.created])
+    mailed = []
+    for row, ask in zip(known, asks, strict=True):
+        new = [one for one in ask if _is_new(one, last.get((row.address.id, one["topic"])))]
+        may = bool(new) and sent_today.get(row.address.address_hash, 0) < MAILS_PER_DAY
+        if may:
+            _mail_one(session, row, new, brand_id=brand_id, policy_id=policy_id, now=now, by=by)
+        mailed.append(may)
+    return mailed
+
+
+def _mail_one(
+    session: Session,
+    row: people.Known,
+    new: list[dict[str, Any]],
+    *,
+    brand_id: int,
+    policy_id: int | None,
+    now: datetime,
+    by: str,
+) -> None:
+    seq = next((one["seq"] for one in new if one["seq"] is not None), None)
+    if seq is None:
+        seq = ledger.append(session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now)
+    assert row.address.id is not None
+    consent.ask_confirmation(
+        session,
+        person=row.person,
+        address_id=row.address.id,
+        brand_id=brand_id,
+        topics=[{name: one[name] for name in ("topic", "wording", "source")} | {"policy": policy_id} for one in new],
+        requested_seq=seq,
+        purpose="confirm",
+        now=now,
+    )
+
+
+def _last_asked(session: Session, addresses: list[int | None]) -> dict[tuple[int | None, int], datetime]:
+    """When each of these addresses was last asked about each topic (a corrected address has not been asked at all)."""
+    asked: dict[tuple[int | None, int], datetime] = {}
+    if addresses:
+        statement = select(Confirmation).where(col(Confirmation.address_id).in_(addresses)).order_by(col(Confirmation.created_at))
+        for row in session.exec(statement):
+            for topic in row.topics:
+                asked[row.address_id, topic["topic"]] = row.created_at
+    return asked
+
+
+def _is_new(ask: dict[str, Any], last: datetime | None) -> bool:
+    return last is None or (ask["agreed_at"] is not None and ask["agreed_at"] > last)
+
+
+def may_be_asked(session: Session, address_hash: str, *, now: datetime) -> bool:
+    """Whether this mailbox had fewer than two confirmation mails in the last 24 hours (standards N11)."""
+    return consents.confirmations_today(session, [address_hash], now=now).get(address_hash, 0) < MAILS_PER_DAY
+
+
+def tell_of_change(session: Session, ring: Keyring, row: people.Known, *, brand_id: int, now: datetime) -> None:
+    """The old address is told of a change, the new one is asked for its button (standards N17)."""
+    if row.address_told is None or row.person.pending_address_id is None:
+        return
+    new = session.get_one(Address, row.person.pending_address_id)
+    masked = open_address(ring, new, row.key).masked
+    assert row.address.id is not None
+    mailings.enqueue_single(
+        session,
+        purpose="address-changed",
+        brand_id=brand_id,
+        address_id=row.address.id,
+        person_id=row.person.id,
+        locale=row.person.locale,
+        facts=mailings.seal_facts(ring, "address-changed", {"new_address_masked": masked}),
+        warrant_seq=row.address_told,
+        now=now,
+    )
+    if may_be_asked(session, new.address_hash, now=now):
+        consent.ask_confirmation(
+            session,
+            person=row.person,
+            address_id=row.person.pending_address_id,
+            brand_id=brand_id,
+            topics=[],
+            requested_seq=row.address_told,
+            purpose="address-confirm",
+            now=now,
+        )

@@ -1,0 +1,202 @@
+"""One transaction's work on one person's choices: what every way of changing them shares.
+
+Called by `actions` (links and pages), `confirmation` (buttons) and `registration` (sites). A mailbox is one person
+(design.md 4): a no said under one registration holds for every other one of the same mailbox.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.domain.consent import actions as consent
+from service.domain.consent.rules import PERMITTING
+from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
+from service.domain.mailings.tables import Address
+from service.domain.people import queries as people_queries
+from service.domain.people.tables import Person
+from service.domain.preferences import queries, rules
+from service.domain.preferences.tables import Preference
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+from service.kit.ids import receipt
+from service.kit.signing import Keyring
+
+LIVING = (*PERMITTING, "requested")  # what a no under the same mailbox ends
+
+
+@dataclass
+class Change:
+    """One transaction's work on one person."""
+
+    session: Session
+    person: Person
+    key: bytes | None
+    said: consent.Said
+    now: datetime
+    by: str
+    before: list[dict[str, Any]] = field(default_factory=list)
+
+    def preference(self, topic: Topic) -> Preference | None:
+        """What stands for a topic."""
+        return self.session.get(Preference, (self.person.id, topic.id))
+
+    def remember(self, preference: Preference) -> None:
+        """Keep what was before this transaction, so that undo can bring it back."""
+        if any(was["topic"] == preference.topic_id for was in self.before):
+            return
+        self.before.append(
+            {
+                "topic": preference.topic_id,
+                "state": preference.state,
+                "warrant": preference.warrant_seq,
+                "cadence": preference.cadence,
+                "break_until": preference.break_until.isoformat() if preference.break_until else None,
+            }
+        )
+
+
+def begin(session: Session, ring: Keyring, person: Person, said: consent.Said, *, now: datetime, by: str) -> Change:
+    """Work on a person whose key may be gone (then what they say is recorded without its evidence)."""
+    key = people_queries.person_key(ring, person) if person.wrapped_key else None
+    return Change(session, person, key, said, now, by)
+
+
+def fresh(person: Person, topic: Topic, *, now: datetime) -> Preference:
+    """The row of somebody who has not said anything about a topic yet."""
+    assert person.id is not None
+    assert topic.id is not None
+    return Preference(person_id=person.id, topic_id=topic.id, state="unknown", basis=topic.basis, since_at=now, last_seq=0)
+
+
+def withdraw(change: Change, topic: Topic, preference: Preference | None) -> None:
+    """A no: it ends a yes, refuses a question, and is kept where nothing was said before."""
+    preference = preference or fresh(change.person, topic, now=change.now)
+    change.remember(preference)
+    kind = "consent.withdrawn" if preference.state != "requested" else "consent.refused"
+    move(change, topic, preference, kind, kind.partition(".")[2])
+
+
+def move(change: Change, topic: Topic, preference: Preference, kind: str, state: str, *, warrant: int | None = None, restores: int | None = None) -> int:
+    """Write the entry and bring the projection to it."""
+    seq = consent.note(
+        change.session,
+        kind,
+        person=change.person,
+        key=change.key,
+        topic=topic,
+        state=state,
+        state_before=preference.state,
+        said=change.said,
+        now=change.now,
+        by=change.by,
+        restores=restores,
+    )
+    preference.state, preference.since_at, preference.last_seq = state, change.now, seq
+    preference.warrant_seq = (warrant or seq) if state in PERMITTING else None
+    change.session.add(preference)
+    return seq
+
+
+def note(change: Change, kind: str, body: dict[str, Any]) -> int:
+    """An entry about how often or when, which changes no consent."""
+    body = {**body, "method": change.said.method}
+    return ledger.append(change.session, kind, subject=change.person.public_id, body=body, by=change.by, now=change.now)
+
+
+def slip(session: Session) -> str | None:
+    """The receipt of what this transaction wrote, for people."""
+    written = ledger.appended(session)
+    return receipt(written[-1].seq, written[-1].hash) if written else None
+
+
+def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[Person]:
+    """Everybody else registered with the same mailbox."""
+    return session.exec(
+        select(Person)
+        .join(Address, col(Address.owner_id) == col(Person.id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.address_hash) == address_hash,
+            col(Address.ended_at).is_(None),
+            col(Person.id) != person.id,
+            col(Person.state) != "merged",
+        )
+        .order_by(col(Person.id))
+    ).all()
+
+
+def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash: str | None = None) -> int:
+    """A no holds for the whole mailbox at once; a yes never does. How many other registrations it ended."""
+    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
+    address_hash = address_hash or (address.address_hash if address else None)
+    ended = 0
+    if address_hash is None or not chosen:
+        return ended
+    for other in neighbours(change.session, change.person, address_hash):
+        theirs = Change(change.session, other, None, consent.Said(change.said.method, "same address"), change.now, change.by)
+        for topic in chosen:
+            preference = theirs.preference(topic)
+            if preference is not None and preference.state in LIVING and topic.mail_class != "service":
+                withdraw(theirs, topic, preference)
+                ended += 1
+    return ended
+
+
+def refused_since(session: Session, person: Person, address_hash: str, topic_id: int, seq: int) -> bool:
+    """Whether anybody of this mailbox said no to a topic after entry `seq`: an older button cannot say yes then (H39)."""
+    ids = [person.id, *(one.id for one in neighbours(session, person, address_hash))]
+    noes = select(Preference).where(
+        col(Preference.person_id).in_(ids),
+        col(Preference.topic_id) == topic_id,
+        col(Preference.state).in_(rules.NOES),
+        col(Preference.last_seq) > seq,
+    )
+    return session.exec(noes).first() is not None
+
+
+def carry_over(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
+    """Two registrations of one mailbox became one: its later noes, its break and its contract go along, no yes does."""
+    assert merged.id is not None
+    change = Change(session, into, None, consent.Said("merge", merged.public_id), now, by)
+    theirs = queries.of_person(session, merged.id)
+    for topic_id, was in sorted(theirs.items()):
+        topic, present = topics.by_id(session, topic_id), None
+        present = change.preference(topic)
+        if was.state in rules.NOES and (present is None or (present.state in LIVING and was.last_seq > present.last_seq)):
+            withdraw(change, topic, present)
+        elif topic.basis in ("contract", "legal_obligation") and was.warrant_seq and present is None:
+            _carry_contract(change, topic, was.warrant_seq)
+    until = max((was.break_until for was in theirs.values() if was.break_until and was.break_until > now), default=None)
+    if until is not None:
+        set_break(change, until)
+
+
+def _carry_contract(change: Change, topic: Topic, warrant: int) -> None:
+    """A registration with a site is no yes that could be taken: it stays true of whoever registered."""
+    seen = entries.entry(change.session, warrant)
+    said = [one for one in (seen.body.get("topics") or [] if seen else []) if one["topic"] == topic.slug]
+    body = {"source": seen.body.get("source", "") if seen else "", "confirmed": True, "topics": said, "merged": change.said.source}
+    seq = ledger.append(change.session, "person.registered", subject=change.person.public_id, body=body, by=change.by, now=change.now)
+    preference = fresh(change.person, topic, now=change.now)
+    preference.state, preference.warrant_seq, preference.last_seq = "given", seq, seq
+    change.session.add(preference)
+
+
+def set_break(change: Change, ends: datetime | None) -> bool:
+    """No mail of any topic that can be stopped until then; None ends the break. False: nothing changed."""
+    assert change.person.id is not None
+    rows = [row for row in queries.of_person(change.session, change.person.id).values() if row.break_until != ends]
+    rows = [row for row in rows if topics.by_id(change.session, row.topic_id).mail_class != "service"]
+    if not rows:
+        return False
+    kind = "preference.break_set" if ends else "preference.break_ended"
+    seq = note(change, kind, {"until": ends.isoformat() if ends else ""})
+    for row in rows:
+        change.remember(row)
+        row.break_until, row.last_seq = ends, seq
+        change.session.add(row)
+    return True

