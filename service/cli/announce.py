@@ -124,7 +124,9 @@ def approve(
     announcement: Id,
     content_hash: Annotated[
         str | None,
-        typer.Option(help="Of the content that was read (`submit` prints it); the present one when not said."),
+        typer.Option(
+            help="Of the content that was read (`submit` prints it); the present one when not said."
+        ),
     ] = None,
     as_json: desk.Json = False,
 ) -> None:

@@ -1,4 +1,7 @@
-"""The four kinds of process, each by itself: `bidden web`, `clock`, `send` and `inbox`. `up` runs them all."""
+"""The four kinds of process, each by itself: `bidden web`, `clock`, `send` and `inbox`. `up` runs them all.
+
+Each imports what it runs when it runs: a sender holds no pages in memory, and the other commands start at once.
+"""
 
 import asyncio
 import signal
@@ -8,14 +11,8 @@ from functools import partial
 from typing import Annotated
 
 import typer
-import uvicorn
 
-import service.app
-import service.inbox
-from scheduler import clock as alarm
-from scheduler import sender
 from service.cli import desk, parent
-from service.ops import captured
 from service.ops.house import House
 
 KEEP_ALIVE = 15  # seconds an idle connection stays open
@@ -48,11 +45,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 @desk.command
 def web(as_json: desk.Json = False) -> None:
     """Answer HTTP: pages, the API, the links in mails."""
+    import uvicorn
+
+    from service.app import build
+
     parent.watch()
     opened = desk.house()
     host, _, port = opened.settings.listen.rpartition(":")
     config = uvicorn.Config(
-        service.app.build(opened),
+        build(opened),
         host=host.strip("[]"),
         port=int(port),
         log_config=None,
@@ -76,6 +77,8 @@ def web(as_json: desk.Json = False) -> None:
 @desk.command
 def clock(as_json: desk.Json = False) -> None:
     """Tick: what is due is started, finished and expired. Two of them do no harm."""
+    from scheduler import clock as alarm
+
     opened = desk.house()
     _forever(lambda stop: alarm.run(opened, stop=stop))
 
@@ -86,6 +89,8 @@ def send(
     as_json: desk.Json = False,
 ) -> None:
     """Send what is due. Start as many as you like, each with a name of its own."""
+    from scheduler import sender
+
     opened = desk.house()
     _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
 

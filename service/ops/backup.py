@@ -200,6 +200,4 @@ def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:
         [tool, f"--dbname={plain}", *arguments], env=environment, capture_output=True, text=True, check=False
     )  # noqa: S603
     if done.returncode:
-        raise ToolFailed(
-            f"{name} said: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
-        )
+        raise ToolFailed(f"{name} said: {' '.join(done.stderr.split())[:300] or done.returncode}")

@@ -70,7 +70,11 @@ def _postal_address(brand: Brand) -> Fact:
 def _public(house: House, now: datetime) -> list[Fact]:
     """Whether readers reach us, whether a one-click stop comes through whatever stands before us, whose clock is right."""
     base = house.settings.base_url
-    fix = "bidden up" if house.settings.is_loopback else f"Let a proxy pass {base} on to {house.settings.listen} with its Host header, POST bodies and no redirect."
+    fix = (
+        "bidden up"
+        if house.settings.is_loopback
+        else f"Let a proxy pass {base} on to {house.settings.listen} with its Host header, POST bodies and no redirect."
+    )
     try:
         with httpx2.Client(timeout=PATIENCE, follow_redirects=False) as client:
             alive = client.get(f"{base}/livez")

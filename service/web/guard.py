@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,6 +84,8 @@ class Guard:
         try:
             self._check(request)
             await self._app(scope, request.receive, answer.send)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:
             if not isinstance(error, DomainError):
                 _LOG.exception("a request failed", extra={"facts": {"request": scope["state"]["request_id"]}})

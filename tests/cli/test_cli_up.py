@@ -118,3 +118,11 @@ def test_nothing_outlives_it(up: Up) -> None:
     up.process.kill()
     up.process.wait()
     until(lambda: all(gone(pid) for pid in children))
+
+
+def test_the_module_is_the_command(environment: dict[str, str]) -> None:
+    def run(*arguments: str) -> int:
+        command = [sys.executable, "-m", "service", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+
+    assert [run("ledger", "verify"), run("announce", "report", "a_0"), run("nonsense")] == [0, 1, 2]

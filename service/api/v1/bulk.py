@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from service.api import body, deps, errors
 from service.api.v1.people import PersonIn, registration
-from service.db.engine import is_sqlite
+from service.db.engine import rest
 from service.domain.api_keys import actions as api_keys
 from service.domain.api_keys import rules
 from service.domain.preferences import registration as preferences
@@ -96,8 +96,8 @@ async def register_bulk(request: Request, caller: Writer) -> Response:
     job = Job(house, caller, request.headers.get("idempotency-key"), asked, clock.now())
     results: list[BulkResult] = []
     for number, start in enumerate(range(0, len(lines), PER_TRANSACTION)):
-        if number and is_sqlite(house.engine):
-            await asyncio.sleep(REST)
+        if number:
+            await asyncio.sleep(rest(house.engine))
         results += await _chunk(job, number, lines[start : start + PER_TRANSACTION])
     return Response(
         "".join(f"{one.model_dump_json(exclude_none=True)}\n" for one in results), media_type=MEDIA

@@ -67,8 +67,10 @@ def item(said: Any, *, now: datetime, position: int = 0) -> Item:
     if unknown:
         raise ConsentInvalid(field=f"{at}.{sorted(unknown)[0]}")
     source, wording = said.get("source") or "", said.get("wording")
-    if not isinstance(source, str) or len(source) > 120 or not (wording is None or isinstance(wording, str)):
-        raise ConsentInvalid(field=f"{at}.source" if not isinstance(source, str) else f"{at}.wording")
+    if not isinstance(source, str) or len(source) > 120:
+        raise ConsentInvalid(field=f"{at}.source")
+    if not (wording is None or isinstance(wording, str)):
+        raise ConsentInvalid(field=f"{at}.wording")
     evidence, agreed_at = _evidence(said.get("evidence"), at, now)
     if said["given"] and (not source or agreed_at is None):
         raise EvidenceMissing(field=f"{at}.source" if not source else f"{at}.evidence.at")

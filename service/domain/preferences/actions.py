@@ -88,9 +88,9 @@ def stop(session: Session, ring: Keyring, link: links.Link, *, how: str, evidenc
         raise rules.NotRefusable
     ended = changes.refuse_for_neighbours(change, [topic])
     if preference is not None and preference.state in rules.NOES:
-        return Stopped(changes.slip(session), None, None if ended else preference.since_at, person, topic)
+        return Stopped(changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic)
     withdraw(change, topic, preference)
-    return Stopped(changes.slip(session), _keep_undo(change), None, person, topic)
+    return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, topic)
 
 
 def stop_all(session: Session, ring: Keyring, link: links.Link, *, how: str, evidence: dict[str, Any], now: datetime) -> Stopped:
@@ -108,8 +108,8 @@ def stop_all(session: Session, ring: Keyring, link: links.Link, *, how: str, evi
             withdraw(change, topic, preference)
     ended = changes.refuse_for_neighbours(change, topics.everything(session))
     if not change.before:
-        return Stopped(changes.slip(session), None, None if ended else now, person, None)
-    return Stopped(changes.slip(session), _keep_undo(change), None, person, None)
+        return Stopped(changes.slip(session, change.start), None, None if ended else now, person, None)
+    return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, None)
 
 
 def _said(session: Session, how: str, evidence: dict[str, Any], link: links.Link | None = None) -> consent.Said:
@@ -210,7 +210,7 @@ def save(
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):
         changed.append("max_per_week")
     sent = _ask_to_add(change, added) if added else []
-    return Saved(changes.slip(session), _keep_undo(change), changed, sent)
+    return Saved(changes.slip(session, change.start), _keep_undo(change), changed, sent)
 
 
 def _choose(change: Change, topic: Topic, choice: str) -> str | None:

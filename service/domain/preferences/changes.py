@@ -39,6 +39,7 @@ class Change:
     now: datetime
     by: str
     before: list[dict[str, Any]] = field(default_factory=list)
+    start: int = 0  # how many entries this transaction had written before
 
     def preference(self, topic: Topic) -> Preference | None:
         """What stands for a topic."""
@@ -62,7 +63,7 @@ class Change:
 def begin(session: Session, ring: Keyring, person: Person, said: consent.Said, *, now: datetime, by: str) -> Change:
     """Work on a person whose key may be gone (then what they say is recorded without its evidence)."""
     key = people_queries.person_key(ring, person) if person.wrapped_key else None
-    return Change(session, person, key, said, now, by)
+    return Change(session, person, key, said, now, by, start=len(ledger.appended(session)))
 
 
 def fresh(person: Person, topic: Topic, *, now: datetime) -> Preference:
@@ -107,9 +108,9 @@ def note(change: Change, kind: str, body: dict[str, Any]) -> int:
     return ledger.append(change.session, kind, subject=change.person.public_id, body=body, by=change.by, now=change.now)
 
 
-def slip(session: Session) -> str | None:
-    """The receipt of what this transaction wrote, for people."""
-    written = ledger.appended(session)
+def slip(session: Session, start: int = 0) -> str | None:
+    """The receipt of what was written since, for people; None when nothing was."""
+    written = ledger.appended(session)[start:]
     return receipt(written[-1].seq, written[-1].hash) if written else None
 
 

@@ -1,5 +1,6 @@
 """Writing one announcement: save, live count and checks, preview as any person, test mail to oneself."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -27,6 +28,8 @@ router = APIRouter()
 
 Reader = Annotated[SignedIn, require("announcements:read")]
 Writer = Annotated[SignedIn, require("announcements:write")]
+
+WORDS = ("subject", "preheader", "body")
 
 
 @router.get("/staff/announcements/{public_id}")
@@ -93,10 +96,18 @@ def _save(session: Session, house: House, public_id: str, form: Form, staff: Sig
         actions.edit(session, house.settings, public_id, **changed, now=clock.now(), by=staff.by)
 
 
+def same_as_kept(typed: dict[str, str], kept: Mapping[str, str]) -> dict[str, str]:
+    """What was typed; where it differs from what is kept only in white space at its ends, what is kept."""
+    return {
+        name: kept[name] if name in kept and kept[name].strip() == text else text
+        for name, text in typed.items()
+    }
+
+
 def _draft(form: Form, before: Draft) -> Draft:
     """The draft as the form has it: its language replaced, the others kept; one left empty is dropped."""
     locale = form.text("locale") or before.default_locale
-    typed = {name: form.text(name) for name in ("subject", "preheader", "body")}
+    typed = same_as_kept({name: form.text(name) for name in WORDS}, before.content.get(locale, {}))
     content = {code: dict(written) for code, written in before.content.items()}
     content.pop(locale, None)
     if any(typed.values()) or locale == before.default_locale:

@@ -167,7 +167,7 @@ def reader(session: Session, public_id: str, what: str, staff: SignedIn) -> Pers
     """The person it is shown as; looking is written down."""
     person = people.by_public_id(session, public_id) if public_id else None
     if person is not None:
-        people_actions.note_read(session, person, what, now=clock.now(), by=staff.by)
+        people_actions.note_read(session, person, "viewed", reason=what, now=clock.now(), by=staff.by)
     return person
 
 

@@ -22,6 +22,7 @@ from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import audience as whom
 from service.web.staff import desk
+from service.web.staff.composer import same_as_kept
 from service.web.staff.frame import act, choice, faults, show
 
 router = APIRouter()
@@ -152,6 +153,7 @@ def _draft(form: Form, before: Draft) -> Draft:
     locale = form.text("locale") or before.default_locale
     kept = before.content.get(locale, {})
     typed = {"title": form.text("title"), "preheader": kept.get("preheader", ""), "body": form.text("body")}
+    typed = same_as_kept(typed, kept)
     content: dict[str, Any] = {code: dict(words) for code, words in before.content.items() if code != locale}
     if typed["title"] or typed["body"] or locale == before.default_locale:
         content[locale] = typed

@@ -224,7 +224,9 @@ def _offsets(wrong: DomainError | None, values: dict[str, str]) -> list[dict[str
     """The two instants one wall time may mean, or its two neighbours where clocks skip it."""
     if not isinstance(wrong, rules.TimeIsAmbiguous | rules.TimeDoesNotExist):
         return None
-    return [choice(one, f"{one[11:16]} (UTC{one[16:]})", one == values.get("offset")) for one in wrong.choices]
+    return [
+        choice(one, f"{one[11:16]} (UTC{one[16:]})", one == values.get("offset")) for one in wrong.choices
+    ]
 
 
 def hold_words(seconds: int) -> str | None:

@@ -33,10 +33,7 @@ LABELS = {
     "colour": "Colour",
     "sending_on": "Sending is on",
     "two_person_approval": "A second person approves",
-    "quiet_hours": "Quiet hours",
-    "weekly_cap": "At most a week",
     "ip_evidence": "IP address kept as evidence",
-    "unconfirmed_days": "Days an unconfirmed sign-up is kept",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
@@ -77,24 +74,19 @@ async def save(request: Request, staff: Writer) -> Response:
     try:
         fenced = await act(request, keep)
     except DomainError as wrong:
-        return await _page(request, staff, form.values(), _faults(wrong), status=wrong.status)
+        return await _page(
+            request,
+            staff,
+            form.values(),
+            faults(wrong, {*rules.FIELDS, *rules.SETTINGS}),
+            status=wrong.status,
+        )
     return await done(request, staff, fenced, "/staff/settings", "Saved.")
 
 
-def _typed(form: Form, name: str) -> Any:
-    """A setting's value as the form gives it: boxes are absent when off, hours come as two fields."""
-    kind = rules.SETTINGS[name].type
-    if kind == "flag":
-        return name in form
-    if kind == "hours":
-        start, end = form.text(f"{name}_from"), form.text(f"{name}_until")
-        return {"from": start, "until": end} if start or end else None
-    return form.text(name) or None
-
-
-def _faults(wrong: DomainError) -> dict[str, str]:
-    named = faults(wrong, {*rules.FIELDS, *rules.SETTINGS})
-    return {f"{name}_from" if name == "quiet_hours" else name: sentence for name, sentence in named.items()}
+def _typed(form: Form, name: str) -> bool | str:
+    """A setting's value as the form gives it: a box is absent when off."""
+    return name in form if rules.SETTINGS[name].type == "flag" else form.text(name)
 
 
 async def _page(
@@ -107,7 +99,7 @@ async def _page(
                 "key": key,
                 "title": title,
                 "hint": hint,
-                "fields": [field for name in names for field in _fields(name, brand, known, typed)],
+                "fields": [_one(name, brand, known, typed) for name in names],
             }
             for key, (title, hint, names) in GROUPS.items()
         ]
@@ -116,42 +108,13 @@ async def _page(
     return await show(request, staff, "settings", "staff/settings.html", build, status=status)
 
 
-def _fields(name: str, brand: Brand, known: dict[str, Any], typed: dict[str, str]) -> list[dict[str, Any]]:
-    """One field, or the two of an interval of hours."""
+def _one(name: str, brand: Brand, known: dict[str, Any], typed: dict[str, str]) -> dict[str, Any]:
+    """One field: of the brand, or a setting."""
+    field: dict[str, Any] = {"name": name, "label": LABELS[name], "choices": None, "auto": AUTO.get(name)}
     if name in rules.FIELDS:
-        return [
-            _field(name, rules.FIELDS[name], KINDS.get(name, "text"), typed.get(name, getattr(brand, name)))
-        ]
-    kind = rules.SETTINGS[name]
-    if kind.type == "hours":
-        hours = known[name] or {"from": "", "until": ""}
-        return [
-            _field(
-                f"{name}_{end}",
-                kind.sentence if end == "from" else None,
-                "time",
-                typed.get(f"{name}_{end}", hours[end]),
-                f"{LABELS[name]} {end}",
-            )
-            for end in ("from", "until")
-        ]
-    if kind.type == "choice":
-        chosen = typed.get(name, known[name])
-        return [
-            _field(name, kind.sentence, "choice", chosen)
-            | {"choices": [choice(one, one.capitalize(), one == chosen) for one in kind.choices]}
-        ]
-    value = typed.get(name, "" if known[name] is None else known[name])
-    return [_field(name, kind.sentence, "tick" if kind.type == "flag" else "number", value)]
-
-
-def _field(name: str, hint: str | None, kind: str, value: Any, label: str | None = None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "label": label or LABELS[name],
-        "hint": hint,
-        "kind": kind,
-        "value": value,
-        "choices": None,
-        "auto": AUTO.get(name),
-    }
+        value = typed.get(name, getattr(brand, name))
+        return {**field, "hint": rules.FIELDS[name], "kind": KINDS.get(name, "text"), "value": value}
+    setting, value = rules.SETTINGS[name], typed.get(name, known[name])
+    choices = [choice(one, one.capitalize(), one == value) for one in setting.choices]
+    kind = "tick" if setting.type == "flag" else "choice"
+    return {**field, "hint": setting.sentence, "kind": kind, "value": value, "choices": choices}

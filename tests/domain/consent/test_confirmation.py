@@ -148,7 +148,7 @@ def test_a_second_button_of_a_person_merged_meanwhile_still_works(session: Sessi
 
 def test_std_n11_a_thousand_sign_ups_of_a_victim_mail_it_twice(engine: Engine, ring: Keyring, now: datetime) -> None:
     consent = make.an_answer(at=now - HOUR)
-    for chunk in range(5):
+    for chunk in range(5 if engine.dialect.name == "sqlite" else 1):
         with transaction(engine) as session:
             crowd = [
                 Registration(f"join-{chunk}-{n}", "Victim@example.org" if n % 2 else "victim@EXAMPLE.org", consents=[consent], attested=False)

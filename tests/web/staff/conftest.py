@@ -24,7 +24,9 @@ def hire(session: Session, house: House, role: str, *, name: str = "", email: st
     """An open account; returns its public id. The first one is made as at the first run."""
     now, who = clock.now(), name or f"{role.title()} Person"
     address = addresses.parse(email or f"{role.replace('_', '-')}@example.org")
-    made = actions.invite(session, house.ring, address=address, name=who, role=role, mail=False, now=now, by="cli")
+    made = actions.invite(
+        session, house.ring, address=address, name=who, role=role, mail=False, now=now, by="cli"
+    )
     actions.accept(session, house.ring, made.token, name=who, password=PASSWORD, address=None, now=now)
     return made.member.public_id
 
@@ -58,7 +60,9 @@ class Office:
 
         def make(session: Session) -> str:
             by = f"staff:{self.ids['marketing']}"
-            return announcements.create(session, self.house.settings, now=clock.now(), by=by, **given).public_id  # type: ignore[arg-type]
+            return announcements.create(
+                session, self.house.settings, now=clock.now(), by=by, **given
+            ).public_id  # type: ignore[arg-type]
 
         return str(self.world.change(make))
 
@@ -84,7 +88,11 @@ def browser(office: Office) -> Iterator[Callable[..., TestClient]]:
     def sign_in(role: str | None = None, *, headers: dict[str, str] | None = None) -> TestClient:
         cookies = {"bidden-staff": office.token(role)} if role else {}
         client = TestClient(
-            built, base_url=BASE, follow_redirects=False, cookies=cookies, headers=OURS if headers is None else headers
+            built,
+            base_url=BASE,
+            follow_redirects=False,
+            cookies=cookies,
+            headers=OURS if headers is None else headers,
         )
         opened.append(client)
         return client

@@ -39,7 +39,9 @@ def permission(dependant: Dependant) -> str | None:
 
 
 DECLARED = [
-    (method, route.path, permission(route.dependant)) for route in routes(router) for method in sorted(route.methods or ())
+    (method, route.path, permission(route.dependant))
+    for route in routes(router)
+    for method in sorted(route.methods or ())
 ]
 GUARDED = [(method, path, wanted) for method, path, wanted in DECLARED if wanted]
 
@@ -76,7 +78,9 @@ def test_strangers_are_asked_to_sign_in(browser: Callable[..., TestClient]) -> N
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_opens_what_its_permissions_say_and_nothing_else(browser: Callable[..., TestClient], role: str) -> None:
+def test_a_role_opens_what_its_permissions_say_and_nothing_else(
+    browser: Callable[..., TestClient], role: str
+) -> None:
     colleague = browser(role)
     for method, path, wanted in GUARDED:
         status = ask(colleague, method, path)
@@ -97,14 +101,22 @@ def test_the_menu_holds_what_can_be_opened(browser: Callable[..., TestClient], r
 
 def test_rel_h56_a_form_from_another_site_is_refused(browser: Callable[..., TestClient]) -> None:
     """H56: a foreign Origin, or none at all, and nothing happens: 403 csrf, for every form there is."""
-    for headers in ({"Origin": "https://evil.example.org"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {}):
+    for headers in (
+        {"Origin": "https://evil.example.org"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {},
+    ):
         admin = browser("admin", headers=headers)
         for method, path, _ in DECLARED:
             if method == "POST":
                 answer = admin.post(filled(path), data={})
                 assert answer.status_code == 403, (headers, path)
                 assert "csrf" in answer.text, (headers, path)
-    assert browser("admin", headers={"Sec-Fetch-Site": "same-origin"}).post("/staff/ledger/verify").status_code == 200
+    assert (
+        browser("admin", headers={"Sec-Fetch-Site": "same-origin"}).post("/staff/ledger/verify").status_code
+        == 200
+    )
 
 
 def test_get_changes_nothing(browser: Callable[..., TestClient], office: Any) -> None:

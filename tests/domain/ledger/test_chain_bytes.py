@@ -1,0 +1,146 @@
+"""The bytes of an entry, their hashes and trees, against independent implementations and the golden file."""
+
+import hashlib
+import json
+from typing import Any
+
+import pymerkle
+import pytest
+import rfc8785
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.domain.ledger import rules
+from service.kit import chain, sealing
+from tests.domain.ledger import golden
+
+EXACT = 2**53 - 1
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-EXACT, EXACT) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+# The published vectors of Certificate Transparency (RFC 9162 2.1.5, google/certificate-transparency testdata).
+CT_LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+CT_ROOTS = [
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(VALUES)
+def test_canonical_bytes_are_those_of_rfc_8785(value: Any) -> None:
+    assert chain.canonical(value).encode() == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan"), EXACT + 1, -EXACT - 1, {1: "x"}, (1, 2), b"x", {"a": [{"b": 1.5}]}, {"é": [1.5]}])
+def test_what_could_be_written_two_ways_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        chain.canonical(value)
+
+
+def test_the_golden_file_never_changes() -> None:
+    assert golden.FILE.read_text("ascii") == golden.content()
+
+
+def test_the_golden_file_holds_by_its_own_account() -> None:
+    """Read with nothing of ours: hashes, links, proofs and head."""
+    whole = json.loads(golden.FILE.read_text("ascii"))
+    prev_hash = "0" * 64
+    for n, row in enumerate(whole["entries"]):
+        octets = row["entry"].encode()
+        fields = json.loads(octets)
+        assert rfc8785.dumps(fields) == octets
+        assert (fields["seq"], fields["prev_hash"], fields["version"]) == (n + 1, prev_hash, 1)
+        prev_hash = hashlib.sha256(b"\x00" + octets).hexdigest()
+        assert prev_hash == row["hash"]
+        assert _climb(n, whole["size"], bytes.fromhex(prev_hash), [bytes.fromhex(one) for one in row["path"]]).hex() == whole["head"]
+    assert whole["size"] == 20
+
+
+def _climb(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
+    """RFC 9162 section 2.1.3.2, written anew."""
+    fn, sn, r = index, size - 1, leaf
+    for p in path:
+        assert sn
+        if fn % 2 or fn == sn:
+            r = hashlib.sha256(b"\x01" + p + r).digest()
+            while not fn % 2 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            r = hashlib.sha256(b"\x01" + r + p).digest()
+        fn, sn = fn >> 1, sn >> 1
+    assert not sn
+    return r
+
+
+def test_std_k3_published_vectors_for_sizes_0_to_8() -> None:
+    leaves = [hashlib.sha256(b"\x00" + bytes.fromhex(one)).hexdigest() for one in CT_LEAVES]
+    assert [chain.root(leaves[:n]) for n in range(9)] == CT_ROOTS
+
+
+def test_std_k3_trees_and_proofs_agree_with_pymerkle_up_to_300() -> None:
+    tree = pymerkle.InmemoryTree(algorithm="sha256")
+    leaves: list[str] = []
+    for n in range(300):
+        text = chain.canonical({"n": n})
+        leaves.append(chain.leaf_hash(text))
+        assert tree.append_entry(text.encode()) == n + 1
+        assert tree.get_leaf(n + 1).hex() == leaves[-1]
+        assert tree.get_root().hex() == chain.root(leaves)
+        for index in {0, n // 2, n}:
+            path = chain.inclusion_path(leaves, index)
+            assert _climb(index, n + 1, bytes.fromhex(leaves[index]), [bytes.fromhex(one) for one in path]).hex() == chain.root(leaves)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.data())
+def test_a_wrong_path_leads_elsewhere(size: int, data: st.DataObject) -> None:
+    leaves = [chain.leaf_hash(str(n)) for n in range(size)]
+    index = data.draw(st.integers(0, size - 1))
+    path = [bytes.fromhex(one) for one in chain.inclusion_path(leaves, index)]
+    if not path:
+        return
+    at = data.draw(st.integers(0, len(path) - 1))
+    path[at] = bytes([path[at][0] ^ 1]) + path[at][1:]
+    assert _climb(index, size, bytes.fromhex(leaves[index]), path).hex() != chain.root(leaves)
+    with pytest.raises(IndexError):
+        chain.inclusion_path(leaves, size)
+
+
+# --- sealed parts ---
+
+
+def test_std_k5_a_sealed_part_opens_under_its_key_and_place_only() -> None:
+    key, other = sealing.new_key(), sealing.new_key()
+    value = {"ip": "203.0.113.9", "url": "https://example.org/join"}
+    part = rules.sealed_part(key, value, subject="p_a", kind="consent.given")
+    assert rules.open_part(key, part, subject="p_a", kind="consent.given") == value
+    assert "203.0.113.9" not in chain.canonical(part)
+    for wrong, subject, kind in ((other, "p_a", "consent.given"), (key, "p_b", "consent.given"), (key, "p_a", "consent.renewed")):
+        with pytest.raises(sealing.Unsealable):
+            rules.open_part(wrong, part, subject=subject, kind=kind)
+    with pytest.raises(sealing.Unsealable):
+        rules.open_part(key, {**part, "commitment": "00" * 32}, subject="p_a", kind="consent.given")
+
+
+def test_std_k5_equal_matter_of_two_people_does_not_look_equal() -> None:
+    parts = [rules.sealed_part(sealing.new_key(), {"ip": "203.0.113.9"}, subject="p_a", kind="k") for _ in range(2)]
+    assert parts[0]["commitment"] != parts[1]["commitment"]
+    assert parts[0]["sealed"] != parts[1]["sealed"]
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '"x"', "{}", "not json"])
+def test_an_entry_that_is_no_entry_is_a_fault_and_no_exception(text: str) -> None:
+    entry = rules.Entry(1, text, chain.leaf_hash(text), "k", None, 0)
+    assert rules.fault(entry, seq=1, prev_hash=rules.first_link()) in ("not_json", "chain_broken")

@@ -1,0 +1,288 @@
+"""The other rooms through their pages: notices, topics, policies, messages, ledger, settings, staff, keys, captured inbox."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from service import app
+from service.config import Settings
+from service.db.session import reading
+from service.domain.api_keys import queries as api_keys
+from service.domain.brands import queries as brands
+from service.domain.notices import queries as notices
+from service.domain.privacy import actions as privacy
+from service.domain.staff import queries as staff
+from service.domain.topics import queries as topics
+from service.inbox import Captured
+from service.kit import addresses, clock
+from service.ops import captured
+from service.ops.house import House
+from tests.web.conftest import BASE
+from tests.web.staff.conftest import OURS, Office
+
+Browser = Callable[..., TestClient]
+TOPIC = {
+    "slug": "tips", "name": "Tips", "often": "Small tricks, once a month", "class": "marketing", "basis": "consent",
+    "visibility": "public", "mailbox": "tips", "double_opt_in": "1", "locale": "en", "text": "Send me tips. I can stop any time.",
+}  # fmt: skip
+MAIL = (
+    b"From: Kettle Works <news@example.org>\r\nTo: ana@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
+    b"List-Unsubscribe: <https://example.org/u/X>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello in text\r\n"
+    b"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    b"<html><head><title>x</title></head><body><script>alert(1)</script><a href='https://example.org/u/X'>Stop</a></body></html>\r\n--b--\r\n"
+)
+
+
+def shown_notice(office: Office, public_id: str) -> Any:
+    with reading(office.house.engine) as session:
+        return notices.shown(session, notices.by_public_id(session, public_id))
+
+
+def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, office: Office) -> None:
+    office.world.person("ana@example.org", yes=("updates",))
+    product = browser("product")
+    form = {
+        "title": "Exports are faster",
+        "topic": "updates",
+        "locale": "en",
+        "body": "| a | b |\n|---|---|\n| 1 | 2 |",
+        "mail": "1",
+    }
+    empty = product.post("/staff/notices/new", data={**form, "title": ""})
+    assert empty.status_code == 422
+    assert "| 1 | 2 |" in empty.text
+    made = product.post("/staff/notices/new", data={**form, "then": "review"})
+    base = made.headers["location"].removesuffix("/review")
+    review = product.get(f"{base}/review").text
+    assert "<table" in review
+    assert "Publish and mail 1 person" in review
+    assert browser("marketing").post(f"{base}/publish", data={"mail": ""}).status_code == 403
+    assert product.post(f"{base}/publish", data={"mail": "1"}).headers["location"] == f"{base}/report"
+    assert product.get(f"{base}/report").status_code == 200
+    notice = shown_notice(office, base.rpartition("/")[2])
+    assert (notice.state, notice.mailing_state) == ("published", "freezing")
+    product.post(base, data={**form, "body": "Corrected"})
+    assert shown_notice(office, notice.id).corrected_at is not None
+    assert product.post(f"{base}/cancel").status_code in (202, 303)
+
+
+def test_a_topic_is_added_and_its_wording_renewed(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    unfit = officer.post("/staff/topics", data={**TOPIC, "basis": "contract"})
+    assert unfit.status_code == 422
+    assert 'href="#basis"' in unfit.text
+    assert "Send me tips." in unfit.text
+    assert officer.post("/staff/topics", data=TOPIC).headers["location"] == "/staff/topics/tips"
+    newer = {**TOPIC, "text": "Send me tips, please."}
+    assert officer.post("/staff/topics/tips/wordings", data=newer).status_code == 303
+    page = officer.get("/staff/topics/tips").text
+    assert "Version 2, en" in page
+    assert "Version 1, en" in page
+    assert officer.post("/staff/topics/tips/retire").status_code == 303
+    with reading(office.house.engine) as session:
+        assert topics.by_slug(session, "tips").state == "retired"
+
+
+def test_a_policy_is_previewed_and_published_as_the_next_version(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    form = {"title": "Privacy", "locale": "en", "body": "## Anew\n\n<script>alert(1)</script>Text"}
+    preview = officer.post("/staff/policies/privacy", data={**form, "then": "preview"})
+    assert "<h2>Anew</h2>" in preview.text
+    assert "<script>alert" not in preview.text
+    assert (
+        officer.post(
+            "/staff/policies/privacy", data={**form, "then": "publish", "effective_on": "soon"}
+        ).status_code
+        == 422
+    )
+    assert officer.post("/staff/policies/privacy", data={**form, "then": "publish"}).status_code == 303
+    page = officer.get("/staff/policies/privacy").text
+    assert "Version 2, English" in page
+    assert "Publish version 3" in page
+    assert "Privacy_Officer Person" in page
+
+
+def test_a_message_is_read_on_record_and_answered(browser: Browser, office: Office) -> None:
+    ask = {
+        "address": addresses.parse("zoe@example.org"),
+        "name": "Zoe",
+        "subject": "data",
+        "text": "What do you hold?",
+        "locale": "en",
+    }
+    asked = office.world.change(lambda s: privacy.ask(s, office.house.ring, now=clock.now(), **ask).public_id)
+    officer, base = browser("privacy_officer"), f"/staff/contact/{asked}"
+    listed = officer.get("/staff/contact").text
+    assert "z***e@example.org" in listed
+    assert "What do you hold?" not in listed
+    assert office.world.entries("contact.read") == 0
+    assert "What do you hold?" in officer.get(base).text
+    assert office.world.entries("contact.read") == 1
+    assert officer.post(f"{base}/answer", data={"body": ""}).status_code == 422
+    assert officer.post(f"{base}/answer", data={"body": "Your address."}).status_code == 303
+    assert "Your address." in officer.get(base).text
+    assert len(office.world.mails("contact-answer")) == 1
+    assert officer.post(f"{base}/close").status_code == 303
+    assert browser("marketing").get(base).status_code == 403
+
+
+def test_the_chain_is_verified_by_a_button_and_a_fault_is_named(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    good = officer.post("/staff/ledger/verify").text
+    assert "Chain holds" in good
+    assert "brand.changed" in officer.get("/staff/ledger?kind=brand.changed").text
+    assert 'id="e3"' in officer.get("/staff/ledger?entry=3").text
+    with office.house.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("DROP TRIGGER IF EXISTS ledger_entry_no_update")
+            names = connection.execute(
+                text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'ledger_entry'")
+            )
+            for name in [row[0] for row in names]:
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        else:
+            connection.exec_driver_sql("ALTER TABLE ledger_entry DISABLE TRIGGER ALL")
+        connection.execute(
+            text("UPDATE ledger_entry SET entry = replace(entry, 'version', 'versoin') WHERE seq = 3")
+        )
+        connection.commit()
+    bad = officer.post("/staff/ledger/verify").text
+    assert "Chain broken" in bad
+    assert "Entry 3." in bad
+
+
+def test_settings_are_changed_by_group_and_kept_when_wrong(browser: Browser, office: Office) -> None:
+    admin = browser("admin")
+    wrong = admin.post(
+        "/staff/settings", data={"group": "brand", "title": "Kettle Works", "from_domain": "gmail.com"}
+    )
+    assert wrong.status_code == 422
+    assert 'href="#from_domain"' in wrong.text
+    assert 'value="gmail.com"' in wrong.text
+    assert 'value="Kettle Works"' in wrong.text
+    assert admin.post("/staff/settings", data={"group": "brand", "title": "Kettle Works"}).status_code == 303
+    sending = {"group": "sending", "two_person_approval": "1"}
+    assert admin.post("/staff/settings", data=sending).status_code == 303
+    with reading(office.house.engine) as session:
+        assert brands.default_brand(session).title == "Kettle Works"
+        known = brands.settings(session)
+    assert known["two_person_approval"] is True
+    assert known["sending_on"] is False, "its box was not ticked"
+    assert office.world.entries("settings.sending_off") == 1
+    assert "Sending is switched off" in admin.get("/staff/topics").text
+    assert admin.post("/staff/settings", data={"group": "nothing"}).status_code == 404
+    assert "Save brand" not in browser("marketing").get("/staff/settings").text
+
+
+def test_a_colleague_is_invited_once_given_a_role_and_let_go(browser: Browser, office: Office) -> None:
+    admin = browser("admin")
+    again = admin.post(
+        "/staff/staff", data={"name": "X", "email": "marketing@example.org", "role": "product"}
+    )
+    assert again.status_code == 409
+    answer = admin.post("/staff/staff", data={"name": "Teo", "email": "teo@example.org", "role": "product"})
+    link = answer.text.partition(f"{BASE}/staff/start/")[2].partition("<")[0]
+    assert len(link) > 30
+    assert link not in admin.get("/staff/staff").text, "shown once"
+    assert len(office.world.mails("staff-invite")) == 1
+    teo = browser()
+    assert "Teo" in teo.get(f"/staff/start/{link}").text
+    assert (
+        teo.post(
+            f"/staff/start/{link}", data={"name": "Teo M", "password": "seven green boats row"}
+        ).status_code
+        == 303
+    )
+    assert teo.get("/staff/notices/new").status_code == 200
+    with reading(office.house.engine) as session:
+        public_id = next(one.public_id for one in staff.members(session) if one.name == "Teo M")
+    admin.post(f"/staff/staff/{public_id}/role", data={"role": "marketing"})
+    assert teo.get("/staff").status_code == 303
+    admin.post(f"/staff/staff/{public_id}/disable")
+    assert "Disabled" in admin.get("/staff/staff").text
+    assert admin.post(f"/staff/staff/{office.ids['admin']}/disable").status_code == 409, "one admin remains"
+
+
+def test_a_key_is_shown_once_and_revoked(browser: Browser, office: Office) -> None:
+    admin = browser("admin")
+    none = admin.post("/staff/keys", data={"name": "Web shop", "source": "shop"})
+    assert none.status_code == 422
+    assert 'value="Web shop"' in none.text
+    answer = admin.post(
+        "/staff/keys", data={"name": "Web shop", "source": "shop", "scope": ["people:write", "topics:read"]}
+    )
+    plain = answer.text.partition("bk_")[2].partition("<")[0]
+    assert answer.headers["cache-control"] == "no-store"
+    assert plain not in admin.get("/staff/keys").text
+    with reading(office.house.engine) as session:
+        key = api_keys.by_plaintext(session, f"bk_{plain}", now=clock.now())
+        assert key is not None
+    assert admin.post(f"/staff/keys/{key.public_id}/revoke").status_code == 303
+    with reading(office.house.engine) as session:
+        assert api_keys.by_plaintext(session, f"bk_{plain}", now=clock.now()) is None
+
+
+def test_the_captured_inbox_shows_a_mail_in_every_way(browser: Browser, office: Office) -> None:
+    at = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+    captured.keep(office.house, Captured("b+1@example.org", "ana@example.org", MAIL, at))
+    captured.keep(
+        office.house, Captured("b+2@example.org", "zoe@example.org", MAIL.replace(b"ana@", b"zoe@"), at)
+    )
+    product = browser("product")
+    page = product.get("/inbox").text
+    assert "Captured inbox (2)" in page
+    assert "Grüße" in page
+    assert "One-click stop: both headers are there." in page
+    assert "ana@example.org" not in product.get("/inbox?q=zoe").text
+    first = "/inbox?mail=1"
+    assert "Hello in text" in product.get(f"{first}&view=text").text
+    assert "List-Unsubscribe-Post" in product.get(f"{first}&view=headers").text
+    assert "=?utf-8?q?Gr=C3=BC" in product.get(f"{first}&view=source").text
+    frame = product.get("/inbox/1/html")
+    assert frame.headers["content-security-policy"].startswith(
+        "sandbox allow-popups allow-popups-to-escape-sandbox;"
+    )
+    assert "allow-scripts" not in frame.headers["content-security-policy"]
+    assert '<base target="_blank">' in frame.text
+    assert product.get("/inbox?mail=77").status_code == 404
+    product.post("/inbox/empty")
+    assert "Nothing has arrived" in product.get("/inbox").text
+
+
+def test_there_is_no_inbox_where_mail_really_leaves(office: Office, tmp_path: Path) -> None:
+    real = Settings(
+        data_dir=tmp_path,
+        database_url=office.house.settings.database_url,
+        public_url=BASE,
+        smtp_url="smtp://127.0.0.1:25",
+    )
+    built = app.build(House(real, office.house.engine, office.house.ring))
+    admin = TestClient(
+        built,
+        base_url=BASE,
+        follow_redirects=False,
+        headers=OURS,
+        cookies={"bidden-staff": office.token("admin")},
+    )
+    assert admin.get("/inbox").status_code == 404
+    assert admin.post("/inbox/empty").status_code == 404
+    assert "/inbox" not in admin.get("/staff").text
+
+
+def test_the_first_page_says_what_to_do_when_nothing_was_sent(browser: Browser, office: Office) -> None:
+    page = browser("admin").get("/staff").text
+    assert "Send yourself the first mail" in page
+    assert "Nothing is planned for the next seven days; nothing waits for you." in page
+
+
+def test_health_says_what_is_wrong_and_shows_no_secret(browser: Browser, office: Office) -> None:
+    page = browser("marketing").get("/staff/health").text
+    assert "Ledger" in page
+    assert "What was examined" in page
+    assert "secret" not in page

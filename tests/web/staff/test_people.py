@@ -1,0 +1,112 @@
+"""People through their pages: finding, the timeline as of any day, revealing; every look is on record."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from service.db.session import reading
+from service.domain.ledger import queries as ledger
+from service.domain.links import rules as links
+from service.domain.preferences import actions as preferences
+from service.kit import clock
+from tests.web.staff.conftest import Office
+
+Browser = Callable[..., TestClient]
+
+
+def looks(office: Office, kind: str, subject: str | None = None) -> list[Any]:
+    with reading(office.house.engine) as session:
+        return list(ledger.page(session, after=None, limit=200, kind=kind, subject=subject).rows)
+
+
+def test_a_look_at_the_list_or_a_page_is_one_entry_with_who(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org", profile={"first_name": "Ana", "last_name": "Ruiz"})
+    marketing = browser("marketing")
+    page = marketing.get("/staff/people").text
+    assert "Ana Ruiz" in page
+    assert "a***a@example.org" in page
+    assert "ana@example.org" not in page
+    listed = looks(office, "people.listed")
+    assert [one.body for one in listed] == [{"people": [ana.public_id]}]
+    assert listed[0].actor == f"staff:{office.ids['marketing']}"
+    person = marketing.get(f"/staff/people/{ana.public_id}").text
+    assert "a***a@example.org" in person
+    assert [one.actor for one in looks(office, "person.viewed", ana.public_id)] == [
+        f"staff:{office.ids['marketing']}"
+    ]
+
+
+def test_people_are_found_by_address_id_and_external_id(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    marketing = browser("marketing")
+    for q in (" Ana@Example.ORG ", ana.public_id, "ana@example.org"):
+        assert (
+            marketing.post("/staff/people/find", data={"q": q}).headers["location"]
+            == f"/staff/people/{ana.public_id}"
+        )
+    for q in ("nobody@example.org", "an", "not an address@", "%", ""):
+        answer = marketing.post("/staff/people/find", data={"q": q})
+        assert answer.status_code == 200
+        assert ana.public_id not in answer.text
+
+
+def test_an_address_never_stands_in_a_url(browser: Browser, office: Office) -> None:
+    """P6: the search is a POST, and no link of the page carries what was searched for."""
+    office.world.person("ana@example.org")
+    answer = browser("marketing").post("/staff/people/find", data={"q": "zoe@example.org"})
+    assert 'method="post" action="/staff/people/find"' in answer.text
+    assert "q=" not in answer.text
+
+
+def test_revealing_needs_the_right_and_a_reason(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    path = f"/staff/people/{ana.public_id}/reveal"
+    assert browser("marketing").post(path, data={"reason": "curious"}).status_code == 403
+    officer = browser("privacy_officer")
+    without = officer.post(path, data={"reason": " "})
+    assert without.status_code == 422
+    assert "ana@example.org" not in without.text.replace("a***a@example.org", "")
+    assert not looks(office, "person.revealed")
+    shown = officer.post(path, data={"reason": "answer to request 12"})
+    assert "ana@example.org" in shown.text
+    entry = looks(office, "person.revealed", ana.public_id)[0]
+    assert (entry.body["reason"], entry.actor) == (
+        "answer to request 12",
+        f"staff:{office.ids['privacy_officer']}",
+    )
+    assert shown.headers["cache-control"] == "no-store"
+
+
+def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
+    browser: Browser, office: Office, later: Any
+) -> None:
+    ana = office.world.person("ana@example.org", yes=("new-products",))
+    given_on = clock.now().date()
+    later(timedelta(days=40))
+    stop = links.read(office.world.link(links.STOP, ana), office.house.ring.link_keys, purpose=links.STOP)
+    office.world.change(
+        lambda s: preferences.stop(
+            s, office.house.ring, stop, how="link", evidence={"ip": "203.0.113.0/24"}, now=clock.now()
+        )
+    )
+    officer = browser("privacy_officer")
+    base = f"/staff/people/{ana.public_id}"
+    today = officer.get(base).text
+    assert "May not be mailed: stopped this topic" in today
+    assert "203.0.113.0/24" in today, "the sealed evidence, opened with the person's key"
+    then = officer.get(f"{base}?on={given_on + timedelta(days=3)}").text
+    assert "Had said yes to New products by the end of that day." in then
+    assert 'class="later"' in then
+    before = officer.get(f"{base}?on={given_on - timedelta(days=30)}").text
+    assert "Had said yes to nothing" in before
+    only_mail = officer.get(f"{base}?show=mail").text
+    assert "Nothing of this kind." in only_mail
+    assert officer.get(f"{base}?on=never").status_code == 200
+
+
+def test_a_stranger_is_not_found(browser: Browser, office: Office) -> None:
+    answer = browser("marketing").get("/staff/people/p_nobody")
+    assert answer.status_code == 404
+    assert "We know nobody by that id." in answer.text
