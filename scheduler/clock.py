@@ -35,7 +35,11 @@ async def run(house: House, *, stop: asyncio.Event) -> None:
     )
     for job in TIMETABLE:
         scheduler.add_job(
-            tick, IntervalTrigger(seconds=job.every.total_seconds(), timezone="UTC"), args=[house, job], id=job.name, next_run_time=clock.now()
+            tick,
+            IntervalTrigger(seconds=job.every.total_seconds(), timezone="UTC"),
+            args=[house, job],
+            id=job.name,
+            next_run_time=clock.now(),
         )
     scheduler.start()
     log.info("clock started")

@@ -10,25 +10,20 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from scheduler import journal
-from service.db.session import reading, transaction
+from scheduler.database import Database
+from scheduler.lease import Lease
+from scheduler.recovery import recover
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
-from service.domain.ledger import queries as ledger
-from service.domain.senders import actions as senders
-from service.domain.senders import queries as leases
 from service.kit import clock, logs, pacing
 from service.mail import transport
 from service.mail.headers import HeaderInjection
@@ -38,10 +33,7 @@ from service.mail.transport import Letter, Outcome, Wire
 from service.ops.house import House
 
 log = logging.getLogger("bidden.sender")
-Value = TypeVar("Value")
 
-WATCH_EVERY = 0.05  # seconds between two looks at what was taken away
-HEARTBEAT = 1.0  # seconds between two renewals of the lease when nothing was
 IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
 SINGLES = 64  # single mails in hand at most
@@ -69,21 +61,26 @@ class Work:
 class Sender:
     """One incarnation. `run` returns when `stop` is set and everything on the wire has been answered and recorded."""
 
-    def __init__(self, house: House, name: str, *, executor: Executor | None = None, chance: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        house: House,
+        name: str,
+        *,
+        executor: Executor | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
         self.house, self.name = house, name
         self.server = transport.parse_smtp_url(house.settings.wire_url)
-        self.executor = executor or ThreadPoolExecutor(2, thread_name_prefix="database")
+        self.database = Database(
+            house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
+        )
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.bucket: pacing.Bucket | None = None
         if rate := house.settings.send_rate:
             self.bucket = pacing.Bucket(rate, burst=max(1.0, rate / 20))
         self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
         self.journal: journal.Journal
-        self.lease_id = 0
-        self.seen = 0
-        self.taken: dict[str, int] = {}  # person or mailing by opaque id → the last entry that took something away
-        self.taken_all = 0
-        self.lease_until = 0.0
+        self.lease = Lease(self.database, name)
         self.works: list[Work] = []
         self.letters: dict[int, tuple[Work, Member, str]] = {}
         self.wires: set[Wire] = set()
@@ -95,7 +92,7 @@ class Sender:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until told to stop."""
         await self._begin()
-        watcher = asyncio.create_task(self._watch())
+        watcher = asyncio.create_task(self.lease.watch(self._reset))
         carriers = [asyncio.create_task(self._carry(n)) for n in range(self.server.connections)]
         stopper = asyncio.create_task(stop.wait())
         try:
@@ -116,39 +113,10 @@ class Sender:
 
     async def _begin(self) -> None:
         self.journal = journal.Journal.open(self.house.settings.journals, self.name)
-        now = clock.now()
-
-        def begin(session: Session) -> tuple[int, int]:
-            seen = ledger.tail(session)[0]
-            lease = senders.begin(session, self.name, boot_id=journal.boot_id(), seen_seq=seen, now=now)
-            assert lease.id is not None
-            return lease.id, seen
-
-        self.lease_id, self.seen = await self._write(begin)
+        await self.lease.begin(clock.now())
         for path in journal.unlocked(self.house.settings.journals):
-            await self._recover(path)
-        self.lease_until = time.monotonic() + leases.STALE_AFTER.total_seconds() / 2
+            await recover(self.house, self.database, path, now=clock.now(), chance=self.chance)
         log.info("sender started", extra={"facts": {"sender": self.name}})
-
-    async def _recover(self, path: Path) -> None:
-        """Settle what a dead sender had in hand, by its journal: reply known, dot without reply, or never sent."""
-        with journal.claim(path) as mine:
-            if not mine:
-                return
-            contents = journal.read(path)
-            known, unnamed = journal.fates(contents), journal.unnamed(contents, journal.boot_id())
-
-            def fate(mailing: int, pos: int, attempt: int) -> Result:
-                return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
-
-            ring, retries, now = self.house.ring, self.house.settings.retries, clock.now()
-            for batch in await self._read(lambda session: deliveries.orphaned(session, contents.name)):
-
-                def settle(session: Session, batch: int = batch) -> None:
-                    deliveries.recover(session, ring, batch, fate, retries=retries, now=now, chance=self.chance)
-
-                await self._write(settle)
-            path.unlink(missing_ok=True)
 
     async def _end(self, watcher: asyncio.Task[None], carriers: list[asyncio.Task[None]]) -> None:
         """No new letters; what is on the wire gets its answer (30 s at most), everything is recorded, the lease ends."""
@@ -156,7 +124,7 @@ class Sender:
         for work in self.works:
             self._give_back(work)
         deadline = time.monotonic() + 30
-        while any(work.out for work in self.works) and time.monotonic() < deadline:
+        while any(work.out for work in self.works) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for task in (*carriers, watcher):
             task.cancel()
@@ -164,7 +132,7 @@ class Sender:
         for work in self.works:  # what came back unsent from connections that were just ended
             self._give_back(work)
         await self._settle()
-        await self._write(lambda session: senders.end(session, self.name, now=clock.now()))
+        await self.lease.end()
         self.journal.close(remove=not self.works)
 
     def _give_back(self, work: Work) -> None:
@@ -174,54 +142,18 @@ class Sender:
 
     # What was taken away
 
-    async def _watch(self) -> None:
-        """Look, heed, publish: the sender's half of the fence."""
-        beat = 0.0
-        while True:
-            taken = await self._read(lambda session: ledger.taken_since(session, self.seen))
-            reset = [wire for one in taken for wire in self._heed(one)]
-            for wire in reset:
-                await wire.wait_closed()
-            if taken or time.monotonic() - beat >= HEARTBEAT:
-                beat = time.monotonic()
-                await self._publish()
-            await asyncio.sleep(WATCH_EVERY)
-
-    def _heed(self, one: ledger.Taken) -> list[Wire]:
-        """From this step on no dot is written for what was taken away; one still in our own hands is thrown away.
-
-        Returns the connections that were reset for it; nothing may be published before they are gone.
-        """
-        mailing = one.body.get("mailing")
-        if one.kind.startswith(("announcement.", "notice.")) and isinstance(mailing, str):
-            self.taken[mailing] = one.seq
-        elif one.kind.startswith(("settings.", "topic.")):
-            self.taken_all = one.seq
-        elif one.subject:
-            self.taken[one.subject] = one.seq
-        self.seen = max(self.seen, one.seq)
-        reset = [wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))]
-        for wire in reset:
-            wire.abort()
-        return reset
-
     def _is_taken(self, letter: Letter) -> bool:
         work, member, _ = self.letters[letter.pos]
-        named = (self.taken.get(member.subject, 0), self.taken.get(work.claimed.mailing.public_id, 0), self.taken_all)
-        return max(named) > work.claimed.seen_seq
+        return self.lease.took(member.subject, work.claimed.mailing.public_id, work.claimed.seen_seq)
 
-    async def _publish(self) -> None:
-        now, seen = clock.now(), self.seen
-
-        def publish(session: Session) -> int:
-            return len(leases.live(session)) if senders.renew(session, self.lease_id, seen_seq=seen, now=now) else 0
-
-        live = await self._write(publish)
-        if not live:
-            raise RuntimeError("This sender's lease was ended by somebody else.")
-        if self.bucket is not None:
-            self.bucket.retune(self.house.settings.send_rate / live)
-        self.lease_until = time.monotonic() + leases.STALE_AFTER.total_seconds() / 2
+    def _reset(self) -> list[Wire]:
+        """Throw away what was taken and is still in our own hands: its connection is reset, its outcome is unknown."""
+        holding = [
+            wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
+        ]
+        for wire in holding:
+            wire.abort()
+        return holding
 
     # Claiming and recording
 
@@ -235,11 +167,15 @@ class Sender:
         now = clock.now()
         if self.stopping or limit < 1:
             return
-        due = await self._read(lambda session: session.scalars(due_batches(now=now, limit=1, system=system)).first())
+        due = await self.database.read(
+            lambda session: session.scalars(due_batches(now=now, limit=1, system=system)).first()
+        )
         if due is None:
             return
-        ring, lease = self.house.ring, self.lease_id
-        claimed = await self._write(lambda session: deliveries.claim(session, ring, lease, now=now, limit=limit, system=system))
+        ring, lease = self.house.ring, self.lease.id
+        claimed = await self.database.write(
+            lambda session: deliveries.claim(session, ring, lease, now=now, limit=limit, system=system)
+        )
         for one in claimed:
             self._take_up(one, first=system)
 
@@ -254,7 +190,15 @@ class Sender:
 
     def _composer(self, claimed: deliveries.Claimed) -> Composer:
         house = self.house
-        return Composer(house.settings, house.ring, claimed.mailing, claimed.topic, claimed.names, claimed.brand, claimed.contents)
+        return Composer(
+            house.settings,
+            house.ring,
+            claimed.mailing,
+            claimed.topic,
+            claimed.names,
+            claimed.brand,
+            claimed.contents,
+        )
 
     async def _settle(self) -> None:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
@@ -264,9 +208,11 @@ class Sender:
 
             def record(session: Session) -> None:
                 for work in done:
-                    deliveries.record(session, work.claimed, work.results, retries=retries, now=now, chance=chance)
+                    deliveries.record(
+                        session, work.claimed, work.results, retries=retries, now=now, chance=chance
+                    )
 
-            await self._write(record)
+            await self.database.write(record)
             self.works = [work for work in self.works if work not in done]
         if done and not self.works:
             self.journal.settle()
@@ -296,7 +242,9 @@ class Sender:
         self.wires.add(wire)
         try:
             while not wire.closed and not self.stopping:
-                await transport.deliver(wire, self._next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done)
+                await transport.deliver(
+                    wire, self._next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
+                )
                 if not wire.closed and not await self._wait_for_letters():
                     break
         finally:
@@ -357,6 +305,7 @@ class Sender:
         if self.bucket is None:
             return True
         moment = time.monotonic()
+        self.bucket.retune(self.house.settings.send_rate / self.lease.live)
         if self.turn_at is None:
             self.turn_at = moment + self.bucket.take(moment)
         if moment < self.turn_at:
@@ -368,17 +317,26 @@ class Sender:
         try:
             made = work.composer.compose(member, now=clock.now())
         except (RenderError, HeaderInjection) as refused:
-            return self._skip(work, member, refused.code)
-        except Exception as wrong:  # whatever it is, it is this member's alone, and keeps nobody else from their mail
-            facts = {"mailing": work.claimed.mailing.public_id, "pos": member.pos, "error": type(wrong).__name__}
+            self._skip(work, member, refused.code)
+            return None
+        except (
+            Exception
+        ) as wrong:  # whatever it is, it is this member's alone, and keeps nobody else from their mail
+            facts = {
+                "mailing": work.claimed.mailing.public_id,
+                "pos": member.pos,
+                "error": type(wrong).__name__,
+            }
             log.error("a mail could not be made", extra={"facts": facts})
-            return self._skip(work, member, "render_error")
+            self._skip(work, member, "render_error")
+            return None
         self.next_key += 1
         work.out += 1
         self.letters[self.next_key] = (work, member, made.message_id)
         return Letter(self.next_key, made.mail_from, made.rcpt, made.data)
 
     def _skip(self, work: Work, member: Member, reason: str) -> None:
+        """This one cannot be made; the others of the batch are not concerned."""
         work.results.append(Result(member.pos, member.attempt, "skipped", reason))
         self.wake.set()
 
@@ -386,7 +344,7 @@ class Sender:
         """The last look, in the same step as the write of the dot: memory only."""
         work = self.letters[letter.pos][0]
         moment = time.monotonic()
-        return not self._is_taken(letter) and moment < work.until and moment < self.lease_until
+        return not self._is_taken(letter) and moment < work.until and self.lease.permits(moment)
 
     def _marked(self, letter: Letter) -> None:
         work, member, _ = self.letters[letter.pos]
@@ -398,7 +356,13 @@ class Sender:
         work.out -= 1
         if outcome.kind == "replied" and outcome.reply is not None:
             assert work.claimed.mailing.id is not None
-            self.journal.reply(work.claimed.mailing.id, member.pos, member.attempt, outcome.reply.code, outcome.reply.enhanced)
+            self.journal.reply(
+                work.claimed.mailing.id,
+                member.pos,
+                member.attempt,
+                outcome.reply.code,
+                outcome.reply.enhanced,
+            )
         elif outcome.kind == "not_sent" and outcome.reply is None:
             work.waiting.appendleft(member)
             self.more.set()
@@ -406,34 +370,6 @@ class Sender:
         work.results.append(_result(member, message_id, outcome))
         if work.done:
             self.wake.set()
-
-    # The database
-
-    async def _read(self, query: Callable[[Session], Value]) -> Value:
-        def run() -> Value:
-            with reading(self.house.engine) as session:
-                return query(session)
-
-        return await self._patiently(run)
-
-    async def _write(self, action: Callable[[Session], Value]) -> Value:
-        def run() -> Value:
-            with transaction(self.house.engine) as session:
-                return action(session)
-
-        return await self._patiently(run)
-
-    async def _patiently(self, run: Callable[[], Value]) -> Value:
-        """Every transaction here may be repeated, so a database that is away or busy is waited for."""
-        loop = asyncio.get_running_loop()
-        wait = 0.05
-        while True:
-            try:
-                return await loop.run_in_executor(self.executor, run)
-            except SQLAlchemyError as away:
-                log.warning("the database did not answer", extra={"facts": {"error": type(away).__name__}})
-                await asyncio.sleep(wait)
-                wait = min(2.0, wait * 2)
 
 
 def _result(member: Member, message_id: str, outcome: Outcome) -> Result:
@@ -454,16 +390,6 @@ def _result(member: Member, message_id: str, outcome: Outcome) -> Result:
         suppress=verdict.suppress,
         message_id=message_id,
     )
-
-
-def _fate(pos: int, attempt: int, known: journal.Answer | str) -> Result:
-    """What a journal's word on a position makes of it."""
-    if isinstance(known, journal.Answer):
-        verdict = classify(Reply(known.code, known.enhanced, ""), "dot")
-        return Result(pos, attempt, verdict.state, "" if verdict.state == "sent" else verdict.reason, known.code, suppress=verdict.suppress)
-    if known == "unknown":
-        return Result(pos, attempt, "unknown", "sender_died")
-    return Result(pos, attempt, "reclaim")
 
 
 async def run(house: House, name: str, *, stop: asyncio.Event, **parameters: Any) -> None:

@@ -22,6 +22,7 @@ from service.ops.house import House, open_house
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 BY = "cli"
+_opened: list[House] = []
 IN_FLIGHT = "Recorded; a message already on its way may still arrive."
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
@@ -49,6 +50,9 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         except (OperationalError, ProgrammingError):
             then = "bidden db check (is it up, and upgraded?); then: bidden db upgrade"
             refuse("The database cannot be used.", why="database", then=then, as_json=as_json)
+        finally:
+            while _opened:
+                _opened.pop().engine.dispose()
 
     return guarded
 
@@ -83,8 +87,9 @@ def settings() -> Settings:
 
 
 def house() -> House:
-    """The installation this command works on."""
-    return open_house(settings())
+    """The installation this command works on; closed when the command ends."""
+    _opened.append(open_house(settings()))
+    return _opened[-1]
 
 
 def ask(opened: House, question: Callable[[Session], Result]) -> Result:

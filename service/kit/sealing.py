@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = b"\x01"
+SHORTEST = 1 + 12 + 16  # version, nonce, tag
 
 
 class Unsealable(Exception):
@@ -33,7 +34,7 @@ def seal(key: bytes, plain: bytes, place: str) -> bytes:
 
 def unseal(key: bytes, sealed: bytes, place: str) -> bytes:
     """The plain bytes again, or `Unsealable`."""
-    if sealed[:1] != VERSION:
+    if sealed[:1] != VERSION or len(sealed) < SHORTEST:
         raise Unsealable(place)
     try:
         return AESGCM(key).decrypt(sealed[1:13], sealed[13:], place.encode())

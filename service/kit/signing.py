@@ -71,11 +71,12 @@ def load_or_make(path: Path) -> Keyring:
     try:
         data = json.loads(path.read_text())
         ring = {int(row["id"]): bytes.fromhex(row["secret"]) for row in data["keys"]}
+        installation = str(data["installation"])
     except (ValueError, KeyError, TypeError) as broken:
         raise KeyFileRefused(f"The key file {path.name} is damaged. Restore it from its backup.") from broken
     if not ring or any(not 1 <= kid <= 255 or len(secret) != 32 for kid, secret in ring.items()):
         raise KeyFileRefused(f"The key file {path.name} is damaged. Restore it from its backup.")
-    return Keyring(ring, str(data["installation"]))
+    return Keyring(ring, installation)
 
 
 def _make(path: Path) -> None:

@@ -127,12 +127,15 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
             ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "--single-transaction", str(file)],
         )
     house = open_house(settings)
-    upgrade(house)
-    with transaction(house.engine) as session:
-        reapplied = _make_safe(session, settings, now=now)
-    _begin_safe_file(house, now)
-    with reading(house.engine) as session:
-        return Restored(ledger.tail(session)[0], reapplied)
+    try:
+        upgrade(house)
+        with transaction(house.engine) as session:
+            reapplied = _make_safe(session, settings, now=now)
+        _begin_safe_file(house, now)
+        with reading(house.engine) as session:
+            return Restored(ledger.tail(session)[0], reapplied)
+    finally:
+        house.engine.dispose()
 
 
 def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:

@@ -25,7 +25,6 @@ from service.ops.house import House
 
 T = TypeVar("T")
 
-COOKIES = ("staff", "me", "flash", "lang")
 _LOCAL = re.compile(r"/(?!/)[A-Za-z0-9/_.~?&=%-]*")
 
 

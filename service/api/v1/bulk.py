@@ -26,7 +26,6 @@ router = APIRouter(tags=["people"])
 MOST_BYTES = 16 * 1024 * 1024
 MOST_LINES = 5_000
 PER_TRANSACTION = 200
-REST = 0.020  # seconds between two transactions on SQLite, in which another writer gets its turn
 MEDIA = "application/x-ndjson"
 Writer = Annotated[deps.Caller, Depends(deps.key("people:write"))]
 

@@ -81,7 +81,10 @@ def _asked_lately(session: Session, person: Person, purpose: str, *, now: dateti
 def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Person:
     """Use a mailed sign-in link: once, within 30 minutes of its being asked for. Raises `LinkExpired`."""
     mailing, person = mailing_queries.by_alias(session, link.mailing), people_queries.by_alias(session, link.person)
-    if mailing is None or person is None or mailing.created_at + SIGN_IN_WITHIN <= now:
+    if mailing is None or person is None or mailing.purpose != "sign-in" or mailing.created_at + SIGN_IN_WITHIN <= now:
+        raise links.LinkExpired
+    asked = mailing_queries.member(session, mailing.id or 0, link.position)
+    if asked is None or asked.person_id is None or people_queries.followed(session, session.get(Person, asked.person_id)) != person:
         raise links.LinkExpired
     used = insert_or_skip(session, LinkUse, ["mailing_alias", "position", "purpose"]).values(
         mailing_alias=str(link.mailing), position=link.position, purpose=link.purpose, used_at=now

@@ -1,0 +1,56 @@
+"""The sender's way to the database: each transaction in an executor, and repeated until the database takes it.
+
+Every transaction of the sender may be repeated, so one that is away or busy is waited for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
+
+from service.db.session import reading, transaction
+
+log = logging.getLogger("bidden.sender")
+Value = TypeVar("Value")
+LONGEST_WAIT = 2.0
+
+
+class Database:
+    """Reading and writing transactions from an event loop."""
+
+    def __init__(self, engine: Engine, executor: Executor) -> None:
+        self.engine, self.executor = engine, executor
+
+    async def read(self, query: Callable[[Session], Value]) -> Value:
+        """What the query returns, from one reading transaction."""
+
+        def run() -> Value:
+            with reading(self.engine) as session:
+                return query(session)
+
+        return await self._patiently(run)
+
+    async def write(self, action: Callable[[Session], Value]) -> Value:
+        """What the action returns, once it is committed."""
+
+        def run() -> Value:
+            with transaction(self.engine) as session:
+                return action(session)
+
+        return await self._patiently(run)
+
+    async def _patiently(self, run: Callable[[], Value]) -> Value:
+        loop = asyncio.get_running_loop()
+        wait = 0.05
+        while True:
+            try:
+                return await loop.run_in_executor(self.executor, run)
+            except SQLAlchemyError as away:
+                log.warning("the database did not answer", extra={"facts": {"error": type(away).__name__}})
+                await asyncio.sleep(wait)
+                wait = min(LONGEST_WAIT, wait * 2)

@@ -1,0 +1,111 @@
+"""The sender's half of the fence: its lease, what was taken away since it looked, and the word that it has seen it.
+
+One per sender incarnation. Every 50 ms it reads what was taken away, resets whatever of it is still in our own hands, and
+publishes how far it has seen; doors wait for that (`service/fence.py`). Without renewal the lease lets nothing depart.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sqlmodel import Session
+
+from scheduler import journal
+from scheduler.database import Database
+from service.domain.ledger import queries as ledger
+from service.domain.senders import actions as senders
+from service.domain.senders import queries as leases
+from service.kit import clock
+
+WATCH_EVERY = 0.05  # seconds between two looks at what was taken away
+HEARTBEAT = 1.0  # seconds between two renewals when nothing was
+GOOD_FOR = leases.STALE_AFTER.total_seconds() / 2  # of a renewal; long before anybody calls the lease stale
+
+
+class Connection(Protocol):
+    """What a reset returns: a connection that says when it is gone."""
+
+    async def wait_closed(self) -> None: ...
+
+
+class LeaseLost(Exception):
+    """This sender's lease was ended by somebody else; it must not send any more."""
+
+
+class Lease:
+    """What this sender may still do. `live` is how many senders share the installation's rate."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database, self.name = database, name
+        self.id = 0
+        self.live = 1
+        self.seen = 0
+        self.until = 0.0
+        self._taken: dict[
+            str, int
+        ] = {}  # person or mailing by opaque id → the last entry that took something away
+        self._taken_all = 0
+
+    async def begin(self, now: datetime) -> None:
+        """Take the lease before the first claim, so that a later no is either in that claim or read here."""
+
+        def begin(session: Session) -> tuple[int, int]:
+            seen = ledger.tail(session)[0]
+            lease = senders.begin(session, self.name, boot_id=journal.boot_id(), seen_seq=seen, now=now)
+            assert lease.id is not None
+            return lease.id, seen
+
+        self.id, self.seen = await self.database.write(begin)
+        self.until = time.monotonic() + GOOD_FOR
+
+    async def end(self) -> None:
+        """Give the lease back: nobody waits for this sender any more."""
+        await self.database.write(lambda session: senders.end(session, self.name, now=clock.now()))
+
+    def permits(self, moment: float) -> bool:
+        """Whether the lease was renewed lately, on the clock that never steps."""
+        return moment < self.until
+
+    def took(self, subject: str, mailing: str, since: int) -> bool:
+        """Whether anything was taken from this person or mailing after entry `since`."""
+        return max(self._taken.get(subject, 0), self._taken.get(mailing, 0), self._taken_all) > since
+
+    async def watch(self, reset: Callable[[], Sequence[Connection]]) -> None:
+        """Look, heed, publish, for ever. `reset` aborts the connections that still hold what was taken away.
+
+        Nothing is published before those connections are gone.
+        """
+        beat = 0.0
+        while True:
+            taken = await self.database.read(lambda session: ledger.taken_since(session, self.seen))
+            for one in taken:
+                self._heed(one)
+            for wire in reset() if taken else []:
+                await wire.wait_closed()
+            if taken or time.monotonic() - beat >= HEARTBEAT:
+                beat = time.monotonic()
+                await self._publish()
+            await asyncio.sleep(WATCH_EVERY)
+
+    def _heed(self, one: ledger.Taken) -> None:
+        mailing = one.body.get("mailing")
+        if one.kind.startswith(("announcement.", "notice.")) and isinstance(mailing, str):
+            self._taken[mailing] = one.seq
+        elif one.kind.startswith(("settings.", "topic.")):
+            self._taken_all = one.seq
+        elif one.subject:
+            self._taken[one.subject] = one.seq
+        self.seen = max(self.seen, one.seq)
+
+    async def _publish(self) -> None:
+        now, seen = clock.now(), self.seen
+
+        def publish(session: Session) -> int:
+            return len(leases.live(session)) if senders.renew(session, self.id, seen_seq=seen, now=now) else 0
+
+        self.live = await self.database.write(publish)
+        if not self.live:
+            raise LeaseLost
+        self.until = time.monotonic() + GOOD_FOR

@@ -1,0 +1,52 @@
+"""What a dead sender had in hand, settled by its journal: reply known, dot without reply, or never sent.
+
+Called by a sender when it starts, for every journal in its directory that nobody holds.
+"""
+
+import random
+from datetime import datetime
+from pathlib import Path
+
+from sqlmodel import Session
+
+from scheduler import journal
+from scheduler.database import Database
+from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries.rules import Result
+from service.mail.replies import Reply, classify
+from service.ops.house import House
+
+
+async def recover(
+    house: House, database: Database, path: Path, *, now: datetime, chance: random.Random
+) -> None:
+    """End every batch of the journal's sender and remove the journal; nothing when somebody else holds it."""
+    with journal.claim(path) as mine:
+        if not mine:
+            return
+        contents = journal.read(path)
+        known, unnamed = journal.fates(contents), journal.unnamed(contents, journal.boot_id())
+
+        def fate(mailing: int, pos: int, attempt: int) -> Result:
+            return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
+
+        for batch in await database.read(lambda session: deliveries.orphaned(session, contents.name)):
+
+            def settle(session: Session, batch: int = batch) -> None:
+                deliveries.recover(
+                    session, house.ring, batch, fate, retries=house.settings.retries, now=now, chance=chance
+                )
+
+            await database.write(settle)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a sender that starts carries nothing yet
+
+
+def _fate(pos: int, attempt: int, known: journal.Answer | str) -> Result:
+    """What a journal's word on a position makes of it."""
+    if isinstance(known, journal.Answer):
+        verdict = classify(Reply(known.code, known.enhanced, ""), "dot")
+        reason = "" if verdict.state == "sent" else verdict.reason
+        return Result(pos, attempt, verdict.state, reason, known.code, suppress=verdict.suppress)
+    if known == "unknown":
+        return Result(pos, attempt, "unknown", "sender_died")
+    return Result(pos, attempt, "reclaim")

@@ -1,0 +1,100 @@
+"""One strict reading of an address (H01 to H03, H07, H08, H10 to H12, H54)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.kit import addresses
+from service.kit.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("a@b.example\r\nRCPT TO:<x@y.example>", "address_control_char"),
+        ("a@b.example\n", "address_control_char"),
+        ("a\x00@example.org", "address_control_char"),
+        ("a\u2028@example.org", "address_control_char"),
+        ("u@x.example> AUTH=<z@x.example", "address_syntax"),
+        ('"a\r\nb"@example.org', "address_control_char"),
+        ('"a b"@example.org', "address_syntax"),
+        ("a b@example.org", "address_syntax"),
+        ("a@x.example,b@x.example", "address_syntax"),
+        ("a@@example.org", "address_syntax"),
+        ("@example.org", "address_syntax"),
+        ("a@", "address_syntax"),
+        ("", "address_syntax"),
+        ("<a@example.org>", "address_syntax"),
+        ("a@example..org", "address_syntax"),
+        (".a@example.org", "address_syntax"),
+        ("a.@example.org", "address_syntax"),
+        ("a@-example.org", "address_syntax"),
+        ("a" * 65 + "@example.org", "address_too_long"),
+        ("é" * 33 + "@example.org", "address_too_long"),
+        ("a@" + "b" * 60 + "." + "c" * 60 + "." + "d" * 60 + "." + "e" * 60 + "." + "f" * 10 + ".org", "address_too_long"),
+        ("a@localhost", "domain_not_public"),
+        ("a@[127.0.0.1]", "domain_not_public"),
+        ("a@intranet", "domain_not_public"),
+        ("a@printer.local", "domain_not_public"),
+    ],
+)
+def test_rel_h01_h02_h03_h07_h11_what_is_no_public_address_is_refused(typed: str, code: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        addresses.parse(typed)
+    assert (raised.value.code, raised.value.field, raised.value.status) == (code, "email", 422)
+    assert "RCPT" not in raised.value.detail
+
+
+@pytest.mark.parametrize("typed", [["a@example.org"], None, 7, {"a": 1}, b"a@example.org", True])
+def test_rel_h54_what_is_no_text_is_refused(typed: object) -> None:
+    with pytest.raises(addresses.AddressSyntax):
+        addresses.parse(typed)
+
+
+@pytest.mark.parametrize("local", ["-oQ/tmp", "a`id`", "a|sh", "x$HOME", "a'b", "a{b}", "#a", "a+b", "a/b"])
+def test_rel_h12_signs_a_shell_would_read_are_literal(local: str) -> None:
+    assert addresses.parse(f"{local}@example.org").text == f"{local}@example.org"
+
+
+def test_rel_h07_the_longest_local_part_is_accepted() -> None:
+    assert addresses.parse("a" * 64 + "@example.org").local == "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored", "shown"),
+    [
+        ("ana@Bücher.example", "ana@xn--bcher-kva.example", "ana@bücher.example"),
+        ("ana@xn--bcher-kva.example", "ana@xn--bcher-kva.example", "ana@bücher.example"),
+        ("ana@почта.рф", "ana@xn--80a1acny.xn--p1ai", "ana@почта.рф"),
+        ("josé@example.org", "josé@example.org", "josé@example.org"),
+    ],
+)
+def test_rel_h08_domains_are_stored_as_a_labels_and_shown_as_people_read_them(typed: str, stored: str, shown: str) -> None:
+    read = addresses.parse(typed)
+    assert (read.text, read.shown) == (stored, shown)
+    assert addresses.parse_stored(stored) == read
+
+
+@pytest.mark.parametrize("typed", ["Ana@example.org", " ana@EXAMPLE.org ", "ANA@example.ORG", "ａｎａ@example.org"])
+def test_rel_h10_one_mailbox_has_one_key(typed: str) -> None:
+    assert addresses.parse(typed).key == "ana@example.org"
+
+
+def test_rel_h10_composed_and_decomposed_letters_are_one_mailbox() -> None:
+    assert addresses.parse("jose\u0301@example.org").key == addresses.parse("josé@example.org").key
+
+
+def test_masked_tells_its_owner_and_nobody_else() -> None:
+    assert addresses.parse("ana.ruiz@example.org").masked == "a***z@example.org"
+    assert addresses.parse("a@example.org").masked == "a***@example.org"
+
+
+@given(st.text(max_size=40))
+def test_nothing_makes_the_parser_fail_in_another_way(typed: str) -> None:
+    try:
+        read = addresses.parse(typed)
+    except Invalid:
+        return
+    assert "\r" not in read.text
+    assert "\n" not in read.text
+    assert addresses.parse(read.text).key == read.key

@@ -1,0 +1,56 @@
+"""Names, times, pages, errors."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.kit import clock, ids, paging
+from service.kit.errors import Conflict, DomainError, Invalid
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_microseconds_are_exact_both_ways(at: datetime) -> None:
+    assert clock.from_micros(clock.to_micros(at)) == at
+
+
+def test_now_is_aware_and_boot_time_runs_forward() -> None:
+    assert clock.now().utcoffset() == timedelta(0)
+    assert clock.since_boot() <= clock.since_boot()
+
+
+def test_ids_are_unlike_and_say_what_they_name() -> None:
+    made = {ids.new_id("m") for _ in range(2000)}
+    assert len(made) == 2000
+    assert all(one.startswith("m_") and len(one) == 28 for one in made)
+    assert all(0 < ids.new_alias(octets) < 1 << (8 * octets - 1) for octets in (4, 6, 8) for _ in range(200))
+    assert ids.person_id(1) != ids.person_id(2)
+    assert len(ids.person_id(2**63 - 1)) <= 20
+
+
+@pytest.mark.parametrize("cursor", ["%%%", "bm90IGpzb24", "W10", "dHJ1ZQ", "MS41", "bnVsbA", "é", "OTIyMzM3MjAzNjg1NDc3NTgwOA"])
+def test_a_cursor_nobody_made_is_refused(cursor: str) -> None:
+    with pytest.raises(paging.CursorInvalid):
+        paging.decode(cursor)
+
+
+@given(st.integers(-(2**63) + 1, 2**63 - 1) | st.text(max_size=30))
+def test_a_cursor_comes_back(key: int | str) -> None:
+    assert paging.decode(paging.encode(key)) == key
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 50), (0, 50), (-5, 1), (1, 1), (200, 200), (10**9, 200)])
+def test_pages_have_a_bound(asked: int | None, given: int) -> None:
+    assert paging.size(asked) == given
+
+
+def test_an_error_is_a_sentence_a_code_and_a_field() -> None:
+    class NothingFits(Invalid):
+        """That does not
+        fit."""
+
+    error = NothingFits(field="size", fix="Take another.")
+    assert (error.title, error.detail, error.code, error.status) == ("That does not fit.", "That does not fit.", "nothing_fits", 422)
+    assert (error.field, error.fix) == ("size", "Take another.")
+    assert issubclass(Conflict, DomainError)
