@@ -5,11 +5,11 @@ no database keeps (422 `invalid_text`), fields nobody knows (422 `unknown_field`
 """
 
 import json
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.api import errors
 
@@ -35,11 +35,6 @@ class Strict(BaseModel):
     """A body: exactly these fields, of exactly these types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def spoken(**schema: Any) -> Any:
-    """A value the domain reads and judges itself, with what the API's description says of it."""
-    return Annotated[Any, WithJsonSchema(schema)]
 
 
 async def raw(request: Request, most: int = MOST_BYTES) -> bytes:

@@ -24,7 +24,7 @@ from service.ops.house import House
 
 MOUNTED_AT = "/api"
 _TITLE = "Bidden"
-_ABOUT = "Consent-first mailing: who agreed to what, and mail that was asked for. Errors are problem+json with a stable `code`."
+_ABOUT = "Who agreed to what, and mail that was asked for. Errors are problem+json with a stable `code`."
 _PROBLEM: dict[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "field", "fix"],

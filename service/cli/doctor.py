@@ -9,7 +9,7 @@ from service.ops import doctor as examination
 
 @desk.command
 def doctor(as_json: desk.Json = False) -> None:
-    """Look at everything: database, senders, queue, disk, SMTP, DNS, the public address. Exit code 1 if something is wrong."""
+    """Look at database, senders, queue, disk, SMTP, DNS and public address. Exit code 1 if something is wrong."""
     facts = examination.examine(desk.house(), now=clock.now())
     wrong = [fact for fact in facts if not fact.ok]
     lines = []

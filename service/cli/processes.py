@@ -103,6 +103,9 @@ def inbox(as_json: desk.Json = False) -> None:
 
 
 async def _serve_inbox(opened: House, stop: asyncio.Event) -> None:
+    from service.inbox import serve
+    from service.ops import captured
+
     serving = asyncio.create_task(serve(opened.settings.inbox_listen, partial(captured.keep, opened)))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -196,11 +196,10 @@ def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:
     """Run one of PostgreSQL's tools; the password goes by environment, never by argument."""
     tool = shutil.which(name)
     if tool is None:
-        raise ToolMissing(fix=ToolMissing.fix_hint)
+        raise ToolMissing
     plain = url.set(drivername="postgresql", password=None).render_as_string()
     environment = {**os.environ, **({"PGPASSWORD": str(url.password)} if url.password else {})}
-    done = subprocess.run(
-        [tool, f"--dbname={plain}", *arguments], env=environment, capture_output=True, text=True, check=False
-    )  # noqa: S603
+    command = [tool, f"--dbname={plain}", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode:
         raise ToolFailed(f"{name} said: {' '.join(done.stderr.split())[:300] or done.returncode}")

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from service.domain.staff import actions as staff
 from service.domain.staff import queries as colleagues
 from service.kit import addresses, clock
 from service.ops import captured, demo_people
+from service.ops import demo_words as words
 from service.ops.house import House
 
 BY = "system"
@@ -41,94 +42,6 @@ BRAND = {
 STOPS = 6  # readers who stop the first mailing by its own link
 PATIENCE = 120.0  # seconds for one mailing to be sent
 _LINK = re.compile(r"<[^>]*?(/u/[A-Za-z2-7]+)>")
-
-LAUNCH = {
-    "topic": "new-products",
-    "template": "launch",
-    "content": {
-        "en": {
-            "subject": "{{ first_name|default('Hello') }}, the quiet kettle is here",
-            "preheader": "Boils in two minutes and says nothing about it.",
-            "body": "# {{ first_name|default('Hello') }}, tea without the whistle\n\nThe quiet kettle boils a litre "
-            "in two minutes. You will not hear it.\n\n* **38 dB.** A library is louder.\n* **Switches itself off.** Every time.\n"
-            "* **Repairable.** Five screws, parts for ten years.\n\n"
-            '[See the quiet kettle](https://shop.example.org/quiet-kettle "button")\n',
-        },
-        "de": {
-            "subject": "{{ first_name|default('Guten Tag') }}, der leise Kessel ist da",
-            "preheader": "Kocht in zwei Minuten und sagt nichts dazu.",
-            "body": "# {{ first_name|default('Guten Tag') }}, Tee ohne Pfeifen\n\nDer leise Kessel kocht einen Liter "
-            "in zwei Minuten. Sie hören ihn nicht.\n\n* **38 dB.** Eine Bücherei ist lauter.\n* **Schaltet sich ab.** Jedes Mal.\n"
-            "* **Reparierbar.** Fünf Schrauben, Teile für zehn Jahre.\n\n"
-            '[Den leisen Kessel ansehen](https://shop.example.org/leiser-kessel "button")\n',
-        },
-    },
-}
-WORKSHOP = {
-    "topic": "new-products",
-    "template": "invitation",
-    "audience": {"attributes": {"plan": ["pro", "team"]}},
-    "content": {
-        "en": {
-            "subject": "An evening about descaling",
-            "preheader": "Thursday, 18:00, in the workshop and on screen.",
-            "body": "# Come and see a kettle opened\n\nHello {{ first_name|default('there') }},\n\non Thursday at 18:00 we "
-            "take three old kettles apart and put two of them together again.\n\n"
-            '[Keep me a chair](https://shop.example.org/workshop "button")\n',
-        }
-    },
-}
-LETTER = {
-    "topic": "new-products",
-    "template": "letter",
-    "audience": {"attributes": {"role": "owner"}},
-    "content": {
-        "en": {
-            "subject": "What we learnt from ten thousand kettles",
-            "preheader": "A letter from the workshop.",
-            "body": "Hello {{ first_name|default('there') }},\n\nten thousand kettles came back to us in twelve years. "
-            "Nine of ten had one fault: a seal that costs forty cents. From this month every kettle we sell has a spare one "
-            "in its box.\n\nMara, Kettle Works\n",
-        }
-    },
-}
-SPRING = {
-    "topic": "new-products",
-    "template": "launch",
-    "content": {
-        "en": {
-            "subject": "The spring colours",
-            "preheader": "Moss, clay and fog.",
-            "body": "# Moss, clay and fog\n\nThree new colours for the quiet kettle, from Monday.\n\n"
-            '[Look at them](https://shop.example.org/colours "button")\n',
-        }
-    },
-}
-NOTICE = {
-    "topic": "updates",
-    "mail": True,
-    "content": {
-        "en": {
-            "title": "Kettle 2.4: it remembers your temperature",
-            "preheader": "And three smaller things.",
-            "body": "The kettle now keeps the last temperature you chose, also without power.\n\n| | before | now |\n|---|---|---|\n"
-            "| after a power cut | 100 °C | your own |\n| child lock | 3 s | 1 s |\n\n"
-            "To get it, hold the lid button for five seconds:\n\n```\nlid ▸ hold 5 s ▸ two beeps\n```\n",
-        }
-    },
-}
-RECALL = {
-    "topic": "important-notices",
-    "mail": False,
-    "content": {
-        "en": {
-            "title": "Stands made in March: please check the cable",
-            "preheader": "It takes a minute.",
-            "body": "Some stands made in March 2026 have a cable that can come loose. Look at the number under yours: "
-            "if it begins with **K3**, we send you a new one.\n\n[Check your number](https://shop.example.org/stand)\n",
-        }
-    },
-}
 
 
 class DemoStuck(Exception):
@@ -220,24 +133,20 @@ def _people(client: httpx2.Client, begun_at: datetime) -> None:
 
 def _history(house: House, client: httpx2.Client) -> None:
     """Three announcements and one mailed notice that were sent, one that is due tomorrow, and a draft."""
-    _publish(client, "recall", RECALL)
-    _publish(client, "notice", NOTICE)
-    _send(client, "launch", LAUNCH)
+    _publish(client, "recall", words.RECALL)
+    _publish(client, "notice", words.NOTICE)
+    _send(client, "launch", words.LAUNCH)
     _stop_some(house, client)
-    _send(client, "workshop", WORKSHOP)
-    _send(client, "letter", LETTER)
+    _send(client, "workshop", words.WORKSHOP)
+    _send(client, "letter", words.LETTER)
     tomorrow = (clock.now() + timedelta(days=1)).date().isoformat()
     _schedule(
         client,
-        _create(client, "spring", SPRING),
+        _create(client, "spring", words.SPRING),
         "spring",
         {"at": f"{tomorrow}T09:00", "zone": "Europe/Berlin"},
     )
-    _create(
-        client,
-        "draft",
-        {**LETTER, "content": {"en": {**LETTER["content"]["en"], "subject": "The repair list for May"}}},
-    )  # type: ignore[index]
+    _create(client, "draft", words.DRAFT)
 
 
 def _create(client: httpx2.Client, name: str, said: dict[str, Any]) -> dict[str, Any]:
@@ -283,13 +192,12 @@ def _stop_some(house: House, client: httpx2.Client) -> None:
         _check(client.post(path, data={"List-Unsubscribe": "One-Click"}))
 
 
-def _stop_links(house: House) -> Iterator[str]:
+def _stop_links(house: House) -> list[str]:
     with reading(house.engine) as session:
-        for listed in captured.page(session, find="quiet kettle", limit=STOPS).rows:
-            header = str(captured.parse(captured.one(session, listed.id).content).get("List-Unsubscribe", ""))
-            found = _LINK.search(header)
-            if found:
-                yield found[1]
+        listed = captured.page(session, find="quiet kettle", limit=STOPS).rows
+        mails = [captured.parse(captured.one(session, one.id).content) for one in listed]
+    found = [_LINK.search(str(mail.get("List-Unsubscribe", ""))) for mail in mails]
+    return [link[1] for link in found if link]
 
 
 def _get(client: httpx2.Client, path: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ COUNT = 400
 # language, zone, country, first names, last names; a name and its plain form for the address, by a slash
 _NAMES = """
 en|Europe/London|GB|Alice Ruth Tom Nadia Owen Grace|Harlow Whitby Ashdown Pemberton Locke Marsh
-de|Europe/Berlin|DE|Jürgen/juergen Käthe/kaethe Anselm Wiebke Lukas Greta|Müßig/muessig Krüger/krueger Althaus Bäcker/baecker Vogt Lindner
+de|Europe/Berlin|DE|Jürgen/juergen Käthe/kaethe Anselm Wiebke Greta|Müßig/muessig Krüger/krueger Althaus Vogt Lindner
 de|Europe/Vienna|AT|Resi Xaver Zäzilia/zaezilia Ferdl|Größwang/groesswang Edlinger Höller/hoeller
 fr|Europe/Paris|FR|Éloïse/eloise François/francois Maëlle/maelle Thibault|Lefèvre/lefevre Garçon/garcon Desnoyers Bœuf/boeuf
 es|America/Bogota|CO|Begoña/begona Íñigo/inigo Ximena Joaquín/joaquin|Muñoz/munoz Peña/pena Cárdenas/cardenas

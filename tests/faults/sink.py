@@ -47,6 +47,8 @@ class Settings:
     greeting: Callable[[int], str] = lambda n: "220 sink.example.org ESMTP"
     on_dot: Callable[["Message"], None] | None = None
     """Called when a dot has arrived, before anything else happens."""
+    hold: "Callable[[Message], asyncio.Future[None] | None]" = lambda message: None
+    """A message's 354 is held back until this future is done."""
 
 
 @dataclass
@@ -278,10 +280,22 @@ class _Session(asyncio.Protocol):
             return True
         if self.faulty("data"):
             return self.after_refusal()
+        held = self.settings.hold(message)
+        if held is not None and not held.done():
+            self.waiting = True
+            held.add_done_callback(self.let_go)
+            return False
         self.say(b"354 go on")
         self.receiving = True
         self.searched = 0
         return True
+
+    def let_go(self, _: object) -> None:
+        """The held 354 at last."""
+        self.waiting, self.receiving, self.searched = False, True, 0
+        self.say(b"354 go on")
+        self.now = time.monotonic()
+        self.run()
 
     # Payload
 

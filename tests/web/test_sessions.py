@@ -1,4 +1,4 @@
-"""Sign-ins of staff over the real application: what a cookie is worth, and when it stops being worth anything."""
+"""Sign-ins of staff over the real application: what a cookie is worth, and when it is worth nothing any more."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlmodel import Session
 
 from service.api import deps
-from service.api.body import Strict, spoken
+from service.api.body import Strict
 from service.config import Settings
 from service.domain.announcements import actions, queries
 from service.domain.announcements.rules import AnnouncementUnknown
@@ -24,11 +24,12 @@ Reader = Annotated[deps.Caller, Depends(deps.key("announcements:read"))]
 Writer = Annotated[deps.Caller, Depends(deps.key("announcements:write"))]
 Sender = Annotated[deps.Caller, Depends(deps.key("announcements:send"))]
 REPEATABLE = [Depends(deps.idempotency)]
-AUDIENCE = spoken(
-    type="object",
-    properties={"attributes": {"type": "object", "additionalProperties": True}},
-    description='{"attributes": {"plan": "pro"}} or {"plan": ["pro", "team"]}; everybody who may get it when not said.',
-)
+_AUDIENCE = {
+    "type": "object",
+    "properties": {"attributes": {"type": "object", "additionalProperties": True}},
+    "description": '{"attributes": {"plan": "pro"}} or {"plan": ["pro", "team"]}; everybody who may get it when not said.',
+}
+Audience = Annotated[Any, WithJsonSchema(_AUDIENCE)]
 
 
 class Words(Strict):
@@ -45,7 +46,7 @@ class AnnouncementIn(Strict):
     topic: str
     template: str = Field(description="The slug of a starter, such as launch.")
     content: dict[str, Words]
-    audience: AUDIENCE | None = None
+    audience: Audience | None = None
     default_locale: str | None = None
 
 
@@ -55,7 +56,7 @@ class AnnouncementEdit(Strict):
     topic: str | None = None
     template: str | None = None
     content: dict[str, Words] | None = None
-    audience: AUDIENCE | None = None
+    audience: Audience | None = None
     default_locale: str | None = None
     based_on: str | None = Field(None, description="The content_hash this edit was made on.")
 

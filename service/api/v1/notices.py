@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from service.api import deps
 from service.api.body import Strict
-from service.api.v1.announcements import AUDIENCE, REPEATABLE, Report, check_topic
+from service.api.v1.announcements import REPEATABLE, Audience, Report, check_topic
 from service.domain.notices import actions, queries
 from service.domain.notices.rules import NoticeUnknown
 from service.domain.notices.tables import Notice
@@ -35,7 +35,7 @@ class NoticeIn(Strict):
     topic: str
     content: dict[str, NoticeWords]
     template: str | None = None
-    audience: AUDIENCE | None = None
+    audience: Audience | None = None
     mail: bool = False
     slug: str | None = Field(
         None, description="Its name under /changelog; made from the title when not said."

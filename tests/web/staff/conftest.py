@@ -81,7 +81,7 @@ def office(house: House, world: World) -> Office:
 
 @pytest.fixture
 def browser(office: Office) -> Iterator[Callable[..., TestClient]]:
-    """`browser("admin")`: a browser in which that colleague is signed in and whose forms are our own; no role: nobody."""
+    """`browser("admin")`: a browser in which that colleague is signed in, whose forms are our own."""
     opened: list[TestClient] = []
     built = app.build(office.house)
 

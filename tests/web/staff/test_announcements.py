@@ -20,7 +20,8 @@ from tests.web.staff.conftest import Office
 Browser = Callable[..., TestClient]
 FORM = {
     "topic": "new-products", "template": "letter", "locale": "en", "subject": "The planner is here",
-    "preheader": "Plan a week in two minutes", "body": "Hello {{ first_name|default('there') }},\n\nit is here.",
+    "preheader": "Plan a week in two minutes",
+    "body": "Hello {{ first_name|default('there') }},\n\nit is here.",
 }  # fmt: skip
 
 

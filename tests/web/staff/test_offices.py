@@ -1,4 +1,4 @@
-"""The other rooms through their pages: notices, topics, policies, messages, ledger, settings, staff, keys, captured inbox."""
+"""The other rooms through their pages: notices, topics, policies, messages, ledger, settings, staff, keys, inbox."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +27,8 @@ from tests.web.staff.conftest import OURS, Office
 Browser = Callable[..., TestClient]
 TOPIC = {
     "slug": "tips", "name": "Tips", "often": "Small tricks, once a month", "class": "marketing", "basis": "consent",
-    "visibility": "public", "mailbox": "tips", "double_opt_in": "1", "locale": "en", "text": "Send me tips. I can stop any time.",
+    "visibility": "public", "mailbox": "tips", "double_opt_in": "1", "locale": "en",
+    "text": "Send me tips. I can stop any time.",
 }  # fmt: skip
 MAIL = (
     b"From: Kettle Works <news@example.org>\r\nTo: ana@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
@@ -35,7 +36,8 @@ MAIL = (
     b"MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"
     b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello in text\r\n"
     b"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
-    b"<html><head><title>x</title></head><body><script>alert(1)</script><a href='https://example.org/u/X'>Stop</a></body></html>\r\n--b--\r\n"
+    b"<html><head><title>x</title></head><body><script>alert(1)</script>"
+    b"<a href='https://example.org/u/X'>Stop</a></body></html>\r\n--b--\r\n"
 )
 
 

@@ -1,0 +1,348 @@
+"""The sender against a real SMTP server that misbehaves by script, on both databases."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import text
+
+from scheduler import jobs
+from service import fence
+from service.db.session import reading, transaction
+from service.domain.announcements import actions as announcements
+from service.domain.deliveries import actions as deliveries
+from service.domain.ledger import queries as ledger
+from service.domain.mailings import queries as mailings
+from service.domain.preferences import access
+from service.domain.preferences import actions as preferences
+from service.kit import addresses, clock
+from tests.scheduler.conftest import WORDS, Post, Sink, SinkSettings, send_all
+
+
+def outcomes(report: dict[str, Any]) -> int:
+    """All members of the audience, wherever they ended."""
+    said = report["outcomes"]
+    return sum(n for n in said.values() if isinstance(n, int)) + sum(said["skipped"].values())
+
+
+def received(sink: Sink) -> Counter[str]:
+    """How often each address got a mail."""
+    return Counter(message.rcpt for message in sink.kept)
+
+
+async def _everybody_once(post: Post, count: int, names: tuple[str, ...], **settings: Any) -> None:
+    async with Sink(SinkSettings(keep=True, **settings)) as sink:
+        house = post.house(sink.port, connections=4)
+        post.sign_up(count)
+        announcement = await asyncio.to_thread(post.announce, house)
+        await send_all(post, house, names=names)
+        report = post.report(announcement)
+        assert report["state"] == "sent"
+        assert report["planned"] == report["outcomes"]["sent"] == outcomes(report) == count
+        assert set(received(sink).values()) == {1}
+        assert len(received(sink)) == count
+
+
+def test_everybody_gets_it_once(post: Post) -> None:
+    asyncio.run(_everybody_once(post, 450, ("one",)))
+
+
+def test_two_senders_on_one_database(post: Post) -> None:
+    asyncio.run(_everybody_once(post, 900, ("one", "two")))
+
+
+def test_std_d11_a_server_without_pipelining(post: Post) -> None:
+    asyncio.run(_everybody_once(post, 30, ("one",), pipelining=False))
+
+
+def test_std_d16_a_server_that_closes_after_seven(post: Post) -> None:
+    asyncio.run(_everybody_once(post, 30, ("one",), close_after=7))
+
+
+FAULTS = {
+    0: "rcpt:550 5.1.1 no such user",
+    1: "dot:554 5.7.1 refused by policy",
+    2: "dot:451 4.7.1 greylisted",
+    3: "mail:421 4.7.0 busy",
+    4: "rcpt:452 4.2.2 full",
+    5: "data:550 5.6.0 no",
+}
+
+
+async def _every_reply(post: Post) -> None:
+    async with Sink(SinkSettings(keep=True, fault=FAULTS.get)) as sink:
+        house = post.house(sink.port)
+        post.sign_up(10)
+        announcement = await asyncio.to_thread(post.announce, house)
+        await send_all(post, house)
+        report = post.report(announcement)
+        assert report["state"] == "sent"
+        assert outcomes(report) == report["planned"] == 10
+        assert report["outcomes"]["bounced"] == 3
+        assert report["outcomes"]["sent"] == 7  # the three deferred ones came back
+        assert set(received(sink).values()) == {1}
+
+
+def test_std_d3_replies_become_outcomes_and_4xx_comes_back(post: Post) -> None:
+    asyncio.run(_every_reply(post))
+
+
+def test_rel_h78_only_an_unknown_mailbox_is_suppressed(post: Post) -> None:
+    asyncio.run(_every_reply(post))
+    with post.engine.connect() as connection:
+        rows = connection.execute(text("SELECT cause, scope FROM suppression")).all()
+    assert [tuple(row) for row in rows] == [("hard_bounce", "all")]
+
+
+def test_std_a3_the_same_message_id_on_every_attempt(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, fault={0: "dot:451 4.7.1 later"}.get)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(1)
+            await asyncio.to_thread(post.announce, house)
+            await send_all(post, house)
+            first, second = sink.messages
+            assert first.message_id == second.message_id
+            assert first.mail_from == second.mail_from
+
+    asyncio.run(run())
+
+
+def test_retries_end(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(fault=lambda n: "rcpt:450 4.2.1 later")) as sink:
+            house = post.house(sink.port, retry_seconds="0,0")
+            post.sign_up(1)
+            announcement = await asyncio.to_thread(post.announce, house)
+            await send_all(post, house)
+            assert sink.began == 3
+            assert post.report(announcement)["outcomes"]["expired"] == 1
+
+    asyncio.run(run())
+
+
+def test_rel_h21_one_who_has_no_name_is_skipped_alone(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(3, first_name="Ana")
+            post.sign_up(1)
+            words = {"en": {**WORDS["en"], "body": "Hello {{ first_name }}, plan a week."}}
+            announcement = await asyncio.to_thread(post.announce, house, words)
+            await send_all(post, house)
+            report = post.report(announcement)
+            assert report["outcomes"]["sent"] == 3
+            assert report["outcomes"]["skipped"] == {"render_error": 1}
+
+    asyncio.run(run())
+
+
+async def aimed_withdrawal(post: Post) -> tuple[float, list[tuple[str, float]]]:
+    """Somebody stops while the server holds the 354 of their very mail; when it was acknowledged, and every dot."""
+    loop = asyncio.get_running_loop()
+    held: asyncio.Future[None] = loop.create_future()
+    reached = asyncio.Event()
+
+    def hold(message: Any) -> asyncio.Future[None] | None:
+        if message.rcpt == "u3@example.org":
+            reached.set()
+            return held
+        return None
+
+    async with Sink(SinkSettings(keep=True, hold=hold)) as sink:
+        house = post.house(sink.port)
+        post.sign_up(8)
+        await asyncio.to_thread(post.announce, house)
+        link, acknowledged = post.stop_link("u3"), 0.0
+
+        async def withdraw() -> None:
+            nonlocal acknowledged
+            await reached.wait()
+            done = await fence.perform(
+                house, lambda session: preferences.stop(session, post.ring, link, how="one_click", evidence={}, now=clock.now())
+            )
+            assert done.settled
+            acknowledged = time.monotonic()
+            loop.call_later(0.05, held.set_result, None)  # clearly later than the answer
+
+        await send_all(post, house, meanwhile=withdraw)
+        return acknowledged, [(message.rcpt, message.t_dot) for message in sink.messages if message.t_dot]
+
+
+def departures_after_no(acknowledged: float, dots: list[tuple[str, float]]) -> list[str]:
+    """P1's checker: who got a dot after their no was acknowledged (5 ms for the loopback)."""
+    return [rcpt for rcpt, at in dots if rcpt == "u3@example.org" and at > acknowledged + 0.005]
+
+
+def test_std_b9_no_mail_departs_after_an_acknowledged_no(post: Post) -> None:
+    acknowledged, dots = asyncio.run(aimed_withdrawal(post))
+    assert departures_after_no(acknowledged, dots) == []
+    assert "u3@example.org" not in [rcpt for rcpt, _ in dots]
+    assert len(dots) == 7
+    with post.engine.connect() as connection:
+        skipped = connection.execute(text("SELECT reason FROM outcome WHERE state = 'skipped'")).scalars().all()
+    assert list(skipped) == ["withdrawn"]
+
+
+def test_rel_h72_cancel_in_the_middle(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(120)
+            announcement = await asyncio.to_thread(post.announce, house)
+            after = 0.0
+
+            async def cancel() -> None:
+                nonlocal after
+                while len(sink.messages) < 20:
+                    await asyncio.sleep(0.005)
+                done = await fence.perform(house, lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"))
+                assert done.settled
+                after = time.monotonic()
+
+            stop = asyncio.create_task(cancel())
+            from scheduler.sender import Sender
+
+            ended = asyncio.Event()
+            sending = asyncio.create_task(Sender(house, "one").run(ended))
+            await stop
+            await asyncio.sleep(0.3)
+            ended.set()
+            await sending
+            jobs.settle(house, clock.now())
+            report = post.report(announcement)
+            assert report["state"] == "cancelled"
+            assert outcomes(report) == report["planned"] == 120
+            assert report["outcomes"]["sent"] == len(sink.kept)
+            assert 0 < report["outcomes"]["cancelled"] < 120
+            assert [message for message in sink.messages if message.t_dot > after + 0.015] == []
+
+    asyncio.run(run())
+
+
+def test_pause_and_resume_send_the_rest_once(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.005)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(60)
+            announcement = await asyncio.to_thread(post.announce, house)
+
+            async def pause() -> None:
+                while len(sink.messages) < 10:
+                    await asyncio.sleep(0.002)
+                await fence.perform(house, lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"))
+                seen = len(sink.kept)
+                await asyncio.sleep(0.2)
+                assert len(sink.kept) <= seen + 1  # one reply may have been on its way back
+                await fence.perform(house, lambda session: announcements.resume(session, announcement, now=clock.now(), by="cli"))
+
+            await send_all(post, house, meanwhile=pause)
+            report = post.report(announcement)
+            assert report["outcomes"]["sent"] == 60
+            assert set(received(sink).values()) == {1}
+
+    asyncio.run(run())
+
+
+def test_the_freeze_goes_on_in_another_clock(post: Post, monkeypatch: Any) -> None:
+    """Two clocks step at the same mailing; the audience is whole, without gap and without double."""
+    monkeypatch.setattr("service.domain.deliveries.rules.CHUNK", 7)
+    house = post.house(9)
+    post.sign_up(50)
+    announcement = post.announce(house)
+
+    async def both() -> None:
+        await asyncio.gather(*(asyncio.to_thread(jobs.freeze, house, clock.now()) for _ in range(2)))
+
+    asyncio.run(both())
+    assert post.report(announcement)["planned"] == 50
+    with post.engine.connect() as connection:
+        positions = connection.execute(text("SELECT pos FROM audience ORDER BY pos")).scalars().all()
+        assert list(positions) == list(range(1, 51))
+        assert connection.execute(text("SELECT count(*) FROM batch")).scalar_one() == 1
+
+
+def test_two_freezes_at_once_make_one_audience(post: Post) -> None:
+    house = post.house(9)
+    post.sign_up(40)
+
+    async def race() -> str:
+        announcement = await asyncio.to_thread(post.announce, house)
+        await asyncio.gather(*(asyncio.to_thread(jobs.freeze, house, clock.now()) for _ in range(4)))
+        return announcement
+
+    assert post.report(asyncio.run(race()))["planned"] == 40
+
+
+def test_a_sign_in_link_overtakes_a_large_mailing(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(300)
+            await asyncio.to_thread(post.announce, house)
+
+            def ask(session: Any) -> None:
+                access.request_sign_in(session, post.ring, addresses.parse("u7@example.org"), locale="en", now=clock.now())
+
+            async def sign_in() -> None:
+                while len(sink.kept) < 20:
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(_in_transaction, post, ask)
+
+            await send_all(post, house, meanwhile=sign_in)
+            order = [index for index, message in enumerate(sink.kept) if b"Auto-Submitted" in message.data]
+            assert order
+            assert order[0] < 250
+
+    asyncio.run(run())
+
+
+def _in_transaction(post: Post, action: Any) -> None:
+    with transaction(post.engine) as session:
+        action(session)
+
+
+def test_every_batch_is_sealed_and_the_chain_holds(post: Post) -> None:
+    asyncio.run(_everybody_once(post, 20, ("one",)))
+    with reading(post.engine) as session:
+        kinds = [seen.kind for seen in ledger.page(session, after=None, limit=200).rows]
+        assert "batch.sealed" in kinds
+        assert ledger.verify(session).holds
+        for row in session.connection().execute(text("SELECT warrant_seq FROM outcome")):
+            grant = ledger.entry(session, row.warrant_seq)
+            assert grant is not None
+            assert grant.kind == "consent.given"
+
+
+def test_completion_is_computed_and_a_gap_halts(post: Post) -> None:
+    house = post.house(9)
+    post.sign_up(5)
+    announcement = post.announce(house)
+    with post.engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE batch SET state = 'closed'"))
+    jobs.finish(house, clock.now())
+    report = post.report(announcement)
+    assert (report["state"], report["reason"]) == ("halted", "outcomes_do_not_add_up")
+
+
+def test_recording_twice_changes_nothing(post: Post) -> None:
+    house = post.house(9)
+    post.sign_up(3)
+    post.announce(house)
+    import random
+
+    from service.domain.deliveries.rules import Result
+    from service.domain.senders import actions as senders
+
+    with transaction(post.engine) as session:
+        lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now())
+    with transaction(post.engine) as session:
+        [claimed] = deliveries.claim(session, post.ring, lease.id or 0, now=clock.now(), limit=1, system=False)
+    results = [Result(member.pos, member.attempt, "sent", code=250) for member in claimed.members]
+    for expected in (True, False):
+        with transaction(post.engine) as session:
+            done = deliveries.record(session, claimed, results, retries=[1], now=clock.now(), chance=random.Random(1))
+            assert done is expected
+    with reading(post.engine) as session:
+        assert mailings.outcome_counts(session, claimed.mailing.id or 0) == {("sent", ""): 3}
