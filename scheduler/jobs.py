@@ -13,6 +13,7 @@ from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.api_keys import actions as api_keys
 from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import freeze as audiences
 from service.domain.ledger import safe
 from service.domain.staff import actions as staff
 from service.ops.house import House
@@ -46,12 +47,12 @@ def start_due(house: House, now: datetime) -> None:
 def freeze(house: House, now: datetime) -> None:
     """Each mailing that is freezing gets its audience, chunk by chunk, each in its own transaction."""
     with reading(house.engine) as session:
-        waiting = deliveries.freezing(session)
+        waiting = audiences.freezing(session)
     for mailing_id in waiting:
         more = True
         while more:
             with transaction(house.engine) as session:
-                more = deliveries.freeze_step(session, mailing_id, now=now)
+                more = audiences.freeze_step(session, mailing_id, now=now)
 
 
 def settle(house: House, now: datetime) -> None:

@@ -20,6 +20,7 @@ from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
 from service.domain.consent.tables import Confirmation
 from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import freeze as audiences
 from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailings
@@ -33,7 +34,7 @@ from service.domain.topics import actions as topic_actions
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import WordingText
 from service.domain.topics.tables import Topic
-from service.kit import addresses
+from service.kit import addresses, clock
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 from service.ops.house import House
@@ -193,6 +194,11 @@ def press(session: Session, ring: Keyring, link: links.Link, *, now: datetime) -
 # --- mailings ---
 
 
+def real_now() -> datetime:
+    """The time on the wall, which a running sender goes by."""
+    return clock.now()
+
+
 @dataclass(frozen=True)
 class Sending:
     """A mailing by its ids: announcement, mailing (opaque and row)."""
@@ -229,7 +235,7 @@ def a_started_mailing(house: House, *, now: datetime, **more: Any) -> Sending:
 
 def freeze(house: House, sending: Sending, *, now: datetime) -> None:
     """Take every step of a freeze."""
-    while act(house, lambda session: deliveries.freeze_step(session, sending.id, now=now)):
+    while act(house, lambda session: audiences.freeze_step(session, sending.id, now=now)):
         pass
 
 

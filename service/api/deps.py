@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
@@ -208,11 +207,6 @@ async def perform(installation: House, act: Callable[[Session], Result]) -> fenc
     except IntegrityError:
         await asyncio.sleep(0.01)
         return await fence.perform(installation, act)
-
-
-async def ask(request: Request, question: Callable[[Session], Result]) -> Result:
-    """`read` for routes that are coroutines."""
-    return await run_in_threadpool(read, request, question)
 
 
 def _answer(status: int, text: str) -> Response:

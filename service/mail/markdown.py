@@ -45,6 +45,7 @@ _ATTRIBUTES = {
 }
 _SCHEME = re.compile(r"https://[^\s/?#\\]|http://[^\s/?#\\]|mailto:[^\s]|tel:[+\d]", re.IGNORECASE)
 _SIZE = re.compile(r" title=\"(\d{1,4})x(\d{1,4})\"")
+_EMPTY_HEAD = re.compile(r'<th scope="col"([^>]*)></th>')  # the corner of a table heads nothing
 _BUTTON = re.compile(r'<p><a ([^>]*?) ?title="button"([^>]*)>(.*?)</a></p>', re.DOTALL)
 _WHITE = re.compile(r"[\t\n\r\x00-\x20]+")
 
@@ -192,6 +193,7 @@ def _finish(html: str, purpose: Purpose) -> str:
     themselves."""
     html = _SIZE.sub(r' width="\1" height="\2"', html)
     html = html.replace("<th>", '<th scope="col">').replace("<th style", '<th scope="col" style')
+    html = _EMPTY_HEAD.sub(r"<td\1></td>", html)
     if purpose == "page":
         html = _BUTTON.sub(r'<p><a class="btn go" \1\2>\3</a></p>', html)
         return html.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace(

@@ -301,7 +301,7 @@ class Wire(asyncio.Protocol):
         finished = self._finished
         assert errand is not None
         assert finished is not None
-        opening, steps = (_LEADS[lead], [lead]) if lead else (b"", [])
+        opening, steps = _LEADS[lead] if lead else b"", list[Step]([lead] if lead else [])
         if lead and not self.facts.pipelining:
             return self._write(opening, steps)
         self._announced = self._take(errand)

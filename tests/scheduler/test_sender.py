@@ -162,9 +162,9 @@ async def aimed_withdrawal(post: Post) -> tuple[float, list[tuple[str, float]]]:
             done = await fence.perform(
                 house, lambda session: preferences.stop(session, post.ring, link, how="one_click", evidence={}, now=clock.now())
             )
-            assert done.settled
             acknowledged = time.monotonic()
             loop.call_later(0.05, held.set_result, None)  # clearly later than the answer
+            assert done.settled
 
         await send_all(post, house, meanwhile=withdraw)
         return acknowledged, [(message.rcpt, message.t_dot) for message in sink.messages if message.t_dot]

@@ -47,7 +47,7 @@ def topic_facts(topic: Topic) -> TopicFacts:
     return TopicFacts(topic.id, topic.mail_class, topic.basis, topic.state == "active")
 
 
-def due_batches(*, now: datetime, limit: int, system: bool) -> Select[tuple[int]]:
+def due_batches(*, now: datetime, limit: int, system: bool) -> Select[Any]:
     """The open batches whose time has come, of mailings that are sending; the sender locks what it takes."""
     kind = col(Mailing.kind).in_(["system", "test"])
     return (

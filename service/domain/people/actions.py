@@ -4,7 +4,6 @@ Everything works on a chunk, a single PUT being a chunk of one, so that a bulk r
 200 people. Consents are the business of `preferences.actions`, which calls this.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +16,8 @@ from service.db.locks import insert_or_skip
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
-from service.domain.people import queries, rules
+from service.domain.people import mailbox, queries, rules
+from service.domain.people.mailbox import Known
 from service.domain.people.tables import AttributeKind, Identity, Person, PersonAttribute
 from service.kit import addresses, sealing
 from service.kit.ids import new_alias, person_id
@@ -39,26 +39,11 @@ class Given:
     registered: dict[str, Any] = field(default_factory=dict)  # for the registration entry: topics and wordings
 
 
-@dataclass
-class Known:
-    """A person as this transaction knows them."""
-
-    person: Person
-    identity: Identity
-    address: Address
-    key: bytes
-    created: bool = False
-    changed: list[str] = field(default_factory=list)
-    registered_seq: int | None = None
-    merged: Person | None = None  # who turned out to be this person, too
-    address_told: int | None = None  # the entry of a change that waits: the old address is to be told, the new one asked
-
-
 def upsert_many(session: Session, ring: Keyring, source: str, given: list[Given], *, now: datetime, by: str) -> list[Known]:
     """Make or update the persons of one source. External ids and addresses must differ within one call."""
     hashes = [seal_address(ring, one.email)[0] for one in given] if len(given) == 1 else _hashes(ring, given)
     present = _present(session, ring, source, given)
-    confirmed = _confirmed_holders(session, hashes)
+    confirmed = mailbox.holders(session, hashes)
     fresh: list[int] = []
     known: list[Known | None] = []
     for index, one in enumerate(given):
@@ -106,21 +91,6 @@ def _present(session: Session, ring: Keyring, source: str, given: list[Given]) -
     return found
 
 
-def _confirmed_holders(session: Session, hashes: list[str]) -> dict[str, tuple[Person, Address]]:
-    """Who holds these addresses confirmed."""
-    statement = (
-        select(Address, Person)
-        .join(Person, col(Person.id) == col(Address.owner_id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash).in_(hashes),
-            col(Address.ended_at).is_(None),
-            col(Address.confirmed_at).is_not(None),
-        )
-    )
-    return {address.address_hash: (person, address) for address, person in session.exec(statement)}
-
-
 def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tuple[Person, Address], *, now: datetime, by: str) -> Known:
     """An attested address links a new identity to its holder at once (design.md 4); it is a registration of its own."""
     person, address = holder
@@ -130,7 +100,7 @@ def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tupl
         source=source,
         external_id=one.external_id,
         person_id=person.id,
-        profile=_seal_profile(key, source, one.external_id, one.profile or {}),
+        profile=mailbox.seal_profile(key, source, one.external_id, one.profile or {}),
         created_at=now,
         changed_at=now,
     )
@@ -157,7 +127,7 @@ def _make(
         return []
     keys = [sealing.new_key() for _ in given]
     aliases = [new_alias(8) for _ in given]
-    persons = [
+    persons: list[dict[str, Any]] = [
         {
             "alias": alias,
             "public_id": person_id(alias),
@@ -170,7 +140,7 @@ def _make(
         for one, alias, key in zip(given, aliases, keys, strict=True)
     ]
     person_ids = session.scalars(insert(Person).returning(col(Person.id), sort_by_parameter_order=True), persons).all()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "owner_kind": "person",
             "owner_id": row_id,
@@ -187,12 +157,12 @@ def _make(
         update(Person).where(col(Person.id) == bindparam("the_id")).values(address_id=bindparam("its_address")),
         [{"the_id": p, "its_address": a} for p, a in zip(person_ids, address_ids, strict=True)],
     )
-    idents = [
+    idents: list[dict[str, Any]] = [
         {
             "source": source,
             "external_id": one.external_id,
             "person_id": row_id,
-            "profile": _seal_profile(key, source, one.external_id, one.profile or {}),
+            "profile": mailbox.seal_profile(key, source, one.external_id, one.profile or {}),
             "created_at": now,
             "changed_at": now,
         }
@@ -215,10 +185,6 @@ def wrap(ring: Keyring, alias: int, key: bytes) -> bytes:
     return bytes([kid]) + sealing.seal(ring.wrap_keys[kid], key, queries.KEY_AT.format(alias))
 
 
-def _seal_profile(key: bytes, source: str, external_id: str, profile: dict[str, str]) -> bytes:
-    return sealing.seal(key, json.dumps(profile).encode(), queries.PROFILE_AT.format(source, external_id))
-
-
 def _update(session: Session, ring: Keyring, one: Given, row: Known, digest: str, *, now: datetime, by: str) -> None:
     """Bring a known person up to what the source says now; each source changes its own profile only."""
     person = row.person
@@ -232,14 +198,14 @@ def _update(session: Session, ring: Keyring, one: Given, row: Known, digest: str
         before = queries.open_profile(row.key, row.identity)
         after = {**before, **one.profile}
         if after != before:
-            row.identity.profile = _seal_profile(row.key, row.identity.source, row.identity.external_id, after)
+            row.identity.profile = mailbox.seal_profile(row.key, row.identity.source, row.identity.external_id, after)
             row.identity.changed_at = now
             session.add(row.identity)
             row.changed.append("profile")
     if digest != row.address.address_hash:
-        change_address(session, ring, row, one.email, confirmed=one.confirmed, now=now, by=by)
+        mailbox.change_address(session, ring, row, one.email, confirmed=one.confirmed, now=now, by=by)
     elif one.confirmed and row.address.confirmed_at is None:
-        confirm_address(session, ring, row, row.address, now=now, by=by)
+        mailbox.confirm_address(session, ring, row, row.address, now=now, by=by)
     session.add(person)
     if row.changed:
         body = {"source": row.identity.source, "fields": sorted(set(row.changed))}
@@ -255,127 +221,16 @@ def _keep_address(session: Session, row: Known, *, now: datetime, by: str) -> No
     ledger.append(session, "address.kept", subject=row.person.public_id, body={}, by=by, now=now)
 
 
-def change_address(
-    session: Session, ring: Keyring, row: Known, address: addresses.Address, *, confirmed: bool, now: datetime, by: str
-) -> Address:
-    """A changed address is pending until confirmed; the old one is told, and marketing waits (design.md 4).
-
-    Somebody whose old address was never confirmed simply gets the new one. Asking for the address that is already
-    waiting changes nothing.
-    """
-    person = row.person
-    digest, sealed = seal_address(ring, address, row.key)
-    waiting = session.get(Address, person.pending_address_id) if person.pending_address_id else None
-    if waiting is not None and waiting.address_hash == digest and not confirmed:
-        return waiting
-    if waiting is not None:
-        waiting.ended_at = now
-        session.add(waiting)
-    new = Address(owner_kind="person", owner_id=person.id, sealed=sealed, address_hash=digest, attested=row.address.attested, created_at=now)
-    session.add(new)
-    session.flush()
-    body = {"pending": row.address.confirmed_at is not None}
-    seq = ledger.append(session, "address.changed", subject=person.public_id, body=body, by=by, now=now)
-    row.changed.append("email")
-    if row.address.confirmed_at is None:
-        person.pending_address_id = None
-        _replace_address(session, row, new, now=now)
-    else:
-        person.pending_address_id = new.id
-        row.address_told = None if confirmed else seq
-    if confirmed:
-        confirm_address(session, ring, row, new, now=now, by=by)
-    session.add(person)
-    return new
-
-
-def _replace_address(session: Session, row: Known, new: Address, *, now: datetime) -> None:
-    row.address.ended_at = now
-    session.add(row.address)
-    row.person.address_id = new.id
-    row.address = new
-
-
-def confirm_address(session: Session, ring: Keyring, row: Known, address: Address, *, now: datetime, by: str) -> Person:
-    """The owner of this mailbox pressed the button (or a trusted source says so): the address is live and confirmed.
-
-    Where another person holds it confirmed already, this one is merged into that one. Returns the person who is left, whom
-    `row` names from then on; the caller carries over what was chosen (`preferences.changes.carry_over`).
-    """
-    person = row.person
-    holder = _confirmed_holders(session, [address.address_hash]).get(address.address_hash)
-    if holder is not None and holder[0].id != person.id:
-        left = merge(session, ring, row, holder[0], now=now, by=by)
-        row.merged, row.person, row.address, row.key = person, left, holder[1], queries.person_key(ring, left)
-        return left
-    if address.confirmed_at is None:
-        address.confirmed_at = now
-        session.add(address)
-        if "email" not in row.changed:
-            row.changed.append("address_confirmed")
-        ledger.append(session, "address.confirmed", subject=person.public_id, body={}, by=by, now=now)
-    if address.id == person.pending_address_id:
-        person.pending_address_id = None
-        _replace_address(session, row, address, now=now)
-    session.add(person)
-    session.flush()
-    return person
-
-
-def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: datetime, by: str) -> Person:
-    """Two persons turned out to share one mailbox: identities and attributes go to the one who held it confirmed.
-
-    Profiles are sealed anew under that person's key; the merged person's own key stays until erasure, for their entries.
-    """
-    person, key = row.person, queries.person_key(ring, into)
-    assert person.id is not None
-    assert into.id is not None
-    for identity in queries.identities(session, person.id):
-        identity.profile = _seal_profile(key, identity.source, identity.external_id, queries.open_profile(row.key, identity))
-        identity.person_id = into.id
-        session.add(identity)
-    _merge_attributes(session, person.id, into.id)
-    for address in session.exec(select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)):
-        address.ended_at = address.ended_at or now
-        session.add(address)
-    person.state, person.merged_into, person.address_id, person.pending_address_id = "merged", into.id, None, None
-    session.add(person)
-    session.flush()
-    ledger.append(session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now)
-    return into
-
-
-def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
-    """What the remaining person has stays; tags are joined."""
-    tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
-    present = queries.attributes(session, into_id)
-    for name, values in queries.attributes(session, person_id).items():
-        new = [one for one in values if one not in present.get(name, [])] if name in tags or name not in present else []
-        if new:
-            session.connection().execute(insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new])
-    session.connection().execute(delete(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
-
-
-def known(session: Session, ring: Keyring, person: Person) -> Known:
-    """A person as the other actions want them."""
-    assert person.id is not None
-    address = session.get(Address, person.address_id)
-    if address is None:
-        raise rules.UnknownPerson
-    identity = (queries.identities(session, person.id) or [Identity(source="", external_id="", person_id=person.id, created_at=person.created_at, changed_at=person.created_at)])[-1]
-    return Known(person, identity, address, queries.person_key(ring, person))
-
-
 def correct(
     session: Session, ring: Keyring, person: Person, *, profile: dict[str, str], locale: str | None, zone: str | None, now: datetime, by: str
 ) -> list[str]:
     """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields."""
-    row = known(session, ring, person)
+    row = mailbox.known(session, ring, person)
     own = queries.identity(session, "me", person.public_id)
     before = queries.open_profile(row.key, row.identity)
     if own is None:
         assert person.id is not None
-        sealed = _seal_profile(row.key, "me", person.public_id, before)
+        sealed = mailbox.seal_profile(row.key, "me", person.public_id, before)
         own = Identity(source="me", external_id=person.public_id, person_id=person.id, profile=sealed, created_at=now, changed_at=now)
     row.identity = own
     one = Given(person.public_id, queries.address_of(session, ring, person) or addresses.Address("", ""), locale, zone, profile)

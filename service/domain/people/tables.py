@@ -1,11 +1,11 @@
 """Persons and what is held about them; everything that names somebody is sealed under that person's own key."""
 
 from datetime import datetime
+
 from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from service.db.types import BIG
-
 
 
 class Person(SQLModel, table=True):

@@ -16,7 +16,7 @@ from service.domain.links.tables import LinkUse
 from service.domain.mailings import actions as mailings
 from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.tables import Audience, Mailing
-from service.domain.people import actions as people
+from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.preferences.asking import tell_of_change
@@ -98,9 +98,9 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
 def change_email(session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str) -> bool:
     """Ask for a new address: it waits for its button, the old one is told, marketing waits. False: it is the present one."""
     lock_ledger_tail(session)
-    row = people.known(session, ring, person)
+    row = mailbox.known(session, ring, person)
     if mailing_queries.address_hash(ring, address) == row.address.address_hash:
         return False
-    people.change_address(session, ring, row, address, confirmed=False, now=now, by=by)
+    mailbox.change_address(session, ring, row, address, confirmed=False, now=now, by=by)
     tell_of_change(session, ring, row, brand_id=brands.default_brand(session).id or 0, now=now)
     return True

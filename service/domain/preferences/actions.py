@@ -316,8 +316,17 @@ def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> 
 
 def _say_again(session: Session, kind: str, subject: str | None, body: dict[str, Any], *, now: datetime) -> bool:
     if kind == "suppression.added":
-        facts = {name: str(body.get(name, "")) for name in ("scope", "cause")}
-        return suppressions.add(session, str(body["address_hash"]), **facts, origin="restore", subject=subject, now=now, by="system") is not None
+        added = suppressions.add(
+            session,
+            str(body["address_hash"]),
+            scope=str(body.get("scope", "")),
+            cause=str(body.get("cause", "")),
+            origin="restore",
+            subject=subject,
+            now=now,
+            by="system",
+        )
+        return added is not None
     person = people_queries.by_public_id(session, subject) if subject else None
     if person is None or kind not in ("consent.withdrawn", "consent.refused", "preference.break_set"):
         return False

@@ -17,13 +17,13 @@ from service.domain.ledger import actions as ledger
 from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
-from service.domain.people import actions as people
+from service.domain.people.mailbox import Known
 from service.kit.signing import Keyring
 
 
 def mail_buttons(
     session: Session,
-    known: Sequence[people.Known],
+    known: Sequence[Known],
     asks: Sequence[list[dict[str, Any]]],
     *,
     brand_id: int,
@@ -52,7 +52,7 @@ def mail_buttons(
 
 def _mail_one(
     session: Session,
-    row: people.Known,
+    row: Known,
     new: list[dict[str, Any]],
     *,
     brand_id: int,
@@ -96,7 +96,7 @@ def may_be_asked(session: Session, address_hash: str, *, now: datetime) -> bool:
     return consents.confirmations_today(session, [address_hash], now=now).get(address_hash, 0) < MAILS_PER_DAY
 
 
-def tell_of_change(session: Session, ring: Keyring, row: people.Known, *, brand_id: int, now: datetime) -> None:
+def tell_of_change(session: Session, ring: Keyring, row: Known, *, brand_id: int, now: datetime) -> None:
     """The old address is told of a change, the new one is asked for its button (standards N17)."""
     if row.address_told is None or row.person.pending_address_id is None:
         return

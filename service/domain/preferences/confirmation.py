@@ -15,7 +15,7 @@ from service.domain.consent.tables import Confirmation
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.tables import Address
-from service.domain.people import actions as people
+from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
@@ -58,7 +58,7 @@ def confirm(session: Session, ring: Keyring, link: links.Link, *, evidence: dict
             raise rules.GrantNeedsNewConfirmation
     said = consent.Said("doi_click", "link", evidence, mailing.public_id)
     by = f"person:{person.public_id}"
-    left = people.confirm_address(session, ring, people.known(session, ring, person), address, now=now, by=by)
+    left = mailbox.confirm_address(session, ring, mailbox.known(session, ring, person), address, now=now, by=by)
     if left.id != person.id:
         changes.carry_over(session, person, left, now=now, by=by)
     change = changes.begin(session, ring, left, said, now=now, by=by)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
 from sqlmodel import Session, col
@@ -57,7 +58,7 @@ def refusal(topic: TopicFacts, now: datetime) -> ColumnElement[str | None]:
     return case(*whens, else_=None)
 
 
-def standing_of_everyone(topic: TopicFacts) -> Select[tuple[int]]:
+def standing_of_everyone(topic: TopicFacts) -> Select[Any]:
     """FROM and JOINs that `refusal` and `eligible` speak of: every person not merged away, with address and preference."""
     return (
         select(col(Person.id))
@@ -68,7 +69,9 @@ def standing_of_everyone(topic: TopicFacts) -> Select[tuple[int]]:
     )
 
 
-def eligible(topic: TopicFacts, matches: ColumnElement[bool], now: datetime) -> Select[tuple[int, int, str, int, datetime]]:
+def eligible(
+    topic: TopicFacts, matches: ColumnElement[bool], now: datetime
+) -> Select[int | None, int | None, str, int | None]:
     """The people we may write to under a topic, in order of their ids: address, person, locale, warrant."""
     return (
         standing_of_everyone(topic)

@@ -19,6 +19,7 @@ from service.domain.consent import rules as consent_rules
 from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
 from service.domain.people import rules as people_rules
+from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences.asking import mail_buttons, tell_of_change
@@ -106,8 +107,9 @@ def register_many(
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
     for chunk in _apart(checked):
-        for one, answer in zip(chunk, _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by), strict=True):
-            answers[one.index] = answer
+        registered = _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by)
+        for said, answer in zip(chunk, registered, strict=True):
+            answers[said.index] = answer
     return answers
 
 
@@ -168,7 +170,7 @@ def _apart(checked: list[_Checked]) -> Iterator[list[_Checked]]:
 class _Writer:
     """The rows one chunk adds, collected so that each table gets one statement."""
 
-    def __init__(self, session: Session, ring: Keyring, facts: _Facts, known: list[people.Known], now: datetime, by: str) -> None:
+    def __init__(self, session: Session, ring: Keyring, facts: _Facts, known: list[Known], now: datetime, by: str) -> None:
         self.session, self.ring, self.facts, self.now, self.by = session, ring, facts, now, by
         old = [row.person.id for row in known if not row.created]
         rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
@@ -178,7 +180,7 @@ class _Writer:
         self.preferences: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
 
-    def _refused_under(self, known: list[people.Known]) -> set[tuple[str, int]]:
+    def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
         """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
         hashes = [row.address.address_hash for row in known]
         statement = (
@@ -262,7 +264,7 @@ def _register(
     return [_answer(row, said, ask, sent) for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)]
 
 
-def _contract(writer: _Writer, row: people.Known, one: _Checked) -> None:
+def _contract(writer: _Writer, row: Known, one: _Checked) -> None:
     """What rests on the registration itself: its entry is the warrant."""
     for topic in writer.facts.topics.values():
         if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
@@ -274,7 +276,7 @@ def _contract(writer: _Writer, row: people.Known, one: _Checked) -> None:
             writer.put(row.person, topic, "given", row.registered_seq, wording=words, source="registration")
 
 
-def _answers(writer: _Writer, row: people.Known, one: _Checked, source: str, *, attest: bool) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def _answers(writer: _Writer, row: Known, one: _Checked, source: str, *, attest: bool) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """Each answer's entry and state; returns the words for the caller and what is to be asked by mail."""
     said: list[dict[str, str]] = []
     ask: list[dict[str, Any]] = []
@@ -292,7 +294,7 @@ def _answers(writer: _Writer, row: people.Known, one: _Checked, source: str, *, 
 
 
 def _one_answer(
-    writer: _Writer, row: people.Known, topic: Topic, item: consent_rules.Item, source: str, *, attest: bool
+    writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, source: str, *, attest: bool
 ) -> tuple[consent_rules.Step, int | None, Wording | None]:
     assert row.person.id is not None
     assert topic.id is not None
@@ -335,7 +337,7 @@ def _one_answer(
     return step, seq, wording
 
 
-def _noes_of_the_address(writer: _Writer, row: people.Known, one: _Checked) -> None:
+def _noes_of_the_address(writer: _Writer, row: Known, one: _Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
     if noes and row.address.confirmed_at is None:
@@ -343,7 +345,7 @@ def _noes_of_the_address(writer: _Writer, row: people.Known, one: _Checked) -> N
         refuse_for_neighbours(change, noes, row.address.address_hash)
 
 
-def _answer(row: people.Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
+def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
     following = None
     if mailed:
         following = "We sent a mail with a button; nothing on the topics asked is sent before it is pressed."

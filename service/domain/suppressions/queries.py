@@ -1,6 +1,7 @@
 """Reading the do-not-mail list."""
 
 from sqlalchemy import ColumnElement, exists
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
 from service.domain.suppressions.tables import Suppression
@@ -15,7 +16,7 @@ def live_for(session: Session, hashes: list[str]) -> dict[str, list[Suppression]
     return found
 
 
-def applies(address_hash: ColumnElement[str], topic_id: int, mail_class: str, causes: tuple[str, ...] = ()) -> ColumnElement[bool]:
+def applies(address_hash: ColumnElement[str] | Mapped[str], topic_id: int, mail_class: str, causes: tuple[str, ...] = ()) -> ColumnElement[bool]:
     """SQL: is anything in force that stops mail of this topic to that address? `causes` narrows; none means any."""
     scopes = col(Suppression.scope) == "all"
     if mail_class != "service":

@@ -30,6 +30,7 @@ OFFERED = ("en", "de")
 FIELDS = ("topic", "template", "subject", "preheader", "body")
 
 
+JUMPS = (*FIELDS, "title")
 VIEWS = ("desktop", "phone", "text")
 
 
@@ -120,25 +121,25 @@ def count(session: Session, draft: Draft) -> dict[str, Any]:
     return whom.picture(session, draft.audience, counts)
 
 
-def checks(findings: list[Finding]) -> list[dict[str, Any]]:
-    """What was examined, as the pages list it."""
+def checks(findings: list[Finding], editor: str = "") -> list[dict[str, Any]]:
+    """What was examined, as the pages list it; `editor` is where the fields are, when not on the same page."""
     return [
         {
             "level": LEVELS[one.level],
             "text": f"{one.sentence} {one.fix}" if one.fix and one.level != "ok" else one.sentence,
-            "link": _jump(one),
+            "link": _jump(one, editor),
         }
         for one in findings
     ]
 
 
-def _jump(one: Finding) -> dict[str, str] | None:
+def _jump(one: Finding, editor: str) -> dict[str, str] | None:
     if one.level == "ok":
         return None
     field = (one.field or "").rpartition(".")[2]
     if one.code == "postal_address_missing":
         return {"href": "/staff/settings#postal_address", "label": "To the settings"}
-    return {"href": f"#{field}", "label": "Go there"} if field in FIELDS else None
+    return {"href": f"{editor}#{field}", "label": "Go there"} if field in JUMPS else None
 
 
 def _fields(session: Session) -> list[dict[str, Any]]:

@@ -152,7 +152,7 @@ def _draft(form: Form, before: Draft) -> Draft:
     """The notice as the form has it; the other languages are kept, one left empty is dropped."""
     locale = form.text("locale") or before.default_locale
     kept = before.content.get(locale, {})
-    typed = {"title": form.text("title"), "preheader": kept.get("preheader", ""), "body": form.text("body")}
+    typed = {name: form.text(name) for name in ("title", "preheader", "body")}
     typed = same_as_kept(typed, kept)
     content: dict[str, Any] = {code: dict(words) for code, words in before.content.items() if code != locale}
     if typed["title"] or typed["body"] or locale == before.default_locale:
@@ -192,7 +192,7 @@ async def _editor(
                 draft.default_locale,
             )
         locale = asked if asked in {*desk.OFFERED, *draft.content} else draft.default_locale
-        words = draft.content.get(locale, {"title": "", "body": ""})
+        words = draft.content.get(locale, {"title": "", "preheader": "", "body": ""})
         return {
             "title": queries.title_of(row) if row else "New notice",
             "action": f"/staff/notices/{public_id or 'new'}",

@@ -56,7 +56,7 @@ def _review(session: Session, house: House, staff: SignedIn, public_id: str) -> 
         "topic_name": shown.topic_name,
         "body": Markup(to_html(body)),  # noqa: S704 - cleaned
         "audience": count(session, draft),
-        "checks": desk.checks(queries.check(session, house.settings, draft)),
+        "checks": desk.checks(queries.check(session, house.settings, draft), base),
         "checked_at": clock.now(),
         "mail_src": f"{base}/preview" if shown.mail else None,
         "wants_mail": shown.mail,

@@ -187,7 +187,7 @@ def _review(
         "topic_name": shown.topic_name,
         "audience": desk.count(session, draft) | {"approx": True},
         "facts": _facts(session, shown),
-        "checks": desk.checks(found),
+        "checks": desk.checks(found, f"/staff/announcements/{shown.id}"),
         "checked_at": now,
         "values": {**_proposal(shown, now), **values},
         "errors": errors,

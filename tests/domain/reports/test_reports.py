@@ -16,6 +16,7 @@ from service.domain.announcements import actions as announcements
 from service.domain.announcements import queries as announcement_queries
 from service.domain.brands import actions as brands
 from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries import queries as delivery_queries
 from service.domain.deliveries.rules import Result
 from service.domain.links import rules as links
@@ -133,7 +134,7 @@ class Run:
         self.act(lambda session: announcements.finish(session, now=self.at))
 
     def _freeze(self, session: Session) -> bool:
-        steps = [deliveries.freeze_step(session, one, now=self.at) for one in deliveries.freezing(session)]
+        steps = [audiences.freeze_step(session, one, now=self.at) for one in audiences.freezing(session)]
         return any(steps)
 
 

@@ -8,11 +8,14 @@ import pytest
 from sqlmodel import col, select
 from starlette.testclient import TestClient
 
+from service import fence
 from service.db.session import reading
 from service.domain.announcements import actions, queries
 from service.domain.brands import actions as brands
+from service.domain.deliveries import freeze as audiences
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.tables import Audience, Mailing
+from service.domain.senders.tables import Sender
 from service.domain.staff import queries as staff
 from service.kit import clock
 from tests.web.staff.conftest import Office
@@ -291,8 +294,6 @@ def test_rel_h69_a_time_that_cannot_be_is_mended_where_it_stands(
 
 def start(office: Office, public_id: str) -> None:
     """Let the clock begin it, far enough that its audience is fixed."""
-    from service.domain.deliveries import actions as deliveries
-
     now = clock.now() + timedelta(hours=1)
     office.world.change(lambda s: actions.start_due(s, office.house.settings, now=now))
     for _ in range(10):
@@ -300,7 +301,7 @@ def start(office: Office, public_id: str) -> None:
             mailing = queries.mailing_of(session, queries.by_public_id(session, public_id))
         if mailing is None or mailing.state != "freezing":
             return
-        office.world.change(lambda s, m=mailing: deliveries.freeze_step(s, m.id or 0, now=now))
+        office.world.change(lambda s, m=mailing: audiences.freeze_step(s, m.id or 0, now=now))
 
 
 def test_pause_resume_and_stop_say_exactly_what_happens(browser: Browser, office: Office) -> None:
@@ -338,9 +339,6 @@ def test_a_fence_not_reached_in_time_is_answered_202(
     browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P1: a live sender that does not answer: recorded, and no promise is made."""
-    from service import fence
-    from service.domain.senders.tables import Sender
-
     office.world.person()
     public_id, marketing = office.announcement(), browser("marketing")
     base = f"/staff/announcements/{public_id}"

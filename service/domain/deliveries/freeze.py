@@ -1,0 +1,93 @@
+"""Closing an audience: chunk by chunk through the gate, counted, cut into batches. Called by the timetable.
+
+Where a freeze goes on is read from the audience itself under the mailing's lock, so any clock may take any step.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import func, insert, literal, select
+from sqlmodel import Session, UTCDateTime, col
+
+from service.db.locks import for_update
+from service.domain.deliveries import queries, rules
+from service.domain.ledger import actions as ledger
+from service.domain.mailings.tables import Audience, Batch, Exclusion, Mailing
+from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
+from service.domain.segments import queries as segments
+from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
+
+SYSTEM = "system"
+
+
+def freezing(session: Session) -> list[int]:
+    """The mailings whose audience is not closed yet."""
+    return list(session.scalars(select(col(Mailing.id)).where(col(Mailing.state) == "freezing").order_by(col(Mailing.id))))
+
+
+def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
+    """Add the next chunk of people to the audience, or close it; True while there is more to do.
+
+    Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
+    killed one leaves nothing half done.
+    """
+    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
+    if mailing.state != "freezing" or mailing.topic_id is None:
+        return False
+    topic = topics.by_id(session, mailing.topic_id)
+    last_pos, last_person = session.execute(
+        select(func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)).where(
+            col(Audience.mailing_id) == mailing_id
+        )
+    ).one()
+    if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
+        return True
+    _close_audience(session, mailing, topic, last_pos, now=now)
+    return False
+
+
+def _freeze_chunk(session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime) -> bool:
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    chosen = preferences.eligible(queries.topic_facts(topic), matches, now).where(col(Person.id) > last_person).limit(rules.CHUNK).subquery()
+    numbered = select(
+        literal(mailing.id),
+        literal(last_pos) + func.row_number().over(order_by=chosen.c[1]),
+        chosen.c[0],
+        chosen.c[1],
+        chosen.c[2],
+        chosen.c[3],
+        literal(mailing.due_at, type_=UTCDateTime()),
+    )
+    names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
+    session.connection().execute(insert(Audience).from_select(names, numbered))
+    return session.execute(select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)).scalar() not in (None, last_pos)
+
+
+def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
+    """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
+    assert mailing.id is not None
+    counted = session.execute(select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing.id)).scalar_one()
+    if counted != planned:
+        halt(session, mailing, "audience_does_not_add_up", now=now)
+        return
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    excluded = preferences.audience_counts(session, queries.topic_facts(topic), matches, now).excluded
+    if excluded:
+        rows = [{"mailing_id": mailing.id, "reason": reason, "people": people} for reason, people in excluded.items()]
+        session.connection().execute(insert(Exclusion), rows)
+    cut = [{"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"} for a, b in rules.ranges(planned)]
+    if cut:
+        session.connection().execute(insert(Batch), cut)
+    mailing.planned, mailing.state, mailing.started_at = planned, "sending", now
+    session.add(mailing)
+    body = {"planned": planned, "excluded": excluded, "batches": len(cut)}
+    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+
+
+def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:
+    """Figures that do not add up stop a mailing by themselves; only a person goes on with it."""
+    mailing.state, mailing.reason = "halted", reason
+    session.add(mailing)
+    body = {"mailing": mailing.public_id, "reason": reason}
+    ledger.append(session, "announcement.halted", subject=mailing.public_id, body=body, by=SYSTEM, now=now)

@@ -1,0 +1,164 @@
+"""A person's mailbox: the address that changes, waits and is confirmed, and two persons who turn out to be one.
+
+Called by `people.actions` for what a site says, by `preferences` for what somebody does with a link.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import delete, insert
+from sqlmodel import Session, col, select
+
+from service.domain.ledger import actions as ledger
+from service.domain.mailings.actions import seal_address
+from service.domain.mailings.tables import Address
+from service.domain.people import queries, rules
+from service.domain.people.tables import AttributeKind, Identity, Person, PersonAttribute
+from service.kit import addresses, sealing
+from service.kit.signing import Keyring
+
+
+@dataclass
+class Known:
+    """A person as this transaction knows them."""
+
+    person: Person
+    identity: Identity
+    address: Address
+    key: bytes
+    created: bool = False
+    changed: list[str] = field(default_factory=list)
+    registered_seq: int | None = None
+    merged: Person | None = None  # who turned out to be this person, too
+    address_told: int | None = None  # the entry of a change that waits: the old address is to be told, the new one asked
+
+
+def change_address(
+    session: Session, ring: Keyring, row: Known, address: addresses.Address, *, confirmed: bool, now: datetime, by: str
+) -> Address:
+    """A changed address is pending until confirmed; the old one is told, and marketing waits (design.md 4).
+
+    Somebody whose old address was never confirmed simply gets the new one. Asking for the address that is already
+    waiting changes nothing.
+    """
+    person = row.person
+    digest, sealed = seal_address(ring, address, row.key)
+    waiting = session.get(Address, person.pending_address_id) if person.pending_address_id else None
+    if waiting is not None and waiting.address_hash == digest and not confirmed:
+        return waiting
+    if waiting is not None:
+        waiting.ended_at = now
+        session.add(waiting)
+    new = Address(owner_kind="person", owner_id=person.id, sealed=sealed, address_hash=digest, attested=row.address.attested, created_at=now)
+    session.add(new)
+    session.flush()
+    body = {"pending": row.address.confirmed_at is not None}
+    seq = ledger.append(session, "address.changed", subject=person.public_id, body=body, by=by, now=now)
+    row.changed.append("email")
+    if row.address.confirmed_at is None:
+        person.pending_address_id = None
+        _replace_address(session, row, new, now=now)
+    else:
+        person.pending_address_id = new.id
+        row.address_told = None if confirmed else seq
+    if confirmed:
+        confirm_address(session, ring, row, new, now=now, by=by)
+    session.add(person)
+    return new
+
+
+def _replace_address(session: Session, row: Known, new: Address, *, now: datetime) -> None:
+    row.address.ended_at = now
+    session.add(row.address)
+    row.person.address_id = new.id
+    row.address = new
+
+
+def confirm_address(session: Session, ring: Keyring, row: Known, address: Address, *, now: datetime, by: str) -> Person:
+    """The owner of this mailbox pressed the button (or a trusted source says so): the address is live and confirmed.
+
+    Where another person holds it confirmed already, this one is merged into that one. Returns the person who is left, whom
+    `row` names from then on; the caller carries over what was chosen (`preferences.changes.carry_over`).
+    """
+    person = row.person
+    holder = holders(session, [address.address_hash]).get(address.address_hash)
+    if holder is not None and holder[0].id != person.id:
+        left = merge(session, ring, row, holder[0], now=now, by=by)
+        row.merged, row.person, row.address, row.key = person, left, holder[1], queries.person_key(ring, left)
+        return left
+    if address.confirmed_at is None:
+        address.confirmed_at = now
+        session.add(address)
+        if "email" not in row.changed:
+            row.changed.append("address_confirmed")
+        ledger.append(session, "address.confirmed", subject=person.public_id, body={}, by=by, now=now)
+    if address.id == person.pending_address_id:
+        person.pending_address_id = None
+        _replace_address(session, row, address, now=now)
+    session.add(person)
+    session.flush()
+    return person
+
+
+def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: datetime, by: str) -> Person:
+    """Two persons turned out to share one mailbox: identities and attributes go to the one who held it confirmed.
+
+    Profiles are sealed anew under that person's key; the merged person's own key stays until erasure, for their entries.
+    """
+    person, key = row.person, queries.person_key(ring, into)
+    assert person.id is not None
+    assert into.id is not None
+    for identity in queries.identities(session, person.id):
+        identity.profile = seal_profile(key, identity.source, identity.external_id, queries.open_profile(row.key, identity))
+        identity.person_id = into.id
+        session.add(identity)
+    _merge_attributes(session, person.id, into.id)
+    for address in session.exec(select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)):
+        address.ended_at = address.ended_at or now
+        session.add(address)
+    person.state, person.merged_into, person.address_id, person.pending_address_id = "merged", into.id, None, None
+    session.add(person)
+    session.flush()
+    ledger.append(session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now)
+    return into
+
+
+def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
+    """What the remaining person has stays; tags are joined."""
+    tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
+    present = queries.attributes(session, into_id)
+    for name, values in queries.attributes(session, person_id).items():
+        new = [one for one in values if one not in present.get(name, [])] if name in tags or name not in present else []
+        if new:
+            session.connection().execute(insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new])
+    session.connection().execute(delete(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
+
+
+def holders(session: Session, hashes: list[str]) -> dict[str, tuple[Person, Address]]:
+    """Who holds these addresses confirmed."""
+    statement = (
+        select(Address, Person)
+        .join(Person, col(Person.id) == col(Address.owner_id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.address_hash).in_(hashes),
+            col(Address.ended_at).is_(None),
+            col(Address.confirmed_at).is_not(None),
+        )
+    )
+    return {address.address_hash: (person, address) for address, person in session.exec(statement)}
+
+
+def known(session: Session, ring: Keyring, person: Person) -> Known:
+    """A person as the other actions want them."""
+    assert person.id is not None
+    address = session.get(Address, person.address_id)
+    if address is None:
+        raise rules.UnknownPerson
+    identity = (queries.identities(session, person.id) or [Identity(source="", external_id="", person_id=person.id, created_at=person.created_at, changed_at=person.created_at)])[-1]
+    return Known(person, identity, address, queries.person_key(ring, person))
+
+
+def seal_profile(key: bytes, source: str, external_id: str, profile: dict[str, str]) -> bytes:
+    return sealing.seal(key, json.dumps(profile).encode(), queries.PROFILE_AT.format(source, external_id))
