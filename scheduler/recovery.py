@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from scheduler import journal
 from scheduler.database import Database
-from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
 from service.mail.replies import Reply, classify
 from service.ops.house import House
@@ -30,10 +30,10 @@ async def recover(
         def fate(mailing: int, pos: int, attempt: int) -> Result:
             return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
 
-        for batch in await database.read(lambda session: deliveries.orphaned(session, contents.name)):
+        for batch in await database.read(lambda session: claims.orphaned(session, contents.name)):
 
             def settle(session: Session, batch: int = batch) -> None:
-                deliveries.recover(
+                claims.recover(
                     session, house.ring, batch, fate, retries=house.settings.retries, now=now, chance=chance
                 )
 

@@ -20,7 +20,7 @@ from scheduler import journal
 from scheduler.database import Database
 from scheduler.lease import Lease
 from scheduler.recovery import recover
-from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
@@ -45,7 +45,7 @@ LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters
 class Work:
     """A claimed batch in hand: who is still to be sent, and what came of the others."""
 
-    claimed: deliveries.Claimed
+    claimed: claims.Claimed
     composer: Composer
     until: float  # monotonic: after that its permissions are too old to send on
     waiting: deque[Member] = field(default_factory=deque)
@@ -174,12 +174,12 @@ class Sender:
             return
         ring, lease = self.house.ring, self.lease.id
         claimed = await self.database.write(
-            lambda session: deliveries.claim(session, ring, lease, now=now, limit=limit, system=system)
+            lambda session: claims.claim(session, ring, lease, now=now, limit=limit, system=system)
         )
         for one in claimed:
             self._take_up(one, first=system)
 
-    def _take_up(self, claimed: deliveries.Claimed, *, first: bool) -> None:
+    def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
         composer = self._composer(claimed)
         until = time.monotonic() + RECLAIM_AFTER.total_seconds()
         work = Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))
@@ -188,7 +188,7 @@ class Sender:
         if work.done:
             self.wake.set()
 
-    def _composer(self, claimed: deliveries.Claimed) -> Composer:
+    def _composer(self, claimed: claims.Claimed) -> Composer:
         house = self.house
         return Composer(
             house.settings,
@@ -208,7 +208,7 @@ class Sender:
 
             def record(session: Session) -> None:
                 for work in done:
-                    deliveries.record(
+                    claims.record(
                         session, work.claimed, work.results, retries=retries, now=now, chance=chance
                     )
 

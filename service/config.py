@@ -18,28 +18,52 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BIDDEN_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(Path("./data"), description="Where the embedded database, keys, journal and safe files live.")
+    data_dir: Path = Field(
+        Path("./data"), description="Where the embedded database, keys, journal and safe files live."
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under DATA_DIR.")
-    smtp_url: str = Field("", description="smtp://user:pw@host:port?starttls=auto|always|never&connections=20; empty means the captured inbox.")
-    public_url: str = Field("", description="The address readers see; https, or http on loopback. Empty means http:// + LISTEN.")
-    public_urls_former: str = Field("", description="Former public addresses, by comma: links in old mails still answer there.")
+    smtp_url: str = Field(
+        "",
+        description="smtp://user:pw@host:port?starttls=auto|always|never&connections=20; empty means the captured inbox.",
+    )
+    public_url: str = Field(
+        "", description="The address readers see; https, or http on loopback. Empty means http:// + LISTEN."
+    )
+    public_urls_former: str = Field(
+        "", description="Former public addresses, by comma: links in old mails still answer there."
+    )
     listen: str = Field("127.0.0.1:8000", description="Where the web process listens.")
-    secret_key_file: Path | None = Field(None, description="The key ring; made on first start (0400). Default DATA_DIR/secret.key.")
-    hold_seconds: int = Field(300, ge=0, le=86400, description='The pause after "now" in which a send can be called back.')
+    secret_key_file: Path | None = Field(
+        None, description="The key ring; made on first start (0400). Default DATA_DIR/secret.key."
+    )
+    hold_seconds: int = Field(
+        300, ge=0, le=86400, description='The pause after "now" in which a send can be called back.'
+    )
     senders: int = Field(1, ge=0, le=64, description="How many senders `bidden up` starts.")
-    send_rate: float = Field(0, ge=0, description="Messages per second of the whole installation; 0 means no limit.")
-    retry_seconds: str = Field("300,900,1800,3600,7200,14400,14400,28800,28800,43200", description="Delays after 4xx replies, by comma.")
-    safe_dir: Path | None = Field(None, description="Withdrawals and checkpoints on a second path. Default DATA_DIR/safe.")
+    send_rate: float = Field(
+        0, ge=0, description="Messages per second of the whole installation; 0 means no limit."
+    )
+    retry_seconds: str = Field(
+        "300,900,1800,3600,7200,14400,14400,28800,28800,43200",
+        description="Delays after 4xx replies, by comma.",
+    )
+    safe_dir: Path | None = Field(
+        None, description="Withdrawals and checkpoints on a second path. Default DATA_DIR/safe."
+    )
     journal_dir: Path | None = Field(None, description="The senders' journals. Default DATA_DIR/journal.")
     inbox_listen: str = Field("127.0.0.1:1025", description="Where the captured inbox takes mail.")
-    inbound_mailbox: str = Field("", description="A mailbox read by machine; only with it a mailto unsubscribe is offered.")
+    inbound_mailbox: str = Field(
+        "", description="A mailbox read by machine; only with it a mailto unsubscribe is offered."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("retry_seconds")
     @classmethod
     def _retry_numbers(cls, value: str) -> str:
         if not re.fullmatch(r"\d+(,\d+)*", value.replace(" ", "")):
-            raise ValueError("config_retry_seconds: RETRY_SECONDS is a list of whole seconds, such as 300,900,1800")
+            raise ValueError(
+                "config_retry_seconds: RETRY_SECONDS is a list of whole seconds, such as 300,900,1800"
+            )
         return value.replace(" ", "")
 
     @model_validator(mode="after")
@@ -108,7 +132,9 @@ def _check_base_url(url: str) -> None:
     if not plain or not parts.hostname or parts.username or parts.query:
         raise ValueError(f"config_base_url: {url!r} is not a plain address such as https://mail.example.org")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("config_base_url: PUBLIC_URL must be https, except on this machine's own loopback address")
+        raise ValueError(
+            "config_base_url: PUBLIC_URL must be https, except on this machine's own loopback address"
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -31,6 +31,8 @@ def browser() -> Iterator[Browser]:
 def watch(page: Page) -> list[str]:
     """What the console complains of from now on (a blocked style, a foreign request, a script error)."""
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: said.append(str(error)))
     return said

@@ -19,12 +19,11 @@ from service.domain.announcements import queries as announcement_queries
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
 from service.domain.consent.tables import Confirmation
-from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailings
-from service.domain.mailings.tables import Mailing, Outcome
+from service.domain.mailings.tables import Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import confirmation
@@ -34,7 +33,7 @@ from service.domain.topics import actions as topic_actions
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import WordingText
 from service.domain.topics.tables import Topic
-from service.kit import addresses, clock
+from service.kit import addresses
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 from service.ops.house import House
@@ -50,10 +49,24 @@ WORDS = {
 }
 
 
-def a_house(engine: Engine, ring: Keyring, directory: Path, *, smtp_port: int = 1, connections: int = 2, **settings: Any) -> House:
+def a_house(
+    engine: Engine,
+    ring: Keyring,
+    directory: Path,
+    *,
+    smtp_port: int = 1,
+    connections: int = 2,
+    **settings: Any,
+) -> House:
     """An assembled installation over a test's database; mail goes to a server on `smtp_port` of this machine."""
     url = f"smtp://127.0.0.1:{smtp_port}?starttls=never&connections={connections}"
-    given = {"data_dir": directory, "smtp_url": url, "hold_seconds": 0, "public_url": "http://127.0.0.1:8000", **settings}
+    given = {
+        "data_dir": directory,
+        "smtp_url": url,
+        "hold_seconds": 0,
+        "public_url": "http://127.0.0.1:8000",
+        **settings,
+    }
     return House(Settings(**given), engine, ring)
 
 
@@ -61,12 +74,20 @@ def a_house(engine: Engine, ring: Keyring, directory: Path, *, smtp_port: int = 
 
 
 def an_answer(
-    topic: str = "new-products", given: bool = True, *, at: datetime, confirmed: bool = False, wording: str | None = None
+    topic: str = "new-products",
+    given: bool = True,
+    *,
+    at: datetime,
+    confirmed: bool = False,
+    wording: str | None = None,
 ) -> dict[str, Any]:
     """One consent item as a site sends it, said at `at`."""
     said: dict[str, Any] = {"topic": topic, "given": given}
     if given:
-        said |= {"source": "signup-form", "evidence": {"at": at.isoformat(), "url": "https://shop.example.org/join"}}
+        said |= {
+            "source": "signup-form",
+            "evidence": {"at": at.isoformat(), "url": "https://shop.example.org/join"},
+        }
     if confirmed:
         said["confirmed"] = {"at": at.isoformat(), "method": "button"}
     if wording:
@@ -116,7 +137,15 @@ def the_person(session: Session, public_id: str) -> Person:
     return found
 
 
-def a_crowd(engine: Engine, ring: Keyring, count: int, *, now: datetime, topic: str = "new-products", prefix: str = "u") -> None:
+def a_crowd(
+    engine: Engine,
+    ring: Keyring,
+    count: int,
+    *,
+    now: datetime,
+    topic: str = "new-products",
+    prefix: str = "u",
+) -> None:
     """So many people who said yes to a topic, with first names and a plan."""
     said = an_answer(topic, at=now - timedelta(hours=1), confirmed=True)
     crowd = [
@@ -161,7 +190,13 @@ def the_state(session: Session, person: Person, slug: str = "new-products") -> s
 
 
 def a_link(
-    session: Session, person: Person | int, slug: str | None = "new-products", *, purpose: int = links.STOP, mailing: int = 0, pos: int = 0
+    session: Session,
+    person: Person | int,
+    slug: str | None = "new-products",
+    *,
+    purpose: int = links.STOP,
+    mailing: int = 0,
+    pos: int = 0,
 ) -> links.Link:
     """What a mail's link says."""
     alias = person if isinstance(person, int) else person.alias
@@ -183,20 +218,20 @@ def buttons(session: Session, person: Person | None = None) -> list[links.Link]:
     )
     if person is not None:
         statement = statement.where(col(Person.id) == person.id)
-    return [links.Link(links.CONFIRM, owner.alias, 0, mailing.alias, 1) for mailing, owner in session.exec(statement)]
+    return [
+        links.Link(links.CONFIRM, owner.alias, 0, mailing.alias, 1)
+        for mailing, owner in session.exec(statement)
+    ]
 
 
 def press(session: Session, ring: Keyring, link: links.Link, *, now: datetime) -> confirmation.Confirmed:
     """Press the button of a confirmation mail."""
-    return confirmation.confirm(session, ring, link, evidence={"url": "http://127.0.0.1:8000/confirm/"}, now=now)
+    return confirmation.confirm(
+        session, ring, link, evidence={"url": "http://127.0.0.1:8000/confirm/"}, now=now
+    )
 
 
 # --- mailings ---
-
-
-def real_now() -> datetime:
-    """The time on the wall, which a running sender goes by."""
-    return clock.now()
 
 
 @dataclass(frozen=True)
@@ -209,10 +244,18 @@ class Sending:
 
 
 def an_announcement(
-    session: Session, settings: Settings, *, now: datetime, topic: str = "new-products", words: dict[str, Any] | None = None, **more: Any
+    session: Session,
+    settings: Settings,
+    *,
+    now: datetime,
+    topic: str = "new-products",
+    words: dict[str, Any] | None = None,
+    **more: Any,
 ) -> Announcement:
     """An announcement that is due now."""
-    brands.set_fields(session, "default", {"postal_address": "Musterstraße 1, 10115 Berlin"}, now=now, by="cli")
+    brands.set_fields(
+        session, "default", {"postal_address": "Musterstraße 1, 10115 Berlin"}, now=now, by="cli"
+    )
     given = {"topic": topic, "template": "letter", "content": words or WORDS, **more}
     row = announcements.create(session, settings, now=now, by=STAFF, **given)
     announcements.submit(session, settings, row.public_id, now=now, by=STAFF)
@@ -228,7 +271,9 @@ def a_started_mailing(house: House, *, now: datetime, **more: Any) -> Sending:
     with transaction(house.engine) as session:
         assert announcements.start_due(session, house.settings, now=now) == [public_id]
     with reading(house.engine) as session:
-        mailing = announcement_queries.mailing_of(session, announcement_queries.by_public_id(session, public_id))
+        mailing = announcement_queries.mailing_of(
+            session, announcement_queries.by_public_id(session, public_id)
+        )
         assert mailing is not None
         return Sending(public_id, mailing.public_id, mailing.id or 0)
 
@@ -263,22 +308,6 @@ def the_mailing(house: House, sending: Sending) -> Mailing:
     found = look(house, lambda session: session.get(Mailing, sending.id))
     assert isinstance(found, Mailing)
     return found
-
-
-def totals(house: House, sending: Sending) -> dict[str, int]:
-    """Members by the state of their last outcome ("skipped" with its reason)."""
-    counted: dict[str, int] = {}
-    for (state, reason), people_there in look(house, lambda session: mailings.outcome_counts(session, sending.id)).items():
-        name = f"{state}({reason})" if state == "skipped" else state
-        counted[name] = counted.get(name, 0) + people_there
-    return counted
-
-
-def outcomes(house: House, sending: Sending) -> list[Outcome]:
-    """Every outcome row of a mailing."""
-    statement = select(Outcome).where(col(Outcome.mailing_id) == sending.id).order_by(col(Outcome.pos), col(Outcome.attempt))
-    rows = look(house, lambda session: session.exec(statement).all())
-    return list(rows)
 
 
 def kinds(session: Session, subject: str) -> list[str]:

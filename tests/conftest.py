@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlmodel import Session
 
 import service.domain
-import service.ops.captured  # noqa: F401 - its table belongs to the migrations too
+import service.ops.captured
 from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
@@ -34,7 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    left_out = [] if shutil.which("chromium") else ["Chromium is not installed: tests of pages in a browser are left out"]
+    left_out = (
+        []
+        if shutil.which("chromium")
+        else ["Chromium is not installed: tests of pages in a browser are left out"]
+    )
     return "; ".join(left_out) or "nothing is left out"
 
 
@@ -91,7 +95,9 @@ def _fill(engine: Engine, ring: Keyring) -> None:
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
-def template(request: pytest.FixtureRequest, ring: Keyring, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def template(
+    request: pytest.FixtureRequest, ring: Keyring, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The URL of a migrated, seeded database that tests copy."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('template')}/template.db"
@@ -150,7 +156,9 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def shared_engine(template: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def shared_engine(
+    template: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
     """A copy that is only ever rolled back; the template itself must stay free of connections."""
     with _copied(template, request, tmp_path_factory.mktemp("shared")) as url:
         made = make_engine(url)
@@ -161,6 +169,8 @@ def shared_engine(template: str, request: pytest.FixtureRequest, tmp_path_factor
 @pytest.fixture
 def session(shared_engine: Engine) -> Iterator[Session]:
     """A writing transaction that is rolled back; entries of the ledger are seen by `ledger.actions.appended`."""
-    with Session(shared_engine.execution_options(write=True), expire_on_commit=False, autoflush=True) as opened:
+    with Session(
+        shared_engine.execution_options(write=True), expire_on_commit=False, autoflush=True
+    ) as opened:
         yield opened
         opened.rollback()

@@ -19,7 +19,9 @@ class Mailbox:
         self.raw: list[tuple[str, bytes]] = []
         self.refuse: dict[str, str] = {}  # recipient → reply to RCPT
 
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         if address in self.refuse:
             return self.refuse[address]
         envelope.rcpt_tos.append(address)

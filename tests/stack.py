@@ -33,7 +33,9 @@ class Stack:
         self.directory = directory
         self.port, self.inbox_port = free_port(), free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("BIDDEN_")} | {
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("BIDDEN_")
+        } | {
             "BIDDEN_DATA_DIR": str(directory / "data"),
             "BIDDEN_LISTEN": f"127.0.0.1:{self.port}",
             "BIDDEN_INBOX_LISTEN": f"127.0.0.1:{self.inbox_port}",
@@ -48,10 +50,17 @@ class Stack:
     def run(self, *arguments: str, refused: bool = False) -> str:
         """One command of `bidden`, to its end; its standard output."""
         done = subprocess.run(
-            [sys.executable, "-m", "service", *arguments], env=self.environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-m", "service", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         if (done.returncode != 0) != refused:
-            raise AssertionError(f"bidden {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"bidden {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}"
+            )
         return done.stdout if not refused else done.stdout + done.stderr
 
     def json(self, *arguments: str) -> Any:
@@ -62,7 +71,9 @@ class Stack:
         """A command that stays (`up`, `web`, `clock`, `send`, …)."""
         command = [sys.executable, "-m", "service", *arguments]
         with (self.directory / f"{'-'.join(arguments)}-{len(self.processes)}.log").open("w") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, text=True)
+            process = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, text=True
+            )
         self.processes.append(process)
         return process
 
@@ -82,17 +93,30 @@ class Stack:
 
     def logs(self) -> str:
         """What the processes said, the last of it."""
-        return "\n".join(f"{path.name}: {path.read_text()[-3000:]}" for path in sorted(self.directory.glob("*.log")))
+        return "\n".join(
+            f"{path.name}: {path.read_text()[-3000:]}" for path in sorted(self.directory.glob("*.log"))
+        )
 
     def prepare(self) -> None:
         """Database, brand and one key that may do everything."""
         self.run("db", "upgrade")
-        self.run("brand", "set", "default", "title=Acme", "postal_address=Street 1, 10115 Berlin", "from_domain=acme.example.org")
-        self.key = self.json("keys", "create", "--name", "journey", "--source", "site", "--scope", "all")["key"]
+        self.run(
+            "brand",
+            "set",
+            "default",
+            "title=Acme",
+            "postal_address=Street 1, 10115 Berlin",
+            "from_domain=acme.example.org",
+        )
+        self.key = self.json("keys", "create", "--name", "journey", "--source", "site", "--scope", "all")[
+            "key"
+        ]
 
     def client(self) -> httpx2.Client:
         """An HTTP client of the API with the key."""
-        return httpx2.Client(base_url=f"{self.base_url}/api/v1", headers={"Authorization": f"Bearer {self.key}"}, timeout=60)
+        return httpx2.Client(
+            base_url=f"{self.base_url}/api/v1", headers={"Authorization": f"Bearer {self.key}"}, timeout=60
+        )
 
     def stop(self) -> None:
         """End everything that was started, politely, then surely."""

@@ -15,7 +15,14 @@ def make_engine(url: str) -> Engine:
     """An engine whose connections keep our promises on either dialect. Parameters never show up in errors (P6)."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url)
-    return create_engine(url, hide_parameters=True, pool_size=10, max_overflow=20, pool_pre_ping=True, connect_args={"prepare_threshold": 3})
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=10,
+        max_overflow=20,
+        pool_pre_ping=True,
+        connect_args={"prepare_threshold": 3},
+    )
 
 
 def _sqlite(url: str) -> Engine:

@@ -26,7 +26,11 @@ def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = 
 
     FOR NO KEY UPDATE, because keys never change and rows that refer to these (outcomes, say) may be inserted meanwhile.
     """
-    return statement if is_sqlite(session.connection()) else statement.with_for_update(skip_locked=skip_locked, key_share=True)
+    return (
+        statement
+        if is_sqlite(session.connection())
+        else statement.with_for_update(skip_locked=skip_locked, key_share=True)
+    )
 
 
 def insert_for(session: Session, table: Any) -> Any:

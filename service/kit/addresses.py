@@ -10,7 +10,18 @@ from email_validator import EmailNotValidError, validate_email
 from service.kit.errors import Invalid
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_NOT_PUBLIC = {"localhost", "local", "localdomain", "internal", "invalid", "test", "onion", "lan", "home", "arpa"}
+_NOT_PUBLIC = {
+    "localhost",
+    "local",
+    "localdomain",
+    "internal",
+    "invalid",
+    "test",
+    "onion",
+    "lan",
+    "home",
+    "arpa",
+}
 
 
 class AddressControlChar(Invalid):

@@ -19,7 +19,9 @@ def canonical(value: Any) -> str:
     keys are allowed; anything else raises TypeError, because two programs may write one number in two ways.
     """
     plain = _check(value)
-    return json.dumps(value if plain else _ordered(value), sort_keys=plain, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        value if plain else _ordered(value), sort_keys=plain, separators=(",", ":"), ensure_ascii=False
+    )
 
 
 def _check(value: Any) -> bool:

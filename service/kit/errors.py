@@ -18,7 +18,9 @@ class DomainError(Exception):
         if "code" not in cls.__dict__:
             cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
-    def __init__(self, detail: str | None = None, *, field: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self, detail: str | None = None, *, field: str | None = None, fix: str | None = None
+    ) -> None:
         self.title = " ".join((type(self).__doc__ or "").split())
         self.detail = detail or self.title
         self.field = field

@@ -38,7 +38,11 @@ def decode(cursor: str | None) -> int | str | None:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error) as broken:
         raise CursorInvalid(field="cursor") from broken
-    if isinstance(key, bool) or not isinstance(key, int | str) or (isinstance(key, int) and abs(key) >= 1 << 63):
+    if (
+        isinstance(key, bool)
+        or not isinstance(key, int | str)
+        or (isinstance(key, int) and abs(key) >= 1 << 63)
+    ):
         raise CursorInvalid(field="cursor")
     return key
 

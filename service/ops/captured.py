@@ -87,7 +87,9 @@ def page(
         statement = statement.where(
             or_(col(CapturedMail.rcpt).icontains(**like), col(CapturedMail.subject).icontains(**like))
         )
-    rows = [Listed(row.id or 0, row.rcpt, row.subject, row.at) for row in session.connection().execute(statement)]
+    rows = [
+        Listed(row.id or 0, row.rcpt, row.subject, row.at) for row in session.connection().execute(statement)
+    ]
     return paging.Page(rows[:size], paging.encode(rows[size - 1].id) if len(rows) > size else None)
 
 

@@ -9,8 +9,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,17 @@ OUT = Path(__file__).parents[1] / "out"
 @contextmanager
 def sink(log: Path) -> Iterator[int]:
     """A fast SMTP sink on loopback that writes one line per message; its port."""
-    command = [sys.executable, "-m", "tests.faults.sink", "--port", "0", "--log", str(log), "--max-seconds", "900"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.sink",
+        "--port",
+        "0",
+        "--log",
+        str(log),
+        "--max-seconds",
+        "900",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -36,14 +46,26 @@ def sink(log: Path) -> Iterator[int]:
 
 def person(number: int) -> dict[str, Any]:
     """One invented person who has agreed and confirmed, and refused another topic."""
-    given = {"source": "sign-up form", "evidence": {"at": "2026-01-05T10:00:00Z", "url": "https://acme.example.org/join", "ip": "203.0.113.9"}}
+    given = {
+        "source": "sign-up form",
+        "evidence": {
+            "at": "2026-01-05T10:00:00Z",
+            "url": "https://acme.example.org/join",
+            "ip": "203.0.113.9",
+        },
+    }
     return {
         "external_id": f"u{number}",
         "email": f"reader{number}@example.org",
         "profile": {"first_name": f"Reader {number}", "company": "Example"},
         "attributes": {"plan": "pro" if number % 2 else "free"},
         "consents": [
-            {"topic": "new-products", "given": True, "confirmed": {"at": "2026-01-05T10:01:00Z", "method": "own mail"}, **given},
+            {
+                "topic": "new-products",
+                "given": True,
+                "confirmed": {"at": "2026-01-05T10:01:00Z", "method": "own mail"},
+                **given,
+            },
             {"topic": "updates", "given": False},
         ],
     }
@@ -55,7 +77,9 @@ def sign_up(house: Stack, people: int) -> float:
         began = time.perf_counter()
         for start in range(0, people, 5_000):
             lines = "\n".join(json.dumps(person(n)) for n in range(start, min(start + 5_000, people)))
-            answer = client.post("/people/bulk", content=lines, headers={"Content-Type": "application/x-ndjson"}, timeout=300)
+            answer = client.post(
+                "/people/bulk", content=lines, headers={"Content-Type": "application/x-ndjson"}, timeout=300
+            )
             assert answer.status_code == 200, answer.text
             wrong = [line for line in map(json.loads, answer.text.splitlines()) if line["status"] >= 300]
             assert not wrong, wrong[:3]
@@ -64,17 +88,34 @@ def sign_up(house: Stack, people: int) -> float:
 
 def announce(house: Stack, body: str) -> tuple[str, float]:
     """One announcement to everybody; its id, and the seconds from "now" to its last message."""
-    words = {"subject": "{{ first_name|default('there') }}, the new planner is here", "preheader": "Plan a week in two minutes, with the people you work with.", "body": body}
+    words = {
+        "subject": "{{ first_name|default('there') }}, the new planner is here",
+        "preheader": "Plan a week in two minutes, with the people you work with.",
+        "body": body,
+    }
     with house.client() as client:
-        made = client.post("/announcements", json={"topic": "new-products", "template": "launch", "content": {"en": words}}).json()
+        made = client.post(
+            "/announcements", json={"topic": "new-products", "template": "launch", "content": {"en": words}}
+        ).json()
         path = f"/announcements/{made['id']}"
-        for step, said in (("submit", {}), ("approve", {"content_hash": made["content_hash"]}), ("schedule", {"at": "now"})):
+        for step, said in (
+            ("submit", {}),
+            ("approve", {"content_hash": made["content_hash"]}),
+            ("schedule", {"at": "now"}),
+        ):
             answer = client.post(f"{path}/{step}", json=said)
             assert answer.status_code in (200, 202), answer.text
         began = time.perf_counter()
-        report = until("the end of the mailing", lambda: (r := client.get(f"{path}/report").json())["state"] == "sent" and r, 600, 0.2)
+        report = until(
+            "the end of the mailing",
+            lambda: (r := client.get(f"{path}/report").json())["state"] == "sent" and r,
+            600,
+            0.2,
+        )
         spent = time.perf_counter() - began
-        assert report["planned"] == sum(n for n in report["outcomes"].values() if isinstance(n, int)) + sum(report["outcomes"]["skipped"].values())
+        assert report["planned"] == sum(n for n in report["outcomes"].values() if isinstance(n, int)) + sum(
+            report["outcomes"]["skipped"].values()
+        )
         return made["id"], spent
 
 
@@ -91,7 +132,15 @@ def check_log(log: Path, people: int) -> tuple[float, int]:
 def end_to_end(directory: Path, people: int, **environment: str) -> dict[str, float]:
     """Sign-up, announcement, sink: one installation, one run."""
     log = directory / "sink.jsonl"
-    with sink(log) as port, stack(directory, BIDDEN_SMTP_URL=f"smtp://127.0.0.1:{port}?starttls=never&connections=8", BIDDEN_HOLD_SECONDS="0", **environment) as house:
+    with (
+        sink(log) as port,
+        stack(
+            directory,
+            BIDDEN_SMTP_URL=f"smtp://127.0.0.1:{port}?starttls=never&connections=8",
+            BIDDEN_HOLD_SECONDS="0",
+            **environment,
+        ) as house,
+    ):
         house.start("up")
         house.ready()
         joined = sign_up(house, people)
@@ -105,7 +154,12 @@ def main() -> None:
     figures: dict[str, dict[str, Any]] = {}
 
     def note(name: str, value: float, unit: str, bar: float | None = None) -> None:
-        figures[name] = {"value": round(value, 2), "unit": unit, "bar": bar, "holds": bar is None or value >= bar}
+        figures[name] = {
+            "value": round(value, 2),
+            "unit": unit,
+            "bar": bar,
+            "holds": bar is None or value >= bar,
+        }
 
     for name, value in stages.costs().items():
         note(name, value, "µs a message")

@@ -11,7 +11,10 @@ from service.mail import letters, message
 
 BODY = (
     "## Hello {{ first_name|default('there') }}\n\nPlan a week in two minutes.\n\n"
-    + "\n\n".join(f"{n}. Every plan now shows who works on what, and when it has to be ready, on one page for the whole team." for n in range(1, 25))
+    + "\n\n".join(
+        f"{n}. Every plan now shows who works on what, and when it has to be ready, on one page for the whole team."
+        for n in range(1, 25)
+    )
     + '\n\n[See it](https://acme.example.org/planner "button")\n'
 )
 BRAND = letters.BrandLook(name="Acme", postal_address="Street 1, 10115 Berlin")
@@ -56,8 +59,15 @@ def _each(work: Callable[[], object], times: int = 2_000) -> float:
 def costs() -> dict[str, float]:
     """Microseconds per message by stage."""
     facts = message.MailingFacts(
-        mail_class="marketing", locale="en", from_name="Acme", from_address="news@acme.example.org", reply_to="hello@acme.example.org",
-        topic="new-products", topic_name="New products", campaign="m-1", help_url="https://acme.example.org/contact",
+        mail_class="marketing",
+        locale="en",
+        from_name="Acme",
+        from_address="news@acme.example.org",
+        reply_to="hello@acme.example.org",
+        topic="new-products",
+        topic_name="New products",
+        campaign="m-1",
+        help_url="https://acme.example.org/contact",
     )
     assembler = message.Assembler(facts, _LOADED)
     recipient = message.Recipient("ana@example.org", "<abc@acme.example.org>", 1_780_000_000, VALUES, _URL)

@@ -16,7 +16,12 @@ import jinja2
 from tests.bench.stages import HTML, TEXT
 
 
-async def _worker(port: int, queue: "asyncio.Queue[int]", templates: tuple[jinja2.Template, jinja2.Template], rows: sqlite3.Connection) -> None:
+async def _worker(
+    port: int,
+    queue: "asyncio.Queue[int]",
+    templates: tuple[jinja2.Template, jinja2.Template],
+    rows: sqlite3.Connection,
+) -> None:
     html, text = templates
     client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, use_tls=False, start_tls=False)
     await client.connect()
@@ -42,7 +47,7 @@ async def _all(port: int, people: int, database: Path) -> float:
     rows.execute("PRAGMA journal_mode=WAL")
     rows.execute("CREATE TABLE outcome (person INTEGER PRIMARY KEY, state TEXT, at REAL)")
     environment = jinja2.Environment(autoescape=True)
-    templates = environment.from_string(HTML), jinja2.Environment(autoescape=False).from_string(TEXT)  # noqa: S701
+    templates = environment.from_string(HTML), jinja2.Environment(autoescape=False).from_string(TEXT)
     queue: asyncio.Queue[int] = asyncio.Queue()
     for number in range(people):
         queue.put_nowait(number)

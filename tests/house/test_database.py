@@ -52,7 +52,9 @@ def test_no_migration_rebuilds_the_ledger_or_the_outcomes() -> None:
     for path in sorted((ROOT / "service/db/migrations/versions").glob("*.py")):
         if path.name.startswith("0001"):
             continue
-        assert not re.search(r"batch_alter_table\(\s*['\"](ledger_entry|outcome)", path.read_text()), path.name
+        assert not re.search(r"batch_alter_table\(\s*['\"](ledger_entry|outcome)", path.read_text()), (
+            path.name
+        )
 
 
 def test_the_wheel_renders_a_mail(tmp_path: Path) -> None:
@@ -72,6 +74,13 @@ def test_the_wheel_renders_a_mail(tmp_path: Path) -> None:
         "print(len(mail.html))"
     )
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1000

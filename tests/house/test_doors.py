@@ -37,7 +37,11 @@ def _name(path: Path) -> str:
 def opens_a_transaction(source: str) -> bool:
     """Whether a file calls `transaction(…)`."""
     calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return any(isinstance(call.func, ast.Name | ast.Attribute) and ast.unparse(call.func).split(".")[-1] == "transaction" for call in calls)
+    return any(
+        isinstance(call.func, ast.Name | ast.Attribute)
+        and ast.unparse(call.func).split(".")[-1] == "transaction"
+        for call in calls
+    )
 
 
 def test_only_the_fence_opens_a_transaction_at_a_door() -> None:
@@ -48,14 +52,20 @@ def test_only_the_fence_opens_a_transaction_at_a_door() -> None:
 def _writing_routes(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            marks = [mark.func.attr for mark in node.decorator_list if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute)]
+            marks = [
+                mark.func.attr
+                for mark in node.decorator_list
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute)
+            ]
             if METHODS & set(marks):
                 yield node
 
 
 def reaches_the_fence(function: ast.AST, tree: ast.AST) -> bool:
     """Whether a route calls the fence, itself or through functions of its own module."""
-    local = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    local = {
+        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
     seen: set[str] = set()
     waiting: list[ast.AST] = [function]
     while waiting:

@@ -21,7 +21,9 @@ from service.kit.ids import new_alias, person_id
 from tests import builders as make
 
 NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-MOMENTS = st.sampled_from([None, NOW - timedelta(days=1), NOW, NOW + timedelta(microseconds=1), NOW + timedelta(days=9)])
+MOMENTS = st.sampled_from(
+    [None, NOW - timedelta(days=1), NOW, NOW + timedelta(microseconds=1), NOW + timedelta(days=9)]
+)
 BASES = ("consent", "soft_opt_in", "contract", "legal_obligation", "legacy_registration", "implied")
 CLASSES = ("marketing", "notice", "service")
 
@@ -36,7 +38,9 @@ class Case:
     attested: bool
     pending: bool
     suppressions: tuple[tuple[str, str, bool], ...]  # (all | marketing | this | other, cause, lifted)
-    preference: tuple[str, str, datetime | None, datetime | None] | None  # state, basis, break_until, valid_until
+    preference: (
+        tuple[str, str, datetime | None, datetime | None] | None
+    )  # state, basis, break_until, valid_until
 
 
 CASES = st.builds(
@@ -47,9 +51,15 @@ CASES = st.builds(
     st.booleans(),
     st.sampled_from([False, False, True]),
     st.lists(
-        st.tuples(st.sampled_from(["all", "marketing", "this", "other"]), st.sampled_from(sorted(CAUSES)), st.booleans()), max_size=2
+        st.tuples(
+            st.sampled_from(["all", "marketing", "this", "other"]),
+            st.sampled_from(sorted(CAUSES)),
+            st.booleans(),
+        ),
+        max_size=2,
     ).map(tuple),
-    st.none() | st.tuples(st.sampled_from([*STATES, "given", "given"]), st.sampled_from(BASES), MOMENTS, MOMENTS),
+    st.none()
+    | st.tuples(st.sampled_from([*STATES, "given", "given"]), st.sampled_from(BASES), MOMENTS, MOMENTS),
 )
 
 
@@ -57,7 +67,9 @@ def _condensed(case: Case, mail_class: str) -> Standing:
     """What the gate should be told of this case, said anew."""
     state, basis, break_until, valid_until = case.preference or ("unknown", "consent", None, None)
     concerned = {"all", "this"} | ({"marketing"} if mail_class == "marketing" else set())
-    stops = frozenset((scope, cause) for scope, cause, lifted in case.suppressions if scope in concerned and not lifted)
+    stops = frozenset(
+        (scope, cause) for scope, cause, lifted in case.suppressions if scope in concerned and not lifted
+    )
     there = case.address != "none"
     return Standing(
         person_state=case.person_state,
@@ -82,7 +94,9 @@ def _put(session: Session, n: int, case: Case, topic: int, other: int) -> Person
     if case.address != "none":
         person.address_id = _address(session, person, digest, case, NOW if case.address == "ended" else None)
     if case.pending:
-        person.pending_address_id = _address(session, person, f"{alias:063x}f", replace(case, confirmed=False), None)
+        person.pending_address_id = _address(
+            session, person, f"{alias:063x}f", replace(case, confirmed=False), None
+        )
     for scope, cause, lifted in case.suppressions:
         named = {"this": topic, "other": other}.get(scope)
         session.add(
@@ -99,13 +113,17 @@ def _put(session: Session, n: int, case: Case, topic: int, other: int) -> Person
     if case.preference:
         state, basis, break_until, valid_until = case.preference
         row = {"person_id": person.id, "topic_id": topic, "since_at": NOW, "last_seq": 1, "warrant_seq": 1}
-        session.add(Preference(**row, state=state, basis=basis, break_until=break_until, valid_until=valid_until))
+        session.add(
+            Preference(**row, state=state, basis=basis, break_until=break_until, valid_until=valid_until)
+        )
     session.add(person)
     session.flush()
     return person
 
 
-def _address(session: Session, person: Person, digest: str, case: Case, ended_at: datetime | None) -> int | None:
+def _address(
+    session: Session, person: Person, digest: str, case: Case, ended_at: datetime | None
+) -> int | None:
     row = Address(
         owner_kind="person",
         owner_id=person.id,
@@ -121,14 +139,22 @@ def _address(session: Session, person: Person, digest: str, case: Case, ended_at
     return row.id
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(CASES, min_size=6, max_size=14), st.sampled_from(CLASSES), st.booleans())
-def test_the_pure_gate_and_the_sql_gate_agree_row_by_row(shared_engine: Engine, cases: list[Case], mail_class: str, active: bool) -> None:
+def test_the_pure_gate_and_the_sql_gate_agree_row_by_row(
+    shared_engine: Engine, cases: list[Case], mail_class: str, active: bool
+) -> None:
     with Session(shared_engine.execution_options(write=True), expire_on_commit=False) as session:
         topic, other = (make.the_topic(session, slug).id or 0 for slug in ("new-products", "updates"))
         facts = TopicFacts(topic, mail_class, "consent", active)
         people = [_put(session, n, case, topic, other) for n, case in enumerate(cases)]
-        asked = queries.standing_of_everyone(facts).with_only_columns(col(Person.id), queries.refusal(facts, NOW))
+        asked = queries.standing_of_everyone(facts).with_only_columns(
+            col(Person.id), queries.refusal(facts, NOW)
+        )
         by_sql: dict[Any, Any] = {person: reason for person, reason in session.connection().execute(asked)}
         eligible = {row[1] for row in session.connection().execute(queries.eligible(facts, true(), NOW))}
         counts = queries.audience_counts(session, facts, true(), NOW)
@@ -161,7 +187,11 @@ HEALED: dict[str, dict[str, Any]] = {
     "unconfirmed": {"address_confirmed": True},
     "on_break": {"break_until": None},
 }
-CAUSES_OF = {"complained": {"complaint"}, "bounced": {"hard_bounce"}, "do_not_mail": set(CAUSES) - {"complaint", "hard_bounce"}}
+CAUSES_OF = {
+    "complained": {"complaint"},
+    "bounced": {"hard_bounce"},
+    "do_not_mail": set(CAUSES) - {"complaint", "hard_bounce"},
+}
 
 
 @settings(max_examples=400, deadline=None)
@@ -178,7 +208,9 @@ def test_the_gravest_reason_is_named_first(case: Case, mail_class: str, active: 
             continue
         change = dict(HEALED[reason])
         if reason in CAUSES_OF:
-            change["suppressed"] = frozenset(one for one in standing.suppressed if one[1] not in CAUSES_OF[reason])
+            change["suppressed"] = frozenset(
+                one for one in standing.suppressed if one[1] not in CAUSES_OF[reason]
+            )
         if reason == "expired" and standing.state == "expired":
             change["state"] = "given"
         standing = replace(standing, **change)

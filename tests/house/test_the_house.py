@@ -29,7 +29,9 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of code of a function, without its docstring."""
     assert node.end_lineno
     doc = node.body[0]
-    is_doc = isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
+    is_doc = (
+        isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
+    )
     return node.end_lineno - node.lineno + 1 - ((doc.end_lineno or 0) - doc.lineno + 1 if is_doc else 0)
 
 
@@ -50,12 +52,21 @@ def test_functions_stay_readable() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert [_name(path) for path in OURS if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))] == []
+    assert [
+        _name(path)
+        for path in OURS
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ] == []
 
 
 def test_dialects_are_known_in_db_only() -> None:
     knows = re.compile(r"sqlalchemy\.dialects|dialect\.name|is_sqlite|get_backend_name|sqlite3")
-    allowed = {"service/db/engine.py", "service/db/locks.py", "service/db/migrate.py", "service/db/migrations/guards.py"}
+    allowed = {
+        "service/db/engine.py",
+        "service/db/locks.py",
+        "service/db/migrate.py",
+        "service/db/migrations/guards.py",
+    }
     allowed |= {"service/ops/backup.py"}  # copies a whole database, each kind in its own way
     found = {_name(path) for path in OURS if knows.search(path.read_text())} - allowed
     assert {name for name in found if not _only_where(name)} == set()
@@ -68,8 +79,13 @@ def _only_where(name: str) -> bool:
 
 
 def test_only_the_pen_writes_the_ledger() -> None:
-    writes = re.compile(r"insert\(\s*LedgerEntry|add\(\s*LedgerEntry|add_all\([^)]*LedgerEntry|INTO ledger_entry", re.IGNORECASE)
-    assert [_name(path) for path in OURS if writes.search(path.read_text())] == ["service/domain/ledger/actions.py"]
+    writes = re.compile(
+        r"insert\(\s*LedgerEntry|add\(\s*LedgerEntry|add_all\([^)]*LedgerEntry|INTO ledger_entry",
+        re.IGNORECASE,
+    )
+    assert [_name(path) for path in OURS if writes.search(path.read_text())] == [
+        "service/domain/ledger/actions.py"
+    ]
 
 
 def test_an_audience_by_topic_comes_through_the_gate() -> None:
@@ -107,7 +123,9 @@ def test_no_foreign_origin_and_no_script_in_pages() -> None:
     reaching = re.compile(r"""(?:src|href|action)=["']https?://(?!\{\{)""")
     assert [_name(page) for page in pages if reaching.search(page.read_text())] == []
     public = [page for page in pages if "public" in page.parts]
-    assert [_name(page) for page in public if "<script" in page.read_text() or "style=" in page.read_text()] == []
+    assert [
+        _name(page) for page in public if "<script" in page.read_text() or "style=" in page.read_text()
+    ] == []
 
 
 def test_a_table_is_never_an_answer_of_the_api() -> None:
@@ -120,14 +138,20 @@ def test_a_table_is_never_an_answer_of_the_api() -> None:
     for path in (ROOT / "service/api/v1").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "response_model":
-                assert not {name.id for name in ast.walk(node.value) if isinstance(name, ast.Name)} & tables, _name(path)
+                assert (
+                    not {name.id for name in ast.walk(node.value) if isinstance(name, ast.Name)} & tables
+                ), _name(path)
 
 
 @pytest.mark.parametrize("folder", ["kit", "mail", "domain"])
 def test_tests_stand_where_one_looks_for_them(folder: str) -> None:
     """Every test of these folders lies in the folder of what it tests."""
-    known = {str(path.relative_to(ROOT / "service").parent) for path in (ROOT / "service" / folder).rglob("*.py")}
-    lying = {str(path.relative_to(ROOT / "tests").parent) for path in (ROOT / "tests" / folder).rglob("test_*.py")}
+    known = {
+        str(path.relative_to(ROOT / "service").parent) for path in (ROOT / "service" / folder).rglob("*.py")
+    }
+    lying = {
+        str(path.relative_to(ROOT / "tests").parent) for path in (ROOT / "tests" / folder).rglob("test_*.py")
+    }
     assert lying <= known
 
 
@@ -135,4 +159,6 @@ def test_the_readme_shows_the_two_commands() -> None:
     page = (ROOT / "README.md").read_text()
     assert "make demo" in page
     assert "make test" in page
-    assert [link for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page) if not (ROOT / link).exists()] == []
+    assert [
+        link for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page) if not (ROOT / link).exists()
+    ] == []

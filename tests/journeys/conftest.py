@@ -22,7 +22,10 @@ class Town:
 def town(tmp_path: Path) -> Iterator[Town]:
     """`bidden up` on SQLite, sending to a mail server of the test's own."""
     port = free_port()
-    with mailbox(port) as box, stack(tmp_path, BIDDEN_SMTP_URL=f"smtp://127.0.0.1:{port}?starttls=never&connections=4") as house:
+    with (
+        mailbox(port) as box,
+        stack(tmp_path, BIDDEN_SMTP_URL=f"smtp://127.0.0.1:{port}?starttls=never&connections=4") as house,
+    ):
         house.start("up")
         house.ready()
         yield Town(house, box)

@@ -18,7 +18,10 @@ WORDS = {
         "body": "## Hello {{ first_name|default('there') }}\n\nPlan a week.\n\n[See it](https://acme.example.org/planner \"button\")",
     }
 }
-EVIDENCE = {"source": "sign-up form", "evidence": {"at": "2026-01-05T10:00:00Z", "url": "https://acme.example.org/join"}}
+EVIDENCE = {
+    "source": "sign-up form",
+    "evidence": {"at": "2026-01-05T10:00:00Z", "url": "https://acme.example.org/join"},
+}
 
 
 def yes(topic: str, *, confirmed: bool = True) -> dict[str, Any]:
@@ -29,11 +32,15 @@ def yes(topic: str, *, confirmed: bool = True) -> dict[str, Any]:
 
 def send_announcement(client: httpx2.Client, **more: Any) -> str:
     """Create, submit, approve, schedule now; the announcement's id."""
-    made = client.post("/announcements", json={"topic": "new-products", "template": "launch", "content": WORDS, **more})
+    made = client.post(
+        "/announcements", json={"topic": "new-products", "template": "launch", "content": WORDS, **more}
+    )
     assert made.status_code == 201, made.text
     path = f"/announcements/{made.json()['id']}"
     assert client.post(f"{path}/submit").status_code == 200
-    assert client.post(f"{path}/approve", json={"content_hash": made.json()["content_hash"]}).status_code == 200
+    assert (
+        client.post(f"{path}/approve", json={"content_hash": made.json()["content_hash"]}).status_code == 200
+    )
     assert client.post(f"{path}/schedule", json={"at": "now"}).status_code in (200, 202)
     return str(made.json()["id"])
 
@@ -47,10 +54,22 @@ def sent(client: httpx2.Client, announcement: str) -> dict[str, Any]:
 
 def test_schedule_to_report(town: Town) -> None:
     with town.house.client() as client:
-        ana = {"email": "ana@example.org", "locale": "de", "profile": {"first_name": "Ana"}, "consents": [yes("new-products")]}
+        ana = {
+            "email": "ana@example.org",
+            "locale": "de",
+            "profile": {"first_name": "Ana"},
+            "consents": [yes("new-products")],
+        }
         assert client.put("/people/u1", json=ana).status_code in (200, 201)
-        assert client.put("/people/u2", json={"email": "bo@example.org", "consents": [yes("new-products")]}).json()["mail"] is None
-        asked = client.put("/people/u3", json={"email": "cy@example.org", "consents": [yes("new-products", confirmed=False)]}).json()
+        assert (
+            client.put(
+                "/people/u2", json={"email": "bo@example.org", "consents": [yes("new-products")]}
+            ).json()["mail"]
+            is None
+        )
+        asked = client.put(
+            "/people/u3", json={"email": "cy@example.org", "consents": [yes("new-products", confirmed=False)]}
+        ).json()
         assert asked["mail"] == "confirmation_sent"
         report = sent(client, send_announcement(client))
         assert report["planned"] == 2
@@ -81,7 +100,10 @@ def test_a_withdrawn_yes_is_not_given_back_by_the_site(town: Town) -> None:
     with town.house.client() as client:
         body = {"email": "ana@example.org", "consents": [yes("new-products")]}
         client.put("/people/u1", json=body)
-        client.put("/people/u1", json={"email": "ana@example.org", "consents": [{"topic": "new-products", "given": False}]})
+        client.put(
+            "/people/u1",
+            json={"email": "ana@example.org", "consents": [{"topic": "new-products", "given": False}]},
+        )
         answer = client.put("/people/u1", json=body).json()
         assert answer["consents"] == [{"topic": "new-products", "state": "withdrawn", "result": "kept_no"}]
         assert sent(client, send_announcement(client))["planned"] == 0
@@ -95,10 +117,14 @@ def test_every_mail_names_its_warrant(town: Town) -> None:
         announcement = send_announcement(client)
         sent(client, announcement)
         [row] = client.get(f"/announcements/{announcement}/deliveries").json()["items"]
-        entries = {entry["seq"]: entry for entry in client.get("/ledger", params={"limit": 200}).json()["items"]}
+        entries = {
+            entry["seq"]: entry for entry in client.get("/ledger", params={"limit": 200}).json()["items"]
+        }
         grant = entries[row["warrant"]]
         assert grant["kind"] == "consent.given"
         assert grant["body"]["topic"] == "new-products"
         assert row["external_ids"] == [{"source": "site", "id": "u1"}]
         assert "ana" not in str(entries)
-    assert "holds" in town.house.run("ledger", "verify").lower() or town.house.json("ledger", "verify")["holds"]
+    assert (
+        "holds" in town.house.run("ledger", "verify").lower() or town.house.json("ledger", "verify")["holds"]
+    )

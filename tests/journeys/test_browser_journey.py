@@ -22,7 +22,11 @@ def house(tmp_path: Path) -> Iterator[Stack]:
         made.ready()
         with made.client() as client:
             for name in ("ana", "bo", "cy"):
-                person = {"email": f"{name}@example.org", "profile": {"first_name": name.title()}, "consents": [yes("new-products")]}
+                person = {
+                    "email": f"{name}@example.org",
+                    "profile": {"first_name": name.title()},
+                    "consents": [yes("new-products")],
+                }
                 assert client.put(f"/people/{name}", json=person).status_code in (200, 201)
         yield made
 
@@ -30,7 +34,11 @@ def house(tmp_path: Path) -> Iterator[Stack]:
 def _first_run(page: Page, house: Stack) -> None:
     link = until("the first-run link", lambda: re.search(r"http\S+/staff/start/\S+", house.logs()))
     page.goto(link[0])
-    for field, value in (("name", "Jo Admin"), ("email", "jo@example.org"), ("password", "a long enough passphrase")):
+    for field, value in (
+        ("name", "Jo Admin"),
+        ("email", "jo@example.org"),
+        ("password", "a long enough passphrase"),
+    ):
         page.fill(f"#{field}", value)
     page.click("text=Save and start")
     expect(page).to_have_url(f"{house.base_url}/staff")
@@ -55,7 +63,9 @@ def test_write_send_read_stop_report(house: Stack) -> None:
         complaints = watch(page)
         _first_run(page, house)
         report = _write_and_schedule(page, house)
-        until("the report says sent", lambda: page.goto(report) and "Sent" in page.inner_text("main"), every=0.5)
+        until(
+            "the report says sent", lambda: page.goto(report) and "Sent" in page.inner_text("main"), every=0.5
+        )
 
         page.goto(f"{house.base_url}/inbox?q=ana@example.org")
         page.click("text=Ana, the planner is here")
@@ -66,7 +76,9 @@ def test_write_send_read_stop_report(house: Stack) -> None:
         assert link.startswith(f"{house.base_url}/u/")
         assert not complaints
 
-        reader = opened.new_context(viewport={"width": 390, "height": 800}, java_script_enabled=False).new_page()
+        reader = opened.new_context(
+            viewport={"width": 390, "height": 800}, java_script_enabled=False
+        ).new_page()
         reader.goto(link)
         reader.click("text=Stop them")
         expect(reader.locator("h1")).to_contain_text("Done")

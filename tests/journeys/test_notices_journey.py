@@ -14,7 +14,11 @@ from tests.stack import until
 
 pytestmark = pytest.mark.journey
 
-OWN = [path for path in sorted((Path(__file__).parents[1] / "data" / "notices").glob("*.md")) if path.read_text().startswith(("# ", "---"))]
+OWN = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "data" / "notices").glob("*.md"))
+    if path.read_text().startswith(("# ", "---"))
+]
 SHARED = sorted((Path(__file__).parents[3] / "shared" / "data" / "release-notes").glob("*.md"))
 
 
@@ -29,7 +33,11 @@ def test_post_every_release_note(town: Town) -> None:
         page = httpx2.get(facts["url"])
         assert page.status_code == 200
         assert "<script" not in page.text
-    mails = until("every mail", lambda: len(town.box.to("ana@example.org")) == len(files) and town.box.to("ana@example.org"), 120)
+    mails = until(
+        "every mail",
+        lambda: len(town.box.to("ana@example.org")) == len(files) and town.box.to("ana@example.org"),
+        120,
+    )
     assert town.box.to("bo@example.org") == []
     for mail in mails:
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

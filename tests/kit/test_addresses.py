@@ -31,7 +31,10 @@ from service.kit.errors import Invalid
         ("a@-example.org", "address_syntax"),
         ("a" * 65 + "@example.org", "address_too_long"),
         ("é" * 33 + "@example.org", "address_too_long"),
-        ("a@" + "b" * 60 + "." + "c" * 60 + "." + "d" * 60 + "." + "e" * 60 + "." + "f" * 10 + ".org", "address_too_long"),
+        (
+            "a@" + "b" * 60 + "." + "c" * 60 + "." + "d" * 60 + "." + "e" * 60 + "." + "f" * 10 + ".org",
+            "address_too_long",
+        ),
         ("a@localhost", "domain_not_public"),
         ("a@[127.0.0.1]", "domain_not_public"),
         ("a@intranet", "domain_not_public"),
@@ -69,13 +72,17 @@ def test_rel_h07_the_longest_local_part_is_accepted() -> None:
         ("josé@example.org", "josé@example.org", "josé@example.org"),
     ],
 )
-def test_rel_h08_domains_are_stored_as_a_labels_and_shown_as_people_read_them(typed: str, stored: str, shown: str) -> None:
+def test_rel_h08_domains_are_stored_as_a_labels_and_shown_as_people_read_them(
+    typed: str, stored: str, shown: str
+) -> None:
     read = addresses.parse(typed)
     assert (read.text, read.shown) == (stored, shown)
     assert addresses.parse_stored(stored) == read
 
 
-@pytest.mark.parametrize("typed", ["Ana@example.org", " ana@EXAMPLE.org ", "ANA@example.ORG", "ａｎａ@example.org"])
+@pytest.mark.parametrize(
+    "typed", ["Ana@example.org", " ana@EXAMPLE.org ", "ANA@example.ORG", "ａｎａ@example.org"]
+)
 def test_rel_h10_one_mailbox_has_one_key(typed: str) -> None:
     assert addresses.parse(typed).key == "ana@example.org"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.kit import sealing
-from service.kit.signing import Keyring, KeyFileRefused, load_or_make
+from service.kit.signing import KeyFileRefused, Keyring, load_or_make
 
 
 def test_the_file_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
@@ -37,8 +37,17 @@ def test_rel_h80_a_file_others_can_read_is_refused_with_the_way_to_mend_it(tmp_p
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", "[]", '{"keys": [], "installation": "i"}', '{"keys": [{"id": 0, "secret": "00"}], "installation": "i"}']
-    + [json.dumps({"keys": [{"id": n, "secret": s}], "installation": "i"}) for n, s in ((256, "00" * 32), (1, "00" * 31), (1, "xx"))]
+    [
+        "",
+        "{}",
+        "[]",
+        '{"keys": [], "installation": "i"}',
+        '{"keys": [{"id": 0, "secret": "00"}], "installation": "i"}',
+    ]
+    + [
+        json.dumps({"keys": [{"id": n, "secret": s}], "installation": "i"})
+        for n, s in ((256, "00" * 32), (1, "00" * 31), (1, "xx"))
+    ]
     + [json.dumps({"keys": [{"id": 1, "secret": "00" * 32}]})],
 )
 def test_rel_h80_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
@@ -52,7 +61,11 @@ def test_rel_h80_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None
 def test_lookup_and_message_keys_outlive_every_rotation() -> None:
     """Else a no would be forgotten, and a retry would carry another Message-ID."""
     old, new = Keyring({1: b"a" * 32}, "i"), Keyring({1: b"a" * 32, 2: b"b" * 32}, "i")
-    assert (old.lookup_key, old.message_key, old.house_key) == (new.lookup_key, new.message_key, new.house_key)
+    assert (old.lookup_key, old.message_key, old.house_key) == (
+        new.lookup_key,
+        new.message_key,
+        new.house_key,
+    )
     assert new.newest == 2
     assert new.derive("link") != old.derive("link")
 

@@ -29,7 +29,9 @@ def test_ids_are_unlike_and_say_what_they_name() -> None:
     assert len(ids.person_id(2**63 - 1)) <= 20
 
 
-@pytest.mark.parametrize("cursor", ["%%%", "bm90IGpzb24", "W10", "dHJ1ZQ", "MS41", "bnVsbA", "é", "OTIyMzM3MjAzNjg1NDc3NTgwOA"])
+@pytest.mark.parametrize(
+    "cursor", ["%%%", "bm90IGpzb24", "W10", "dHJ1ZQ", "MS41", "bnVsbA", "é", "OTIyMzM3MjAzNjg1NDc3NTgwOA"]
+)
 def test_a_cursor_nobody_made_is_refused(cursor: str) -> None:
     with pytest.raises(paging.CursorInvalid):
         paging.decode(cursor)
@@ -51,6 +53,11 @@ def test_an_error_is_a_sentence_a_code_and_a_field() -> None:
         fit."""
 
     error = NothingFits(field="size", fix="Take another.")
-    assert (error.title, error.detail, error.code, error.status) == ("That does not fit.", "That does not fit.", "nothing_fits", 422)
+    assert (error.title, error.detail, error.code, error.status) == (
+        "That does not fit.",
+        "That does not fit.",
+        "nothing_fits",
+        422,
+    )
     assert (error.field, error.fix) == ("size", "Take another.")
     assert issubclass(Conflict, DomainError)

@@ -64,14 +64,23 @@ class Post:
         confirmed = {"at": "2026-01-05T10:01:00Z", "method": "own mail"}
         said = [{"topic": "new-products", "given": True, "confirmed": confirmed, **evidence}]
         items = [
-            registration.Registration(f"u{n}", f"u{n}@example.org", "en", None, dict(profile), attributes, said)
+            registration.Registration(
+                f"u{n}", f"u{n}@example.org", "en", None, dict(profile), attributes, said
+            )
             for n in range(self.people, self.people + count)
         ]
         self.people += count
         for start in range(0, count, 200):
             with transaction(self.engine) as session:
                 answers = registration.register_many(
-                    session, self.ring, "site", items[start : start + 200], attest=True, topics=None, now=clock.now(), by="cli"
+                    session,
+                    self.ring,
+                    "site",
+                    items[start : start + 200],
+                    attest=True,
+                    topics=None,
+                    now=clock.now(),
+                    by="cli",
                 )
                 assert all(isinstance(one, registration.Registered) for one in answers)
 
@@ -81,9 +90,19 @@ class Post:
         with transaction(self.engine) as session:
             brands.set_fields(session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli")
         with transaction(self.engine) as session:
-            row = announcements.create(session, house.settings, topic="new-products", template="letter", content=words, now=now, by="cli")
+            row = announcements.create(
+                session,
+                house.settings,
+                topic="new-products",
+                template="letter",
+                content=words,
+                now=now,
+                by="cli",
+            )
             announcements.submit(session, house.settings, row.public_id, now=now, by="cli")
-            announcements.approve(session, house.settings, row.public_id, content_hash=row.content_hash, now=now, by="cli")
+            announcements.approve(
+                session, house.settings, row.public_id, content_hash=row.content_hash, now=now, by="cli"
+            )
             announcements.schedule(session, row.public_id, at="now", hold_seconds=0, now=now, by="cli")
             public_id = row.public_id
         jobs.start_due(house, clock.now())
@@ -98,15 +117,25 @@ class Post:
     def open_batches(self) -> int:
         """How many batches are not closed."""
         with self.engine.connect() as connection:
-            return int(connection.execute(text("SELECT count(*) FROM batch WHERE state <> 'closed'")).scalar_one())
+            return int(
+                connection.execute(text("SELECT count(*) FROM batch WHERE state <> 'closed'")).scalar_one()
+            )
 
     def stop_link(self, external_id: str) -> links.Link:
         """The stop link of one person, for `new-products`."""
         with reading(self.engine) as session:
             identity = people.identity(session, "site", external_id)
             assert identity is not None
-            alias = session.connection().execute(text("SELECT alias FROM person WHERE id = :i"), {"i": identity.person_id}).scalar_one()
-            topic = session.connection().execute(text("SELECT alias FROM topic WHERE slug = 'new-products'")).scalar_one()
+            alias = (
+                session.connection()
+                .execute(text("SELECT alias FROM person WHERE id = :i"), {"i": identity.person_id})
+                .scalar_one()
+            )
+            topic = (
+                session.connection()
+                .execute(text("SELECT alias FROM topic WHERE slug = 'new-products'"))
+                .scalar_one()
+            )
         return links.Link(links.STOP, alias, topic)
 
 
@@ -115,7 +144,9 @@ def post(engine: Engine, ring: Keyring, tmp_path: Path) -> Post:
     return Post(engine, ring, tmp_path)
 
 
-async def send_all(post: Post, house: House, *, names: tuple[str, ...] = ("one",), meanwhile: Callable[[], Any] | None = None) -> None:
+async def send_all(
+    post: Post, house: House, *, names: tuple[str, ...] = ("one",), meanwhile: Callable[[], Any] | None = None
+) -> None:
     """Run senders until no batch is open; `meanwhile` is awaited beside them."""
     stop = asyncio.Event()
     senders = [asyncio.create_task(Sender(house, name).run(stop)) for name in names]

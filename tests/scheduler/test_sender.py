@@ -11,7 +11,7 @@ from scheduler import jobs
 from service import fence
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
-from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import claims
 from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
 from service.domain.preferences import access
@@ -160,7 +160,10 @@ async def aimed_withdrawal(post: Post) -> tuple[float, list[tuple[str, float]]]:
             nonlocal acknowledged
             await reached.wait()
             done = await fence.perform(
-                house, lambda session: preferences.stop(session, post.ring, link, how="one_click", evidence={}, now=clock.now())
+                house,
+                lambda session: preferences.stop(
+                    session, post.ring, link, how="one_click", evidence={}, now=clock.now()
+                ),
             )
             acknowledged = time.monotonic()
             loop.call_later(0.05, held.set_result, None)  # clearly later than the answer
@@ -181,7 +184,9 @@ def test_std_b9_no_mail_departs_after_an_acknowledged_no(post: Post) -> None:
     assert "u3@example.org" not in [rcpt for rcpt, _ in dots]
     assert len(dots) == 7
     with post.engine.connect() as connection:
-        skipped = connection.execute(text("SELECT reason FROM outcome WHERE state = 'skipped'")).scalars().all()
+        skipped = (
+            connection.execute(text("SELECT reason FROM outcome WHERE state = 'skipped'")).scalars().all()
+        )
     assert list(skipped) == ["withdrawn"]
 
 
@@ -197,7 +202,10 @@ def test_rel_h72_cancel_in_the_middle(post: Post) -> None:
                 nonlocal after
                 while len(sink.messages) < 20:
                     await asyncio.sleep(0.005)
-                done = await fence.perform(house, lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"))
+                done = await fence.perform(
+                    house,
+                    lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"),
+                )
                 assert done.settled
                 after = time.monotonic()
 
@@ -231,11 +239,17 @@ def test_pause_and_resume_send_the_rest_once(post: Post) -> None:
             async def pause() -> None:
                 while len(sink.messages) < 10:
                     await asyncio.sleep(0.002)
-                await fence.perform(house, lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"))
+                await fence.perform(
+                    house,
+                    lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"),
+                )
                 seen = len(sink.kept)
                 await asyncio.sleep(0.2)
                 assert len(sink.kept) <= seen + 1  # one reply may have been on its way back
-                await fence.perform(house, lambda session: announcements.resume(session, announcement, now=clock.now(), by="cli"))
+                await fence.perform(
+                    house,
+                    lambda session: announcements.resume(session, announcement, now=clock.now(), by="cli"),
+                )
 
             await send_all(post, house, meanwhile=pause)
             report = post.report(announcement)
@@ -283,7 +297,9 @@ def test_a_sign_in_link_overtakes_a_large_mailing(post: Post) -> None:
             await asyncio.to_thread(post.announce, house)
 
             def ask(session: Any) -> None:
-                access.request_sign_in(session, post.ring, addresses.parse("u7@example.org"), locale="en", now=clock.now())
+                access.request_sign_in(
+                    session, post.ring, addresses.parse("u7@example.org"), locale="en", now=clock.now()
+                )
 
             async def sign_in() -> None:
                 while len(sink.kept) < 20:
@@ -338,11 +354,13 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
     with transaction(post.engine) as session:
         lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now())
     with transaction(post.engine) as session:
-        [claimed] = deliveries.claim(session, post.ring, lease.id or 0, now=clock.now(), limit=1, system=False)
+        [claimed] = claims.claim(session, post.ring, lease.id or 0, now=clock.now(), limit=1, system=False)
     results = [Result(member.pos, member.attempt, "sent", code=250) for member in claimed.members]
     for expected in (True, False):
         with transaction(post.engine) as session:
-            done = deliveries.record(session, claimed, results, retries=[1], now=clock.now(), chance=random.Random(1))
+            done = claims.record(
+                session, claimed, results, retries=[1], now=clock.now(), chance=random.Random(1)
+            )
             assert done is expected
     with reading(post.engine) as session:
         assert mailings.outcome_counts(session, claimed.mailing.id or 0) == {("sent", ""): 3}

@@ -72,14 +72,24 @@ def new_records(session: Session, rows: list[dict[str, Any]]) -> None:
 
 
 def keep_record(
-    session: Session, person: Person, topic: Topic, *, basis: str, wording: Wording | None, policy_id: int | None, source: str, now: datetime
+    session: Session,
+    person: Person,
+    topic: Topic,
+    *,
+    basis: str,
+    wording: Wording | None,
+    policy_id: int | None,
+    source: str,
+    now: datetime,
 ) -> None:
     """Make or bring up to date the record of one person and topic."""
     assert person.id is not None
     assert topic.id is not None
     row = session.get(Consent, (person.id, topic.id))
     if row is None:
-        row = Consent(person_id=person.id, topic_id=topic.id, record_id=new_id("c"), basis=basis, changed_at=now)
+        row = Consent(
+            person_id=person.id, topic_id=topic.id, record_id=new_id("c"), basis=basis, changed_at=now
+        )
     row.basis, row.changed_at = basis, now
     row.wording_id = wording.id if wording else row.wording_id
     row.policy_version_id = policy_id or row.policy_version_id

@@ -31,7 +31,9 @@ def record(session: Session, person_id: int, topic_id: int) -> Consent | None:
 
 def events(session: Session, subject: str, *, until: datetime | None = None) -> list[ledger.Seen]:
     """Every consent event of a person up to a moment, oldest first."""
-    return [seen for seen in ledger.of_subject(session, subject, kinds=KINDS) if until is None or seen.at <= until]
+    return [
+        seen for seen in ledger.of_subject(session, subject, kinds=KINDS) if until is None or seen.at <= until
+    ]
 
 
 def states(session: Session, subject: str, *, until: datetime | None = None) -> list[dict[str, Any]]:
@@ -61,7 +63,9 @@ def confirmations_today(session: Session, hashes: Sequence[str], *, now: datetim
     statement = (
         select(col(Address.address_hash), func.count())
         .join(Confirmation, col(Confirmation.address_id) == col(Address.id))
-        .where(col(Address.address_hash).in_(hashes), col(Confirmation.created_at) > now - timedelta(hours=24))
+        .where(
+            col(Address.address_hash).in_(hashes), col(Confirmation.created_at) > now - timedelta(hours=24)
+        )
         .group_by(col(Address.address_hash))
     )
     return {digest: count for digest, count in session.exec(statement)}
@@ -71,7 +75,9 @@ def waiting(session: Session, person_id: int, *, now: datetime) -> Sequence[Conf
     """A person's confirmations that can still be pressed."""
     return session.exec(
         select(Confirmation).where(
-            col(Confirmation.person_id) == person_id, col(Confirmation.confirmed_at).is_(None), col(Confirmation.expires_at) > now
+            col(Confirmation.person_id) == person_id,
+            col(Confirmation.confirmed_at).is_(None),
+            col(Confirmation.expires_at) > now,
         )
     ).all()
 
@@ -84,7 +90,11 @@ def topics_of(session: Session, confirmation: Confirmation) -> list[Topic]:
 
 def per_wording(session: Session, topic_id: int) -> dict[int, int]:
     """How many people's record of a topic names each wording, by its row number."""
-    counted = select(Consent.wording_id, func.count()).where(col(Consent.topic_id) == topic_id).group_by(col(Consent.wording_id))
+    counted = (
+        select(Consent.wording_id, func.count())
+        .where(col(Consent.topic_id) == topic_id)
+        .group_by(col(Consent.wording_id))
+    )
     return {wording_id: people for wording_id, people in session.exec(counted) if wording_id is not None}
 
 

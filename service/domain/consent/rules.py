@@ -10,7 +10,9 @@ from service.kit.errors import Invalid
 PERMITTING = ("given", "renewed")
 NOES = ("refused", "withdrawn", "invalidated")
 CONFIRM_WITHIN = timedelta(days=7)
-MAILS_PER_DAY = 2  # confirmations to one mailbox in 24 hours: nobody can be bombed by our form (standards N11)
+MAILS_PER_DAY = (
+    2  # confirmations to one mailbox in 24 hours: nobody can be bombed by our form (standards N11)
+)
 
 
 class ConsentInvalid(Invalid):
@@ -61,7 +63,11 @@ class Step:
 def item(said: Any, *, now: datetime, position: int = 0) -> Item:
     """Read one consent item of the API (design.md 6). Raises with the field's path."""
     at = f"consents[{position}]"
-    if not isinstance(said, dict) or not isinstance(said.get("topic"), str) or not isinstance(said.get("given"), bool):
+    if (
+        not isinstance(said, dict)
+        or not isinstance(said.get("topic"), str)
+        or not isinstance(said.get("given"), bool)
+    ):
         raise ConsentInvalid(field=at)
     unknown = set(said) - {"topic", "given", "wording", "source", "evidence", "confirmed"}
     if unknown:
@@ -74,7 +80,15 @@ def item(said: Any, *, now: datetime, position: int = 0) -> Item:
     evidence, agreed_at = _evidence(said.get("evidence"), at, now)
     if said["given"] and (not source or agreed_at is None):
         raise EvidenceMissing(field=f"{at}.source" if not source else f"{at}.evidence.at")
-    return Item(said["topic"], said["given"], wording, source, evidence, agreed_at, _confirmed(said.get("confirmed"), at, now))
+    return Item(
+        said["topic"],
+        said["given"],
+        wording,
+        source,
+        evidence,
+        agreed_at,
+        _confirmed(said.get("confirmed"), at, now),
+    )
 
 
 def _evidence(said: Any, at: str, now: datetime) -> tuple[dict[str, Any], datetime | None]:
@@ -92,7 +106,11 @@ def _evidence(said: Any, at: str, now: datetime) -> tuple[dict[str, Any], dateti
 def _confirmed(said: Any, at: str, now: datetime) -> dict[str, Any] | None:
     if said is None:
         return None
-    if not isinstance(said, dict) or set(said) - {"at", "method"} or not isinstance(said.get("method", ""), str):
+    if (
+        not isinstance(said, dict)
+        or set(said) - {"at", "method"}
+        or not isinstance(said.get("method", ""), str)
+    ):
         raise EvidenceInvalid(field=f"{at}.confirmed")
     confirmed_at = instant(said.get("at"), f"{at}.confirmed.at", now)
     return {"at": confirmed_at.isoformat(), "method": said.get("method", "")[:120]}
@@ -122,7 +140,16 @@ def kept_ip(ip: str, policy: str) -> str | None:
     return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
-def answer(*, state: str, since: datetime | None, given: bool, agreed_at: datetime | None, attested: bool, confirm: bool, newer_words: bool) -> Step:
+def answer(
+    *,
+    state: str,
+    since: datetime | None,
+    given: bool,
+    agreed_at: datetime | None,
+    attested: bool,
+    confirm: bool,
+    newer_words: bool,
+) -> Step:
     """What one answer makes of the state before it.
 
     `attested`: a trusted source says the person confirmed it. `confirm`: the topic asks for a confirmation by mail.

@@ -33,7 +33,9 @@ class Confirmation(SQLModel, table=True):
     mailing_id: int = Field(foreign_key="mailing.id", primary_key=True)
     person_id: int = Field(foreign_key="person.id", index=True)
     address_id: int = Field(foreign_key="address.id", index=True)
-    topics: Any = Field(sa_column=json_column())  # [{"topic": id, "wording": id, "policy": id, "source": "…", "asked": seq}]
+    topics: Any = Field(
+        sa_column=json_column()
+    )  # [{"topic": id, "wording": id, "policy": id, "source": "…", "asked": seq}]
     requested_seq: int = Field(sa_column=Column(BIG, nullable=False))
     created_at: datetime
     expires_at: datetime

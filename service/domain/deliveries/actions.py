@@ -1,52 +1,23 @@
-"""The outbox: start and freeze a mailing, claim a batch with the gate, record what came of it, pause, cancel, finish.
+"""The course of a mailing: start, pause, resume, cancel, expire, and its end computed from its rows.
 
-Called by the timetable (`scheduler.jobs`) and the sender; announcements and notices start, pause and cancel here.
+Called by announcements and notices, and by the timetable. Claims are `claims`' part, the audience is `freeze`'s.
 """
 
-import random
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, true, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
-from service.domain.brands import queries as brands
-from service.domain.brands.tables import Brand
-from service.domain.deliveries import queries, rules
+from service.domain.deliveries import rules
 from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
-from service.domain.ledger import queries as entries
 from service.domain.mailings import actions as mailings
 from service.domain.mailings import queries as mailing_queries
-from service.domain.mailings.rules import WrongState, message_id
-from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent, Outcome
-from service.domain.people.tables import Person
-from service.domain.senders.tables import Sender
-from service.domain.suppressions import actions as suppressions
-from service.domain.templates.tables import TemplateVersion
-from service.domain.topics import queries as topics
+from service.domain.mailings.rules import WrongState
+from service.domain.mailings.tables import Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.topics.tables import Topic
-from service.kit import chain
-from service.kit.signing import Keyring
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A batch in a sender's hands: what to send, and the positions the gate has already refused."""
-
-    batch_id: int
-    mailing: Mailing
-    topic: Topic | None
-    token: str
-    members: list[queries.Member]
-    contents: dict[str, TemplateVersion]
-    names: dict[str, str]  # the topic's name (or those a confirmation asks about) by language
-    brand: Brand
-    seen_seq: int  # what was taken away up to this entry, the gate has heeded
 
 
 def start(
@@ -86,189 +57,6 @@ def start(
     return mailing
 
 
-def claim(session: Session, ring: Keyring, sender_id: int, *, now: datetime, limit: int, system: bool) -> list[Claimed]:
-    """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
-
-    `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
-    `skipped` outcome here. Sending switched off claims nothing.
-    """
-    if not brands.setting(session, "sending_on"):
-        return []
-    seen = entries.tail(session)[0]
-    statement = for_update(session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True)
-    batches = session.scalars(statement).all()
-    return [_claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, now=now) for one in batches]
-
-
-def _claim_one(session: Session, ring: Keyring, batch: Batch, sender_id: int, seen: int, *, now: datetime) -> Claimed:
-    mailing = session.get_one(Mailing, batch.mailing_id)
-    topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
-    assert mailing.id is not None
-    assert batch.id is not None
-    contents = queries.contents(session, mailing.id)
-    fields = {name for version in contents.values() for name in version.fields} | ({"first_name"} if mailing.kind == "system" else set())
-    members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
-    batch.state, batch.token, batch.sender_id, batch.claimed_at = "claimed", secrets.token_hex(8), sender_id, now
-    batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
-    session.add(batch)
-    refused = [_outcome(mailing.id, one, "skipped", one.refusal or "", now=now) for one in members if one.refusal]
-    if refused:
-        session.connection().execute(insert(Outcome), refused)
-    names = _names(session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", []))
-    brand = brands.by_id(session, mailing.brand_id)
-    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen)
-
-
-def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
-    words = [topics.current_wordings(session, topic_id) for topic_id in topic_ids]
-    locales = {locale for by_locale in words for locale in by_locale}
-    return {locale: ", ".join(w.get(locale, next(iter(w.values()))).title for w in words) for locale in sorted(locales)}
-
-
-def _outcome(mailing_id: int, member: queries.Member, state: str, reason: str, *, now: datetime) -> dict[str, Any]:
-    return {
-        "mailing_id": mailing_id,
-        "pos": member.pos,
-        "attempt": member.attempt,
-        "state": state,
-        "reason": reason,
-        "warrant_seq": member.warrant,
-        "at": now,
-        "code": None,
-        "reply": "",
-        "final": state != "deferred",
-    }
-
-
-def record(
-    session: Session, claimed: Claimed, results: list[rules.Result], *, retries: list[int], now: datetime, chance: random.Random
-) -> bool:
-    """The second transaction: every outcome of the batch, its Merkle root into the ledger, the batch closed (T2).
-
-    Guarded by the token, so a repeated call after a lost commit changes nothing and answers False.
-    """
-    mailing_id = claimed.mailing.id
-    assert mailing_id is not None
-    guard = (
-        update(Batch)
-        .where(col(Batch.id) == claimed.batch_id, col(Batch.token) == claimed.token, col(Batch.state) == "claimed")
-        .values(state="closed", closed_at=now)
-    )
-    if session.connection().execute(guard).rowcount != 1:
-        return False
-    warrants = {one.pos: one for one in claimed.members}
-    again: list[tuple[datetime, int, int]] = []
-    rows, leaves = [], []
-    for result in results:
-        state, reason = result.state, result.reason
-        if state == "reclaim":
-            again.append((now, result.pos, result.attempt))
-            continue
-        if state == "deferred" and not _again(claimed, result, retries, again, now=now, chance=chance):
-            state, reason = "expired", "gave_up"
-        row = _outcome(mailing_id, warrants[result.pos], state, reason, now=now)
-        rows.append(row | {"code": result.code, "reply": result.reply[:500]})
-        leaves.append(
-            chain.leaf_hash(rules.leaf(result.pos, result.attempt, warrants[result.pos].warrant, result.message_id, state, reason))
-        )
-    if rows:
-        session.connection().execute(insert(Outcome), rows)
-    _retry_batches(session, mailing_id, again)
-    _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
-    root = chain.root(leaves)
-    session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
-    body = {"batch": claimed.batch_id, "positions": len(rows), "root": root}
-    ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
-    return True
-
-
-def orphaned(session: Session, name: str) -> list[int]:
-    """The batches that a former incarnation of sender `name` had in hand."""
-    statement = select(col(Batch.id)).join(Sender, col(Sender.id) == col(Batch.sender_id))
-    return list(session.scalars(statement.where(col(Batch.state) == "claimed", col(Sender.name) == name)))
-
-
-def recover(
-    session: Session,
-    ring: Keyring,
-    batch_id: int,
-    fate: Callable[[int, int, int], rules.Result],
-    *,
-    retries: list[int],
-    now: datetime,
-    chance: random.Random,
-) -> None:
-    """End a batch whose sender died: `fate` says of each position (mailing, pos, attempt) what its journal knows."""
-    batch = session.get_one(Batch, batch_id)
-    mailing = session.get_one(Mailing, batch.mailing_id)
-    attempts = {pos: attempt for pos, attempt in batch.positions or []}
-    noted = [one.partition(b":") for one in (batch.warrants or b"").split(b",") if one]
-    warrants = {int(pos): int(warrant) for pos, _, warrant in noted}
-    settled = select(col(Outcome.pos), col(Outcome.attempt)).where(col(Outcome.mailing_id) == mailing.id, col(Outcome.pos).in_(warrants))
-    known = {(pos, attempt) for pos, attempt in session.execute(settled).tuples()}
-    left = [(pos, attempts.get(pos, 1), warrant) for pos, warrant in warrants.items() if (pos, attempts.get(pos, 1)) not in known]
-    members = [queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {}) for pos, attempt, warrant in left]
-    brand = brands.by_id(session, mailing.brand_id)
-    claimed = Claimed(batch_id, mailing, None, batch.token or "", members, {}, {}, brand, 0)
-    results = [fate(batch.mailing_id, pos, attempt) for pos, attempt, _ in left]
-    named = [replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain)) for one in results]
-    record(session, claimed, named, retries=retries, now=now, chance=chance)
-
-
-def _again(
-    claimed: Claimed, result: rules.Result, retries: list[int], again: list[tuple[datetime, int, int]], *, now: datetime, chance: random.Random
-) -> bool:
-    due = rules.next_try(retries, result.attempt, now=now, valid_until=claimed.mailing.valid_until, chance=chance)
-    if due is not None:
-        again.append((due, result.pos, result.attempt + 1))
-    return due is not None
-
-
-def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
-    """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
-    again.sort()
-    groups: list[list[tuple[datetime, int, int]]] = []
-    for one in again:
-        if groups and one[0] - groups[-1][0][0] < timedelta(minutes=1) and len(groups[-1]) < rules.BATCH:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    for group in groups:
-        positions = sorted((pos, attempt) for _, pos, attempt in group)
-        session.add(
-            Batch(
-                mailing_id=mailing_id,
-                first_pos=positions[0][0],
-                last_pos=positions[-1][0],
-                positions=[list(one) for one in positions],
-                due_at=group[-1][0],
-            )
-        )
-
-
-def _suppress(session: Session, claimed: Claimed, positions: list[int], *, now: datetime) -> None:
-    """A server said that the mailbox does not exist: nothing is written there again before a new confirmation (C7)."""
-    if not positions:
-        return
-    statement = (
-        select(col(Address.address_hash), col(Person.public_id))
-        .join(Audience, col(Audience.address_id) == col(Address.id))
-        .outerjoin(Person, col(Person.id) == col(Audience.person_id))
-        .where(col(Audience.mailing_id) == claimed.mailing.id, col(Audience.pos).in_(positions))
-    )
-    for address_hash, subject in session.execute(statement).all():
-        suppressions.add(
-            session,
-            address_hash,
-            scope="all",
-            cause="hard_bounce",
-            origin=claimed.mailing.public_id,
-            subject=subject,
-            now=now,
-            by=SYSTEM,
-        )
-
-
 def pause(session: Session, mailing: Mailing, reason: str, *, now: datetime, by: str) -> None:
     """Nothing of it is claimed any more; the caller writes the entry that the senders heed."""
     if mailing.state not in ("freezing", "sending"):
@@ -295,7 +83,9 @@ def cancel(session: Session, mailing: Mailing, *, now: datetime, by: str) -> Non
 
 def expire(session: Session, *, now: datetime) -> int:
     """Mailings whose time has run out end; who was left is written down by `settle_ended`."""
-    statement = select(Mailing).where(col(Mailing.state).in_(["sending", "paused"]), col(Mailing.valid_until) <= now)
+    statement = select(Mailing).where(
+        col(Mailing.state).in_(["sending", "paused"]), col(Mailing.valid_until) <= now
+    )
     rows = session.scalars(for_update(session, statement)).all()
     for mailing in rows:
         mailing.state = "expired"
@@ -310,7 +100,9 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
         .where(
             col(Mailing.state).in_(["cancelled", "expired"]),
             col(Mailing.finished_at).is_(None),
-            ~select(col(Batch.id)).where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) == "claimed").exists(),
+            ~select(col(Batch.id))
+            .where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) == "claimed")
+            .exists(),
         )
         .limit(1)
     )
@@ -324,8 +116,16 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     left = session.execute(
         select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
         .outerjoin(last, last.c.pos == col(Audience.pos))
-        .outerjoin(Outcome, (col(Outcome.mailing_id) == mailing.id) & (col(Outcome.pos) == last.c.pos) & (col(Outcome.attempt) == last.c.attempt))
-        .where(col(Audience.mailing_id) == mailing.id, (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()))
+        .outerjoin(
+            Outcome,
+            (col(Outcome.mailing_id) == mailing.id)
+            & (col(Outcome.pos) == last.c.pos)
+            & (col(Outcome.attempt) == last.c.attempt),
+        )
+        .where(
+            col(Audience.mailing_id) == mailing.id,
+            (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()),
+        )
         .limit(limit)
     ).all()
     if left:
@@ -355,7 +155,11 @@ def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) ->
     if mailing.planned is None:
         session.connection().execute(delete(Audience).where(col(Audience.mailing_id) == mailing.id))
         mailing.planned = 0
-    session.connection().execute(update(Batch).where(col(Batch.mailing_id) == mailing.id, col(Batch.state) == "open").values(state="closed"))
+    session.connection().execute(
+        update(Batch)
+        .where(col(Batch.mailing_id) == mailing.id, col(Batch.state) == "open")
+        .values(state="closed")
+    )
     mailing.state, mailing.finished_at = state, now
     session.add(mailing)
     counts = mailing_queries.outcome_counts(session, mailing.id)
@@ -368,8 +172,17 @@ def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) ->
 
 def finish(session: Session, *, now: datetime, limit: int = 50) -> int:
     """Mailings with nothing left to do become `sent`, computed from their rows; figures that do not add up halt them."""
-    still_open = select(col(Batch.id)).where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) != "closed").exists()
-    statement = select(Mailing).where(col(Mailing.state) == "sending", ~still_open).order_by(col(Mailing.id)).limit(limit)
+    still_open = (
+        select(col(Batch.id))
+        .where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) != "closed")
+        .exists()
+    )
+    statement = (
+        select(Mailing)
+        .where(col(Mailing.state) == "sending", ~still_open)
+        .order_by(col(Mailing.id))
+        .limit(limit)
+    )
     done = session.scalars(for_update(session, statement, skip_locked=True)).all()
     for mailing in done:
         assert mailing.id is not None

@@ -72,7 +72,14 @@ class Composer:
     """Makes the messages of one mailing. Kept by the sender while the mailing runs; holds nothing about any person."""
 
     def __init__(
-        self, settings: Settings, ring: Keyring, mailing: Mailing, topic: Topic | None, names: Mapping[str, str], brand: Brand, contents: Mapping[str, TemplateVersion]
+        self,
+        settings: Settings,
+        ring: Keyring,
+        mailing: Mailing,
+        topic: Topic | None,
+        names: Mapping[str, str],
+        brand: Brand,
+        contents: Mapping[str, TemplateVersion],
     ) -> None:
         self.ring, self.mailing, self.topic, self.names = ring, mailing, topic, names
         self.base = settings.base_url
@@ -97,13 +104,17 @@ class Composer:
             mailto_unsubscribe=self._mailto(urls),
         )
         data = self._assembler(locale).assemble(recipient)
-        bounce = mailings.envelope_sender(self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain)
+        bounce = mailings.envelope_sender(
+            self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain
+        )
         return Sendable(bounce, member.address, data, message_id)
 
     def message_id(self, pos: int) -> str:
         """The Message-ID of a position, the same on every attempt."""
         assert self.mailing.id is not None
-        return mailings.message_id(self.ring.message_key, self.mailing.id, pos, self.sender.address.rpartition("@")[2])
+        return mailings.message_id(
+            self.ring.message_key, self.mailing.id, pos, self.sender.address.rpartition("@")[2]
+        )
 
     def _locale(self, wanted: str) -> str:
         return best_locale(self.contents, wanted) if self.contents else wanted
@@ -137,7 +148,12 @@ class Composer:
         )
 
     def _topic_name(self, locale: str) -> str:
-        return self.names.get(locale) or self.names.get(starters.language(locale)) or self.names.get("en") or next(iter(self.names.values()), "")
+        return (
+            self.names.get(locale)
+            or self.names.get(starters.language(locale))
+            or self.names.get("en")
+            or next(iter(self.names.values()), "")
+        )
 
     def _urls(self, member: Member) -> dict[str, str]:
         """The links of this mail. Those of a test or of a mail to staff are samples that act on nobody."""
@@ -156,7 +172,11 @@ class Composer:
                 "sign_in_url": url("me/enter", links.SIGN_IN),
                 "manage_url": url("p", links.PREFERENCES),
             }
-        return {"stop_url": url("u", links.STOP), "manage_url": url("p", links.PREFERENCES), "why_url": url("why", links.WHY)}
+        return {
+            "stop_url": url("u", links.STOP),
+            "manage_url": url("p", links.PREFERENCES),
+            "why_url": url("why", links.WHY),
+        }
 
     def _mailto(self, urls: Mapping[str, str]) -> str | None:
         """RFC 2369 3.2: the address read by machine, with the token in the subject; only where such a mailbox is set."""
@@ -181,7 +201,10 @@ class Composer:
         since = member.consent_since or self.mailing.created_at
         zone = ZoneInfo(member.zone) if member.zone else ZoneInfo("UTC")
         return starters.why_line(
-            locale=locale, topic_name=self._topic_name(locale), basis=self.topic.basis, on=since.astimezone(zone).date()
+            locale=locale,
+            topic_name=self._topic_name(locale),
+            basis=self.topic.basis,
+            on=since.astimezone(zone).date(),
         )
 
 
@@ -196,7 +219,12 @@ def best_locale(contents: Mapping[str, object], wanted: str) -> str:
 
 def loaded(version: TemplateVersion) -> letters.LoadedMail:
     """A stored version, compiled once per process."""
-    parts = {"subject": version.subject, "preheader": version.preheader, "html": version.html, "text": version.text}
+    parts = {
+        "subject": version.subject,
+        "preheader": version.preheader,
+        "html": version.html,
+        "text": version.text,
+    }
     return letters.load(letters.stored(**parts, fields=version.fields, sha256=version.sha256))
 
 
@@ -217,7 +245,11 @@ def _system_values(mailing: Mailing, ring: Keyring, base: str) -> dict[str, Any]
 
 
 SAMPLE_ADDRESS = "ana@example.org"
-SAMPLE = {"first_name": "Ana", "last_name": "Ruiz", "company": "Example Ltd"}  # the reader of a preview as nobody
+SAMPLE = {
+    "first_name": "Ana",
+    "last_name": "Ruiz",
+    "company": "Example Ltd",
+}  # the reader of a preview as nobody
 
 
 def preview(
@@ -237,9 +269,22 @@ def preview(
     writes down that it was read.
     """
     mailing = new_mailing(
-        kind="test", mail_class=topic.mail_class, brand_id=topic.brand_id, state="sending", now=now, valid_until=now
+        kind="test",
+        mail_class=topic.mail_class,
+        brand_id=topic.brand_id,
+        state="sending",
+        now=now,
+        valid_until=now,
     )
-    composer = Composer(settings, ring, mailing, topic, _topic_names(session, topic), brands.by_id(session, topic.brand_id), {})
+    composer = Composer(
+        settings,
+        ring,
+        mailing,
+        topic,
+        _topic_names(session, topic),
+        brands.by_id(session, topic.brand_id),
+        {},
+    )
     member = Member(1, 1, None, 0, "", 0, SAMPLE_ADDRESS, locale, "", None, {})
     if person is not None:
         member = _reader(session, ring, person, topic, locale)
@@ -249,10 +294,14 @@ def preview(
 
 def _topic_names(session: Session, topic: Topic) -> dict[str, str]:
     assert topic.id is not None
-    return {language: wording.title for language, wording in topics.current_wordings(session, topic.id).items()}
+    return {
+        language: wording.title for language, wording in topics.current_wordings(session, topic.id).items()
+    }
 
 
-def reader_values(session: Session, ring: Keyring, person: Person | None, fields: Iterable[str]) -> dict[str, str]:
+def reader_values(
+    session: Session, ring: Keyring, person: Person | None, fields: Iterable[str]
+) -> dict[str, str]:
     """The merge fields of one person, or of the sample reader."""
     if person is None:
         return {name: SAMPLE.get(name, name) for name in fields}

@@ -23,7 +23,11 @@ SYSTEM = "system"
 
 def freezing(session: Session) -> list[int]:
     """The mailings whose audience is not closed yet."""
-    return list(session.scalars(select(col(Mailing.id)).where(col(Mailing.state) == "freezing").order_by(col(Mailing.id))))
+    return list(
+        session.scalars(
+            select(col(Mailing.id)).where(col(Mailing.state) == "freezing").order_by(col(Mailing.id))
+        )
+    )
 
 
 def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
@@ -37,9 +41,9 @@ def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
         return False
     topic = topics.by_id(session, mailing.topic_id)
     last_pos, last_person = session.execute(
-        select(func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)).where(
-            col(Audience.mailing_id) == mailing_id
-        )
+        select(
+            func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)
+        ).where(col(Audience.mailing_id) == mailing_id)
     ).one()
     if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
         return True
@@ -47,9 +51,16 @@ def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
     return False
 
 
-def _freeze_chunk(session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime) -> bool:
+def _freeze_chunk(
+    session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime
+) -> bool:
     matches = segments.matches(segments.checked(session, mailing.audience))
-    chosen = preferences.eligible(queries.topic_facts(topic), matches, now).where(col(Person.id) > last_person).limit(rules.CHUNK).subquery()
+    chosen = (
+        preferences.eligible(queries.topic_facts(topic), matches, now)
+        .where(col(Person.id) > last_person)
+        .limit(rules.CHUNK)
+        .subquery()
+    )
     numbered = select(
         literal(mailing.id),
         literal(last_pos) + func.row_number().over(order_by=chosen.c[1]),
@@ -61,22 +72,32 @@ def _freeze_chunk(session: Session, mailing: Mailing, topic: Topic, last_pos: in
     )
     names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
     session.connection().execute(insert(Audience).from_select(names, numbered))
-    return session.execute(select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)).scalar() not in (None, last_pos)
+    return session.execute(
+        select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)
+    ).scalar() not in (None, last_pos)
 
 
 def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
     """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
     assert mailing.id is not None
-    counted = session.execute(select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing.id)).scalar_one()
+    counted = session.execute(
+        select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing.id)
+    ).scalar_one()
     if counted != planned:
         halt(session, mailing, "audience_does_not_add_up", now=now)
         return
     matches = segments.matches(segments.checked(session, mailing.audience))
     excluded = preferences.audience_counts(session, queries.topic_facts(topic), matches, now).excluded
     if excluded:
-        rows = [{"mailing_id": mailing.id, "reason": reason, "people": people} for reason, people in excluded.items()]
+        rows = [
+            {"mailing_id": mailing.id, "reason": reason, "people": people}
+            for reason, people in excluded.items()
+        ]
         session.connection().execute(insert(Exclusion), rows)
-    cut = [{"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"} for a, b in rules.ranges(planned)]
+    cut = [
+        {"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"}
+        for a, b in rules.ranges(planned)
+    ]
     if cut:
         session.connection().execute(insert(Batch), cut)
     mailing.planned, mailing.state, mailing.started_at = planned, "sending", now

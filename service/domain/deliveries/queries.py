@@ -75,7 +75,16 @@ def contents(session: Session, mailing_id: int) -> dict[str, TemplateVersion]:
     return {row[0]: row[1] for row in session.execute(statement)}
 
 
-def members(session: Session, ring: Keyring, batch: Batch, mailing: Mailing, topic: Topic | None, fields: set[str], *, now: datetime) -> list[Member]:
+def members(
+    session: Session,
+    ring: Keyring,
+    batch: Batch,
+    mailing: Mailing,
+    topic: Topic | None,
+    fields: set[str],
+    *,
+    now: datetime,
+) -> list[Member]:
     """Every position of a batch with its standing now and, where it may be sent, what is needed to write to it."""
     attempts = {pos: attempt for pos, attempt in batch.positions} if batch.positions else None
     rows = _rows(session, batch, mailing, topic, now=now)
@@ -85,13 +94,19 @@ def members(session: Session, ring: Keyring, batch: Batch, mailing: Mailing, top
     return [_member(ring, row, attempts[row.pos] if attempts else 1, profiles, attributes) for row in rows]
 
 
-def _rows(session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime) -> Sequence[Row[Any]]:
+def _rows(
+    session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime
+) -> Sequence[Row[Any]]:
     """One statement: the members, and the gate's word on each. The frozen address must still be the person's own."""
     moved = or_(col(Address.ended_at).is_not(None), col(Address.id).is_(None))
     if mailing.kind in ("system", "test") or topic is None:
         barred = suppressions.applies(col(Address.address_hash), 0, "service")
         unconfirming = mailing.purpose in ("confirm", "address-confirm")
-        gate = case((moved, literal("address_changed")), (barred if not unconfirming else literal(False), literal("do_not_mail")), else_=None)
+        gate = case(
+            (moved, literal("address_changed")),
+            (barred if not unconfirming else literal(False), literal("do_not_mail")),
+            else_=None,
+        )
     else:
         changed = or_(moved, col(Person.address_id).is_distinct_from(col(Address.id)))
         gate = case((changed, literal("address_changed")), else_=preferences.refusal(topic_facts(topic), now))
@@ -116,7 +131,8 @@ def _rows(session: Session, batch: Batch, mailing: Mailing, topic: Topic | None,
         .outerjoin(Person, col(Person.id) == col(Audience.person_id))
         .outerjoin(
             Preference,
-            (col(Preference.person_id) == col(Audience.person_id)) & (col(Preference.topic_id) == (topic.id if topic else 0)),
+            (col(Preference.person_id) == col(Audience.person_id))
+            & (col(Preference.topic_id) == (topic.id if topic else 0)),
         )
         .where(col(Audience.mailing_id) == batch.mailing_id)
         .order_by(col(Audience.pos))
@@ -133,7 +149,9 @@ def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, s
     if not person_ids:
         return {}
     statement = (
-        select(col(Identity.person_id), col(Identity.source), col(Identity.external_id), col(Identity.profile))
+        select(
+            col(Identity.person_id), col(Identity.source), col(Identity.external_id), col(Identity.profile)
+        )
         .where(col(Identity.person_id).in_(person_ids), col(Identity.profile).is_not(None))
         .order_by(col(Identity.changed_at), col(Identity.id))
     )
@@ -143,9 +161,9 @@ def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, s
 def _attributes(session: Session, person_ids: list[int], names: set[str]) -> dict[int, dict[str, str]]:
     if not person_ids:
         return {}
-    statement = select(col(PersonAttribute.person_id), col(PersonAttribute.name), col(PersonAttribute.value)).where(
-        col(PersonAttribute.person_id).in_(person_ids), col(PersonAttribute.name).in_(names)
-    )
+    statement = select(
+        col(PersonAttribute.person_id), col(PersonAttribute.name), col(PersonAttribute.value)
+    ).where(col(PersonAttribute.person_id).in_(person_ids), col(PersonAttribute.name).in_(names))
     found: dict[int, dict[str, str]] = {}
     for row in session.execute(statement):
         mine = found.setdefault(row.person_id, {})
@@ -154,18 +172,28 @@ def _attributes(session: Session, person_ids: list[int], names: set[str]) -> dic
 
 
 def _member(
-    ring: Keyring, row: Row[Any], attempt: int, profiles: dict[int, tuple[str, str, bytes]], attributes: dict[int, dict[str, str]]
+    ring: Keyring,
+    row: Row[Any],
+    attempt: int,
+    profiles: dict[int, tuple[str, str, bytes]],
+    attributes: dict[int, dict[str, str]],
 ) -> Member:
     address, values = "", {}
     refusal: str | None = row.refusal
     if refusal is None:
         try:
-            key = people.unwrap(ring, row.alias, row.wrapped_key) if row.owner_kind == "person" else ring.house_key
+            key = (
+                people.unwrap(ring, row.alias, row.wrapped_key)
+                if row.owner_kind == "person"
+                else ring.house_key
+            )
             address = sealing.unseal(key, row.sealed, f"address|{row.address_hash}").decode()
             values = dict(attributes.get(row.person_id, {}))
             if row.person_id in profiles:
                 source, external_id, sealed = profiles[row.person_id]
-                values |= json.loads(sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id)))
+                values |= json.loads(
+                    sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id))
+                )
         except (sealing.Unsealable, TypeError):
             refusal = "erased"
     return Member(

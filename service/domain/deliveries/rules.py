@@ -23,7 +23,9 @@ class Result:
     message_id: str = ""
 
 
-def next_try(retries: list[int], attempt: int, *, now: datetime, valid_until: datetime, chance: random.Random) -> datetime | None:
+def next_try(
+    retries: list[int], attempt: int, *, now: datetime, valid_until: datetime, chance: random.Random
+) -> datetime | None:
     """When a position deferred at this attempt (1, 2, …) is due again; None when its time has run out (RFC 5321 4.5.4.1).
 
     Up to a tenth is added at random, so that a refused batch does not come back as one.

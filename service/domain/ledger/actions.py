@@ -19,7 +19,9 @@ from service.kit.clock import to_micros
 SYSTEM = "system"
 
 
-def append(session: Session, kind: str, *, subject: str | None, body: dict[str, Any], by: str, now: datetime) -> int:
+def append(
+    session: Session, kind: str, *, subject: str | None, body: dict[str, Any], by: str, now: datetime
+) -> int:
     """Write one entry and return its number, which is good as a warrant within this transaction at once.
 
     `subject` is an opaque id, never personal matter; personal parts of `body` come from `rules.sealed_part`.
@@ -31,7 +33,9 @@ def append(session: Session, kind: str, *, subject: str | None, body: dict[str, 
         session.info["ledger_tail"] = queries.tail(session)
         at_end(session, _insert)
     seq, prev_hash = (pending[-1].seq, pending[-1].hash) if pending else session.info["ledger_tail"]
-    entry = rules.make(seq=seq + 1, at=to_micros(now), kind=kind, actor=by, subject=subject, body=body, prev_hash=prev_hash)
+    entry = rules.make(
+        seq=seq + 1, at=to_micros(now), kind=kind, actor=by, subject=subject, body=body, prev_hash=prev_hash
+    )
     pending.append(entry)
     if entry.takes:
         session.info["fence_seq"] = entry.seq
@@ -46,6 +50,15 @@ def appended(session: Session) -> list[rules.Entry]:
 def _insert(session: Session) -> None:
     entries = session.info.pop("ledger")
     rows = [
-        {"seq": e.seq, "entry": e.text, "hash": e.hash, "kind": e.kind, "subject": e.subject, "at": e.at, "takes": e.takes} for e in entries
+        {
+            "seq": e.seq,
+            "entry": e.text,
+            "hash": e.hash,
+            "kind": e.kind,
+            "subject": e.subject,
+            "at": e.at,
+            "takes": e.takes,
+        }
+        for e in entries
     ]
     session.connection().execute(insert(LedgerEntry), rows)

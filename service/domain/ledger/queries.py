@@ -60,7 +60,13 @@ class Verdict:
 
 def tail(session: Session) -> tuple[int, str]:
     """Number and hash of the last entry; (0, 64 zeros) of an empty ledger."""
-    row = session.connection().execute(select(col(LedgerEntry.seq), col(LedgerEntry.hash)).order_by(col(LedgerEntry.seq).desc()).limit(1)).first()
+    row = (
+        session.connection()
+        .execute(
+            select(col(LedgerEntry.seq), col(LedgerEntry.hash)).order_by(col(LedgerEntry.seq).desc()).limit(1)
+        )
+        .first()
+    )
     return (row.seq, row.hash) if row else (0, rules.first_link())
 
 
@@ -94,13 +100,25 @@ def of_subject(session: Session, subject: str, *, kinds: tuple[str, ...] = ()) -
 
 
 def page(
-    session: Session, *, after: str | None, limit: int | None, kind: str | None = None, subject: str | None = None, newest_first: bool = False
+    session: Session,
+    *,
+    after: str | None,
+    limit: int | None,
+    kind: str | None = None,
+    subject: str | None = None,
+    newest_first: bool = False,
 ) -> paging.Page[Seen]:
     """Entries by keyset, oldest first (or newest, for people)."""
     key, size = paging.decode(after), paging.size(limit)
-    statement = select(LedgerEntry).order_by(col(LedgerEntry.seq).desc() if newest_first else col(LedgerEntry.seq)).limit(size + 1)
+    statement = (
+        select(LedgerEntry)
+        .order_by(col(LedgerEntry.seq).desc() if newest_first else col(LedgerEntry.seq))
+        .limit(size + 1)
+    )
     if isinstance(key, int):
-        statement = statement.where(col(LedgerEntry.seq) < key if newest_first else col(LedgerEntry.seq) > key)
+        statement = statement.where(
+            col(LedgerEntry.seq) < key if newest_first else col(LedgerEntry.seq) > key
+        )
     if kind:
         statement = statement.where(col(LedgerEntry.kind) == kind)
     if subject:
@@ -113,7 +131,9 @@ def kinds(session: Session) -> list[str]:
     """The kinds of entries there are, in order: one probe of the index for each, however long the ledger is."""
     found: list[str] = []
     while True:
-        following = select(func.min(col(LedgerEntry.kind))).where(col(LedgerEntry.kind) > (found[-1] if found else ""))
+        following = select(func.min(col(LedgerEntry.kind))).where(
+            col(LedgerEntry.kind) > (found[-1] if found else "")
+        )
         kind = session.connection().execute(following).scalar()
         if kind is None:
             return found
@@ -127,7 +147,10 @@ def taken_since(session: Session, seq: int) -> list[Taken]:
         .where(col(LedgerEntry.takes).is_(True), col(LedgerEntry.seq) > seq)
         .order_by(col(LedgerEntry.seq))
     )
-    return [Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"], r.hash) for r in session.connection().execute(statement)]
+    return [
+        Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"], r.hash)
+        for r in session.connection().execute(statement)
+    ]
 
 
 def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
@@ -135,7 +158,11 @@ def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
     last: int | None = None
     while True:
         statement = select(LedgerEntry).order_by(col(LedgerEntry.seq)).limit(CHUNK)
-        statement = statement.where(col(LedgerEntry.seq) > last) if last is not None else statement.where(col(LedgerEntry.seq) >= start)
+        statement = (
+            statement.where(col(LedgerEntry.seq) > last)
+            if last is not None
+            else statement.where(col(LedgerEntry.seq) >= start)
+        )
         rows = session.connection().execute(statement).all()
         for row in rows:
             yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at)

@@ -50,9 +50,20 @@ class Entry:
         return self.kind in TAKING_AWAY
 
 
-def make(*, seq: int, at: int, kind: str, actor: str, subject: str | None, body: dict[str, Any], prev_hash: str) -> Entry:
+def make(
+    *, seq: int, at: int, kind: str, actor: str, subject: str | None, body: dict[str, Any], prev_hash: str
+) -> Entry:
     """The entry in its final bytes (design.md 4). `at` is microseconds since 1970."""
-    fields = {"version": VERSION, "seq": seq, "at": at, "kind": kind, "actor": actor, "subject": subject, "body": body, "prev_hash": prev_hash}
+    fields = {
+        "version": VERSION,
+        "seq": seq,
+        "at": at,
+        "kind": kind,
+        "actor": actor,
+        "subject": subject,
+        "body": body,
+        "prev_hash": prev_hash,
+    }
     text = canonical(fields)
     return Entry(seq, text, leaf_hash(text), kind, subject, at)
 
@@ -71,7 +82,12 @@ def fault(entry: Entry, *, seq: int, prev_hash: str) -> str | None:
         return "not_json"
     if fields.get("prev_hash") != prev_hash:
         return "chain_broken"
-    if (fields.get("seq"), fields.get("kind"), fields.get("subject"), fields.get("at")) != (entry.seq, entry.kind, entry.subject, entry.at):
+    if (fields.get("seq"), fields.get("kind"), fields.get("subject"), fields.get("at")) != (
+        entry.seq,
+        entry.kind,
+        entry.subject,
+        entry.at,
+    ):
         return "columns_differ"
     return None
 

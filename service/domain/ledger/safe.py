@@ -22,7 +22,14 @@ def bring_up_to_date(session: Session, directory: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX)
         taken = queries.taken_since(session, _last_seq(file.fileno()))
         for one in taken:
-            line = {"seq": one.seq, "at": one.at, "kind": one.kind, "subject": one.subject, "body": _opaque(one.body), "hash": one.hash}
+            line = {
+                "seq": one.seq,
+                "at": one.at,
+                "kind": one.kind,
+                "subject": one.subject,
+                "body": _opaque(one.body),
+                "hash": one.hash,
+            }
             file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
         if taken:
             file.flush()
@@ -40,7 +47,11 @@ def lines(directory: Path) -> list[dict[str, object]]:
 
 def _opaque(body: dict[str, object]) -> dict[str, object]:
     """Ids only; sealed parts stay in the ledger."""
-    return {key: value for key, value in body.items() if isinstance(value, str | int) and key in ("topic", "scope", "until", "address_hash", "cause")}
+    return {
+        key: value
+        for key, value in body.items()
+        if isinstance(value, str | int) and key in ("topic", "scope", "until", "address_hash", "cause")
+    }
 
 
 def _last_seq(descriptor: int) -> int:

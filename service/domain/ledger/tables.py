@@ -10,7 +10,9 @@ class LedgerEntry(SQLModel, table=True):
     """One entry. `takes` marks what can stop mail, the part senders and the withdrawal file read."""
 
     __tablename__ = "ledger_entry"
-    __table_args__ = (Index("ix_ledger_entry_takes", "seq", sqlite_where=text("takes"), postgresql_where=text("takes")),)
+    __table_args__ = (
+        Index("ix_ledger_entry_takes", "seq", sqlite_where=text("takes"), postgresql_where=text("takes")),
+    )
 
     seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
     entry: str = Field(sa_column=Column(Text, nullable=False))

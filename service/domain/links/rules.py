@@ -56,7 +56,9 @@ class Link:
 def write(link: Link, keys: Mapping[int, bytes]) -> str:
     """The token, signed with the newest key."""
     kid = max(keys)
-    head = _HEAD.pack(VERSION, kid, link.purpose, link.person, link.topic, link.mailing.to_bytes(6), link.position)
+    head = _HEAD.pack(
+        VERSION, kid, link.purpose, link.person, link.topic, link.mailing.to_bytes(6), link.position
+    )
     mac = hmac.digest(keys[kid], head, hashlib.sha256)[:16]
     return base64.b32encode(head + mac).decode().rstrip("=").lower()
 
@@ -70,7 +72,12 @@ def read(token: str, keys: Mapping[int, bytes], *, purpose: int) -> Link:
     version, kid, said, person, topic, mailing, position = _HEAD.unpack(octets[: _HEAD.size])
     key = keys.get(kid, b"\x00" * 32)
     expected = hmac.digest(key, octets[: _HEAD.size], hashlib.sha256)[:16]
-    if not hmac.compare_digest(expected, octets[_HEAD.size :]) or kid not in keys or version != VERSION or said != purpose:
+    if (
+        not hmac.compare_digest(expected, octets[_HEAD.size :])
+        or kid not in keys
+        or version != VERSION
+        or said != purpose
+    ):
         raise LinkNotRecognised
     return Link(said, person, topic, int.from_bytes(mailing), position)
 
@@ -82,6 +89,10 @@ def _octets(token: str) -> bytes:
         octets = base64.b32decode(cleaned.upper() + "=" * (-len(cleaned) % 8)) if cleaned.isascii() else b""
     except binascii.Error:
         octets = b""
-    if len(cleaned) != LENGTH or len(octets) != 41 or base64.b32encode(octets).decode().rstrip("=") != cleaned.upper():
+    if (
+        len(cleaned) != LENGTH
+        or len(octets) != 41
+        or base64.b32encode(octets).decode().rstrip("=") != cleaned.upper()
+    ):
         return b"\x00" * 41
     return octets

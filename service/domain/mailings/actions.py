@@ -17,15 +17,25 @@ from service.kit.signing import Keyring
 def seal_address(ring: Keyring, address: addresses.Address, key: bytes | None = None) -> tuple[str, bytes]:
     """Keyed hash and cipher of an address, under a person's key or the house key."""
     digest = queries.address_hash(ring, address)
-    return digest, sealing.seal(key or ring.house_key, address.text.encode(), queries.SEALED_AT.format(digest))
+    return digest, sealing.seal(
+        key or ring.house_key, address.text.encode(), queries.SEALED_AT.format(digest)
+    )
 
 
 def keep_address(
-    session: Session, ring: Keyring, address: addresses.Address, *, owner_kind: str, owner_id: int | None, now: datetime
+    session: Session,
+    ring: Keyring,
+    address: addresses.Address,
+    *,
+    owner_kind: str,
+    owner_id: int | None,
+    now: datetime,
 ) -> Address:
     """Keep the address of a staff member or a visitor."""
     digest, sealed = seal_address(ring, address)
-    row = Address(owner_kind=owner_kind, owner_id=owner_id, sealed=sealed, address_hash=digest, created_at=now)
+    row = Address(
+        owner_kind=owner_kind, owner_id=owner_id, sealed=sealed, address_hash=digest, created_at=now
+    )
     session.add(row)
     session.flush()
     return row
@@ -37,7 +47,16 @@ def seal_facts(ring: Keyring, purpose: str, values: dict[str, str]) -> dict[str,
     return {"sealed": b64encode(cipher).decode()}
 
 
-def new_mailing(*, kind: str, mail_class: str, brand_id: int, state: str, now: datetime, valid_until: datetime, **more: Any) -> Mailing:
+def new_mailing(
+    *,
+    kind: str,
+    mail_class: str,
+    brand_id: int,
+    state: str,
+    now: datetime,
+    valid_until: datetime,
+    **more: Any,
+) -> Mailing:
     """A mailing row with its names made; the caller adds it to the session."""
     return Mailing(
         alias=new_alias(6),
@@ -89,7 +108,13 @@ def enqueue_single(
     assert mailing.id is not None
     session.add(
         Audience(
-            mailing_id=mailing.id, pos=1, address_id=address_id, person_id=person_id, locale=locale, warrant_seq=warrant_seq, due_at=now
+            mailing_id=mailing.id,
+            pos=1,
+            address_id=address_id,
+            person_id=person_id,
+            locale=locale,
+            warrant_seq=warrant_seq,
+            due_at=now,
         )
     )
     session.add(Batch(mailing_id=mailing.id, first_pos=1, last_pos=1, due_at=now))

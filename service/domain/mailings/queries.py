@@ -73,15 +73,29 @@ def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Rec
     statement = (
         select(Audience, Mailing, Outcome)
         .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
-        .outerjoin(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
+        .outerjoin(
+            Outcome,
+            (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)),
+        )
         .where(col(Audience.person_id) == person_id)
         .order_by(col(Audience.mailing_id).desc(), col(Audience.pos), col(Outcome.attempt).desc())
         .limit(limit)
     )
     newest: dict[int, Received] = {}
     for place, mailing, last in session.exec(statement):
-        state, reason, code, reply = (last.state, last.reason, last.code, last.reply) if last else ("waiting", "", None, "")
-        one = Received(mailing, place.pos, place.warrant_seq, state, reason, code, reply, last.at if last else place.due_at)
+        state, reason, code, reply = (
+            (last.state, last.reason, last.code, last.reply) if last else ("waiting", "", None, "")
+        )
+        one = Received(
+            mailing,
+            place.pos,
+            place.warrant_seq,
+            state,
+            reason,
+            code,
+            reply,
+            last.at if last else place.due_at,
+        )
         newest.setdefault(place.mailing_id, one)
     return list(newest.values())
 
@@ -100,15 +114,20 @@ def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], i
 
 def exclusions(session: Session, mailing_id: int) -> dict[str, int]:
     """How many people the freeze left out, by reason."""
-    rows = session.connection().execute(select(col(Exclusion.reason), col(Exclusion.people)).where(col(Exclusion.mailing_id) == mailing_id))
+    rows = session.connection().execute(
+        select(col(Exclusion.reason), col(Exclusion.people)).where(col(Exclusion.mailing_id) == mailing_id)
+    )
     return {row.reason: row.people for row in rows}
 
 
 def open_batches(session: Session, mailing_id: int) -> int:
     """How many batches of a mailing are not closed yet."""
-    counted = select(func.count()).select_from(Batch).where(col(Batch.mailing_id) == mailing_id, col(Batch.state) != "closed")
+    counted = (
+        select(func.count())
+        .select_from(Batch)
+        .where(col(Batch.mailing_id) == mailing_id, col(Batch.state) != "closed")
+    )
     return session.connection().execute(counted).scalar_one()
-
 
 
 def open_facts(ring: Keyring, purpose: str, facts: dict[str, Any]) -> dict[str, Any]:

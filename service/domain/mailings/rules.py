@@ -7,7 +7,12 @@ import hmac
 from service.kit.errors import Conflict
 
 # Marketing is never sent twice; a legal notice is never lost (design.md P3).
-UNKNOWN_RULE = {"marketing": "at_most_once", "notice": "at_most_once", "service": "at_least_once", "system": "at_least_once"}
+UNKNOWN_RULE = {
+    "marketing": "at_most_once",
+    "notice": "at_most_once",
+    "service": "at_least_once",
+    "system": "at_least_once",
+}
 RUNNING = ("freezing", "sending", "paused")
 ENDED = ("sent", "cancelled", "expired", "halted")
 

@@ -28,7 +28,13 @@ class Address(SQLModel, table=True):
     __tablename__ = "address"
     __table_args__ = (
         CheckConstraint("owner_kind IN ('person','staff','visitor')", name="owner_kind"),
-        Index("uq_address_live", "address_hash", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+        Index(
+            "uq_address_live",
+            "address_hash",
+            unique=True,
+            sqlite_where=text(_LIVE),
+            postgresql_where=text(_LIVE),
+        ),
         Index("ix_address_owner", "owner_kind", "owner_id"),
         Index("ix_address_hash", "address_hash"),
     )
@@ -49,7 +55,10 @@ class Mailing(SQLModel, table=True):
 
     __tablename__ = "mailing"
     __table_args__ = (
-        CheckConstraint("state IN ('scheduled','freezing','sending','paused','sent','cancelled','expired','halted')", name="state"),
+        CheckConstraint(
+            "state IN ('scheduled','freezing','sending','paused','sent','cancelled','expired','halted')",
+            name="state",
+        ),
         Index("ix_mailing_open", "state", "due_at"),
     )
 
@@ -66,7 +75,9 @@ class Mailing(SQLModel, table=True):
     unknown_rule: str = Field(default="at_most_once", max_length=20)
     audience: Any = Field(default=None, sa_column=json_column(nullable=True))
     content_hash: str = Field(default="", max_length=64)
-    facts: Any = Field(default=None, sa_column=json_column(nullable=True))  # of a system mail: what its text needs, no personal matter
+    facts: Any = Field(
+        default=None, sa_column=json_column(nullable=True)
+    )  # of a system mail: what its text needs, no personal matter
     planned: int | None = None
     due_at: datetime
     valid_until: datetime
@@ -114,13 +125,18 @@ class Batch(SQLModel, table=True):
     """The unit of every claim: a range of positions, or listed ones on a retry. `token` names its holder's claim."""
 
     __tablename__ = "batch"
-    __table_args__ = (Index("ix_batch_due", "state", "due_at"), Index("ix_batch_mailing", "mailing_id", "state"))
+    __table_args__ = (
+        Index("ix_batch_due", "state", "due_at"),
+        Index("ix_batch_mailing", "mailing_id", "state"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     mailing_id: int = Field(foreign_key="mailing.id")
     first_pos: int
     last_pos: int
-    positions: Any = Field(default=None, sa_column=json_column(nullable=True))  # of a retry: [[pos, attempt], …]
+    positions: Any = Field(
+        default=None, sa_column=json_column(nullable=True)
+    )  # of a retry: [[pos, attempt], …]
     due_at: datetime
     state: str = Field(default="open", max_length=10)  # open | claimed | closed
     token: str | None = Field(default=None, max_length=40)
@@ -136,8 +152,17 @@ class Outcome(SQLModel, table=True):
 
     __tablename__ = "outcome"
     __table_args__ = (
-        CheckConstraint("state IN ('sent','bounced','skipped','cancelled','expired','unknown','deferred')", name="state"),
-        Index("uq_outcome_sent", "mailing_id", "pos", unique=True, sqlite_where=text("state = 'sent'"), postgresql_where=text("state = 'sent'")),
+        CheckConstraint(
+            "state IN ('sent','bounced','skipped','cancelled','expired','unknown','deferred')", name="state"
+        ),
+        Index(
+            "uq_outcome_sent",
+            "mailing_id",
+            "pos",
+            unique=True,
+            sqlite_where=text("state = 'sent'"),
+            postgresql_where=text("state = 'sent'"),
+        ),
         Index("ix_outcome_state", "mailing_id", "state"),
     )
 

@@ -36,10 +36,14 @@ class Given:
     attributes: dict[str, tuple[str, list[str]]] | None = None
     confirmed: bool = False  # a source that may say so attests that the address is confirmed
     attested: bool = True  # a site under contract gave the address (false for a visitor's form)
-    registered: dict[str, Any] = field(default_factory=dict)  # for the registration entry: topics and wordings
+    registered: dict[str, Any] = field(
+        default_factory=dict
+    )  # for the registration entry: topics and wordings
 
 
-def upsert_many(session: Session, ring: Keyring, source: str, given: list[Given], *, now: datetime, by: str) -> list[Known]:
+def upsert_many(
+    session: Session, ring: Keyring, source: str, given: list[Given], *, now: datetime, by: str
+) -> list[Known]:
     """Make or update the persons of one source. External ids and addresses must differ within one call."""
     hashes = [seal_address(ring, one.email)[0] for one in given] if len(given) == 1 else _hashes(ring, given)
     present = _present(session, ring, source, given)
@@ -54,7 +58,16 @@ def upsert_many(session: Session, ring: Keyring, source: str, given: list[Given]
         if found is None:
             fresh.append(index)
         known.append(found)
-    made = _make(session, ring, source, [given[i] for i in fresh], [hashes[i] for i in fresh], confirmed, now=now, by=by)
+    made = _make(
+        session,
+        ring,
+        source,
+        [given[i] for i in fresh],
+        [hashes[i] for i in fresh],
+        confirmed,
+        now=now,
+        by=by,
+    )
     for index, one_made in zip(fresh, made, strict=True):
         known[index] = one_made
     complete = [one for one in known if one is not None]
@@ -77,11 +90,15 @@ def _present(session: Session, ring: Keyring, source: str, given: list[Given]) -
     statement = (
         select(Identity, Person)
         .join(Person, col(Person.id) == col(Identity.person_id))
-        .where(col(Identity.source) == source, col(Identity.external_id).in_([one.external_id for one in given]))
+        .where(
+            col(Identity.source) == source, col(Identity.external_id).in_([one.external_id for one in given])
+        )
     )
     rows = session.exec(statement).all()
     ids = [person.address_id for _, person in rows if person.address_id]
-    rows_by_id = {row.id: row for row in session.exec(select(Address).where(col(Address.id).in_(ids)))} if ids else {}
+    rows_by_id = (
+        {row.id: row for row in session.exec(select(Address).where(col(Address.id).in_(ids)))} if ids else {}
+    )
     found = {}
     for identity, person in rows:
         address = rows_by_id.get(person.address_id)
@@ -91,7 +108,16 @@ def _present(session: Session, ring: Keyring, source: str, given: list[Given]) -
     return found
 
 
-def _link(session: Session, ring: Keyring, source: str, one: Given, holder: tuple[Person, Address], *, now: datetime, by: str) -> Known:
+def _link(
+    session: Session,
+    ring: Keyring,
+    source: str,
+    one: Given,
+    holder: tuple[Person, Address],
+    *,
+    now: datetime,
+    by: str,
+) -> Known:
     """An attested address links a new identity to its holder at once (design.md 4); it is a registration of its own."""
     person, address = holder
     assert person.id is not None
@@ -139,7 +165,9 @@ def _make(
         }
         for one, alias, key in zip(given, aliases, keys, strict=True)
     ]
-    person_ids = session.scalars(insert(Person).returning(col(Person.id), sort_by_parameter_order=True), persons).all()
+    person_ids = session.scalars(
+        insert(Person).returning(col(Person.id), sort_by_parameter_order=True), persons
+    ).all()
     rows: list[dict[str, Any]] = [
         {
             "owner_kind": "person",
@@ -152,9 +180,13 @@ def _make(
         }
         for one, row_id, key, digest in zip(given, person_ids, keys, hashes, strict=True)
     ]
-    address_ids = session.scalars(insert(Address).returning(col(Address.id), sort_by_parameter_order=True), rows).all()
+    address_ids = session.scalars(
+        insert(Address).returning(col(Address.id), sort_by_parameter_order=True), rows
+    ).all()
     session.connection().execute(
-        update(Person).where(col(Person.id) == bindparam("the_id")).values(address_id=bindparam("its_address")),
+        update(Person)
+        .where(col(Person.id) == bindparam("the_id"))
+        .values(address_id=bindparam("its_address")),
         [{"the_id": p, "its_address": a} for p, a in zip(person_ids, address_ids, strict=True)],
     )
     idents: list[dict[str, Any]] = [
@@ -175,7 +207,9 @@ def _make(
         address = Address(**rows[index], id=address_ids[index])
         body = {"source": source, "confirmed": one.confirmed, **one.registered}
         seq = ledger.append(session, "person.registered", subject=person.public_id, body=body, by=by, now=now)
-        made.append(Known(person, Identity(**idents[index]), address, keys[index], created=True, registered_seq=seq))
+        made.append(
+            Known(person, Identity(**idents[index]), address, keys[index], created=True, registered_seq=seq)
+        )
     return made
 
 
@@ -185,7 +219,9 @@ def wrap(ring: Keyring, alias: int, key: bytes) -> bytes:
     return bytes([kid]) + sealing.seal(ring.wrap_keys[kid], key, queries.KEY_AT.format(alias))
 
 
-def _update(session: Session, ring: Keyring, one: Given, row: Known, digest: str, *, now: datetime, by: str) -> None:
+def _update(
+    session: Session, ring: Keyring, one: Given, row: Known, digest: str, *, now: datetime, by: str
+) -> None:
     """Bring a known person up to what the source says now; each source changes its own profile only."""
     person = row.person
     if one.locale and person.locale != one.locale:
@@ -198,7 +234,9 @@ def _update(session: Session, ring: Keyring, one: Given, row: Known, digest: str
         before = queries.open_profile(row.key, row.identity)
         after = {**before, **one.profile}
         if after != before:
-            row.identity.profile = mailbox.seal_profile(row.key, row.identity.source, row.identity.external_id, after)
+            row.identity.profile = mailbox.seal_profile(
+                row.key, row.identity.source, row.identity.external_id, after
+            )
             row.identity.changed_at = now
             session.add(row.identity)
             row.changed.append("profile")
@@ -222,7 +260,15 @@ def _keep_address(session: Session, row: Known, *, now: datetime, by: str) -> No
 
 
 def correct(
-    session: Session, ring: Keyring, person: Person, *, profile: dict[str, str], locale: str | None, zone: str | None, now: datetime, by: str
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    *,
+    profile: dict[str, str],
+    locale: str | None,
+    zone: str | None,
+    now: datetime,
+    by: str,
 ) -> list[str]:
     """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields."""
     row = mailbox.known(session, ring, person)
@@ -231,38 +277,72 @@ def correct(
     if own is None:
         assert person.id is not None
         sealed = mailbox.seal_profile(row.key, "me", person.public_id, before)
-        own = Identity(source="me", external_id=person.public_id, person_id=person.id, profile=sealed, created_at=now, changed_at=now)
+        own = Identity(
+            source="me",
+            external_id=person.public_id,
+            person_id=person.id,
+            profile=sealed,
+            created_at=now,
+            changed_at=now,
+        )
     row.identity = own
-    one = Given(person.public_id, queries.address_of(session, ring, person) or addresses.Address("", ""), locale, zone, profile)
+    one = Given(
+        person.public_id,
+        queries.address_of(session, ring, person) or addresses.Address("", ""),
+        locale,
+        zone,
+        profile,
+    )
     _update(session, ring, one, row, row.address.address_hash, now=now, by=by)
     return row.changed
 
 
-def note_read(session: Session, person: Person, what: str, *, reason: str = "", now: datetime, by: str) -> None:
+def note_read(
+    session: Session, person: Person, what: str, *, reason: str = "", now: datetime, by: str
+) -> None:
     """Somebody of the staff looked at personal data: `what` is viewed, revealed or exported (standards K8)."""
-    ledger.append(session, f"person.{what}", subject=person.public_id, body={"reason": reason}, by=by, now=now)
+    ledger.append(
+        session, f"person.{what}", subject=person.public_id, body={"reason": reason}, by=by, now=now
+    )
 
 
 def note_list(session: Session, listed: Sequence[Person], *, now: datetime, by: str) -> None:
     """Somebody of the staff was shown a list of people with names and masked addresses: one entry for all (standards K8)."""
-    ledger.append(session, "people.listed", subject=None, body={"people": [one.public_id for one in listed]}, by=by, now=now)
+    ledger.append(
+        session,
+        "people.listed",
+        subject=None,
+        body={"people": [one.public_id for one in listed]},
+        by=by,
+        now=now,
+    )
 
 
-def _set_attributes(session: Session, given: list[Given], known_people: list[Known], *, now: datetime) -> None:
+def _set_attributes(
+    session: Session, given: list[Given], known_people: list[Known], *, now: datetime
+) -> None:
     """Replace the attributes that were said; unknown names are declared by their first use, with the plainest purpose."""
     said = [(row, one.attributes) for one, row in zip(given, known_people, strict=True) if one.attributes]
     if not said:
         return
     names = {name: kind for _, attributes in said for name, (kind, _) in attributes.items()}
     declare = [
-        {"name": name, "type": kind, "purpose": "choosing who a mail concerns", "retention_days": 1095, "declared_at": now}
+        {
+            "name": name,
+            "type": kind,
+            "purpose": "choosing who a mail concerns",
+            "retention_days": 1095,
+            "declared_at": now,
+        }
         for name, kind in sorted(names.items())
     ]
     session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), declare)
     old = [(row.person.id, name) for row, attributes in said if not row.created for name in attributes]
     for person, name in old:
         session.connection().execute(
-            delete(PersonAttribute).where(col(PersonAttribute.person_id) == person, col(PersonAttribute.name) == name)
+            delete(PersonAttribute).where(
+                col(PersonAttribute.person_id) == person, col(PersonAttribute.name) == name
+            )
         )
     rows = [
         {"person_id": row.person.id, "name": name, "value": value}

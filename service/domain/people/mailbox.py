@@ -31,11 +31,20 @@ class Known:
     changed: list[str] = field(default_factory=list)
     registered_seq: int | None = None
     merged: Person | None = None  # who turned out to be this person, too
-    address_told: int | None = None  # the entry of a change that waits: the old address is to be told, the new one asked
+    address_told: int | None = (
+        None  # the entry of a change that waits: the old address is to be told, the new one asked
+    )
 
 
 def change_address(
-    session: Session, ring: Keyring, row: Known, address: addresses.Address, *, confirmed: bool, now: datetime, by: str
+    session: Session,
+    ring: Keyring,
+    row: Known,
+    address: addresses.Address,
+    *,
+    confirmed: bool,
+    now: datetime,
+    by: str,
 ) -> Address:
     """A changed address is pending until confirmed; the old one is told, and marketing waits (design.md 4).
 
@@ -50,7 +59,14 @@ def change_address(
     if waiting is not None:
         waiting.ended_at = now
         session.add(waiting)
-    new = Address(owner_kind="person", owner_id=person.id, sealed=sealed, address_hash=digest, attested=row.address.attested, created_at=now)
+    new = Address(
+        owner_kind="person",
+        owner_id=person.id,
+        sealed=sealed,
+        address_hash=digest,
+        attested=row.address.attested,
+        created_at=now,
+    )
     session.add(new)
     session.flush()
     body = {"pending": row.address.confirmed_at is not None}
@@ -75,7 +91,9 @@ def _replace_address(session: Session, row: Known, new: Address, *, now: datetim
     row.address = new
 
 
-def confirm_address(session: Session, ring: Keyring, row: Known, address: Address, *, now: datetime, by: str) -> Person:
+def confirm_address(
+    session: Session, ring: Keyring, row: Known, address: Address, *, now: datetime, by: str
+) -> Person:
     """The owner of this mailbox pressed the button (or a trusted source says so): the address is live and confirmed.
 
     Where another person holds it confirmed already, this one is merged into that one. Returns the person who is left, whom
@@ -110,17 +128,28 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
     assert person.id is not None
     assert into.id is not None
     for identity in queries.identities(session, person.id):
-        identity.profile = seal_profile(key, identity.source, identity.external_id, queries.open_profile(row.key, identity))
+        identity.profile = seal_profile(
+            key, identity.source, identity.external_id, queries.open_profile(row.key, identity)
+        )
         identity.person_id = into.id
         session.add(identity)
     _merge_attributes(session, person.id, into.id)
-    for address in session.exec(select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)):
+    for address in session.exec(
+        select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)
+    ):
         address.ended_at = address.ended_at or now
         session.add(address)
-    person.state, person.merged_into, person.address_id, person.pending_address_id = "merged", into.id, None, None
+    person.state, person.merged_into, person.address_id, person.pending_address_id = (
+        "merged",
+        into.id,
+        None,
+        None,
+    )
     session.add(person)
     session.flush()
-    ledger.append(session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now)
+    ledger.append(
+        session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now
+    )
     return into
 
 
@@ -129,9 +158,15 @@ def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
     tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
     present = queries.attributes(session, into_id)
     for name, values in queries.attributes(session, person_id).items():
-        new = [one for one in values if one not in present.get(name, [])] if name in tags or name not in present else []
+        new = (
+            [one for one in values if one not in present.get(name, [])]
+            if name in tags or name not in present
+            else []
+        )
         if new:
-            session.connection().execute(insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new])
+            session.connection().execute(
+                insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new]
+            )
     session.connection().execute(delete(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
 
 
@@ -156,7 +191,18 @@ def known(session: Session, ring: Keyring, person: Person) -> Known:
     address = session.get(Address, person.address_id)
     if address is None:
         raise rules.UnknownPerson
-    identity = (queries.identities(session, person.id) or [Identity(source="", external_id="", person_id=person.id, created_at=person.created_at, changed_at=person.created_at)])[-1]
+    identity = (
+        queries.identities(session, person.id)
+        or [
+            Identity(
+                source="",
+                external_id="",
+                person_id=person.id,
+                created_at=person.created_at,
+                changed_at=person.created_at,
+            )
+        ]
+    )[-1]
     return Known(person, identity, address, queries.person_key(ring, person))
 
 

@@ -61,12 +61,18 @@ def followed(session: Session, person: Person | None) -> Person | None:
 
 def identity(session: Session, source: str, external_id: str) -> Identity | None:
     """One source's identity."""
-    return session.exec(select(Identity).where(col(Identity.source) == source, col(Identity.external_id) == external_id)).first()
+    return session.exec(
+        select(Identity).where(col(Identity.source) == source, col(Identity.external_id) == external_id)
+    ).first()
 
 
 def identities(session: Session, person_id: int) -> Sequence[Identity]:
     """All identities of a person, the most recently changed last."""
-    return session.exec(select(Identity).where(col(Identity.person_id) == person_id).order_by(col(Identity.changed_at), col(Identity.id))).all()
+    return session.exec(
+        select(Identity)
+        .where(col(Identity.person_id) == person_id)
+        .order_by(col(Identity.changed_at), col(Identity.id))
+    ).all()
 
 
 def by_address(session: Session, ring: Keyring, address: addresses.Address) -> Sequence[Person]:
@@ -105,13 +111,19 @@ def profiles(session: Session, ring: Keyring, person: Person) -> list[Opened]:
     """Every source's profile of a person, the most recently changed last (the one mails use)."""
     key = person_key(ring, person)
     assert person.id is not None
-    return [Opened(row.source, row.external_id, open_profile(key, row)) for row in identities(session, person.id)]
+    return [
+        Opened(row.source, row.external_id, open_profile(key, row)) for row in identities(session, person.id)
+    ]
 
 
 def attributes(session: Session, person_id: int) -> dict[str, list[str]]:
     """A person's attributes, every value as text."""
     found: dict[str, list[str]] = {}
-    for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == person_id).order_by(col(PersonAttribute.value))):
+    for row in session.exec(
+        select(PersonAttribute)
+        .where(col(PersonAttribute.person_id) == person_id)
+        .order_by(col(PersonAttribute.value))
+    ):
         found.setdefault(row.name, []).append(row.value)
     return found
 
@@ -119,7 +131,9 @@ def attributes(session: Session, person_id: int) -> dict[str, list[str]]:
 def page(session: Session, *, after: str | None, limit: int | None) -> paging.Page[Person]:
     """Persons, newest first."""
     key, size = paging.decode(after), paging.size(limit)
-    statement = select(Person).where(col(Person.state) != "merged").order_by(col(Person.id).desc()).limit(size + 1)
+    statement = (
+        select(Person).where(col(Person.state) != "merged").order_by(col(Person.id).desc()).limit(size + 1)
+    )
     if isinstance(key, int):
         statement = statement.where(col(Person.id) < key)
     rows = session.exec(statement).all()
@@ -128,8 +142,14 @@ def page(session: Session, *, after: str | None, limit: int | None) -> paging.Pa
 
 def by_external_id(session: Session, external_id: str, *, most: int = 20) -> list[Person]:
     """Everybody whom some source calls by this id, merged ones followed; for staff, who may not know the source."""
-    statement = select(Person).join(Identity, col(Identity.person_id) == col(Person.id)).where(col(Identity.external_id) == external_id)
-    found = [followed(session, person) for person in session.exec(statement.order_by(col(Person.id)).limit(most))]
+    statement = (
+        select(Person)
+        .join(Identity, col(Identity.person_id) == col(Person.id))
+        .where(col(Identity.external_id) == external_id)
+    )
+    found = [
+        followed(session, person) for person in session.exec(statement.order_by(col(Person.id)).limit(most))
+    ]
     return list({person.id: person for person in found if person}.values())
 
 

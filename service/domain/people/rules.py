@@ -81,7 +81,9 @@ def attributes(given: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
     cleaned = {}
     for name, value in given.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            raise AttributeInvalid(field="attributes", fix="Names are lower-case letters, figures and underscores, at most 40.")
+            raise AttributeInvalid(
+                field="attributes", fix="Names are lower-case letters, figures and underscores, at most 40."
+            )
         cleaned[name] = _values(value, f"attributes.{name}")
     return cleaned
 

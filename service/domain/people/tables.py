@@ -23,7 +23,9 @@ class Person(SQLModel, table=True):
     wrapped_key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     max_per_week: int | None = None
     address_id: int | None = Field(default=None, foreign_key="address.id", index=True)  # where mail goes
-    pending_address_id: int | None = Field(default=None, foreign_key="address.id")  # a changed one, not yet confirmed
+    pending_address_id: int | None = Field(
+        default=None, foreign_key="address.id"
+    )  # a changed one, not yet confirmed
     merged_into: int | None = Field(default=None, foreign_key="person.id")
     created_at: datetime
 

@@ -27,17 +27,23 @@ SIGN_IN_WITHIN = timedelta(minutes=30)
 LINKS_PER_HOUR = 3  # to one mailbox: a form of ours is nobody's weapon (standards N11)
 
 
-def request_preferences_link(session: Session, ring: Keyring, address: addresses.Address, *, locale: str, now: datetime) -> None:
+def request_preferences_link(
+    session: Session, ring: Keyring, address: addresses.Address, *, locale: str, now: datetime
+) -> None:
     """Mail a link to one's choices to whoever owns the address, if we know it."""
     _request(session, ring, address, "preferences-link", locale=locale, now=now)
 
 
-def request_sign_in(session: Session, ring: Keyring, address: addresses.Address, *, locale: str, now: datetime) -> None:
+def request_sign_in(
+    session: Session, ring: Keyring, address: addresses.Address, *, locale: str, now: datetime
+) -> None:
     """Mail a sign-in link, good for 30 minutes and once, to whoever owns the address, if we know it."""
     _request(session, ring, address, "sign-in", locale=locale, now=now)
 
 
-def _request(session: Session, ring: Keyring, address: addresses.Address, purpose: str, *, locale: str, now: datetime) -> None:
+def _request(
+    session: Session, ring: Keyring, address: addresses.Address, purpose: str, *, locale: str, now: datetime
+) -> None:
     lock_ledger_tail(session)
     found = people_queries.by_address(session, ring, address)
     if not found:
@@ -46,7 +52,14 @@ def _request(session: Session, ring: Keyring, address: addresses.Address, purpos
     if person.address_id is None or _asked_lately(session, person, purpose, now=now) >= LINKS_PER_HOUR:
         return
     body = {"purpose": purpose}
-    seq = ledger.append(session, "link.requested", subject=person.public_id, body=body, by=f"person:{person.public_id}", now=now)
+    seq = ledger.append(
+        session,
+        "link.requested",
+        subject=person.public_id,
+        body=body,
+        by=f"person:{person.public_id}",
+        now=now,
+    )
     brand = brands.default_brand(session)
     assert brand.id is not None
     mailings.enqueue_single(
@@ -80,22 +93,43 @@ def _asked_lately(session: Session, person: Person, purpose: str, *, now: dateti
 
 def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Person:
     """Use a mailed sign-in link: once, within 30 minutes of its being asked for. Raises `LinkExpired`."""
-    mailing, person = mailing_queries.by_alias(session, link.mailing), people_queries.by_alias(session, link.person)
-    if mailing is None or person is None or mailing.purpose != "sign-in" or mailing.created_at + SIGN_IN_WITHIN <= now:
+    mailing, person = (
+        mailing_queries.by_alias(session, link.mailing),
+        people_queries.by_alias(session, link.person),
+    )
+    if (
+        mailing is None
+        or person is None
+        or mailing.purpose != "sign-in"
+        or mailing.created_at + SIGN_IN_WITHIN <= now
+    ):
         raise links.LinkExpired
     asked = mailing_queries.member(session, mailing.id or 0, link.position)
-    if asked is None or asked.person_id is None or people_queries.followed(session, session.get(Person, asked.person_id)) != person:
+    if (
+        asked is None
+        or asked.person_id is None
+        or people_queries.followed(session, session.get(Person, asked.person_id)) != person
+    ):
         raise links.LinkExpired
     used = insert_or_skip(session, LinkUse, ["mailing_alias", "position", "purpose"]).values(
         mailing_alias=str(link.mailing), position=link.position, purpose=link.purpose, used_at=now
     )
     if session.connection().execute(used.returning(col(LinkUse.position))).first() is None:
         raise links.LinkExpired
-    ledger.append(session, "person.signed_in", subject=person.public_id, body={}, by=f"person:{person.public_id}", now=now)
+    ledger.append(
+        session,
+        "person.signed_in",
+        subject=person.public_id,
+        body={},
+        by=f"person:{person.public_id}",
+        now=now,
+    )
     return person
 
 
-def change_email(session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str) -> bool:
+def change_email(
+    session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str
+) -> bool:
     """Ask for a new address: it waits for its button, the old one is told, marketing waits. False: it is the present one."""
     lock_ledger_tail(session)
     row = mailbox.known(session, ring, person)

@@ -75,7 +75,9 @@ class Saved:
     confirmation_sent: list[str]
 
 
-def stop(session: Session, ring: Keyring, link: links.Link, *, how: str, evidence: dict[str, Any], now: datetime) -> Stopped:
+def stop(
+    session: Session, ring: Keyring, link: links.Link, *, how: str, evidence: dict[str, Any], now: datetime
+) -> Stopped:
     """End one topic for the mailbox of whoever a link names. Works for ever, whatever became of person, topic or mailing (P5)."""
     lock_ledger_tail(session)  # so that fifty stops at once make one entry (H33)
     person, topic = people_queries.by_alias(session, link.person), topics.by_alias(session, link.topic)
@@ -88,12 +90,16 @@ def stop(session: Session, ring: Keyring, link: links.Link, *, how: str, evidenc
         raise rules.NotRefusable
     ended = changes.refuse_for_neighbours(change, [topic])
     if preference is not None and preference.state in rules.NOES:
-        return Stopped(changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic)
+        return Stopped(
+            changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic
+        )
     withdraw(change, topic, preference)
     return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, topic)
 
 
-def stop_all(session: Session, ring: Keyring, link: links.Link, *, how: str, evidence: dict[str, Any], now: datetime) -> Stopped:
+def stop_all(
+    session: Session, ring: Keyring, link: links.Link, *, how: str, evidence: dict[str, Any], now: datetime
+) -> Stopped:
     """End everything a person can end."""
     lock_ledger_tail(session)
     person = people_queries.by_alias(session, link.person)
@@ -112,20 +118,26 @@ def stop_all(session: Session, ring: Keyring, link: links.Link, *, how: str, evi
     return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, None)
 
 
-def _said(session: Session, how: str, evidence: dict[str, Any], link: links.Link | None = None) -> consent.Said:
+def _said(
+    session: Session, how: str, evidence: dict[str, Any], link: links.Link | None = None
+) -> consent.Said:
     """How it was said, with the mailing whose link it was (the report counts stops by it)."""
     mailing = mailing_queries.by_alias(session, link.mailing) if link and link.mailing else None
     return consent.Said(how, "link" if link else "page", evidence, mailing.public_id if mailing else None)
 
 
-def _stop_unknown(session: Session, link: links.Link, person: Person | None, topic: Topic | None, *, how: str, now: datetime) -> Stopped:
+def _stop_unknown(
+    session: Session, link: links.Link, person: Person | None, topic: Topic | None, *, how: str, now: datetime
+) -> Stopped:
     """A link of ours whose person or topic is not here: the stop is recorded under the opaque id, once."""
     name = topic.slug if topic else f"#{link.topic}"
     for seen in entries.of_subject(session, link.subject, kinds=("consent.withdrawn",)):
         if seen.body.get("topic") == name:
             return Stopped(None, None, seen.at, person, topic)
     body = {"topic": name, "state": "withdrawn", "state_before": "unknown", "method": how, "unknown": True}
-    ledger.append(session, "consent.withdrawn", subject=link.subject, body=body, by=f"person:{link.subject}", now=now)
+    ledger.append(
+        session, "consent.withdrawn", subject=link.subject, body=body, by=f"person:{link.subject}", now=now
+    )
     return Stopped(changes.slip(session), None, None, person, topic)
 
 
@@ -174,20 +186,41 @@ def _bring_back(change: Change, topic: Topic, preference: Preference, was: dict[
     """State, cadence and break as they were, each by an entry of its own."""
     back = was["state"] if was["state"] != "unknown" else "refused"
     if preference.state != back:
-        changes.move(change, topic, preference, "consent.restored", back, warrant=was["warrant"], restores=was["warrant"])
+        changes.move(
+            change,
+            topic,
+            preference,
+            "consent.restored",
+            back,
+            warrant=was["warrant"],
+            restores=was["warrant"],
+        )
     if preference.cadence != was["cadence"]:
         preference.cadence = was["cadence"]
-        preference.last_seq = changes.note(change, "preference.changed", {"topic": topic.slug, "cadence": was["cadence"]})
+        preference.last_seq = changes.note(
+            change, "preference.changed", {"topic": topic.slug, "cadence": was["cadence"]}
+        )
     ends = datetime.fromisoformat(was["break_until"]) if was["break_until"] else None
     if preference.break_until != ends:
         preference.break_until = ends
         kind = "preference.break_set" if ends else "preference.break_ended"
-        preference.last_seq = changes.note(change, kind, {"topic": topic.slug, "until": ends.isoformat() if ends else ""})
+        preference.last_seq = changes.note(
+            change, kind, {"topic": topic.slug, "until": ends.isoformat() if ends else ""}
+        )
     change.session.add(preference)
 
 
 def save(
-    session: Session, ring: Keyring, person: Person, choices: Choices, *, how: str, evidence: dict[str, Any], now: datetime, by: str, link: links.Link | None = None
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    choices: Choices,
+    *,
+    how: str,
+    evidence: dict[str, Any],
+    now: datetime,
+    by: str,
+    link: links.Link | None = None,
 ) -> Saved:
     """Save a preference page: stops and breaks at once, additions by a mail with a button, unnamed things untouched."""
     lock_ledger_tail(session)
@@ -271,13 +304,22 @@ def _ask_to_add(change: Change, added: list[Topic]) -> list[str]:
     if address is None or not may_be_asked(change.session, address.address_hash, now=change.now):
         return []
     body = {"topics": [topic.slug for topic in added], "method": change.said.method}
-    seq = ledger.append(change.session, "confirmation.requested", subject=change.person.public_id, body=body, by=change.by, now=change.now)
+    seq = ledger.append(
+        change.session,
+        "confirmation.requested",
+        subject=change.person.public_id,
+        body=body,
+        by=change.by,
+        now=change.now,
+    )
     policy = policies.current(change.session, "privacy", change.person.locale, now=change.now)
     asked = []
     for topic in added:
         assert topic.id is not None
         wording = topics.wording_for(change.session, topic.id, change.person.locale)
-        asked.append({"topic": topic.id, "wording": wording.id, "source": change.said.source, "policy": policy.id})
+        asked.append(
+            {"topic": topic.id, "wording": wording.id, "source": change.said.source, "policy": policy.id}
+        )
     consent.ask_confirmation(
         change.session,
         person=change.person,
@@ -300,7 +342,9 @@ def give_reason(session: Session, link: links.Link, reason: str, *, now: datetim
     if any(seen.body.get("mailing") == (said.mailing or "") for seen in given):
         return
     body = {"reason": reason, "mailing": said.mailing or ""}
-    ledger.append(session, "stop.reason", subject=link.subject, body=body, by=f"person:{link.subject}", now=now)
+    ledger.append(
+        session, "stop.reason", subject=link.subject, body=body, by=f"person:{link.subject}", now=now
+    )
 
 
 def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> int:
@@ -310,11 +354,15 @@ def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> 
     for line in lines:
         seen = entries.entry(session, int(line["seq"]))
         if seen is None or seen.hash != line.get("hash"):
-            again += _say_again(session, str(line["kind"]), line.get("subject"), line.get("body") or {}, now=now)
+            again += _say_again(
+                session, str(line["kind"]), line.get("subject"), line.get("body") or {}, now=now
+            )
     return again
 
 
-def _say_again(session: Session, kind: str, subject: str | None, body: dict[str, Any], *, now: datetime) -> bool:
+def _say_again(
+    session: Session, kind: str, subject: str | None, body: dict[str, Any], *, now: datetime
+) -> bool:
     if kind == "suppression.added":
         added = suppressions.add(
             session,

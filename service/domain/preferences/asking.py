@@ -39,7 +39,9 @@ def mail_buttons(
     if not any(asks):
         return [False] * len(known)
     sent_today = consents.confirmations_today(session, [row.address.address_hash for row in known], now=now)
-    last = _last_asked(session, [row.address.id for row, ask in zip(known, asks, strict=True) if ask and not row.created])
+    last = _last_asked(
+        session, [row.address.id for row, ask in zip(known, asks, strict=True) if ask and not row.created]
+    )
     mailed = []
     for row, ask in zip(known, asks, strict=True):
         new = [one for one in ask if _is_new(one, last.get((row.address.id, one["topic"])))]
@@ -62,14 +64,19 @@ def _mail_one(
 ) -> None:
     seq = next((one["seq"] for one in new if one["seq"] is not None), None)
     if seq is None:
-        seq = ledger.append(session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now)
+        seq = ledger.append(
+            session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now
+        )
     assert row.address.id is not None
     consent.ask_confirmation(
         session,
         person=row.person,
         address_id=row.address.id,
         brand_id=brand_id,
-        topics=[{name: one[name] for name in ("topic", "wording", "source")} | {"policy": policy_id} for one in new],
+        topics=[
+            {name: one[name] for name in ("topic", "wording", "source")} | {"policy": policy_id}
+            for one in new
+        ],
         requested_seq=seq,
         purpose="confirm",
         now=now,
@@ -80,7 +87,11 @@ def _last_asked(session: Session, addresses: list[int | None]) -> dict[tuple[int
     """When each of these addresses was last asked about each topic (a corrected address has not been asked at all)."""
     asked: dict[tuple[int | None, int], datetime] = {}
     if addresses:
-        statement = select(Confirmation).where(col(Confirmation.address_id).in_(addresses)).order_by(col(Confirmation.created_at))
+        statement = (
+            select(Confirmation)
+            .where(col(Confirmation.address_id).in_(addresses))
+            .order_by(col(Confirmation.created_at))
+        )
         for row in session.exec(statement):
             for topic in row.topics:
                 asked[row.address_id, topic["topic"]] = row.created_at

@@ -60,7 +60,9 @@ class Change:
         )
 
 
-def begin(session: Session, ring: Keyring, person: Person, said: consent.Said, *, now: datetime, by: str) -> Change:
+def begin(
+    session: Session, ring: Keyring, person: Person, said: consent.Said, *, now: datetime, by: str
+) -> Change:
     """Work on a person whose key may be gone (then what they say is recorded without its evidence)."""
     key = people_queries.person_key(ring, person) if person.wrapped_key else None
     return Change(session, person, key, said, now, by, start=len(ledger.appended(session)))
@@ -70,7 +72,9 @@ def fresh(person: Person, topic: Topic, *, now: datetime) -> Preference:
     """The row of somebody who has not said anything about a topic yet."""
     assert person.id is not None
     assert topic.id is not None
-    return Preference(person_id=person.id, topic_id=topic.id, state="unknown", basis=topic.basis, since_at=now, last_seq=0)
+    return Preference(
+        person_id=person.id, topic_id=topic.id, state="unknown", basis=topic.basis, since_at=now, last_seq=0
+    )
 
 
 def withdraw(change: Change, topic: Topic, preference: Preference | None) -> None:
@@ -81,7 +85,16 @@ def withdraw(change: Change, topic: Topic, preference: Preference | None) -> Non
     move(change, topic, preference, kind, kind.partition(".")[2])
 
 
-def move(change: Change, topic: Topic, preference: Preference, kind: str, state: str, *, warrant: int | None = None, restores: int | None = None) -> int:
+def move(
+    change: Change,
+    topic: Topic,
+    preference: Preference,
+    kind: str,
+    state: str,
+    *,
+    warrant: int | None = None,
+    restores: int | None = None,
+) -> int:
     """Write the entry and bring the projection to it."""
     seq = consent.note(
         change.session,
@@ -105,7 +118,9 @@ def move(change: Change, topic: Topic, preference: Preference, kind: str, state:
 def note(change: Change, kind: str, body: dict[str, Any]) -> int:
     """An entry about how often or when, which changes no consent."""
     body = {**body, "method": change.said.method}
-    return ledger.append(change.session, kind, subject=change.person.public_id, body=body, by=change.by, now=change.now)
+    return ledger.append(
+        change.session, kind, subject=change.person.public_id, body=body, by=change.by, now=change.now
+    )
 
 
 def slip(session: Session, start: int = 0) -> str | None:
@@ -138,7 +153,14 @@ def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash:
     if address_hash is None or not chosen:
         return ended
     for other in neighbours(change.session, change.person, address_hash):
-        theirs = Change(change.session, other, None, consent.Said(change.said.method, "same address"), change.now, change.by)
+        theirs = Change(
+            change.session,
+            other,
+            None,
+            consent.Said(change.said.method, "same address"),
+            change.now,
+            change.by,
+        )
         for topic in chosen:
             preference = theirs.preference(topic)
             if preference is not None and preference.state in LIVING and topic.mail_class != "service":
@@ -167,11 +189,16 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
-        if was.state in rules.NOES and (present is None or (present.state in LIVING and was.last_seq > present.last_seq)):
+        if was.state in rules.NOES and (
+            present is None or (present.state in LIVING and was.last_seq > present.last_seq)
+        ):
             withdraw(change, topic, present)
         elif topic.basis in ("contract", "legal_obligation") and was.warrant_seq and present is None:
             _carry_contract(change, topic, was.warrant_seq)
-    until = max((was.break_until for was in theirs.values() if was.break_until and was.break_until > now), default=None)
+    until = max(
+        (was.break_until for was in theirs.values() if was.break_until and was.break_until > now),
+        default=None,
+    )
     if until is not None:
         set_break(change, until)
 
@@ -180,8 +207,20 @@ def _carry_contract(change: Change, topic: Topic, warrant: int) -> None:
     """A registration with a site is no yes that could be taken: it stays true of whoever registered."""
     seen = entries.entry(change.session, warrant)
     said = [one for one in (seen.body.get("topics") or [] if seen else []) if one["topic"] == topic.slug]
-    body = {"source": seen.body.get("source", "") if seen else "", "confirmed": True, "topics": said, "merged": change.said.source}
-    seq = ledger.append(change.session, "person.registered", subject=change.person.public_id, body=body, by=change.by, now=change.now)
+    body = {
+        "source": seen.body.get("source", "") if seen else "",
+        "confirmed": True,
+        "topics": said,
+        "merged": change.said.source,
+    }
+    seq = ledger.append(
+        change.session,
+        "person.registered",
+        subject=change.person.public_id,
+        body=body,
+        by=change.by,
+        now=change.now,
+    )
     preference = fresh(change.person, topic, now=change.now)
     preference.state, preference.warrant_seq, preference.last_seq = "given", seq, seq
     change.session.add(preference)
@@ -190,7 +229,9 @@ def _carry_contract(change: Change, topic: Topic, warrant: int) -> None:
 def set_break(change: Change, ends: datetime | None) -> bool:
     """No mail of any topic that can be stopped until then; None ends the break. False: nothing changed."""
     assert change.person.id is not None
-    rows = [row for row in queries.of_person(change.session, change.person.id).values() if row.break_until != ends]
+    rows = [
+        row for row in queries.of_person(change.session, change.person.id).values() if row.break_until != ends
+    ]
     rows = [row for row in rows if topics.by_id(change.session, row.topic_id).mail_class != "service"]
     if not rows:
         return False

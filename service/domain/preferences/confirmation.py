@@ -36,7 +36,9 @@ class Confirmed:
     receipt: str | None = None
 
 
-def confirm(session: Session, ring: Keyring, link: links.Link, *, evidence: dict[str, Any], now: datetime) -> Confirmed:
+def confirm(
+    session: Session, ring: Keyring, link: links.Link, *, evidence: dict[str, Any], now: datetime
+) -> Confirmed:
     """The button of a confirmation mail was pressed: the address is confirmed and each topic asked becomes a yes.
 
     A no said for this mailbox after the mail was asked for wins over its button (H39). Pressing twice answers the same.
@@ -54,11 +56,15 @@ def confirm(session: Session, ring: Keyring, link: links.Link, *, evidence: dict
         raise links.LinkExpired
     address = _address(session, confirmation, person)
     for topic in asked:
-        if changes.refused_since(session, person, address.address_hash, topic.id or 0, confirmation.requested_seq):
+        if changes.refused_since(
+            session, person, address.address_hash, topic.id or 0, confirmation.requested_seq
+        ):
             raise rules.GrantNeedsNewConfirmation
     said = consent.Said("doi_click", "link", evidence, mailing.public_id)
     by = f"person:{person.public_id}"
-    left = mailbox.confirm_address(session, ring, mailbox.known(session, ring, person), address, now=now, by=by)
+    left = mailbox.confirm_address(
+        session, ring, mailbox.known(session, ring, person), address, now=now, by=by
+    )
     if left.id != person.id:
         changes.carry_over(session, person, left, now=now, by=by)
     change = changes.begin(session, ring, left, said, now=now, by=by)
@@ -108,5 +114,12 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     preference.valid_until = None
     change.session.add(preference)
     consent.keep_record(
-        change.session, change.person, topic, basis=topic.basis, wording=wording, policy_id=asked.get("policy"), source=source, now=change.now
+        change.session,
+        change.person,
+        topic,
+        basis=topic.basis,
+        wording=wording,
+        policy_id=asked.get("policy"),
+        source=source,
+        now=change.now,
     )

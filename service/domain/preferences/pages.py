@@ -120,16 +120,25 @@ def overview(session: Session, ring: Keyring, person: Person, locale: str, now: 
     return Overview(address.masked if address else "", rows, max(breaks, default=None), person.max_per_week)
 
 
-def last_mails(session: Session, person_id: int, topic_id: int, limit: int = LAST) -> list[tuple[str, datetime]]:
+def last_mails(
+    session: Session, person_id: int, topic_id: int, limit: int = LAST
+) -> list[tuple[str, datetime]]:
     """The last mails of a topic this person was sent: subject as it was written, and when."""
     statement = (
         select(col(TemplateVersion.subject), col(Outcome.at))
         .select_from(Audience)
         .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
-        .join(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
+        .join(
+            Outcome,
+            (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)),
+        )
         .join(MailingContent, col(MailingContent.mailing_id) == col(Mailing.id))
         .join(TemplateVersion, col(TemplateVersion.id) == col(MailingContent.template_version_id))
-        .where(col(Audience.person_id) == person_id, col(Mailing.topic_id) == topic_id, col(Outcome.state) == "sent")
+        .where(
+            col(Audience.person_id) == person_id,
+            col(Mailing.topic_id) == topic_id,
+            col(Outcome.state) == "sent",
+        )
         .order_by(col(Outcome.at).desc())
         .limit(limit * 4)
     )
@@ -146,7 +155,11 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
     member = mailings.member(session, mailing.id, link.position) if mailing and mailing.id else None
     grant = ledger.entry(session, member.warrant_seq) if member else None
     evidence = _evidence(ring, person, grant)
-    wording = topics.wording_by_public_id(session, str(grant.body["wording"])) if grant and grant.body.get("wording") else None
+    wording = (
+        topics.wording_by_public_id(session, str(grant.body["wording"]))
+        if grant and grant.body.get("wording")
+        else None
+    )
     if wording is None and topic and topic.id:
         wording = topics.wording_for(session, topic.id, locale) if topic.basis == "contract" else None
     events = consents.events(session, person.public_id) if person and topic else []
@@ -208,8 +221,15 @@ def _mails_so_far(session: Session, person: Person | None, topic: Topic | None) 
         select(func.count())
         .select_from(Audience)
         .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
-        .join(Outcome, (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)))
-        .where(col(Audience.person_id) == person.id, col(Mailing.topic_id) == topic.id, col(Outcome.state) == "sent")
+        .join(
+            Outcome,
+            (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)),
+        )
+        .where(
+            col(Audience.person_id) == person.id,
+            col(Mailing.topic_id) == topic.id,
+            col(Outcome.state) == "sent",
+        )
     )
     return session.exec(statement).one()
 
@@ -220,5 +240,6 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
     row = session.get(Confirmation, mailing.id) if mailing else None
     if row is None or person is None:
         raise links.LinkNotRecognised
-    return Asked(person, consents.topics_of(session, row), row, row.expires_at <= now, row.confirmed_at is not None)
-
+    return Asked(
+        person, consents.topics_of(session, row), row, row.expires_at <= now, row.confirmed_at is not None
+    )

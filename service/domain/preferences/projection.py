@@ -76,7 +76,13 @@ def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
         return
     before = reading.rows.get((entry.subject or "", body["topic"]))
     warrant = body.get("restores") or entry.seq
-    row = Row(body["state"], body["basis"], warrant if body["state"] in PERMITTING else None, from_micros(entry.at), entry.seq)
+    row = Row(
+        body["state"],
+        body["basis"],
+        warrant if body["state"] in PERMITTING else None,
+        from_micros(entry.at),
+        entry.seq,
+    )
     if before is not None:
         row.cadence, row.break_until, row.valid_until = before.cadence, before.break_until, before.valid_until
     reading.put(entry.subject or "", body["topic"], row)
@@ -124,7 +130,9 @@ def standing(session: Session) -> dict[Key, Row]:
         .join(Person, col(Person.id) == col(Preference.person_id))
         .join(Topic, col(Topic.id) == col(Preference.topic_id))
     )
-    return {(subject, slug): Row(*values) for subject, slug, *values in session.connection().execute(statement)}
+    return {
+        (subject, slug): Row(*values) for subject, slug, *values in session.connection().execute(statement)
+    }
 
 
 def differences(session: Session) -> list[str]:

@@ -36,9 +36,14 @@ def refusal(topic: TopicFacts, now: datetime) -> ColumnElement[str | None]:
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
         (col(Person.state) == "erased", literal("erased")),
         (col(Person.state) == "restricted", literal("restricted")),
-        (suppressions.applies(address_hash, topic.id, topic.mail_class, ("complaint",)), literal("complained")),
         (
-            suppressions.applies(address_hash, topic.id, topic.mail_class, ("withdrawal", "objection", "erasure", "legal")),
+            suppressions.applies(address_hash, topic.id, topic.mail_class, ("complaint",)),
+            literal("complained"),
+        ),
+        (
+            suppressions.applies(
+                address_hash, topic.id, topic.mail_class, ("withdrawal", "objection", "erasure", "legal")
+            ),
             literal("do_not_mail"),
         ),
         (or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None)), literal("no_address")),
@@ -48,12 +53,25 @@ def refusal(topic: TopicFacts, now: datetime) -> ColumnElement[str | None]:
         (state == "refused", literal("refused")),
         (state == "invalidated", literal("invalidated")),
         (state == "unknown", literal("no_consent")),
-        (or_(state == "expired", and_(col(Preference.valid_until).is_not(None), col(Preference.valid_until) <= now)), literal("expired")),
+        (
+            or_(
+                state == "expired",
+                and_(col(Preference.valid_until).is_not(None), col(Preference.valid_until) <= now),
+            ),
+            literal("expired"),
+        ),
         (and_(basis == "legacy_registration", literal(not service)), literal("legacy_unconfirmed")),
         (state.not_in(PERMITTING), literal("requested")),
         (and_(literal(not service), col(Person.pending_address_id).is_not(None)), literal("address_pending")),
         (~reachable, literal("unconfirmed")),
-        (and_(literal(not service), col(Preference.break_until).is_not(None), col(Preference.break_until) > now), literal("on_break")),
+        (
+            and_(
+                literal(not service),
+                col(Preference.break_until).is_not(None),
+                col(Preference.break_until) > now,
+            ),
+            literal("on_break"),
+        ),
     ]
     return case(*whens, else_=None)
 
@@ -64,7 +82,10 @@ def standing_of_everyone(topic: TopicFacts) -> Select[Any]:
         select(col(Person.id))
         .select_from(Person)
         .outerjoin(Address, col(Address.id) == col(Person.address_id))
-        .outerjoin(Preference, and_(col(Preference.person_id) == col(Person.id), col(Preference.topic_id) == topic.id))
+        .outerjoin(
+            Preference,
+            and_(col(Preference.person_id) == col(Person.id), col(Preference.topic_id) == topic.id),
+        )
         .where(col(Person.state) != "merged")
     )
 
@@ -81,9 +102,13 @@ def eligible(
     )
 
 
-def audience_counts(session: Session, topic: TopicFacts, matches: ColumnElement[bool], now: datetime) -> Counts:
+def audience_counts(
+    session: Session, topic: TopicFacts, matches: ColumnElement[bool], now: datetime
+) -> Counts:
     """How many the audience would hold now, and why the others are not in it (`not_in_audience`: another attribute)."""
-    reason = func.coalesce(refusal(topic, now), case((matches, literal("")), else_=literal("not_in_audience"))).label("reason")
+    reason = func.coalesce(
+        refusal(topic, now), case((matches, literal("")), else_=literal("not_in_audience"))
+    ).label("reason")
     inner = standing_of_everyone(topic).with_only_columns(reason).subquery()
     rows = session.connection().execute(select(inner.c.reason, func.count()).group_by(inner.c.reason))
     counts = {reason: count for reason, count in rows}
@@ -100,7 +125,11 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
     """What the gate reads, for one person and topic (the composer's preview and the person page ask this way)."""
     address = session.get(Address, person.address_id) if person.address_id else None
     preference = session.get(Preference, (person.id, topic.id))
-    live: list[Suppression] = suppressions.live_for(session, [address.address_hash]).get(address.address_hash, []) if address else []
+    live: list[Suppression] = (
+        suppressions.live_for(session, [address.address_hash]).get(address.address_hash, [])
+        if address
+        else []
+    )
     return Standing(
         person_state=person.state,
         has_address=address is not None and address.ended_at is None,
@@ -117,5 +146,9 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
 
 def people_per_topic(session: Session) -> dict[int, int]:
     """How many people's yes stands, by topic id."""
-    counted = select(col(Preference.topic_id), func.count()).where(col(Preference.state).in_(PERMITTING)).group_by(col(Preference.topic_id))
+    counted = (
+        select(col(Preference.topic_id), func.count())
+        .where(col(Preference.state).in_(PERMITTING))
+        .group_by(col(Preference.topic_id))
+    )
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}

@@ -4,8 +4,7 @@ Called by the API (`PUT /people/…`, `POST /people/bulk`) and `/join`. Never a 
 address; a yes that nobody confirmed makes a mail with a button.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,39 +12,22 @@ from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
-from service.domain.brands import queries as brands
 from service.domain.consent import actions as consent
 from service.domain.consent import rules as consent_rules
 from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
-from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
-from service.domain.policies import queries as policies
 from service.domain.preferences.asking import mail_buttons, tell_of_change
 from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
+from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
 from service.domain.preferences.rules import NOES
 from service.domain.preferences.tables import Preference
-from service.domain.topics import queries as topics
-from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Topic, Wording
-from service.kit import addresses
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
-
-@dataclass(frozen=True)
-class Registration:
-    """One person as a door was told of them; nothing in it has been checked yet."""
-
-    external_id: str
-    email: object
-    locale: str | None = None
-    zone: str | None = None
-    profile: dict[str, Any] | None = None
-    attributes: dict[str, Any] | None = None
-    consents: list[Any] = field(default_factory=list)
-    attested: bool = True  # false for a visitor's own form: no contract with a site stands behind it
+__all__ = ["Registered", "Registration", "register_many"]
 
 
 @dataclass(frozen=True)
@@ -60,117 +42,44 @@ class Registered:
     mail: str | None
 
 
-@dataclass
-class _Checked:
-    index: int
-    given: people.Given
-    items: list[consent_rules.Item]
-
-
-@dataclass
-class _Facts:
-    """What one transaction looks up once: topics, their words, the policy in force."""
-
-    topics: dict[str, Topic]
-    words: dict[int, dict[str, Wording]]
-    versions: dict[str, Wording]  # every version ever published, by its public id
-    policy: str | None
-    policy_id: int | None
-    ip_evidence: str
-
-    def wording(self, topic: Topic, locale: str) -> Wording | None:
-        """The newest words in a language, or in English, or any."""
-        assert topic.id is not None
-        by_locale = self.words[topic.id]
-        return by_locale.get(locale) or by_locale.get(locale.partition("-")[0]) or by_locale.get("en") or next(iter(by_locale.values()), None)
-
-    def said(self, topic: Topic, name: str | None, locale: str) -> Wording | None:
-        """The words a person saw: the version named, else the newest."""
-        return self.versions[name] if name else self.wording(topic, locale)
-
-
 def register_many(
-    session: Session, ring: Keyring, source: str, items: list[Registration], *, attest: bool, topics: set[str] | None, now: datetime, by: str
+    session: Session,
+    ring: Keyring,
+    source: str,
+    items: list[Registration],
+    *,
+    attest: bool,
+    topics: set[str] | None,
+    now: datetime,
+    by: str,
 ) -> list[Registered | DomainError]:
     """Register people of one source, in one transaction; an item that is wrong answers with its error and harms no other.
 
     `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all).
     """
-    facts = _facts(session, now)
+    facts = look_up(session, now)
     answers: list[Registered | DomainError] = []
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     for index, one in enumerate(items):
         try:
-            checked.append(_check(index, one, facts, attest=attest, topics=topics, now=now))
+            checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
             answers.append(DomainError())
         except DomainError as wrong:
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
-    for chunk in _apart(checked):
+    for chunk in apart(checked):
         registered = _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by)
         for said, answer in zip(chunk, registered, strict=True):
             answers[said.index] = answer
     return answers
 
 
-def _facts(session: Session, now: datetime) -> _Facts:
-    everything = {topic.slug: topic for topic in topics.active(session)}
-    words = {topic.id: topics.current_wordings(session, topic.id) for topic in everything.values() if topic.id is not None}
-    versions = {one.public_id: one for topic_id in words for one in topics.wordings(session, topic_id)}
-    policy = policies.current(session, "privacy", "en", now=now)
-    return _Facts(everything, words, versions, policies.name_of(session, policy), policy.id, brands.setting(session, "ip_evidence"))
-
-
-def _check(index: int, one: Registration, facts: _Facts, *, attest: bool, topics: set[str] | None, now: datetime) -> _Checked:
-    """Everything that can be wrong is found here, before anything is written."""
-    items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
-    for n, item in enumerate(items):
-        topic = facts.topics.get(item.topic)
-        if topic is None or (topics is not None and item.topic not in topics):
-            raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
-        if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
-            raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
-    registered: dict[str, Any] = {}
-    if one.attested:
-        contract = [topic for topic in facts.topics.values() if topic.basis in ("contract", "legal_obligation")]
-        words = {topic.slug: facts.wording(topic, one.locale or "en") for topic in contract}
-        registered = {"topics": [{"topic": slug, "wording": said.public_id if said else ""} for slug, said in sorted(words.items())]}
-    return _Checked(
-        index,
-        people.Given(
-            people_rules.external_id(one.external_id),
-            addresses.parse(one.email),
-            people_rules.locale(one.locale),
-            people_rules.zone(one.zone),
-            people_rules.profile(one.profile) if one.profile is not None else None,
-            people_rules.attributes(one.attributes) if one.attributes is not None else None,
-            confirmed=attest and any(item.confirmed for item in items),
-            attested=one.attested,
-            registered=registered,
-        ),
-        items,
-    )
-
-
-def _apart(checked: list[_Checked]) -> Iterator[list[_Checked]]:
-    """Chunks in which no external id and no mailbox stands twice, in the order given."""
-    chunk: list[_Checked] = []
-    seen: set[str] = set()
-    for one in checked:
-        marks = {"id:" + one.given.external_id, "at:" + one.given.email.key}
-        if marks & seen:
-            yield chunk
-            chunk, seen = [], set()
-        chunk.append(one)
-        seen |= marks
-    if chunk:
-        yield chunk
-
-
 class _Writer:
     """The rows one chunk adds, collected so that each table gets one statement."""
 
-    def __init__(self, session: Session, ring: Keyring, facts: _Facts, known: list[Known], now: datetime, by: str) -> None:
+    def __init__(
+        self, session: Session, ring: Keyring, facts: Facts, known: list[Known], now: datetime, by: str
+    ) -> None:
         self.session, self.ring, self.facts, self.now, self.by = session, ring, facts, now, by
         old = [row.person.id for row in known if not row.created]
         rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
@@ -202,7 +111,9 @@ class _Writer:
             return "unknown", None
         return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 
-    def put(self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str) -> None:
+    def put(
+        self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str
+    ) -> None:
         """Bring the projection to what the entry `seq` says."""
         assert person.id is not None
         assert topic.id is not None
@@ -213,10 +124,23 @@ class _Writer:
             row.warrant_seq = seq if permits else None
             self.session.add(row)
             consent.keep_record(
-                self.session, person, topic, basis=topic.basis, wording=wording, policy_id=self.facts.policy_id, source=source, now=self.now
+                self.session,
+                person,
+                topic,
+                basis=topic.basis,
+                wording=wording,
+                policy_id=self.facts.policy_id,
+                source=source,
+                now=self.now,
             )
             return
-        values = {"person_id": person.id, "topic_id": topic.id, "state": state, "basis": topic.basis, "cadence": "each"}
+        values = {
+            "person_id": person.id,
+            "topic_id": topic.id,
+            "state": state,
+            "basis": topic.basis,
+            "cadence": "each",
+        }
         values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
         self.preferences.append(values)
         self.fresh[person.id, topic.id] = state, self.now
@@ -239,7 +163,15 @@ class _Writer:
 
 
 def _register(
-    session: Session, ring: Keyring, source: str, chunk: list[_Checked], facts: _Facts, *, attest: bool, now: datetime, by: str
+    session: Session,
+    ring: Keyring,
+    source: str,
+    chunk: list[Checked],
+    facts: Facts,
+    *,
+    attest: bool,
+    now: datetime,
+    by: str,
 ) -> list[Registered]:
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
@@ -261,10 +193,13 @@ def _register(
     for one, row in zip(chunk, known, strict=True):
         _noes_of_the_address(writer, row, one)
         tell_of_change(session, ring, row, brand_id=brand_id, now=now)
-    return [_answer(row, said, ask, sent) for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)]
+    return [
+        _answer(row, said, ask, sent)
+        for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)
+    ]
 
 
-def _contract(writer: _Writer, row: Known, one: _Checked) -> None:
+def _contract(writer: _Writer, row: Known, one: Checked) -> None:
     """What rests on the registration itself: its entry is the warrant."""
     for topic in writer.facts.topics.values():
         if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
@@ -276,7 +211,9 @@ def _contract(writer: _Writer, row: Known, one: _Checked) -> None:
             writer.put(row.person, topic, "given", row.registered_seq, wording=words, source="registration")
 
 
-def _answers(writer: _Writer, row: Known, one: _Checked, source: str, *, attest: bool) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def _answers(
+    writer: _Writer, row: Known, one: Checked, source: str, *, attest: bool
+) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """Each answer's entry and state; returns the words for the caller and what is to be asked by mail."""
     said: list[dict[str, str]] = []
     ask: list[dict[str, Any]] = []
@@ -289,7 +226,15 @@ def _answers(writer: _Writer, row: Known, one: _Checked, source: str, *, attest:
         said.append({"topic": topic.slug, "state": step.state, "result": step.result})
         if step.confirm:
             words = wording.id if wording else None
-            ask.append({"topic": topic.id, "wording": words, "source": item.source, "seq": seq, "agreed_at": item.agreed_at})
+            ask.append(
+                {
+                    "topic": topic.id,
+                    "wording": words,
+                    "source": item.source,
+                    "seq": seq,
+                    "agreed_at": item.agreed_at,
+                }
+            )
     return said, ask
 
 
@@ -337,7 +282,7 @@ def _one_answer(
     return step, seq, wording
 
 
-def _noes_of_the_address(writer: _Writer, row: Known, one: _Checked) -> None:
+def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
     if noes and row.address.confirmed_at is None:
@@ -354,5 +299,10 @@ def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], m
     elif ask:
         following = "A button was mailed before; nothing on the topics asked is sent before it is pressed."
     return Registered(
-        row.person.public_id, row.created, sorted(set(row.changed)), said, following, "confirmation_sent" if mailed else None
+        row.person.public_id,
+        row.created,
+        sorted(set(row.changed)),
+        said,
+        following,
+        "confirmation_sent" if mailed else None,
     )

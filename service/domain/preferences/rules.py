@@ -80,7 +80,9 @@ class Standing:
     address_confirmed: bool = True
     address_attested: bool = False
     address_pending: bool = False
-    suppressed: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # (scope as it concerns this topic, cause)
+    suppressed: frozenset[tuple[str, str]] = field(
+        default_factory=frozenset
+    )  # (scope as it concerns this topic, cause)
     state: str = "unknown"
     basis: str = "consent"
     break_until: datetime | None = None
@@ -102,7 +104,12 @@ def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:
     no to marketing does not stop it, and an address attested by the site is enough for it; what is suppressed in scope `all`
     (a dead mailbox, say) stops everything. Never raises: a person we know nothing about is simply not allowed.
     """
-    reason = _person(standing) or _suppressed(standing, topic) or _consent(standing, topic, now) or _address(standing, topic)
+    reason = (
+        _person(standing)
+        or _suppressed(standing, topic)
+        or _consent(standing, topic, now)
+        or _address(standing, topic)
+    )
     if not reason and topic.mail_class != "service" and standing.break_until and standing.break_until > now:
         reason = "on_break"
     return Decision(reason is None, reason)

@@ -15,7 +15,10 @@ class Preference(SQLModel, table=True):
 
     __tablename__ = "preference"
     __table_args__ = (
-        CheckConstraint("state IN ('unknown','requested','given','renewed','refused','withdrawn','expired','invalidated')", name="state"),
+        CheckConstraint(
+            "state IN ('unknown','requested','given','renewed','refused','withdrawn','expired','invalidated')",
+            name="state",
+        ),
         CheckConstraint("cadence IN ('each','daily','weekly')", name="cadence"),
         Index("ix_preference_topic", "topic_id", "state"),
     )

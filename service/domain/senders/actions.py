@@ -19,11 +19,22 @@ class SenderRuns(Conflict):
 def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
     """Take the lease of this name; a former incarnation's must have ended, stand still, or its process be gone."""
     present = queries.by_name(session, name)
-    if present is not None and present.state == "live" and present.renewed_at > now - queries.STALE_AFTER and _may_run(present):
+    if (
+        present is not None
+        and present.state == "live"
+        and present.renewed_at > now - queries.STALE_AFTER
+        and _may_run(present)
+    ):
         raise SenderRuns
     lease = present or Sender(name=name, host="", pid=0, boot_id="", renewed_at=now, started_at=now)
     lease.host, lease.pid, lease.boot_id = socket.gethostname(), os.getpid(), boot_id
-    lease.state, lease.seen_seq, lease.renewed_at, lease.started_at, lease.ended_at = "live", seen_seq, now, now, None
+    lease.state, lease.seen_seq, lease.renewed_at, lease.started_at, lease.ended_at = (
+        "live",
+        seen_seq,
+        now,
+        now,
+        None,
+    )
     session.add(lease)
     session.flush()
     return lease
@@ -54,5 +65,9 @@ def renew(session: Session, sender_id: int, *, seen_seq: int, now: datetime) -> 
 
 def end(session: Session, name: str, *, now: datetime) -> bool:
     """End a lease: by the sender at its end, or by whoever knows that its process is gone."""
-    statement = update(Sender).where(col(Sender.name) == name, col(Sender.state) == "live").values(state="ended", ended_at=now)
+    statement = (
+        update(Sender)
+        .where(col(Sender.name) == name, col(Sender.state) == "live")
+        .values(state="ended", ended_at=now)
+    )
     return session.connection().execute(statement).rowcount == 1

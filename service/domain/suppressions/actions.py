@@ -33,16 +33,32 @@ def add(
     body = {"address_hash": address_hash, "scope": scope, "cause": cause, "origin": origin}
     seq = ledger.append(session, "suppression.added", subject=subject, body=body, by=by, now=now)
     row = Suppression(
-        address_hash=address_hash, scope=scope, topic_id=topic_id, cause=cause, origin=origin, since_at=now, source_seq=seq
+        address_hash=address_hash,
+        scope=scope,
+        topic_id=topic_id,
+        cause=cause,
+        origin=origin,
+        since_at=now,
+        source_seq=seq,
     )
     session.add(row)
     return row
 
 
-def lift(session: Session, address_hash: str, *, causes: tuple[str, ...], subject: str | None, now: datetime, by: str) -> int:
+def lift(
+    session: Session,
+    address_hash: str,
+    *,
+    causes: tuple[str, ...],
+    subject: str | None,
+    now: datetime,
+    by: str,
+) -> int:
     """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted."""
     statement = select(Suppression).where(
-        col(Suppression.address_hash) == address_hash, col(Suppression.cause).in_(causes), col(Suppression.lifted_at).is_(None)
+        col(Suppression.address_hash) == address_hash,
+        col(Suppression.cause).in_(causes),
+        col(Suppression.lifted_at).is_(None),
     )
     rows = session.exec(statement).all()
     for row in rows:

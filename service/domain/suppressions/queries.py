@@ -10,20 +10,29 @@ from service.domain.suppressions.tables import Suppression
 def live_for(session: Session, hashes: list[str]) -> dict[str, list[Suppression]]:
     """What is in force for these keyed hashes of addresses."""
     found: dict[str, list[Suppression]] = {}
-    statement = select(Suppression).where(col(Suppression.address_hash).in_(hashes), col(Suppression.lifted_at).is_(None))
+    statement = select(Suppression).where(
+        col(Suppression.address_hash).in_(hashes), col(Suppression.lifted_at).is_(None)
+    )
     for row in session.exec(statement):
         found.setdefault(row.address_hash, []).append(row)
     return found
 
 
-def applies(address_hash: ColumnElement[str] | Mapped[str], topic_id: int, mail_class: str, causes: tuple[str, ...] = ()) -> ColumnElement[bool]:
+def applies(
+    address_hash: ColumnElement[str] | Mapped[str],
+    topic_id: int,
+    mail_class: str,
+    causes: tuple[str, ...] = (),
+) -> ColumnElement[bool]:
     """SQL: is anything in force that stops mail of this topic to that address? `causes` narrows; none means any."""
     scopes = col(Suppression.scope) == "all"
     if mail_class != "service":
         scopes |= (col(Suppression.scope) == "topic") & (col(Suppression.topic_id) == topic_id)
     if mail_class == "marketing":
         scopes |= col(Suppression.scope) == "marketing"
-    found = exists().where(col(Suppression.address_hash) == address_hash, col(Suppression.lifted_at).is_(None), scopes)
+    found = exists().where(
+        col(Suppression.address_hash) == address_hash, col(Suppression.lifted_at).is_(None), scopes
+    )
     return found.where(col(Suppression.cause).in_(causes)) if causes else found
 
 
@@ -31,6 +40,10 @@ def scopes_for(rows: list[Suppression], topic_id: int, mail_class: str) -> froze
     """The same question in memory: (scope, cause) of what concerns this topic."""
     concerned = set()
     for row in rows:
-        if row.scope == "all" or (row.scope == "topic" and row.topic_id == topic_id) or (row.scope == "marketing" and mail_class == "marketing"):
+        if (
+            row.scope == "all"
+            or (row.scope == "topic" and row.topic_id == topic_id)
+            or (row.scope == "marketing" and mail_class == "marketing")
+        ):
             concerned.add((row.scope, row.cause))
     return frozenset(concerned)

@@ -3,8 +3,14 @@
 CAUSES = {
     "withdrawal": ("They stopped these mails.", "Only the person can choose them again."),
     "objection": ("They objected to marketing.", "Only the person can choose again."),
-    "complaint": ("They reported a mail as spam.", "Only the person can choose again, with a new confirmation."),
+    "complaint": (
+        "They reported a mail as spam.",
+        "Only the person can choose again, with a new confirmation.",
+    ),
     "hard_bounce": ("The mailbox does not exist, its server says.", "A new confirmation from that mailbox."),
-    "erasure": ("Their data was erased; this keyed hash keeps their no.", "Only the person, by signing up again."),
+    "erasure": (
+        "Their data was erased; this keyed hash keeps their no.",
+        "Only the person, by signing up again.",
+    ),
     "legal": ("The law or an authority asks for it.", "The privacy officer, with the ground recorded."),
 }

@@ -16,7 +16,7 @@ from service.db.session import reading, transaction
 from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
-from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.ledger import actions as ledger
 from service.domain.ledger.rules import TAKING_AWAY
@@ -271,7 +271,7 @@ def test_a_test_mail_is_what_that_person_would_get_with_links_that_act_on_nobody
         )
     with transaction(engine) as session:
         lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=now)
-        [batch] = deliveries.claim(session, ring, lease.id or 0, now=now, limit=1, system=True)
+        [batch] = claims.claim(session, ring, lease.id or 0, now=now, limit=1, system=True)
     composer = Composer(settings, ring, batch.mailing, batch.topic, batch.names, batch.brand, batch.contents)
     [reader] = batch.members
     assert reader.refusal is None

@@ -28,13 +28,17 @@ from tests import builders as make
 HOUR = timedelta(hours=1)
 
 
-def _asked(session: Session, ring: Keyring, now: datetime, email: str = "ana@example.org", *topics: str, **more: Any) -> Any:
+def _asked(
+    session: Session, ring: Keyring, now: datetime, email: str = "ana@example.org", *topics: str, **more: Any
+) -> Any:
     consents = [make.an_answer(slug, at=now - HOUR) for slug in topics or ("new-products",)]
     said = make.register(session, ring, email, consents, now=now, attest=False, **more)
     return make.the_person(session, said.person_id)
 
 
-def test_a_yes_nobody_confirmed_is_asked_by_mail_and_becomes_true_by_the_button(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_yes_nobody_confirmed_is_asked_by_mail_and_becomes_true_by_the_button(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = _asked(session, ring, now)
     assert make.the_state(session, ana) == "requested"
     [button] = make.buttons(session, ana)
@@ -50,7 +54,9 @@ def test_a_yes_nobody_confirmed_is_asked_by_mail_and_becomes_true_by_the_button(
     assert make.kinds(session, ana.public_id).count("consent.given") == 1
 
 
-def test_the_record_names_words_policy_and_sealed_evidence(session: Session, ring: Keyring, now: datetime) -> None:
+def test_the_record_names_words_policy_and_sealed_evidence(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = _asked(session, ring, now)
     make.press(session, ring, make.buttons(session, ana)[0], now=now)
     session.flush()
@@ -72,18 +78,33 @@ def test_the_record_names_words_policy_and_sealed_evidence(session: Session, rin
 
 def test_an_earlier_version_of_the_words_may_be_named(session: Session, ring: Keyring, now: datetime) -> None:
     """The site's form showed version 1; a new version came before its PUT did."""
-    topics.publish_wording(session, "new-products", {"en": WordingText("News", "Weekly", "Send me news.")}, now=now, by=make.STAFF)
-    make.register(
-        session, ring, consents=[make.an_answer(at=now - HOUR, confirmed=True, wording="new-products-v1-en")], now=now
+    topics.publish_wording(
+        session,
+        "new-products",
+        {"en": WordingText("News", "Weekly", "Send me news.")},
+        now=now,
+        by=make.STAFF,
     )
-    assert [e for e in ledger.appended(session) if e.kind == "consent.given" and '"new-products-v1-en"' in e.text]
+    make.register(
+        session,
+        ring,
+        consents=[make.an_answer(at=now - HOUR, confirmed=True, wording="new-products-v1-en")],
+        now=now,
+    )
+    assert [
+        e for e in ledger.appended(session) if e.kind == "consent.given" and '"new-products-v1-en"' in e.text
+    ]
     with pytest.raises(Exception, match="wording") as raised:
-        make.register(session, ring, consents=[make.an_answer(at=now - HOUR, wording="updates-v1-en")], now=now)
+        make.register(
+            session, ring, consents=[make.an_answer(at=now - HOUR, wording="updates-v1-en")], now=now
+        )
     assert raised.value.code == "wording_unknown"
 
 
 @pytest.mark.parametrize("old", [timedelta(days=7), timedelta(days=30)])
-def test_a_button_works_for_seven_days(session: Session, ring: Keyring, now: datetime, old: timedelta) -> None:
+def test_a_button_works_for_seven_days(
+    session: Session, ring: Keyring, now: datetime, old: timedelta
+) -> None:
     ana = _asked(session, ring, now)
     with pytest.raises(links.LinkExpired):
         make.press(session, ring, make.buttons(session, ana)[0], now=now + old)
@@ -99,7 +120,9 @@ def test_rel_h39_a_button_from_before_a_no_is_refused(session: Session, ring: Ke
     assert make.the_state(session, ana) == "refused"
 
 
-def test_rel_h39_nor_does_it_go_over_a_no_said_to_another_source(session: Session, ring: Keyring, now: datetime) -> None:
+def test_rel_h39_nor_does_it_go_over_a_no_said_to_another_source(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     other = _asked(session, ring, now, source="crm", external_id="c1")
     preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=now + HOUR)
@@ -108,12 +131,16 @@ def test_rel_h39_nor_does_it_go_over_a_no_said_to_another_source(session: Sessio
     assert make.the_state(session, ana) == "withdrawn"
 
 
-def test_a_newer_yes_after_a_no_is_asked_again_and_an_older_one_is_not(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_newer_yes_after_a_no_is_asked_again_and_an_older_one_is_not(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=now + HOUR)
     old = make.register(session, ring, consents=[make.an_answer(at=now, confirmed=True)], now=now + 2 * HOUR)
     assert (old.consents[0]["result"], old.mail) == ("kept_no", None)
-    new = make.register(session, ring, consents=[make.an_answer(at=now + 2 * HOUR, confirmed=True)], now=now + 3 * HOUR)
+    new = make.register(
+        session, ring, consents=[make.an_answer(at=now + 2 * HOUR, confirmed=True)], now=now + 3 * HOUR
+    )
     assert (new.consents[0]["result"], new.mail) == ("kept_no", "confirmation_sent")
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + 3 * HOUR)
     assert make.the_state(session, ana) == "given"
@@ -123,7 +150,13 @@ def test_two_buttons_for_one_mailbox_both_work(session: Session, ring: Keyring, 
     one = _asked(session, ring, now, source="shop", external_id="s1")
     two = _asked(session, ring, now, "ana@example.org", "updates", source="crm", external_id="c1")
     later = make.register(
-        session, ring, consents=[make.an_answer("new-products", at=now)], now=now, source="crm", external_id="c1", attest=False
+        session,
+        ring,
+        consents=[make.an_answer("new-products", at=now)],
+        now=now,
+        source="crm",
+        external_id="c1",
+        attest=False,
     )
     assert later.mail is None  # two confirmation mails to this mailbox today
     make.press(session, ring, make.buttons(session, one)[-1], now=now)
@@ -134,11 +167,19 @@ def test_two_buttons_for_one_mailbox_both_work(session: Session, ring: Keyring, 
     }
 
 
-def test_a_second_button_of_a_person_merged_meanwhile_still_works(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_second_button_of_a_person_merged_meanwhile_still_works(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now, yes=())
     other = _asked(session, ring, now, "ana@example.org", "updates", source="crm", external_id="c1")
     make.register(
-        session, ring, consents=[make.an_answer("new-products", at=now)], now=now, source="crm", external_id="c1", attest=False
+        session,
+        ring,
+        consents=[make.an_answer("new-products", at=now)],
+        now=now,
+        source="crm",
+        external_id="c1",
+        attest=False,
     )
     first, second = make.buttons(session, other)
     make.press(session, ring, first, now=now)
@@ -146,25 +187,45 @@ def test_a_second_button_of_a_person_merged_meanwhile_still_works(session: Sessi
     assert make.the_state(session, ana, "new-products") == "given"
 
 
-def test_std_n11_a_thousand_sign_ups_of_a_victim_mail_it_twice(engine: Engine, ring: Keyring, now: datetime) -> None:
+def test_std_n11_a_thousand_sign_ups_of_a_victim_mail_it_twice(
+    engine: Engine, ring: Keyring, now: datetime
+) -> None:
     consent = make.an_answer(at=now - HOUR)
     for chunk in range(5 if engine.dialect.name == "sqlite" else 1):
         with transaction(engine) as session:
             crowd = [
-                Registration(f"join-{chunk}-{n}", "Victim@example.org" if n % 2 else "victim@EXAMPLE.org", consents=[consent], attested=False)
+                Registration(
+                    f"join-{chunk}-{n}",
+                    "Victim@example.org" if n % 2 else "victim@EXAMPLE.org",
+                    consents=[consent],
+                    attested=False,
+                )
                 for n in range(200)
             ]
-            register_many(session, ring, "join", crowd, attest=False, topics=None, now=now + timedelta(seconds=chunk), by="system")
+            register_many(
+                session,
+                ring,
+                "join",
+                crowd,
+                attest=False,
+                topics=None,
+                now=now + timedelta(seconds=chunk),
+                by="system",
+            )
     with reading(engine) as session:
         assert len(session.exec(select(Confirmation)).all()) == 2
 
 
-def test_std_n11_adding_by_a_link_and_changing_addresses_are_limited_too(session: Session, ring: Keyring, now: datetime) -> None:
+def test_std_n11_adding_by_a_link_and_changing_addresses_are_limited_too(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now, yes=())
     add = preferences.Choices({"new-products": "each"})
     by = f"person:{ana.public_id}"
     sent = [
-        preferences.save(session, ring, ana, add, how="page", evidence={}, now=now + n * timedelta(minutes=1), by=by).confirmation_sent
+        preferences.save(
+            session, ring, ana, add, how="page", evidence={}, now=now + n * timedelta(minutes=1), by=by
+        ).confirmation_sent
         for n in range(6)
     ]
     assert [bool(one) for one in sent] == [True, True, False, False, False, False]
@@ -194,11 +255,15 @@ def test_fifty_presses_at_once_are_one_yes(engine: Engine, ring: Keyring, now: d
         assert [one.kind for one in entries.of_subject(session, ana.public_id)].count("consent.given") == 1
 
 
-def test_the_same_person_told_of_many_times_at_once_is_one_person(engine: Engine, ring: Keyring, now: datetime) -> None:
+def test_the_same_person_told_of_many_times_at_once_is_one_person(
+    engine: Engine, ring: Keyring, now: datetime
+) -> None:
     def put(n: int) -> str:
         with transaction(engine) as session:
             consents = [make.an_answer(at=now - HOUR, confirmed=True)]
-            return make.register(session, ring, consents=consents, now=now, source=f"s{n % 4}", external_id="same").person_id
+            return make.register(
+                session, ring, consents=consents, now=now, source=f"s{n % 4}", external_id="same"
+            ).person_id
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(put, range(24)))) == 1

@@ -27,10 +27,18 @@ def _answers() -> list[tuple[str, bool, datetime | None, bool, bool, bool]]:
 
 
 @pytest.mark.parametrize("case", _answers())
-def test_a_no_is_never_turned_into_a_yes_by_an_answer(case: tuple[str, bool, datetime | None, bool, bool, bool]) -> None:
+def test_a_no_is_never_turned_into_a_yes_by_an_answer(
+    case: tuple[str, bool, datetime | None, bool, bool, bool],
+) -> None:
     state, given, agreed_at, attested, confirm, newer_words = case
     step = rules.answer(
-        state=state, since=SINCE, given=given, agreed_at=agreed_at, attested=attested, confirm=confirm, newer_words=newer_words
+        state=state,
+        since=SINCE,
+        given=given,
+        agreed_at=agreed_at,
+        attested=attested,
+        confirm=confirm,
+        newer_words=newer_words,
     )
     if state in rules.NOES:
         assert (step.kind, step.state) == (None, state)
@@ -50,17 +58,49 @@ def test_a_no_is_never_turned_into_a_yes_by_an_answer(case: tuple[str, bool, dat
         ({"topic": "x"}, rules.ConsentInvalid, "consents[0]"),
         ({"topic": "x", "given": "yes"}, rules.ConsentInvalid, "consents[0]"),
         ({"topic": "x", "given": True, "shoe": 1}, rules.ConsentInvalid, "consents[0].shoe"),
-        ({"topic": "x", "given": True, "evidence": {"at": "2026-01-01T00:00:00Z"}}, rules.EvidenceMissing, "consents[0].source"),
+        (
+            {"topic": "x", "given": True, "evidence": {"at": "2026-01-01T00:00:00Z"}},
+            rules.EvidenceMissing,
+            "consents[0].source",
+        ),
         ({"topic": "x", "given": True, "source": "s"}, rules.EvidenceMissing, "consents[0].evidence.at"),
-        ({"topic": "x", "given": True, "source": "s", "evidence": {"at": "yesterday"}}, rules.EvidenceInvalid, "consents[0].evidence.at"),
-        ({"topic": "x", "given": True, "source": "s", "evidence": {"at": "2026-01-01T00:00"}}, rules.EvidenceInvalid, "consents[0].evidence.at"),
-        ({"topic": "x", "given": True, "source": "s", "evidence": {"at": "2027-01-01T00:00:00Z"}}, rules.EvidenceInvalid, "consents[0].evidence.at"),
-        ({"topic": "x", "given": True, "source": "s", "evidence": {"ip": 7}}, rules.EvidenceInvalid, "consents[0].evidence.ip"),
+        (
+            {"topic": "x", "given": True, "source": "s", "evidence": {"at": "yesterday"}},
+            rules.EvidenceInvalid,
+            "consents[0].evidence.at",
+        ),
+        (
+            {"topic": "x", "given": True, "source": "s", "evidence": {"at": "2026-01-01T00:00"}},
+            rules.EvidenceInvalid,
+            "consents[0].evidence.at",
+        ),
+        (
+            {"topic": "x", "given": True, "source": "s", "evidence": {"at": "2027-01-01T00:00:00Z"}},
+            rules.EvidenceInvalid,
+            "consents[0].evidence.at",
+        ),
+        (
+            {"topic": "x", "given": True, "source": "s", "evidence": {"ip": 7}},
+            rules.EvidenceInvalid,
+            "consents[0].evidence.ip",
+        ),
         ({"topic": "x", "given": True, "source": ["s"]}, rules.ConsentInvalid, "consents[0].source"),
         ({"topic": "x", "given": True, "source": "s" * 121}, rules.ConsentInvalid, "consents[0].source"),
-        ({"topic": "x", "given": True, "source": "s", "wording": 4}, rules.ConsentInvalid, "consents[0].wording"),
-        ({"topic": "x", "given": False, "confirmed": {"at": "now"}}, rules.EvidenceInvalid, "consents[0].confirmed.at"),
-        ({"topic": "x", "given": False, "confirmed": {"method": "m"}}, rules.EvidenceInvalid, "consents[0].confirmed.at"),
+        (
+            {"topic": "x", "given": True, "source": "s", "wording": 4},
+            rules.ConsentInvalid,
+            "consents[0].wording",
+        ),
+        (
+            {"topic": "x", "given": False, "confirmed": {"at": "now"}},
+            rules.EvidenceInvalid,
+            "consents[0].confirmed.at",
+        ),
+        (
+            {"topic": "x", "given": False, "confirmed": {"method": "m"}},
+            rules.EvidenceInvalid,
+            "consents[0].confirmed.at",
+        ),
     ],
 )
 def test_a_wrong_item_names_its_field(said: Any, error: type[Exception], field: str) -> None:
@@ -85,5 +125,7 @@ def test_a_whole_item_is_read() -> None:
         ("not an address", "truncated", None),
     ],
 )
-def test_evidence_keeps_as_much_of_an_ip_address_as_staff_decided(ip: str, policy: str, kept: str | None) -> None:
+def test_evidence_keeps_as_much_of_an_ip_address_as_staff_decided(
+    ip: str, policy: str, kept: str | None
+) -> None:
     assert rules.kept_ip(ip, policy) == kept

@@ -23,7 +23,16 @@ VALUES = st.recursive(
 )
 
 # The published vectors of Certificate Transparency (RFC 9162 2.1.5, google/certificate-transparency testdata).
-CT_LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+CT_LEAVES = [
+    "",
+    "00",
+    "10",
+    "2021",
+    "3031",
+    "40414243",
+    "5051525354555657",
+    "606162636465666768696a6b6c6d6e6f",
+]
 CT_ROOTS = [
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -43,7 +52,10 @@ def test_canonical_bytes_are_those_of_rfc_8785(value: Any) -> None:
     assert chain.canonical(value).encode() == rfc8785.dumps(value)
 
 
-@pytest.mark.parametrize("value", [1.0, float("nan"), EXACT + 1, -EXACT - 1, {1: "x"}, (1, 2), b"x", {"a": [{"b": 1.5}]}, {"é": [1.5]}])
+@pytest.mark.parametrize(
+    "value",
+    [1.0, float("nan"), EXACT + 1, -EXACT - 1, {1: "x"}, (1, 2), b"x", {"a": [{"b": 1.5}]}, {"é": [1.5]}],
+)
 def test_what_could_be_written_two_ways_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         chain.canonical(value)
@@ -64,7 +76,12 @@ def test_the_golden_file_holds_by_its_own_account() -> None:
         assert (fields["seq"], fields["prev_hash"], fields["version"]) == (n + 1, prev_hash, 1)
         prev_hash = hashlib.sha256(b"\x00" + octets).hexdigest()
         assert prev_hash == row["hash"]
-        assert _climb(n, whole["size"], bytes.fromhex(prev_hash), [bytes.fromhex(one) for one in row["path"]]).hex() == whole["head"]
+        assert (
+            _climb(
+                n, whole["size"], bytes.fromhex(prev_hash), [bytes.fromhex(one) for one in row["path"]]
+            ).hex()
+            == whole["head"]
+        )
     assert whole["size"] == 20
 
 
@@ -100,7 +117,9 @@ def test_std_k3_trees_and_proofs_agree_with_pymerkle_up_to_300() -> None:
         assert tree.get_root().hex() == chain.root(leaves)
         for index in {0, n // 2, n}:
             path = chain.inclusion_path(leaves, index)
-            assert _climb(index, n + 1, bytes.fromhex(leaves[index]), [bytes.fromhex(one) for one in path]).hex() == chain.root(leaves)
+            assert _climb(
+                index, n + 1, bytes.fromhex(leaves[index]), [bytes.fromhex(one) for one in path]
+            ).hex() == chain.root(leaves)
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,7 +146,11 @@ def test_std_k5_a_sealed_part_opens_under_its_key_and_place_only() -> None:
     part = rules.sealed_part(key, value, subject="p_a", kind="consent.given")
     assert rules.open_part(key, part, subject="p_a", kind="consent.given") == value
     assert "203.0.113.9" not in chain.canonical(part)
-    for wrong, subject, kind in ((other, "p_a", "consent.given"), (key, "p_b", "consent.given"), (key, "p_a", "consent.renewed")):
+    for wrong, subject, kind in (
+        (other, "p_a", "consent.given"),
+        (key, "p_b", "consent.given"),
+        (key, "p_a", "consent.renewed"),
+    ):
         with pytest.raises(sealing.Unsealable):
             rules.open_part(wrong, part, subject=subject, kind=kind)
     with pytest.raises(sealing.Unsealable):
@@ -135,7 +158,9 @@ def test_std_k5_a_sealed_part_opens_under_its_key_and_place_only() -> None:
 
 
 def test_std_k5_equal_matter_of_two_people_does_not_look_equal() -> None:
-    parts = [rules.sealed_part(sealing.new_key(), {"ip": "203.0.113.9"}, subject="p_a", kind="k") for _ in range(2)]
+    parts = [
+        rules.sealed_part(sealing.new_key(), {"ip": "203.0.113.9"}, subject="p_a", kind="k") for _ in range(2)
+    ]
     assert parts[0]["commitment"] != parts[1]["commitment"]
     assert parts[0]["sealed"] != parts[1]["sealed"]
 

@@ -57,7 +57,7 @@ def test_std_k2_sixteen_threads_append_one_chain(engine: Engine, now: datetime) 
 def test_a_transaction_that_fails_leaves_no_gap(engine: Engine, now: datetime) -> None:
     with reading(engine) as session:
         before = queries.tail(session)
-    with pytest.raises(RuntimeError), transaction(engine) as session:
+    with pytest.raises(RuntimeError), transaction(engine) as session:  # noqa: PT012 - it fails at its end
         _append(session, now)
         raise RuntimeError
     with transaction(engine) as session:
@@ -79,7 +79,9 @@ def test_entries_of_one_transaction_stand_together_and_last(engine: Engine, now:
 # --- guards ---
 
 
-def test_std_k1_the_ledger_cannot_be_changed_shortened_or_added_to_in_the_middle(engine: Engine, now: datetime) -> None:
+def test_std_k1_the_ledger_cannot_be_changed_shortened_or_added_to_in_the_middle(
+    engine: Engine, now: datetime
+) -> None:
     _fill(engine, now)
     assert checks.ledger_guards(engine) == []
     assert checks.chain(engine) == []
@@ -118,22 +120,22 @@ def test_no_migration_ever_rewrites_what_is_only_added_to(version: Path) -> None
 
 
 def _edit(connection: Connection, seq: int) -> None:
-    row = connection.execute(select(LedgerEntry).where(SEQ == seq)).one()
-    connection.execute(update(LedgerEntry).where(SEQ == seq).values(entry=row.entry.replace('"n":', '"m":')))
+    row = connection.execute(select(LedgerEntry).where(seq == SEQ)).one()
+    connection.execute(update(LedgerEntry).where(seq == SEQ).values(entry=row.entry.replace('"n":', '"m":')))
 
 
 def _edit_and_rehash(connection: Connection, seq: int) -> None:
-    row = connection.execute(select(LedgerEntry).where(SEQ == seq)).one()
+    row = connection.execute(select(LedgerEntry).where(seq == SEQ)).one()
     text = row.entry.replace('"n":', '"m":')
-    connection.execute(update(LedgerEntry).where(SEQ == seq).values(entry=text, hash=rules.leaf_hash(text)))
+    connection.execute(update(LedgerEntry).where(seq == SEQ).values(entry=text, hash=rules.leaf_hash(text)))
 
 
 def _edit_column(connection: Connection, seq: int) -> None:
-    connection.execute(update(LedgerEntry).where(SEQ == seq).values(subject="p_somebody_else"))
+    connection.execute(update(LedgerEntry).where(seq == SEQ).values(subject="p_somebody_else"))
 
 
 def _delete(connection: Connection, seq: int) -> None:
-    connection.execute(delete(LedgerEntry).where(SEQ == seq))
+    connection.execute(delete(LedgerEntry).where(seq == SEQ))
 
 
 def _truncate_in_the_middle(connection: Connection, seq: int) -> None:
@@ -141,17 +143,27 @@ def _truncate_in_the_middle(connection: Connection, seq: int) -> None:
 
 
 def _delete_and_close_up(connection: Connection, seq: int) -> None:
-    connection.execute(delete(LedgerEntry).where(SEQ == seq))
-    for number in connection.execute(select(SEQ).where(SEQ > seq).order_by(SEQ)).scalars().all():
-        connection.execute(update(LedgerEntry).where(SEQ == number).values(seq=number - 1))
+    connection.execute(delete(LedgerEntry).where(seq == SEQ))
+    for number in connection.execute(select(SEQ).where(seq < SEQ).order_by(SEQ)).scalars().all():
+        connection.execute(update(LedgerEntry).where(number == SEQ).values(seq=number - 1))
 
 
 def _insert(connection: Connection, seq: int) -> None:
-    for number in connection.execute(select(SEQ).where(SEQ >= seq).order_by(SEQ.desc())).scalars().all():
-        connection.execute(update(LedgerEntry).where(SEQ == number).values(seq=number + 1))
-    before = connection.execute(select(LedgerEntry).where(SEQ == seq - 1)).one()
-    forged = rules.make(seq=seq, at=before.at, kind="note.made", actor="system", subject="s", body={}, prev_hash=before.hash)
-    values = {"seq": seq, "entry": forged.text, "hash": forged.hash, "kind": forged.kind, "subject": "s", "at": forged.at, "takes": False}
+    for number in connection.execute(select(SEQ).where(seq <= SEQ).order_by(SEQ.desc())).scalars().all():
+        connection.execute(update(LedgerEntry).where(number == SEQ).values(seq=number + 1))
+    before = connection.execute(select(LedgerEntry).where(seq - 1 == SEQ)).one()
+    forged = rules.make(
+        seq=seq, at=before.at, kind="note.made", actor="system", subject="s", body={}, prev_hash=before.hash
+    )
+    values = {
+        "seq": seq,
+        "entry": forged.text,
+        "hash": forged.hash,
+        "kind": forged.kind,
+        "subject": "s",
+        "at": forged.at,
+        "takes": False,
+    }
     connection.execute(insert(LedgerEntry).values(**values))
 
 
@@ -159,15 +171,26 @@ def _swap(connection: Connection, seq: int) -> None:
     one, two = connection.execute(select(LedgerEntry).where(SEQ.in_([seq, seq + 1])).order_by(SEQ)).all()
     for target, source in ((seq, two), (seq + 1, one)):
         values = {name: getattr(source, name) for name in ("entry", "hash", "kind", "subject", "at", "takes")}
-        connection.execute(update(LedgerEntry).where(SEQ == target).values(**values))
+        connection.execute(update(LedgerEntry).where(target == SEQ).values(**values))
 
 
 @pytest.mark.parametrize(
     ("tamper", "off"),
-    [(_edit, 0), (_edit_column, 0), (_delete, 0), (_truncate_in_the_middle, 0), (_swap, 0), (_edit_and_rehash, 1), (_insert, 1), (_delete_and_close_up, 0)],
+    [
+        (_edit, 0),
+        (_edit_column, 0),
+        (_delete, 0),
+        (_truncate_in_the_middle, 0),
+        (_swap, 0),
+        (_edit_and_rehash, 1),
+        (_insert, 1),
+        (_delete_and_close_up, 0),
+    ],
     ids=lambda one: getattr(one, "__name__", str(one)).strip("_"),
 )
-def test_std_k2_tampering_is_found_at_its_position(engine: Engine, now: datetime, tamper: Callable[[Connection, int], None], off: int) -> None:
+def test_std_k2_tampering_is_found_at_its_position(
+    engine: Engine, now: datetime, tamper: Callable[[Connection, int], None], off: int
+) -> None:
     """A changed entry whose hash was made anew is found where the next one no longer follows it."""
     seq = _fill(engine, now) + 9
     with engine.execution_options(write=True).begin() as connection:
@@ -199,16 +222,24 @@ def _bring(engine: Engine, directory: Path) -> int:
         return safe.bring_up_to_date(session, directory)
 
 
-def test_the_withdrawal_file_holds_what_was_taken_away_and_nobody_s_data(engine: Engine, ring: Keyring, now: datetime, tmp_path: Path) -> None:
+def test_the_withdrawal_file_holds_what_was_taken_away_and_nobody_s_data(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path
+) -> None:
     from service.domain.preferences import actions as preferences
 
     with transaction(engine) as session:
         ana = make.a_person(session, ring, now=now)
-        preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={"ip": "203.0.113.9"}, now=now)
+        preferences.stop(
+            session, ring, make.a_link(session, ana), how="link", evidence={"ip": "203.0.113.9"}, now=now
+        )
     assert _bring(engine, tmp_path) == 1
     assert _bring(engine, tmp_path) == 0
     [line] = _lines(tmp_path)
-    assert (line["kind"], line["subject"], line["body"]) == ("consent.withdrawn", ana.public_id, {"topic": "new-products"})
+    assert (line["kind"], line["subject"], line["body"]) == (
+        "consent.withdrawn",
+        ana.public_id,
+        {"topic": "new-products"},
+    )
     with reading(engine) as session:
         seen = queries.entry(session, int(str(line["seq"])))
         assert seen is not None
@@ -218,7 +249,9 @@ def test_the_withdrawal_file_holds_what_was_taken_away_and_nobody_s_data(engine:
 
 
 @pytest.mark.parametrize("torn", [b'{"at": 1', b"{", b"\x00\x00\x00\x00", b'{"seq": 99999}'])
-def test_a_torn_last_line_is_cut_off_and_written_again(engine: Engine, now: datetime, tmp_path: Path, torn: bytes) -> None:
+def test_a_torn_last_line_is_cut_off_and_written_again(
+    engine: Engine, now: datetime, tmp_path: Path, torn: bytes
+) -> None:
     with transaction(engine) as session:
         for n in range(3):
             _append(session, now, n, "consent.withdrawn")
@@ -248,9 +281,13 @@ def _bring_often(url: str, directory: str, now: datetime, worker: int) -> None:
     engine.dispose()
 
 
-def test_many_processes_write_each_line_once_and_in_order(database_url: str, now: datetime, tmp_path: Path) -> None:
+def test_many_processes_write_each_line_once_and_in_order(
+    database_url: str, now: datetime, tmp_path: Path
+) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_bring_often, args=(database_url, str(tmp_path), now, n)) for n in range(3)]
+    workers = [
+        context.Process(target=_bring_often, args=(database_url, str(tmp_path), now, n)) for n in range(3)
+    ]
     for one in workers:
         one.start()
     for one in workers:

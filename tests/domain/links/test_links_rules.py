@@ -33,7 +33,9 @@ def test_the_format_is_final(ring: Keyring) -> None:
     st.integers(0, 2**47 - 1),
     st.integers(0, 2**32 - 1),
 )
-def test_what_is_written_is_read(ring: Keyring, purpose: int, person: int, topic: int, mailing: int, position: int) -> None:
+def test_what_is_written_is_read(
+    ring: Keyring, purpose: int, person: int, topic: int, mailing: int, position: int
+) -> None:
     link = rules.Link(purpose, person, topic, mailing, position)
     token = rules.write(link, ring.link_keys)
     assert set(token) <= set(string.ascii_lowercase + "234567")
@@ -55,7 +57,9 @@ def test_rel_h28_every_flipped_bit_of_the_octets_is_not_recognised(ring: Keyring
             rules.read(base64.b32encode(flipped).decode().rstrip("="), ring.link_keys, purpose=rules.STOP)
 
 
-@pytest.mark.parametrize("junk", ["", "a", "=" * 66, "a" * 66, "a" * 67, "é" * 66, "1" * 66, "\x00" * 66, "a" * 100_000, "7" * 66])
+@pytest.mark.parametrize(
+    "junk", ["", "a", "=" * 66, "a" * 66, "a" * 67, "é" * 66, "1" * 66, "\x00" * 66, "a" * 100_000, "7" * 66]
+)
 def test_junk_is_not_recognised(ring: Keyring, junk: str) -> None:
     with pytest.raises(rules.LinkNotRecognised) as raised:
         rules.read(junk, ring.link_keys, purpose=rules.STOP)
@@ -115,7 +119,11 @@ def test_rel_h30_tokens_of_retired_keys_work_for_ever() -> None:
 
 def test_rel_h31_an_unknown_key_is_not_recognised() -> None:
     """Neither a key of another installation under the same id, nor an id that this ring never had."""
-    for stranger in (Keyring({1: b"z" * 32}, "i"), Keyring({1: b"a" * 32, 9: b"z" * 32}, "i"), Keyring({255: b"\x00" * 32}, "i")):
+    for stranger in (
+        Keyring({1: b"z" * 32}, "i"),
+        Keyring({1: b"a" * 32, 9: b"z" * 32}, "i"),
+        Keyring({255: b"\x00" * 32}, "i"),
+    ):
         token = rules.write(LINK, stranger.link_keys)
         with pytest.raises(rules.LinkNotRecognised):
             rules.read(token, Keyring({1: b"a" * 32}, "i").link_keys, purpose=rules.STOP)
@@ -141,5 +149,12 @@ def test_std_n3_a_link_of_one_purpose_is_none_of_another(ring: Keyring, written:
 
 
 def test_std_n3_keys_are_made_for_one_use_each(ring: Keyring) -> None:
-    made = {ring.lookup_key, ring.house_key, ring.message_key, *ring.link_keys.values(), *ring.wrap_keys.values(), *ring.secrets.values()}
+    made = {
+        ring.lookup_key,
+        ring.house_key,
+        ring.message_key,
+        *ring.link_keys.values(),
+        *ring.wrap_keys.values(),
+        *ring.secrets.values(),
+    }
     assert len(made) == 6

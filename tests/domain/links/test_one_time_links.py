@@ -21,7 +21,9 @@ ANA = addresses.parse("ana@example.org")
 
 def _mails(session: Session, purpose: str) -> list[Mailing]:
     session.flush()
-    return list(session.exec(select(Mailing).where(col(Mailing.purpose) == purpose).order_by(col(Mailing.id))))
+    return list(
+        session.exec(select(Mailing).where(col(Mailing.purpose) == purpose).order_by(col(Mailing.id)))
+    )
 
 
 def _sign_in_link(session: Session, ring: Keyring, person: Person, now: datetime) -> links.Link:
@@ -29,9 +31,13 @@ def _sign_in_link(session: Session, ring: Keyring, person: Person, now: datetime
     return links.Link(links.SIGN_IN, person.alias, 0, _mails(session, "sign-in")[-1].alias, 1)
 
 
-def test_a_link_is_mailed_to_whom_we_know_and_nobody_else(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_link_is_mailed_to_whom_we_know_and_nobody_else(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     make.a_person(session, ring, now=now)
-    access.request_preferences_link(session, ring, addresses.parse("nobody@example.org"), locale="en", now=now)
+    access.request_preferences_link(
+        session, ring, addresses.parse("nobody@example.org"), locale="en", now=now
+    )
     assert _mails(session, "preferences-link") == []
     access.request_preferences_link(session, ring, addresses.parse("ANA@example.org"), locale="en", now=now)
     assert len(_mails(session, "preferences-link")) == 1

@@ -23,15 +23,21 @@ from tests import builders as make
 HOUR = timedelta(hours=1)
 
 
-def _stop(session: Session, ring: Keyring, person: Person | int, now: datetime, slug: str | None = "new-products") -> actions.Stopped:
+def _stop(
+    session: Session, ring: Keyring, person: Person | int, now: datetime, slug: str | None = "new-products"
+) -> actions.Stopped:
     return actions.stop(session, ring, make.a_link(session, person, slug), how="link", evidence={}, now=now)
 
 
 def _save(session: Session, ring: Keyring, person: Person, choices: Choices, now: datetime) -> actions.Saved:
-    return actions.save(session, ring, person, choices, how="page", evidence={}, now=now, by=f"person:{person.public_id}")
+    return actions.save(
+        session, ring, person, choices, how="page", evidence={}, now=now, by=f"person:{person.public_id}"
+    )
 
 
-def test_stop_ends_one_topic_with_a_receipt_and_is_said_once(session: Session, ring: Keyring, now: datetime) -> None:
+def test_stop_ends_one_topic_with_a_receipt_and_is_said_once(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     first = _stop(session, ring, ana, now)
     assert first.receipt is not None
@@ -48,18 +54,24 @@ def test_rel_h33_fifty_stops_at_once_are_one_entry(engine: Engine, ring: Keyring
 
     def stop(_: int) -> bool:
         with transaction(engine) as session:
-            return actions.stop(session, ring, link, how="one_click", evidence={}, now=now).already_since is None
+            return (
+                actions.stop(session, ring, link, how="one_click", evidence={}, now=now).already_since is None
+            )
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(stop, range(50))) == 1
     with reading(engine) as session:
-        assert [one.kind for one in entries.of_subject(session, ana.public_id)].count("consent.withdrawn") == 1
+        assert [one.kind for one in entries.of_subject(session, ana.public_id)].count(
+            "consent.withdrawn"
+        ) == 1
         assert len(session.exec(select(Undo)).all()) == 1
         assert entries.verify(session).holds
 
 
 @pytest.mark.parametrize("missing", ["person", "topic", "both"])
-def test_rel_h38_a_link_of_what_is_gone_still_records_the_stop_once(engine: Engine, ring: Keyring, now: datetime, missing: str) -> None:
+def test_rel_h38_a_link_of_what_is_gone_still_records_the_stop_once(
+    engine: Engine, ring: Keyring, now: datetime, missing: str
+) -> None:
     with transaction(engine) as session:
         ana = make.a_person(session, ring, now=now)
         alias = 0x1234567890 if missing in ("person", "both") else ana.alias
@@ -68,12 +80,16 @@ def test_rel_h38_a_link_of_what_is_gone_still_records_the_stop_once(engine: Engi
 
     def stop(_: int) -> bool:
         with transaction(engine) as session:
-            return actions.stop(session, ring, link, how="one_click", evidence={}, now=now).already_since is None
+            return (
+                actions.stop(session, ring, link, how="one_click", evidence={}, now=now).already_since is None
+            )
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(stop, range(20))) == 1
     with reading(engine) as session:
-        said = [one for one in entries.of_subject(session, person_id(alias)) if one.kind == "consent.withdrawn"]
+        said = [
+            one for one in entries.of_subject(session, person_id(alias)) if one.kind == "consent.withdrawn"
+        ]
         assert [(one.body["state"], one.body["unknown"]) for one in said] == [("withdrawn", True)]
 
 
@@ -81,7 +97,9 @@ def test_stop_all_ends_what_can_be_ended(session: Session, ring: Keyring, now: d
     ana = make.a_person(session, ring, now=now)
     done = actions.stop_all(session, ring, make.a_link(session, ana, None), how="link", evidence={}, now=now)
     assert done.undo is not None
-    states = {slug: make.the_state(session, ana, slug) for slug in ("new-products", "updates", "important-notices")}
+    states = {
+        slug: make.the_state(session, ana, slug) for slug in ("new-products", "updates", "important-notices")
+    }
     assert states == {"new-products": "withdrawn", "updates": "withdrawn", "important-notices": "given"}
     with pytest.raises(rules.NotRefusable):
         _stop(session, ring, ana, now, "important-notices")
@@ -98,13 +116,17 @@ def test_a_no_about_something_never_asked_is_kept(session: Session, ring: Keyrin
 # --- undo ---
 
 
-def test_undo_brings_back_once_and_within_thirty_minutes(session: Session, ring: Keyring, now: datetime) -> None:
+def test_undo_brings_back_once_and_within_thirty_minutes(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     before = make.the_preference(session, ana)
     assert before is not None
     warrant = before.warrant_seq
     value = _stop(session, ring, ana, now).undo or ""
-    assert [topic.slug for topic in actions.undo(session, value, now=now + timedelta(minutes=29))] == ["new-products"]
+    assert [topic.slug for topic in actions.undo(session, value, now=now + timedelta(minutes=29))] == [
+        "new-products"
+    ]
     row = make.the_preference(session, ana)
     assert row is not None
     assert (row.state, row.warrant_seq) == ("given", warrant)
@@ -125,7 +147,12 @@ def test_undo_is_too_late_after_thirty_minutes(session: Session, ring: Keyring, 
 def test_an_old_undo_does_not_go_over_a_newer_no(session: Session, ring: Keyring, now: datetime) -> None:
     ana = make.a_person(session, ring, now=now)
     first = _stop(session, ring, ana, now).undo or ""
-    make.register(session, ring, consents=[make.an_answer(at=now + timedelta(minutes=1))], now=now + timedelta(minutes=2))
+    make.register(
+        session,
+        ring,
+        consents=[make.an_answer(at=now + timedelta(minutes=1))],
+        now=now + timedelta(minutes=2),
+    )
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + timedelta(minutes=3))
     assert make.the_state(session, ana) == "given"
     _stop(session, ring, ana, now + timedelta(minutes=4))
@@ -139,7 +166,9 @@ def test_undo_is_stored_as_a_hash_only(session: Session, ring: Keyring, now: dat
     assert all(value not in (row.value_hash + str(row.before)) for row in session.exec(select(Undo)))
 
 
-def test_undo_of_a_stop_and_a_break_saved_together_brings_back_both(session: Session, ring: Keyring, now: datetime) -> None:
+def test_undo_of_a_stop_and_a_break_saved_together_brings_back_both(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     saved = _save(session, ring, ana, Choices({"new-products": "off"}, break_until=date(2026, 12, 20)), now)
     assert {"new-products", "break_until"} == set(saved.changed)
@@ -163,7 +192,9 @@ def test_rel_h52_what_is_not_named_is_not_changed(session: Session, ring: Keyrin
     assert changed == {make.the_topic(session).id}
 
 
-def test_adding_a_topic_asks_by_mail_and_says_nothing_itself(session: Session, ring: Keyring, now: datetime) -> None:
+def test_adding_a_topic_asks_by_mail_and_says_nothing_itself(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now, yes=())
     saved = _save(session, ring, ana, Choices({"new-products": "each"}), now)
     assert saved.confirmation_sent == ["new-products"]
@@ -179,7 +210,10 @@ def test_a_private_topic_cannot_be_chosen(session: Session, ring: Keyring, now: 
         _save(session, ring, ana, Choices({"insiders": "each"}), now)
 
 
-@pytest.mark.parametrize(("choice", "error"), [({"updates": "hourly"}, rules.CadenceNotOffered), ({"important-notices": "off"}, rules.NotRefusable)])
+@pytest.mark.parametrize(
+    ("choice", "error"),
+    [({"updates": "hourly"}, rules.CadenceNotOffered), ({"important-notices": "off"}, rules.NotRefusable)],
+)
 def test_what_is_not_offered_is_refused(
     session: Session, ring: Keyring, now: datetime, choice: dict[str, str], error: type[Exception]
 ) -> None:
@@ -187,7 +221,9 @@ def test_what_is_not_offered_is_refused(
         _save(session, ring, make.a_person(session, ring, now=now), Choices(choice), now)
 
 
-def test_a_break_ends_at_midnight_where_the_reader_lives(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_break_ends_at_midnight_where_the_reader_lives(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now, zone="America/New_York")
     _save(session, ring, ana, Choices(break_until=date(2026, 12, 24)), now)
     row = make.the_preference(session, ana)
@@ -207,7 +243,9 @@ def test_a_break_is_of_a_day_to_a_year(session: Session, ring: Keyring, now: dat
         _save(session, ring, make.a_person(session, ring, now=now), Choices(break_until=until), now)
 
 
-def test_everything_that_takes_away_makes_the_door_wait(session: Session, ring: Keyring, now: datetime) -> None:
+def test_everything_that_takes_away_makes_the_door_wait(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now)
     session.info.pop("fence_seq", None)
     _save(session, ring, ana, Choices(break_until=date(2026, 12, 24)), now)
@@ -227,14 +265,46 @@ def test_everything_that_takes_away_makes_the_door_wait(session: Session, ring: 
 # --- after a restore ---
 
 
-def test_every_no_the_database_has_not_heard_is_said_again(session: Session, ring: Keyring, now: datetime) -> None:
+def test_every_no_the_database_has_not_heard_is_said_again(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana, bea = (make.a_person(session, ring, f"{name}@example.org", now=now) for name in ("ana", "bea"))
     lines = [
-        {"seq": 9000, "kind": "consent.withdrawn", "subject": ana.public_id, "body": {"topic": "updates"}, "hash": "x"},
-        {"seq": 9001, "kind": "consent.withdrawn", "subject": ana.public_id, "body": {"topic": "#123"}, "hash": "x"},
-        {"seq": 9002, "kind": "consent.withdrawn", "subject": "p_nobody", "body": {"topic": "updates"}, "hash": "x"},
-        {"seq": 9003, "kind": "preference.break_set", "subject": bea.public_id, "body": {"until": "2026-12-24T00:00:00+00:00"}, "hash": "x"},
-        {"seq": 9004, "kind": "suppression.added", "subject": None, "body": {"address_hash": "h", "scope": "all", "cause": "hard_bounce"}, "hash": "x"},
+        {
+            "seq": 9000,
+            "kind": "consent.withdrawn",
+            "subject": ana.public_id,
+            "body": {"topic": "updates"},
+            "hash": "x",
+        },
+        {
+            "seq": 9001,
+            "kind": "consent.withdrawn",
+            "subject": ana.public_id,
+            "body": {"topic": "#123"},
+            "hash": "x",
+        },
+        {
+            "seq": 9002,
+            "kind": "consent.withdrawn",
+            "subject": "p_nobody",
+            "body": {"topic": "updates"},
+            "hash": "x",
+        },
+        {
+            "seq": 9003,
+            "kind": "preference.break_set",
+            "subject": bea.public_id,
+            "body": {"until": "2026-12-24T00:00:00+00:00"},
+            "hash": "x",
+        },
+        {
+            "seq": 9004,
+            "kind": "suppression.added",
+            "subject": None,
+            "body": {"address_hash": "h", "scope": "all", "cause": "hard_bounce"},
+            "hash": "x",
+        },
         {"seq": 9005, "kind": "announcement.cancelled", "subject": "a_1", "body": {}, "hash": "x"},
     ]
     assert actions.reapply(session, lines, now=now) == 3
@@ -253,7 +323,10 @@ def test_a_no_the_database_has_heard_is_not_said_again(engine: Engine, ring: Key
     with transaction(engine) as session:
         actions.undo(session, value, now=now)
     with transaction(engine) as session:
-        lines = [{"seq": t.seq, "kind": t.kind, "subject": t.subject, "body": t.body, "hash": t.hash} for t in entries.taken_since(session, 0)]
+        lines = [
+            {"seq": t.seq, "kind": t.kind, "subject": t.subject, "body": t.body, "hash": t.hash}
+            for t in entries.taken_since(session, 0)
+        ]
         assert lines
         assert actions.reapply(session, lines, now=now) == 0
         assert make.the_state(session, ana) == "given"

@@ -16,6 +16,7 @@ from service.domain.announcements import actions as announcements
 from service.domain.announcements import queries as announcement_queries
 from service.domain.brands import actions as brands
 from service.domain.deliveries import actions as deliveries
+from service.domain.deliveries import claims
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries import queries as delivery_queries
 from service.domain.deliveries.rules import Result
@@ -113,7 +114,7 @@ class Run:
         """Claim and settle what is due; `answers` says what the server made of each position."""
         now = at or self.at
         claimed = self.act(
-            lambda session: deliveries.claim(session, self.ring, self.sender, now=now, limit=4, system=False)
+            lambda session: claims.claim(session, self.ring, self.sender, now=now, limit=4, system=False)
         )
         for batch in claimed:
             results = [
@@ -122,7 +123,7 @@ class Run:
                 if one.refusal is None
             ]
             self.act(
-                lambda session, batch=batch, results=results: deliveries.record(
+                lambda session, batch=batch, results=results: claims.record(
                     session, batch, results, retries=[300], now=now, chance=random.Random(1)
                 )
             )

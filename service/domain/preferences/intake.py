@@ -1,0 +1,140 @@
+"""What a door said about people, read and checked before anything is written. Called by `registration` alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from service.domain.brands import queries as brands
+from service.domain.consent import rules as consent_rules
+from service.domain.people import actions as people
+from service.domain.people import rules as people_rules
+from service.domain.policies import queries as policies
+from service.domain.topics import queries as topics
+from service.domain.topics import rules as topic_rules
+from service.domain.topics.tables import Topic, Wording
+from service.kit import addresses
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One person as a door was told of them; nothing in it has been checked yet."""
+
+    external_id: str
+    email: object
+    locale: str | None = None
+    zone: str | None = None
+    profile: dict[str, Any] | None = None
+    attributes: dict[str, Any] | None = None
+    consents: list[Any] = field(default_factory=list)
+    attested: bool = True  # false for a visitor's own form: no contract with a site stands behind it
+
+
+@dataclass
+class Checked:
+    index: int
+    given: people.Given
+    items: list[consent_rules.Item]
+
+
+@dataclass
+class Facts:
+    """What one transaction looks up once: topics, their words, the policy in force."""
+
+    topics: dict[str, Topic]
+    words: dict[int, dict[str, Wording]]
+    versions: dict[str, Wording]  # every version ever published, by its public id
+    policy: str | None
+    policy_id: int | None
+    ip_evidence: str
+
+    def wording(self, topic: Topic, locale: str) -> Wording | None:
+        """The newest words in a language, or in English, or any."""
+        assert topic.id is not None
+        by_locale = self.words[topic.id]
+        return (
+            by_locale.get(locale)
+            or by_locale.get(locale.partition("-")[0])
+            or by_locale.get("en")
+            or next(iter(by_locale.values()), None)
+        )
+
+    def said(self, topic: Topic, name: str | None, locale: str) -> Wording | None:
+        """The words a person saw: the version named, else the newest."""
+        return self.versions[name] if name else self.wording(topic, locale)
+
+
+def look_up(session: Session, now: datetime) -> Facts:
+    everything = {topic.slug: topic for topic in topics.active(session)}
+    words = {
+        topic.id: topics.current_wordings(session, topic.id)
+        for topic in everything.values()
+        if topic.id is not None
+    }
+    versions = {one.public_id: one for topic_id in words for one in topics.wordings(session, topic_id)}
+    policy = policies.current(session, "privacy", "en", now=now)
+    return Facts(
+        everything,
+        words,
+        versions,
+        policies.name_of(session, policy),
+        policy.id,
+        brands.setting(session, "ip_evidence"),
+    )
+
+
+def check(
+    index: int, one: Registration, facts: Facts, *, attest: bool, topics: set[str] | None, now: datetime
+) -> Checked:
+    """Everything that can be wrong is found here, before anything is written."""
+    items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
+    for n, item in enumerate(items):
+        topic = facts.topics.get(item.topic)
+        if topic is None or (topics is not None and item.topic not in topics):
+            raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
+        if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
+            raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
+    registered: dict[str, Any] = {}
+    if one.attested:
+        contract = [
+            topic for topic in facts.topics.values() if topic.basis in ("contract", "legal_obligation")
+        ]
+        words = {topic.slug: facts.wording(topic, one.locale or "en") for topic in contract}
+        registered = {
+            "topics": [
+                {"topic": slug, "wording": said.public_id if said else ""}
+                for slug, said in sorted(words.items())
+            ]
+        }
+    return Checked(
+        index,
+        people.Given(
+            people_rules.external_id(one.external_id),
+            addresses.parse(one.email),
+            people_rules.locale(one.locale),
+            people_rules.zone(one.zone),
+            people_rules.profile(one.profile) if one.profile is not None else None,
+            people_rules.attributes(one.attributes) if one.attributes is not None else None,
+            confirmed=attest and any(item.confirmed for item in items),
+            attested=one.attested,
+            registered=registered,
+        ),
+        items,
+    )
+
+
+def apart(checked: list[Checked]) -> Iterator[list[Checked]]:
+    """Chunks in which no external id and no mailbox stands twice, in the order given."""
+    chunk: list[Checked] = []
+    seen: set[str] = set()
+    for one in checked:
+        marks = {"id:" + one.given.external_id, "at:" + one.given.email.key}
+        if marks & seen:
+            yield chunk
+            chunk, seen = [], set()
+        chunk.append(one)
+        seen |= marks
+    if chunk:
+        yield chunk
