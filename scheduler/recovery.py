@@ -3,6 +3,7 @@
 Called by a sender when it starts, for every journal in its directory that nobody holds.
 """
 
+import asyncio
 import random
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +14,25 @@ from scheduler import journal
 from scheduler.database import Database
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
+from service.kit import clock
 from service.mail.replies import Reply, classify
 from service.ops.house import House
+
+WAIT = 0.05  # seconds between two looks whether another sender is done with our former journal
+
+
+async def recover_all(house: House, database: Database, own: journal.Journal, *, chance: random.Random) -> None:
+    """Settle every journal that nobody holds; ends when none is left of this sender's own name, whoever settles it.
+
+    Another sender may be at work on our former incarnation's: what we claimed meanwhile it would take for the dead one's.
+    """
+    directory, name = own.path.parent, own.path.name.rsplit(".", 2)[0]
+    while True:
+        for path in journal.unlocked(directory):
+            await recover(house, database, path, now=clock.now(), chance=chance)
+        if not [path for path in directory.glob("*.journal") if path != own.path and path.name.rsplit(".", 2)[0] == name]:
+            return
+        await asyncio.sleep(WAIT)
 
 
 async def recover(

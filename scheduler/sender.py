@@ -19,7 +19,7 @@ from sqlmodel import Session
 from scheduler import journal
 from scheduler.database import Database
 from scheduler.lease import Lease
-from scheduler.recovery import recover
+from scheduler.recovery import recover_all
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
@@ -114,8 +114,7 @@ class Sender:
     async def _begin(self) -> None:
         self.journal = journal.Journal.open(self.house.settings.journals, self.name)
         await self.lease.begin(clock.now())
-        for path in journal.unlocked(self.house.settings.journals):
-            await recover(self.house, self.database, path, now=clock.now(), chance=self.chance)
+        await recover_all(self.house, self.database, self.journal, chance=self.chance)
         log.info("sender started", extra={"facts": {"sender": self.name}})
 
     async def _end(self, watcher: asyncio.Task[None], carriers: list[asyncio.Task[None]]) -> None:

@@ -67,7 +67,8 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
     with transaction(engine) as session:
         value = action(session)
         seq: int | None = session.info.get("fence_seq")
-    if seq is not None:
+        taken = session.info.get("taken", False)
+    if taken:
         with reading(engine) as session:
             safe.bring_up_to_date(session, safe_dir)
     return value, seq

@@ -206,7 +206,7 @@ def recover(
     settled = select(col(Outcome.pos), col(Outcome.attempt)).where(
         col(Outcome.mailing_id) == mailing.id, col(Outcome.pos).in_(warrants)
     )
-    known = {(pos, attempt) for pos, attempt in session.execute(settled).tuples()}
+    known = {(pos, attempt) for pos, attempt in session.execute(settled)}
     left = [
         (pos, attempts.get(pos, 1), warrant)
         for pos, warrant in warrants.items()

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlmodel import Session, col, select
 
 from service.db.locks import insert_or_skip
+from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
@@ -148,69 +149,87 @@ def _make(
     now: datetime,
     by: str,
 ) -> list[Known]:
-    """New persons with address and identity, in four statements for all of them."""
+    """New persons with address and identity, in four statements for all of them, and each one's registration entry."""
     if not given:
         return []
     keys = [sealing.new_key() for _ in given]
-    aliases = [new_alias(8) for _ in given]
-    persons: list[dict[str, Any]] = [
-        {
-            "alias": alias,
-            "public_id": person_id(alias),
-            "state": "active",
-            "locale": one.locale or "en",
-            "zone": one.zone or "",
-            "wrapped_key": wrap(ring, alias, key),
-            "created_at": now,
-        }
-        for one, alias, key in zip(given, aliases, keys, strict=True)
-    ]
-    person_ids = session.scalars(
-        insert(Person).returning(col(Person.id), sort_by_parameter_order=True), persons
-    ).all()
-    rows: list[dict[str, Any]] = [
-        {
-            "owner_kind": "person",
-            "owner_id": row_id,
-            "sealed": seal_address(ring, one.email, key)[1],
-            "address_hash": digest,
-            "attested": one.attested,
-            "created_at": now,
-            "confirmed_at": now if one.confirmed and digest not in confirmed else None,
-        }
-        for one, row_id, key, digest in zip(given, person_ids, keys, hashes, strict=True)
-    ]
-    address_ids = session.scalars(
-        insert(Address).returning(col(Address.id), sort_by_parameter_order=True), rows
-    ).all()
+    persons = [_person_row(ring, one, key, now) for one, key in zip(given, keys, strict=True)]
+    returning = insert(Person).returning(col(Person.id), sort_by_parameter_order=True)
+    for new, row_id in zip(persons, session.scalars(returning, persons).all(), strict=True):
+        new["id"] = row_id
+    together = list(zip(given, keys, hashes, persons, strict=True))
+    rows = [_address_row(ring, *each, each[2] not in confirmed, now) for each in together]
+    _insert_addresses(session, persons, rows)
+    identities = [_identity_row(source, one, key, person["id"], now) for one, key, _, person in together]
+    session.connection().execute(insert(Identity), identities)
+    made = []
+    for (one, key, _, person), address, identity in zip(together, rows, identities, strict=True):
+        body = {"source": source, "confirmed": one.confirmed, **one.registered}
+        seq = ledger.append(
+            session, "person.registered", subject=person["public_id"], body=body, by=by, now=now
+        )
+        row = Known(
+            loaded(Person, person), loaded(Identity, identity), loaded(Address, address), key, created=True
+        )
+        row.registered_seq = seq
+        made.append(row)
+    return made
+
+
+def _person_row(ring: Keyring, one: Given, key: bytes, now: datetime) -> dict[str, Any]:
+    alias = new_alias(8)
+    return {
+        "alias": alias,
+        "public_id": person_id(alias),
+        "state": "active",
+        "locale": one.locale or "en",
+        "zone": one.zone or "",
+        "wrapped_key": wrap(ring, alias, key),
+        "max_per_week": None,
+        "pending_address_id": None,
+        "merged_into": None,
+        "created_at": now,
+    }
+
+
+def _address_row(
+    ring: Keyring, one: Given, key: bytes, digest: str, person: dict[str, Any], free: bool, now: datetime
+) -> dict[str, Any]:
+    """`free`: nobody holds the address confirmed, so that an attested one may be."""
+    return {
+        "owner_kind": "person",
+        "owner_id": person["id"],
+        "sealed": seal_address(ring, one.email, key)[1],
+        "address_hash": digest,
+        "attested": one.attested,
+        "created_at": now,
+        "confirmed_at": now if one.confirmed and free else None,
+        "ended_at": None,
+    }
+
+
+def _identity_row(source: str, one: Given, key: bytes, row_id: int, now: datetime) -> dict[str, Any]:
+    return {
+        "source": source,
+        "external_id": one.external_id,
+        "person_id": row_id,
+        "profile": mailbox.seal_profile(key, source, one.external_id, one.profile or {}),
+        "created_at": now,
+        "changed_at": now,
+    }
+
+
+def _insert_addresses(session: Session, persons: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """The addresses, and in each person's row where their mail goes."""
+    returning = insert(Address).returning(col(Address.id), sort_by_parameter_order=True)
+    for person, row, row_id in zip(persons, rows, session.scalars(returning, rows).all(), strict=True):
+        row["id"] = person["address_id"] = row_id
     session.connection().execute(
         update(Person)
         .where(col(Person.id) == bindparam("the_id"))
         .values(address_id=bindparam("its_address")),
-        [{"the_id": p, "its_address": a} for p, a in zip(person_ids, address_ids, strict=True)],
+        [{"the_id": person["id"], "its_address": person["address_id"]} for person in persons],
     )
-    idents: list[dict[str, Any]] = [
-        {
-            "source": source,
-            "external_id": one.external_id,
-            "person_id": row_id,
-            "profile": mailbox.seal_profile(key, source, one.external_id, one.profile or {}),
-            "created_at": now,
-            "changed_at": now,
-        }
-        for one, row_id, key in zip(given, person_ids, keys, strict=True)
-    ]
-    session.connection().execute(insert(Identity), idents)
-    made = []
-    for index, one in enumerate(given):
-        person = Person(**persons[index], id=person_ids[index], address_id=address_ids[index])
-        address = Address(**rows[index], id=address_ids[index])
-        body = {"source": source, "confirmed": one.confirmed, **one.registered}
-        seq = ledger.append(session, "person.registered", subject=person.public_id, body=body, by=by, now=now)
-        made.append(
-            Known(person, Identity(**idents[index]), address, keys[index], created=True, registered_seq=seq)
-        )
-    return made
 
 
 def wrap(ring: Keyring, alias: int, key: bytes) -> bytes:

@@ -1,0 +1,115 @@
+"""kill -9 in the middle of a send (P3): nobody twice, nobody lost, what nobody can know is said to be unknown."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+
+from scheduler import journal
+from scheduler.sender import Sender
+from service import fence
+from service.db.engine import make_engine
+from service.domain.preferences import actions as preferences
+from service.kit import clock
+from service.kit.signing import Keyring
+from service.ops.house import House
+from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
+
+CONNECTIONS = 3
+
+
+def _send_until_killed(url: str, ring: Keyring, directory: str, port: int, name: str) -> None:
+    import service.domain
+
+    service.domain.load_tables()
+    engine = make_engine(url)
+    house: House = Post(engine, ring, Path(directory)).house(port, connections=CONNECTIONS)
+    asyncio.run(Sender(house, name).run(asyncio.Event()))
+
+
+@pytest.mark.parametrize("again", ["one", "two"])
+def test_std_f1_a_killed_sender_is_recovered_by_whoever_starts(
+    engine: Engine, ring: Keyring, tmp_path: Path, database_url: str, again: str
+) -> None:
+    """Under its own name or another's: everyone once, but for those whose dot had left without an answer."""
+    post = Post(engine, ring, tmp_path)
+    post.sign_up(300)
+    announcement = post.announce(post.house(9))
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
+            context = multiprocessing.get_context("spawn")
+            victim = context.Process(target=_send_until_killed, args=(database_url, ring, str(tmp_path), sink.port, "one"))
+            victim.start()
+            deadline = time.monotonic() + 60
+            while sink.committed < 60:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.005)
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            await asyncio.to_thread(victim.join, 30)
+            await asyncio.sleep(0.2)
+            sink.settings.delay = 0.0
+            await send_all(post, post.house(sink.port, connections=CONNECTIONS), names=(again,))
+            return [message.rcpt for message in sink.kept]
+
+    readers = asyncio.run(run())
+    report = post.report(announcement)
+    outcomes: dict[str, Any] = report["outcomes"]
+    assert max(Counter(readers).values()) == 1
+    assert outcomes["sent"] + outcomes["unknown"] == report["planned"] == 300
+    assert outcomes["unknown"] <= CONNECTIONS
+    assert 300 - outcomes["unknown"] <= len(readers) <= 300
+    assert list((tmp_path / "journal").glob("*.journal")) == []
+
+
+def test_a_new_incarnation_waits_for_whoever_is_recovering_the_old_one(post: Post) -> None:
+    """Else the recoverer would take the new one's batches for the old one's, and send them again."""
+    post.sign_up(3)
+    announcement = post.announce(post.house(9))
+    directory = post.house(9).settings.journals
+    old = journal.Journal.open(directory, "one")
+    old.close()
+
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            stop = asyncio.Event()
+            with journal.claim(old.path) as mine:
+                assert mine
+                sending = asyncio.create_task(Sender(post.house(sink.port), "one").run(stop))
+                await asyncio.sleep(1)
+                assert sink.began == 0
+                old.path.unlink()
+            while sink.committed < 3:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await sending
+
+    asyncio.run(run())
+    assert post.report(announcement)["outcomes"]["sent"] == 3
+
+
+def test_a_no_waits_for_a_dead_sender_to_be_buried(post: Post) -> None:
+    """A lease whose process is gone still holds the fence: the answer is honest until somebody ends it."""
+    post.sign_up(1)
+    with post.engine.execution_options(write=True).begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO sender (name, host, pid, boot_id, state, seen_seq, renewed_at, started_at)"
+                " VALUES ('gone', 'elsewhere', 1, 'b', 'live', 0, :now, :now)"
+            ),
+            {"now": clock.now()},
+        )
+    link = post.stop_link("u0")
+
+    def act(session: Any) -> Any:
+        return preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+
+    assert not asyncio.run(fence.perform(post.house(9), act)).settled
