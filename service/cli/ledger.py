@@ -1,7 +1,16 @@
 """`bidden ledger`: whether the chain holds."""
 
+from typing import Annotated
+
+import typer
+
 from service.cli import desk
 from service.domain.ledger import queries
+from service.domain.preferences import projection as preferences
+
+Projection = Annotated[
+    bool, typer.Option("--projection", help="Compute every preference anew from it, and compare.")
+]
 
 app = desk.group("The ledger: verify.")
 
@@ -13,14 +22,22 @@ def about() -> None:
 
 @app.command()
 @desk.command
-def verify(as_json: desk.Json = False) -> None:
+def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
     """Read every entry and say whether the chain holds; exit code 1 with the position if it does not."""
-    verdict = desk.ask(desk.house(), queries.verify)
+    house = desk.house()
+    verdict = desk.ask(house, queries.verify)
     if not verdict.holds:
         desk.refuse(
             f"Entry {verdict.position} does not hold: {verdict.fault}. The {verdict.entries} before it do.",
             why="ledger_broken",
             then="Keep the database as it is, and compare it with the last backup.",
+            as_json=as_json,
+        )
+    if projection and (wrong := desk.ask(house, preferences.differences)):
+        desk.refuse(
+            f"The table of preferences differs from the ledger in {len(wrong)} places; the first: {wrong[0]}.",
+            why="projection_differs",
+            then="Keep the database as it is: somebody wrote past the ledger.",
             as_json=as_json,
         )
     facts = {"holds": True, "entries": verdict.entries, "head": verdict.head}

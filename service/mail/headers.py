@@ -185,7 +185,7 @@ def message_id(value: str) -> str:
 @lru_cache(maxsize=64)
 def date(seconds: int) -> str:
     """The Date header of an instant in whole seconds since 1970, in UTC (RFC 5322 section 3.3)."""
-    return f"Date: {formatdate(seconds)}"
+    return f"Date: {formatdate(seconds)[:-5]}+0000"  # -0000 would say that the zone is not known
 
 
 def is_loopback(url: str) -> bool:

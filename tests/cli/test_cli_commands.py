@@ -1,9 +1,16 @@
 """Every command: what it prints, with and without --json, and its exit code (0 done, 1 refused, 2 wrong use)."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.engine import Engine
 
+from service.db.session import transaction
+from service.domain.preferences.tables import Preference
+from service.kit.signing import Keyring
+from tests import builders as make
 from tests.cli.conftest import Run
 
 WORDS = "# Hello\n\nThe new kettle is here.\n\n[See it](https://shop.example.org/kettle)\n"
@@ -175,6 +182,18 @@ def test_post_publishes_and_prints_the_address(bidden: Run, tmp_path: Path) -> N
 
 def test_ledger_verify(bidden: Run) -> None:
     assert bidden("ledger", "verify", "--json").json["holds"] is True
+    assert bidden("ledger", "verify", "--projection").code == 0
+
+
+def test_ledger_verify_finds_what_was_written_past_it(bidden: Run, engine: Engine, ring: Keyring, now: datetime) -> None:
+    with transaction(engine) as session:
+        make.a_person(session, ring, now=now)
+        session.flush()
+        session.connection().execute(update(Preference).values(cadence="weekly"))
+    said = bidden("ledger", "verify", "--projection")
+    assert said.code == 1
+    assert "cadence" in said.out + said.err
+    assert bidden("ledger", "verify").code == 0
 
 
 def test_backup_and_restore(bidden: Run, tmp_path: Path, database_url: str) -> None:
