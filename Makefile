@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo run test check faults bench
+.PHONY: help setup demo run test check bench
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 10
@@ -25,7 +25,7 @@ run: setup ## an empty embedded service
 	@exec $(BIN)/bidden up
 
 test: setup ## the whole suite, on SQLite and on PostgreSQL
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 check: setup ## lint, types, import contracts, templates
 	@$(BIN)/ruff check .

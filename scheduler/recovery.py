@@ -21,7 +21,9 @@ from service.ops.house import House
 WAIT = 0.05  # seconds between two looks whether another sender is done with our former journal
 
 
-async def recover_all(house: House, database: Database, own: journal.Journal, *, chance: random.Random) -> None:
+async def recover_all(
+    house: House, database: Database, own: journal.Journal, *, chance: random.Random
+) -> None:
     """Settle every journal that nobody holds; ends when none is left of this sender's own name, whoever settles it.
 
     Another sender may be at work on our former incarnation's: what we claimed meanwhile it would take for the dead one's.
@@ -30,7 +32,11 @@ async def recover_all(house: House, database: Database, own: journal.Journal, *,
     while True:
         for path in journal.unlocked(directory):
             await recover(house, database, path, now=clock.now(), chance=chance)
-        if not [path for path in directory.glob("*.journal") if path != own.path and path.name.rsplit(".", 2)[0] == name]:
+        if not [
+            path
+            for path in directory.glob("*.journal")
+            if path != own.path and path.name.rsplit(".", 2)[0] == name
+        ]:
             return
         await asyncio.sleep(WAIT)
 

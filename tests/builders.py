@@ -4,10 +4,9 @@ Each has a default for everything, so that a test names only what it is about.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
@@ -53,16 +52,11 @@ def a_house(
     engine: Engine,
     ring: Keyring,
     directory: Path,
-    *,
-    smtp_port: int = 1,
-    connections: int = 2,
     **settings: Any,
 ) -> House:
-    """An assembled installation over a test's database; mail goes to a server on `smtp_port` of this machine."""
-    url = f"smtp://127.0.0.1:{smtp_port}?starttls=never&connections={connections}"
+    """An assembled installation over a test's database, without a mail server."""
     given = {
         "data_dir": directory,
-        "smtp_url": url,
         "hold_seconds": 0,
         "public_url": "http://127.0.0.1:8000",
         **settings,
@@ -137,35 +131,6 @@ def the_person(session: Session, public_id: str) -> Person:
     return found
 
 
-def a_crowd(
-    engine: Engine,
-    ring: Keyring,
-    count: int,
-    *,
-    now: datetime,
-    topic: str = "new-products",
-    prefix: str = "u",
-) -> None:
-    """So many people who said yes to a topic, with first names and a plan."""
-    said = an_answer(topic, at=now - timedelta(hours=1), confirmed=True)
-    crowd = [
-        Registration(
-            f"{prefix}{n}",
-            f"{prefix}{n}@example.org",
-            profile={"first_name": f"Ana {n}"},
-            attributes={"plan": "pro" if n % 2 else "free"},
-            consents=[said],
-        )
-        for n in range(count)
-    ]
-    for start in range(0, count, 200):
-        with transaction(engine) as session:
-            answers = register_many(
-                session, ring, "crowd", crowd[start : start + 200], attest=True, topics=None, now=now, by=BY
-            )
-            assert not [one for one in answers if isinstance(one, DomainError)]
-
-
 def the_topic(session: Session, slug: str = "new-products") -> Topic:
     """A topic by its slug."""
     return topics.by_slug(session, slug)
@@ -234,12 +199,10 @@ def press(session: Session, ring: Keyring, link: links.Link, *, now: datetime) -
 # --- mailings ---
 
 
-@dataclass(frozen=True)
-class Sending:
-    """A mailing by its ids: announcement, mailing (opaque and row)."""
+class Sending(NamedTuple):
+    """A mailing by its ids: announcement, and the mailing's row number."""
 
     announcement: str
-    public_id: str
     id: int
 
 
@@ -275,7 +238,7 @@ def a_started_mailing(house: House, *, now: datetime, **more: Any) -> Sending:
             session, announcement_queries.by_public_id(session, public_id)
         )
         assert mailing is not None
-        return Sending(public_id, mailing.public_id, mailing.id or 0)
+        return Sending(public_id, mailing.id or 0)
 
 
 def freeze(house: House, sending: Sending, *, now: datetime) -> None:
@@ -284,28 +247,15 @@ def freeze(house: House, sending: Sending, *, now: datetime) -> None:
         pass
 
 
-def a_mailing(house: House, *, now: datetime, **more: Any) -> Sending:
-    """A mailing that is ready for the senders."""
-    sending = a_started_mailing(house, now=now, **more)
-    freeze(house, sending, now=now)
-    return sending
-
-
 def act(house: House, action: Callable[[Session], Any]) -> Any:
     """One transaction."""
     with transaction(house.engine) as session:
         return action(session)
 
 
-def look(house: House, query: Callable[[Session], Any]) -> Any:
-    """One reading."""
-    with reading(house.engine) as session:
-        return query(session)
-
-
 def the_mailing(house: House, sending: Sending) -> Mailing:
     """A mailing as it stands now."""
-    found = look(house, lambda session: session.get(Mailing, sending.id))
+    found = act(house, lambda session: session.get(Mailing, sending.id))
     assert isinstance(found, Mailing)
     return found
 

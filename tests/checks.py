@@ -64,7 +64,9 @@ def ledger_guards(engine: Engine) -> list[str]:
         attempts[f"insert {name}"] = insert(LedgerEntry).values(**_row(seq))
     if engine.dialect.name == "sqlite":
         attempts["insert or replace"] = insert(LedgerEntry).prefix_with("OR REPLACE").values(**_row(1))
-        attempts["update or replace"] = update(LedgerEntry).prefix_with("OR REPLACE").where(col(LedgerEntry.seq) == 1).values(seq=2)
+        attempts["update or replace"] = (
+            update(LedgerEntry).prefix_with("OR REPLACE").where(col(LedgerEntry.seq) == 1).values(seq=2)
+        )
         attempts["insert or replace of the last"] = (
             insert(LedgerEntry).prefix_with("OR REPLACE").values(**_row(tail))
         )
@@ -177,7 +179,9 @@ def warrants_hold(engine: Engine, mailing_id: int, *, while_taking: bool = False
                 or seen.kind not in ("consent.given", "consent.renewed", "person.registered")
             ):
                 wrong.append(f"{subject}: entry {outcome.warrant_seq} permits nothing")
-            if not while_taking and any(one.kind == "consent.withdrawn" and one.body["topic"] == "new-products" for one in later):
+            if not while_taking and any(
+                one.kind == "consent.withdrawn" and one.body["topic"] == "new-products" for one in later
+            ):
                 wrong.append(f"{subject}: was taken back before it was sent")
     return wrong
 

@@ -1,5 +1,6 @@
 """Announcements and notices over the API: the steps, their refusals, the report and the deliveries."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,9 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from scheduler import jobs
+from service.domain.deliveries import rules
 from service.kit import clock
 from service.ops.house import House
 from tests.api.shapes import ana, assert_problem, kettle, said_yes
+
+TERMS = {"en": {"title": "Terms change", "body": "Words"}}
 
 
 @pytest.fixture
@@ -105,6 +109,12 @@ def test_rel_h68_h69_times_that_are_none(
     assert len(refused.json().get("choices", [])) == choices
 
 
+def test_rel_h69_a_time_that_is_none_is_said_before_the_state(api: TestClient, draft: dict[str, Any]) -> None:
+    path = f"announcements/{draft['id']}/schedule"
+    assert_problem(api.post(path, json={"at": "2027-02-30T09:00:00Z"}), 422, "time_invalid", "at")
+    assert_problem(api.post(path, json={"at": "now"}), 409, "not_approved")
+
+
 @pytest.mark.parametrize("sign", ["\x00", "\x1b", "\x85", "\u2028"])
 def test_rel_h04_unseen_signs_in_a_subject(api: TestClient, sign: str) -> None:
     said = kettle(content={"en": {"subject": f"The{sign} kettle", "body": "Words"}})
@@ -176,6 +186,47 @@ def test_notice_without_mail(api: TestClient) -> None:
     said = {"topic": "updates", "mail": True, "content": {"en": {"title": "Version 3", "body": "Words"}}}
     made = api.post("notices", json=said).json()["id"]
     assert api.post(f"notices/{made}/publish", json={"mail": False}).json()["mailing_state"] is None
+
+
+def test_rel_h10_an_important_notice_reaches_one_mailbox_once(api: TestClient, house: House) -> None:
+    for n, email in enumerate(["bea@example.org", "Bea@example.org", "BEA@example.org ", "ben@example.org"]):
+        consents = said_yes("updates", confirmed=True) if n == 1 else []
+        api.put(f"people/{n}", json={"email": email, "consents": consents})
+    said = {"topic": "important-notices", "mail": True, "content": TERMS}
+    path = f"notices/{api.post('notices', json=said).json()['id']}"
+    api.post(f"{path}/publish")
+    jobs.freeze(house, clock.now())
+    items = api.get(f"{path}/deliveries").json()["items"]
+    # the confirmed one of three, and Ben
+    assert [one["external_ids"][0]["id"] for one in items] == ["1", "3"]
+    report = api.get(f"{path}/report").json()
+    assert (report["planned"], report["excluded"]) == (2, {"same_mailbox": 2})
+
+
+def test_rel_h10_one_mailbox_once_over_chunks_too(
+    api: TestClient, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "CHUNK", 2)
+    for n, name in enumerate(["bea", "ben", "BEA", "Ben", "cid", "Bea", "CID", "dan"]):
+        api.put(f"people/{n}", json={"email": f"{name}@example.org"})
+    said = {"topic": "important-notices", "mail": True, "content": TERMS}
+    path = f"notices/{api.post('notices', json=said).json()['id']}"
+    api.post(f"{path}/publish")
+    jobs.freeze(house, clock.now())
+    items = api.get(f"{path}/deliveries").json()["items"]
+    assert [one["external_ids"][0]["id"] for one in items] == ["0", "1", "4", "7"]
+    assert [one["pos"] for one in items] == [1, 2, 3, 4]
+
+
+def test_ledger_entries_are_served_to_the_byte(api: TestClient) -> None:
+    """Whoever reads the API can compute the chain anew: SHA-256 over 0x00 and the text, link by link."""
+    api.put("people/1", json=ana(consents=said_yes("updates")))
+    link = "0" * 64
+    for one in api.get("ledger?limit=200").json()["items"]:
+        assert hashlib.sha256(b"\x00" + one["entry"].encode()).hexdigest() == one["hash"]
+        fields = json.loads(one["entry"])
+        assert (fields["seq"], fields["prev_hash"], fields["body"]) == (one["seq"], link, one["body"])
+        link = one["hash"]
 
 
 def test_ledger_pages_and_filters(api: TestClient) -> None:

@@ -108,3 +108,11 @@ def test_rel_h45_too_much(api: TestClient) -> None:
 def test_other_media_are_not_read(api: TestClient, media: str) -> None:
     refused = api.post("people/bulk", content=lines(reader(1)), headers={"content-type": media})
     assert_problem(refused, 415, "media_type_unsupported")
+
+
+def test_a_topic_answered_twice_is_refused_and_harms_no_other_line(api: TestClient, house: House) -> None:
+    both = [*said_yes("updates"), {"topic": "updates", "given": False}]
+    said = post(api, lines(reader(1), reader(2, consents=both), reader(3)))
+    assert [one["code"] for one in said] == ["created", "topic_twice", "created"]
+    assert said[1]["field"] == "consents[1].topic"
+    assert people(house) == 2

@@ -114,3 +114,16 @@ def test_the_consents_of_a_day(known: TestClient) -> None:
 )
 def test_a_day_that_is_none(known: TestClient, on: str) -> None:
     assert_problem(known.get(f"people/1/consents?on={on}"), 422, "field_invalid", "on")
+
+
+def test_a_break_one_topic_keeps_is_not_ended_by_another(known: TestClient) -> None:
+    until = (clock.now() + timedelta(days=9)).date().isoformat()
+    put(known, {"topic": "updates", "break_until": until})
+    contrary = put(
+        known,
+        {"topic": "updates", "break_until": None},
+        {"topic": "new-products", "break_until": until},
+    )
+    assert_problem(contrary, 422, "break_invalid", "topics")
+    ends = {one["topic"]: one["break_until"] for one in known.get("people/1/preferences").json()["topics"]}
+    assert (ends["updates"], ends["new-products"]) == (until, until)

@@ -185,7 +185,9 @@ def test_ledger_verify(bidden: Run) -> None:
     assert bidden("ledger", "verify", "--projection").code == 0
 
 
-def test_ledger_verify_finds_what_was_written_past_it(bidden: Run, engine: Engine, ring: Keyring, now: datetime) -> None:
+def test_ledger_verify_finds_what_was_written_past_it(
+    bidden: Run, engine: Engine, ring: Keyring, now: datetime
+) -> None:
     with transaction(engine) as session:
         make.a_person(session, ring, now=now)
         session.flush()

@@ -15,7 +15,9 @@ from service.db.session import after_commit, at_end, reading, transaction
 from service.domain.brands.tables import Setting
 
 
-def test_what_is_to_come_last_comes_last_and_what_comes_after_is_durable(engine: Engine, now: datetime) -> None:
+def test_what_is_to_come_last_comes_last_and_what_comes_after_is_durable(
+    engine: Engine, now: datetime
+) -> None:
     order: list[str] = []
     with transaction(engine) as session:
         at_end(session, lambda _: order.append("end"))
@@ -89,15 +91,21 @@ def test_a_locked_row_is_skipped_where_rows_are_locked(engine: Engine, now: date
     with transaction(engine) as session:
         session.add_all([Setting(name=name, value=0, changed_at=now) for name in "ab"])
     with transaction(engine) as first, transaction(engine) as second:
-        mine = first.scalars(for_update(first, select(Setting).order_by(col(Setting.name)).limit(1), skip_locked=True)).one()
-        rest = second.scalars(for_update(second, select(Setting).order_by(col(Setting.name)), skip_locked=True)).all()
+        mine = first.scalars(
+            for_update(first, select(Setting).order_by(col(Setting.name)).limit(1), skip_locked=True)
+        ).one()
+        rest = second.scalars(
+            for_update(second, select(Setting).order_by(col(Setting.name)), skip_locked=True)
+        ).all()
         assert [mine.name, *(row.name for row in rest)] == ["a", "b"]
 
 
 def test_insert_or_skip_leaves_what_is_there(engine: Engine, now: datetime) -> None:
     for value in (1, 2):
         with transaction(engine) as session:
-            session.connection().execute(insert_or_skip(session, Setting, ["name"]).values(name="x", value=value, changed_at=now))
+            session.connection().execute(
+                insert_or_skip(session, Setting, ["name"]).values(name="x", value=value, changed_at=now)
+            )
     with reading(engine) as session:
         assert session.get_one(Setting, "x").value == 1
 
@@ -106,6 +114,13 @@ def test_sqlite_keeps_its_promises(engine: Engine) -> None:
     if not is_sqlite(engine):
         return
     with engine.connect() as connection:
-        asked = ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers", "secure_delete", "busy_timeout")
+        asked = (
+            "journal_mode",
+            "synchronous",
+            "foreign_keys",
+            "recursive_triggers",
+            "secure_delete",
+            "busy_timeout",
+        )
         said = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
     assert said == ["wal", 2, 1, 1, 1, 5000]

@@ -18,8 +18,7 @@ WITHOUT = {
     "service/api/deps.py": "notes when a key was last used; everything else there goes through the fence",
     "service/fence.py": "is the fence",
     "scheduler/jobs.py": "the clock answers nobody",
-    "scheduler/sender.py": "the sender is what the fence waits for",
-    "scheduler/recovery.py": "the sender's own recovery",
+    "scheduler/database.py": "the sender's transactions, and the sender is what the fence waits for",
 }
 # POSTs that change nothing the ledger knows: the composer's live figures, a cookie thrown away, the practice inbox.
 READ_ONLY = {"live_count", "live_checks", "verify", "sign_out", "empty"}

@@ -111,6 +111,7 @@ def test_std_a_one_message_of_each_class(town: Town) -> None:
     assert notice["from"].endswith("<updates@acme.example.org>")
     assert notice["auto-submitted"] == "auto-generated"
     assert notice["list-id"] != marketing["list-id"]
+    assert re.fullmatch(r"New products <new-products\.lists\.(?!lists\.)[a-z.-]+>", marketing["list-id"])  # B13
 
     important = check_common(_first(town, "ana@example.org", "short outage"), "ana@example.org")
     assert not set(important) & {"list-unsubscribe", "list-unsubscribe-post", "precedence", "list-id", "list-post"}

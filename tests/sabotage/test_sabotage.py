@@ -100,7 +100,9 @@ def test_the_ledger_edited(engine: Engine) -> None:
     assert checks.chain(engine) == []
     with engine.execution_options(write=True).begin() as connection:
         checks.without_guards(connection)
-        connection.execute(text("UPDATE ledger_entry SET entry = replace(entry, 'default', 'another') WHERE seq = 1"))
+        connection.execute(
+            text("UPDATE ledger_entry SET entry = replace(entry, 'default', 'another') WHERE seq = 1")
+        )
     assert checks.chain(engine) == ["entry 1: hash_differs"]
 
 

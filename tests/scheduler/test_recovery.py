@@ -47,7 +47,9 @@ def test_std_f1_a_killed_sender_is_recovered_by_whoever_starts(
     async def run() -> list[str]:
         async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
             context = multiprocessing.get_context("spawn")
-            victim = context.Process(target=_send_until_killed, args=(database_url, ring, str(tmp_path), sink.port, "one"))
+            victim = context.Process(
+                target=_send_until_killed, args=(database_url, ring, str(tmp_path), sink.port, "one")
+            )
             victim.start()
             deadline = time.monotonic() + 60
             while sink.committed < 60:

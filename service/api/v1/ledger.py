@@ -16,7 +16,10 @@ Reader = Annotated[deps.Caller, Depends(deps.key("ledger:read"))]
 
 
 class EntryShown(BaseModel):
-    """One entry. `hash` is SHA-256 over 0x00 and the entry's canonical bytes; the next entry's `prev_hash` repeats it."""
+    """One entry. `hash` is SHA-256 over 0x00 and the bytes of `entry` in UTF-8; the next entry's `prev_hash` repeats it.
+
+    `entry` is the text that is kept, to the byte; the other fields are read from it.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -28,6 +31,7 @@ class EntryShown(BaseModel):
     body: dict[str, Any]
     prev_hash: str
     hash: str
+    entry: str
 
 
 class Entries(BaseModel):

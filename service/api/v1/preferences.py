@@ -1,6 +1,5 @@
 """What a person gets, as a site may see and change it: off and back to what was agreed, never a new yes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated
@@ -146,6 +145,7 @@ def _choices(
     standing = _standing(session, caller, person, now)
     chosen: dict[str, str] = {}
     breaks: set[date | None] = set()
+    kept: set[date | None] = set()
     for n, one in enumerate(said.topics):
         present = standing.get(one.topic)
         if present is None:
@@ -155,7 +155,7 @@ def _choices(
             chosen[one.topic] = choice
         if "break_until" in one.model_fields_set:
             until = _day(one.break_until, f"topics[{n}].break_until")
-            breaks |= {until} if until != present.break_until else set()
+            (breaks if until != present.break_until else kept).add(until)
     cap: int | Unchanged | None = UNCHANGED
     if "max_per_week" in said.model_fields_set and said.max_per_week != person.max_per_week:
         cap = said.max_per_week
@@ -163,7 +163,7 @@ def _choices(
         raise ScopeMissing(
             "A key bound to some topics may not change what concerns them all: break_until, max_per_week."
         )
-    return Choices(topics=chosen, break_until=_one_break(list(breaks)), max_per_week=cap)
+    return Choices(topics=chosen, break_until=_one_break(breaks, kept - {None}), max_per_week=cap)
 
 
 def _choice(one: TopicChoice, present: Standing, field: str) -> str | None:
@@ -189,8 +189,11 @@ def _day(said: str | None, field: str) -> date | None:
         raise BreakInvalid(field=field) from None
 
 
-def _one_break(breaks: Sequence[date | None]) -> date | Unchanged | None:
-    """A break holds for everything a person can stop, so one day is said for all of them."""
-    if len(breaks) > 1:
+def _one_break(breaks: set[date | None], kept: set[date | None]) -> date | Unchanged | None:
+    """A break holds for everything a person can stop, so one day is said for all of them.
+
+    A break that one topic is said to keep is not ended by another (P7): that is refused, not guessed.
+    """
+    if len(breaks | kept) > 1:
         raise BreakInvalid("A break ends on one day for all topics.", field="topics")
-    return breaks[0] if breaks else UNCHANGED
+    return next(iter(breaks), UNCHANGED)

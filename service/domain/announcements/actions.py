@@ -139,12 +139,12 @@ def schedule(
     Raises NotApproved unless it is approved as it stands.
     """
     row = _locked(session, public_id)
+    due = rules.when(at, zone, now=now, hold_seconds=hold_seconds)
     if row.state in ("draft", "in_review") or (
         row.state == "approved" and row.approved_hash != _hash(session, row)
     ):
         raise rules.NotApproved
     rules.check_step("schedule", row.state)
-    due = rules.when(at, zone, now=now, hold_seconds=hold_seconds)
     _set_due(row, due)
     row.state, row.reason, row.changed_at = "scheduled", "", now
     body = {

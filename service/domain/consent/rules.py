@@ -31,6 +31,10 @@ class WordingUnknown(Invalid):
     """That is not a wording of this topic."""
 
 
+class TopicTwice(Invalid):
+    """A topic is answered once; this one is named twice."""
+
+
 class AttestationRefused(Invalid):
     """Only a key with the scope consents:attest may say that an address is confirmed."""
 

@@ -6,7 +6,7 @@ Called by announcements and notices, and by the timetable. Claims are `claims`' 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, true, update
+from sqlalchemy import Select, delete, func, insert, select, true, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
@@ -112,22 +112,7 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     if mailing.planned is None:  # its audience was never closed, so nobody was planned
         _finish(session, mailing, mailing.state, now=now)
         return 1
-    last = mailing_queries.last_outcomes(mailing.id)
-    left = session.execute(
-        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
-        .outerjoin(last, last.c.pos == col(Audience.pos))
-        .outerjoin(
-            Outcome,
-            (col(Outcome.mailing_id) == mailing.id)
-            & (col(Outcome.pos) == last.c.pos)
-            & (col(Outcome.attempt) == last.c.attempt),
-        )
-        .where(
-            col(Audience.mailing_id) == mailing.id,
-            (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()),
-        )
-        .limit(limit)
-    ).all()
+    left = session.execute(_without_final_outcome(mailing.id).limit(limit)).all()
     if left:
         rows = [
             {
@@ -148,6 +133,25 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
         return len(rows)
     _finish(session, mailing, mailing.state, now=now)
     return 1
+
+
+def _without_final_outcome(mailing_id: int) -> Select[int, int, Any]:
+    """Who of an audience has no outcome or only a deferral: position, warrant, attempts so far."""
+    last = mailing_queries.last_outcomes(mailing_id)
+    this = (
+        (col(Outcome.mailing_id) == mailing_id)
+        & (col(Outcome.pos) == last.c.pos)
+        & (col(Outcome.attempt) == last.c.attempt)
+    )
+    return (
+        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
+        .outerjoin(last, last.c.pos == col(Audience.pos))
+        .outerjoin(Outcome, this)
+        .where(
+            col(Audience.mailing_id) == mailing_id,
+            (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()),
+        )
+    )
 
 
 def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) -> None:

@@ -139,7 +139,7 @@ class Composer:
             reply_to=self.sender.reply_to,
             topic=topic.slug if topic else "",
             topic_name=self._topic_name(locale),
-            list_domain="lists." + self.sender.address.rpartition("@")[2],
+            list_domain=self.sender.address.rpartition("@")[2],
             campaign=self.mailing.public_id.replace("_", "-"),
             help_url=f"{self.base}/contact" if topic else "",
             owner_address=self.sender.reply_to,

@@ -5,13 +5,14 @@ Where a freeze goes on is read from the audience itself under the mailing's lock
 
 from datetime import datetime
 
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import Exists, Select, Subquery, exists, func, insert, literal, select
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, UTCDateTime, col
 
 from service.db.locks import for_update
 from service.domain.deliveries import queries, rules
 from service.domain.ledger import actions as ledger
-from service.domain.mailings.tables import Audience, Batch, Exclusion, Mailing
+from service.domain.mailings.tables import Address, Audience, Batch, Exclusion, Mailing
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
@@ -55,12 +56,11 @@ def _freeze_chunk(
     session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime
 ) -> bool:
     matches = segments.matches(segments.checked(session, mailing.audience))
-    chosen = (
-        preferences.eligible(queries.topic_facts(topic), matches, now)
-        .where(col(Person.id) > last_person)
-        .limit(rules.CHUNK)
-        .subquery()
-    )
+    found = preferences.eligible(queries.topic_facts(topic), matches, now).where(col(Person.id) > last_person)
+    if topic.mail_class == "service":
+        chosen = _one_per_mailbox(found.where(~_mailbox_is_in(mailing)).limit(rules.CHUNK))
+    else:  # a confirmed mailbox is one person already (unique index)
+        chosen = found.limit(rules.CHUNK).subquery()
     numbered = select(
         literal(mailing.id),
         literal(last_pos) + func.row_number().over(order_by=chosen.c[1]),
@@ -75,6 +75,31 @@ def _freeze_chunk(
     return session.execute(
         select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)
     ).scalar() not in (None, last_pos)
+
+
+def _one_per_mailbox(found: Select[int | None, int | None, str, int | None]) -> Subquery:
+    """Of several registrations of one mailbox the confirmed one, else the first: service mail reaches unconfirmed ones too,
+    and one mailbox gets one message (H10)."""
+    candidates = found.add_columns(col(Address.address_hash), col(Address.confirmed_at)).subquery()
+    place = func.row_number().over(
+        partition_by=candidates.c[4], order_by=(candidates.c[5].is_(None), candidates.c[1])
+    )
+    placed = select(*list(candidates.c)[:4], place.label("place")).subquery()
+    return select(*list(placed.c)[:4]).where(placed.c.place == 1).subquery()
+
+
+def _mailbox_is_in(mailing: Mailing) -> Exists:
+    """Whether a mailbox is in the audience already, by an earlier chunk and perhaps another registration."""
+    present = aliased(Address)
+    return exists(
+        select(col(Audience.pos))
+        .join(present, col(present.id) == col(Audience.address_id))
+        .where(
+            col(Audience.mailing_id) == mailing.id,
+            col(present.address_hash) == col(Address.address_hash),
+        )
+        .correlate(Address)
+    )
 
 
 def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:

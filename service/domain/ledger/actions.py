@@ -39,7 +39,9 @@ def append(
     pending.append(entry)
     if entry.takes:
         session.info["taken"] = True
-        if body.get("state_before") != "unknown":  # a no where nothing was permitted stops nothing that is under way
+        if (
+            body.get("state_before") != "unknown"
+        ):  # a no where nothing was permitted stops nothing that is under way
             session.info["fence_seq"] = entry.seq
     return entry.seq
 

@@ -19,7 +19,7 @@ CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Seen:
-    """An entry as people and programs read it."""
+    """An entry as people and programs read it; `entry` is its own text, whose bytes the hash covers."""
 
     seq: int
     at: datetime
@@ -29,6 +29,7 @@ class Seen:
     body: dict[str, Any]
     prev_hash: str
     hash: str
+    entry: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def read(row: Any) -> Seen:
         fields["body"],
         fields["prev_hash"],
         row.hash,
+        row.entry,
     )
 
 

@@ -25,7 +25,7 @@ from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import may_be_asked
+from service.domain.preferences.asking import asked_again, may_be_asked
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -89,7 +89,7 @@ def stop(
     if topic.mail_class == "service" and (preference is None or preference.state not in rules.NOES):
         raise rules.NotRefusable
     ended = changes.refuse_for_neighbours(change, [topic])
-    if preference is not None and preference.state in rules.NOES:
+    if preference is not None and preference.state in rules.NOES and not asked_again(change, topic):
         return Stopped(
             changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic
         )
@@ -105,14 +105,15 @@ def stop_all(
     person = people_queries.by_alias(session, link.person)
     if person is None:
         return _stop_unknown(session, link, None, None, how=how, now=now)
-    assert person.id is not None
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
-    for topic_id, preference in queries.of_person(session, person.id).items():
-        topic = topics.by_id(session, topic_id)
-        if topic.mail_class != "service" and preference.state not in rules.NOES:
+    every = topics.everything(session)
+    for topic in every:
+        preference = change.preference(topic)
+        living = preference is not None and preference.state not in rules.NOES
+        if topic.mail_class != "service" and (living or asked_again(change, topic)):
             withdraw(change, topic, preference)
-    ended = changes.refuse_for_neighbours(change, topics.everything(session))
+    ended = changes.refuse_for_neighbours(change, every)
     if not change.before:
         return Stopped(changes.slip(session, change.start), None, None if ended else now, person, None)
     return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, None)
@@ -159,8 +160,9 @@ def _keep_undo(change: Change) -> str | None:
     return value
 
 
-def undo(session: Session, value: str, *, now: datetime) -> list[Topic]:
-    """Bring back what the answer to a stop offered to bring back; nothing when the value is unknown, used or too old.
+def undo(session: Session, value: str, *, link: links.Link | None = None, now: datetime) -> list[Topic]:
+    """Bring back what the answer to a stop offered to bring back; nothing when the value is unknown, used or too old,
+    or another person's than the one whose link was opened (H32).
 
     A topic about which anything was said since then stays as it is: an old undo never goes over a newer no.
     """
@@ -168,9 +170,11 @@ def undo(session: Session, value: str, *, now: datetime) -> list[Topic]:
     row = session.get(Undo, hashlib.sha256(value.encode()).hexdigest())
     if row is None or row.used_at is not None or row.expires_at <= now:
         return []
+    person = session.get_one(Person, row.person_id)
+    if link is not None and people_queries.by_alias(session, link.person) != person:
+        return []
     row.used_at = now
     session.add(row)
-    person = session.get_one(Person, row.person_id)
     change = Change(session, person, None, consent.Said("undo"), now, f"person:{person.public_id}")
     restored = []
     for was in row.before:

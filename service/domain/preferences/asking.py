@@ -18,6 +18,8 @@ from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
+from service.domain.preferences.changes import Change
+from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
 
@@ -105,6 +107,26 @@ def _is_new(ask: dict[str, Any], last: datetime | None) -> bool:
 def may_be_asked(session: Session, address_hash: str, *, now: datetime) -> bool:
     """Whether this mailbox had fewer than two confirmation mails in the last 24 hours (standards N11)."""
     return consents.confirmations_today(session, [address_hash], now=now).get(address_hash, 0) < MAILS_PER_DAY
+
+
+def asked_again(change: Change, topic: Topic) -> bool:
+    """Whether a button mailed to this mailbox since its last no could still make a yes of the topic: a further no takes the
+    question back with it (H39)."""
+    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
+    if address is None:
+        return False
+    preference = change.preference(topic)
+    statement = (
+        select(Confirmation)
+        .join(Address, col(Address.id) == col(Confirmation.address_id))
+        .where(
+            col(Address.address_hash) == address.address_hash,
+            col(Confirmation.requested_seq) > (preference.last_seq if preference else 0),
+            col(Confirmation.confirmed_at).is_(None),
+            col(Confirmation.expires_at) > change.now,
+        )
+    )
+    return any(one["topic"] == topic.id for asked in change.session.exec(statement) for one in asked.topics)
 
 
 def tell_of_change(session: Session, ring: Keyring, row: Known, *, brand_id: int, now: datetime) -> None:

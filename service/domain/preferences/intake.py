@@ -91,6 +91,8 @@ def check(
     """Everything that can be wrong is found here, before anything is written."""
     items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
     for n, item in enumerate(items):
+        if any(item.topic == earlier.topic for earlier in items[:n]):
+            raise consent_rules.TopicTwice(field=f"consents[{n}].topic")
         topic = facts.topics.get(item.topic)
         if topic is None or (topics is not None and item.topic not in topics):
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")

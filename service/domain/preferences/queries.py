@@ -109,10 +109,14 @@ def audience_counts(
     reason = func.coalesce(
         refusal(topic, now), case((matches, literal("")), else_=literal("not_in_audience"))
     ).label("reason")
-    inner = standing_of_everyone(topic).with_only_columns(reason).subquery()
+    inner = standing_of_everyone(topic).with_only_columns(reason, col(Address.address_hash)).subquery()
     rows = session.connection().execute(select(inner.c.reason, func.count()).group_by(inner.c.reason))
     counts = {reason: count for reason, count in rows}
-    return Counts(counts.pop("", 0), counts)
+    total = people = counts.pop("", 0)
+    if topic.mail_class == "service":  # unconfirmed registrations of one mailbox get one message (H10)
+        mailboxes = select(func.count(inner.c.address_hash.distinct())).where(inner.c.reason == "")
+        total = session.connection().execute(mailboxes).scalar_one()
+    return Counts(total, counts | ({"same_mailbox": people - total} if people > total else {}))
 
 
 def of_person(session: Session, person_id: int) -> dict[int, Preference]:

@@ -124,7 +124,9 @@ async def _stop_all(request: Request, link: Link) -> Response:
 
 async def _undo(request: Request, link: Link, value: str) -> Response:
     opened = deps.house(request)
-    done = await fence.perform(opened, lambda session: actions.undo(session, value, now=clock.now()))
+    done = await fence.perform(
+        opened, lambda session: actions.undo(session, value, link=link, now=clock.now())
+    )
     say = pages.speaker(request)
     if not done.value:
         errors = {"": say("Undo works once, for 30 minutes. You can still choose what you get.")}

@@ -136,7 +136,9 @@ async def show_stopped(
 
 async def _undone(request: Request, link: Link, value: str) -> Response:
     opened = deps.house(request)
-    done = await fence.perform(opened, lambda session: actions.undo(session, value, now=clock.now()))
+    done = await fence.perform(
+        opened, lambda session: actions.undo(session, value, link=link, now=clock.now())
+    )
     seen = await deps.read(opened, lambda session: tokens.named(request, session, link))
     say = pages.speaker(request, seen.person)
     if done.value:

@@ -30,6 +30,7 @@ REASONS = {
     "unconfirmed": "address not confirmed",
     "on_break": "take a break",
     "not_in_audience": "not in this audience",
+    "same_mailbox": "share a mailbox that gets it already",
     "quiet": "quiet hours",
     "cap": "over the weekly cap",
     "address_changed": "address changed meanwhile",

@@ -19,7 +19,9 @@ def test_ranges_hold_every_position_once(planned: int, size: int) -> None:
 
 
 @given(st.lists(st.integers(0, 90_000), max_size=12), st.integers(1, 20), st.integers(0, 10**6))
-def test_a_retry_is_late_enough_spread_and_never_after_the_end(retries: list[int], attempt: int, seed: int) -> None:
+def test_a_retry_is_late_enough_spread_and_never_after_the_end(
+    retries: list[int], attempt: int, seed: int
+) -> None:
     until = NOW + timedelta(hours=12)
     due = rules.next_try(retries, attempt, now=NOW, valid_until=until, chance=random.Random(seed))
     if attempt > len(retries):

@@ -57,7 +57,9 @@ def _reader(session: Session, post: Post, n: int) -> Person:
     return people.by_address(session, post.ring, addresses.parse(f"u{n}@example.org"))[0]
 
 
-def _send(post: Post, announcement: str, settings: SinkSettings | None = None, **more: Any) -> tuple[list[str], dict[str, Any]]:
+def _send(
+    post: Post, announcement: str, settings: SinkSettings | None = None, **more: Any
+) -> tuple[list[str], dict[str, Any]]:
     """Send what is frozen; who got it, in order, and the report."""
     settings = settings or SinkSettings()
     settings.keep = True
@@ -104,13 +106,25 @@ def test_whatever_changed_since_the_freeze_is_heeded_at_the_claim(post: Post) ->
     now = clock.now()
     sure = [make.an_answer("updates", at=now, confirmed=True)]
     with transaction(post.engine) as session:
-        preferences.stop(session, post.ring, make.a_link(session, _reader(session, post, 0)), how="link", evidence={}, now=now)
+        preferences.stop(
+            session,
+            post.ring,
+            make.a_link(session, _reader(session, post, 0)),
+            how="link",
+            evidence={},
+            now=now,
+        )
         make.register(session, post.ring, "new@example.org", sure, source="site", external_id="u1", now=now)
-        access.change_email(session, post.ring, _reader(session, post, 2), addresses.parse("x@example.org"), now=now, by="cli")
+        access.change_email(
+            session, post.ring, _reader(session, post, 2), addresses.parse("x@example.org"), now=now, by="cli"
+        )
         make.register(session, post.ring, "u4@example.org", sure, source="site", external_id="u3", now=now)
     readers, report = _send(post, announcement)
     told = "u2@example.org"  # that their address is to change: not the announcement
-    assert sorted(reader for reader in readers if reader.startswith("u")) == [told, *(f"u{n}@example.org" for n in (4, 5, 6, 7))]
+    assert sorted(reader for reader in readers if reader.startswith("u")) == [
+        told,
+        *(f"u{n}@example.org" for n in (4, 5, 6, 7)),
+    ]
     assert report["outcomes"]["skipped"] == {"withdrawn": 1, "address_changed": 2, "address_pending": 1}
     assert _adds_up(report)
     assert checks.warrants_hold(post.engine, _mailing(post)) == []
@@ -123,11 +137,21 @@ def test_rel_h05_h21_what_cannot_be_made_is_skipped_alone(post: Post) -> None:
         named, unplanned, lost = (_reader(session, post, n) for n in range(3))
         identity = session.exec(select(Identity).where(col(Identity.person_id) == named.id)).one()
         key = people.person_key(post.ring, named)
-        identity.profile = mailbox.seal_profile(key, identity.source, identity.external_id, {"first_name": "Ana\nBcc: all@example.org"})
-        session.delete(session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == unplanned.id)).one())
+        identity.profile = mailbox.seal_profile(
+            key, identity.source, identity.external_id, {"first_name": "Ana\nBcc: all@example.org"}
+        )
+        session.delete(
+            session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == unplanned.id)).one()
+        )
         lost.zone = "Nowhere/Land"
         session.add_all([identity, lost])
-    words = {"en": {**WORDS["en"], "subject": "{{ first_name|default('You') }}, the planner", "body": "You are on {{ plan }}."}}
+    words = {
+        "en": {
+            **WORDS["en"],
+            "subject": "{{ first_name|default('You') }}, the planner",
+            "body": "You are on {{ plan }}.",
+        }
+    }
     readers, report = _send(post, post.announce(post.house(9), words))
     assert set(readers) == {f"u{n}@example.org" for n in range(3, 9)}
     assert report["outcomes"]["skipped"] == {"header_injection": 1, "render_error": 2}
@@ -165,7 +189,12 @@ def test_rel_i1_noes_all_through_a_send(post: Post, loop: Any) -> None:
 
             async def stop(n: int) -> None:
                 link = await asyncio.to_thread(post.stop_link, f"u{n}")
-                act = lambda session: preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())  # noqa: E731
+
+                def act(session: Session) -> preferences.Stopped:
+                    return preferences.stop(
+                        session, post.ring, link, how="link", evidence={}, now=clock.now()
+                    )
+
                 done = await fence.perform(house, act)
                 assert done.settled
                 answers[f"u{n}@example.org"] = time.monotonic()
@@ -264,14 +293,18 @@ def _freeze_on(url: str, mailing_id: int, now: datetime) -> None:
     engine.dispose()
 
 
-def test_a_freeze_is_carried_on_by_another_process(post: Post, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_freeze_is_carried_on_by_another_process(
+    post: Post, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules, "CHUNK", 7)
     post.sign_up(50)
     now = clock.now()
     sending = make.a_started_mailing(post.house(9), now=now)
     with transaction(post.engine) as session:
         assert freezing.freeze_step(session, sending.id, now=now)
-    other = multiprocessing.get_context("spawn").Process(target=_freeze_on, args=(database_url, sending.id, now))
+    other = multiprocessing.get_context("spawn").Process(
+        target=_freeze_on, args=(database_url, sending.id, now)
+    )
     other.start()
     other.join(60)
     assert other.exitcode == 0
@@ -286,14 +319,18 @@ def test_a_freeze_is_carried_on_by_another_process(post: Post, database_url: str
         assert len({row.person_id for row in rows}) == 50
 
 
-def test_a_mailing_cancelled_while_it_freezes_planned_nobody(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mailing_cancelled_while_it_freezes_planned_nobody(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules, "CHUNK", 7)
     post.sign_up(20)
     house, now = post.house(9), clock.now()
     sending = make.a_started_mailing(house, now=now)
     with transaction(post.engine) as session:
         assert freezing.freeze_step(session, sending.id, now=now)
-    make.act(house, lambda session: announcements.cancel(session, sending.announcement, now=now, by=make.STAFF))
+    make.act(
+        house, lambda session: announcements.cancel(session, sending.announcement, now=now, by=make.STAFF)
+    )
     jobs.freeze(house, now)
     jobs.settle(house, now)
     mailing = make.the_mailing(house, sending)
@@ -310,4 +347,7 @@ def test_outcomes_are_only_ever_added(post: Post) -> None:
     with Session(post.engine) as session:
         row = session.exec(select(Outcome)).first()
     assert row is not None
-    assert checks.outcome_guards(post.engine, {name: getattr(row, name) for name in type(row).model_fields}) == []
+    assert (
+        checks.outcome_guards(post.engine, {name: getattr(row, name) for name in type(row).model_fields})
+        == []
+    )

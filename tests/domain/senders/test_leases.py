@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,15 @@ def _begin(session: Session, name: str = "one", *, seen: int = 0, now: datetime 
 
 
 def _take(session: Session) -> int:
-    return ledger.append(session, "consent.withdrawn", subject="p_a", body={"topic": "x"}, by="cli", now=clock.now())
+    return ledger.append(
+        session, "consent.withdrawn", subject="p_a", body={"topic": "x"}, by="cli", now=clock.now()
+    )
 
 
 def _give(session: Session) -> int:
-    return ledger.append(session, "consent.given", subject="p_a", body={"topic": "x"}, by="cli", now=clock.now())
+    return ledger.append(
+        session, "consent.given", subject="p_a", body={"topic": "x"}, by="cli", now=clock.now()
+    )
 
 
 # --- leases ---
@@ -109,7 +114,7 @@ def test_the_answer_waits_until_every_sender_has_seen_it(house: House) -> None:
         for n, lease in enumerate(leases):
             await asyncio.sleep(0.3)
             assert not asked.done()
-            publish = lambda session, lease=lease: actions.renew(session, lease, seen_seq=10**6, now=clock.now())  # noqa: E731
+            publish = partial(actions.renew, sender_id=lease, seen_seq=10**6, now=clock.now())
             await asyncio.to_thread(make.act, house, publish)
             assert n or not asked.done()
         return (await asked).settled, time.monotonic() - began
@@ -134,7 +139,9 @@ def test_waiting_holds_no_connection(house: House) -> None:
     make.act(house, _begin)
 
     async def story() -> list[bool]:
-        return [done.settled for done in await asyncio.gather(*(fence.perform(house, _take) for _ in range(60)))]
+        return [
+            done.settled for done in await asyncio.gather(*(fence.perform(house, _take) for _ in range(60)))
+        ]
 
     assert not any(asyncio.run(story()))
     assert house.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -161,4 +168,9 @@ def test_a_refused_action_writes_nothing_and_waits_for_nobody(house: House) -> N
         assert queries.unsettled(session, 1) != []
     assert safe.lines(house.settings.safe) == []
     with transaction(house.engine) as session:
-        assert session.connection().execute(update(Sender).where(col(Sender.name) == "one").values(state="ended")).rowcount == 1
+        assert (
+            session.connection()
+            .execute(update(Sender).where(col(Sender.name) == "one").values(state="ended"))
+            .rowcount
+            == 1
+        )

@@ -17,7 +17,14 @@ DIGEST = "ab" * 32
 
 
 def _add(session: Session, now: datetime, **more: Any) -> Suppression | None:
-    given = {"scope": "all", "cause": "hard_bounce", "origin": "m_1", "subject": "p_a", "by": "system", **more}
+    given = {
+        "scope": "all",
+        "cause": "hard_bounce",
+        "origin": "m_1",
+        "subject": "p_a",
+        "by": "system",
+        **more,
+    }
     return actions.add(session, DIGEST, now=now, **given)
 
 
@@ -37,7 +44,9 @@ def test_an_address_is_suppressed_once_for_a_cause(session: Session, now: dateti
     ("scope", "marketing", "notice", "service"),
     [("all", True, True, True), ("marketing", True, False, False), ("topic", True, True, False)],
 )
-def test_a_scope_reaches_as_far_as_it_says(session: Session, now: datetime, scope: str, marketing: bool, notice: bool, service: bool) -> None:
+def test_a_scope_reaches_as_far_as_it_says(
+    session: Session, now: datetime, scope: str, marketing: bool, notice: bool, service: bool
+) -> None:
     _add(session, now, scope=scope, topic_id=1 if scope == "topic" else None)
     session.flush()
     rows = queries.live_for(session, [DIGEST])[DIGEST]
@@ -50,7 +59,10 @@ def test_a_scope_reaches_as_far_as_it_says(session: Session, now: datetime, scop
 def test_a_lifted_one_stays_as_history_and_may_come_again(session: Session, now: datetime) -> None:
     _add(session, now)
     assert actions.lift(session, DIGEST, causes=("complaint",), subject="p_a", now=now, by="cli") == 0
-    assert actions.lift(session, DIGEST, causes=("hard_bounce", "complaint"), subject="p_a", now=now, by="cli") == 1
+    assert (
+        actions.lift(session, DIGEST, causes=("hard_bounce", "complaint"), subject="p_a", now=now, by="cli")
+        == 1
+    )
     session.flush()
     assert queries.live_for(session, [DIGEST]) == {}
     assert _add(session, now + timedelta(days=1)) is not None
@@ -58,11 +70,20 @@ def test_a_lifted_one_stays_as_history_and_may_come_again(session: Session, now:
     assert len(session.exec(select(Suppression)).all()) == 2
 
 
-def test_a_new_confirmation_from_the_mailbox_lifts_what_its_owner_may_lift(session: Session, ring: Keyring, now: datetime) -> None:
+def test_a_new_confirmation_from_the_mailbox_lifts_what_its_owner_may_lift(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     ana = make.a_person(session, ring, now=now, yes=())
     digest = make.address_hash(ring, "ana@example.org")
-    for cause, scope in (("hard_bounce", "all"), ("complaint", "marketing"), ("legal", "all"), ("objection", "marketing")):
-        actions.add(session, digest, scope=scope, cause=cause, origin="", subject=ana.public_id, now=now, by="cli")
+    for cause, scope in (
+        ("hard_bounce", "all"),
+        ("complaint", "marketing"),
+        ("legal", "all"),
+        ("objection", "marketing"),
+    ):
+        actions.add(
+            session, digest, scope=scope, cause=cause, origin="", subject=ana.public_id, now=now, by="cli"
+        )
     by = f"person:{ana.public_id}"
     save(session, ring, ana, Choices({"new-products": "each"}), how="page", evidence={}, now=now, by=by)
     make.press(session, ring, make.buttons(session, ana)[-1], now=now)
@@ -70,7 +91,9 @@ def test_a_new_confirmation_from_the_mailbox_lifts_what_its_owner_may_lift(sessi
     assert {one.cause for one in queries.live_for(session, [digest])[digest]} == {"legal", "objection"}
 
 
-def test_confirming_an_address_alone_does_not_lift_a_complaint(session: Session, ring: Keyring, now: datetime) -> None:
+def test_confirming_an_address_alone_does_not_lift_a_complaint(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
     """They reported mail as spam there; moving an address in says nothing about wanting mail."""
     from service.domain.preferences import access
 

@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from service.domain.links import rules as links
 from service.domain.people.tables import Person
 from service.kit import clock
-from tests.web.conftest import World
+from tests.web.conftest import ONE_CLICK, World
+from tests.web.public.test_join import confirmation
 
 EVERYTHING = {"new-products": "given", "updates": "given", "important-notices": "given"}
 
@@ -161,3 +162,40 @@ def test_it_speaks_the_persons_language_unless_asked(client: TestClient, world: 
     english = client.get(path(world, person) + "?lang=en")
     assert 'lang="en"' in english.text
     assert 'lang="en"' in client.get(path(world, person)).text, "what was chosen stays chosen"
+
+
+@pytest.mark.parametrize("way", ["one_click", "stop_all"])
+@pytest.mark.parametrize("before", ["withdrawn", "unknown"])
+def test_rel_h39_a_no_after_the_question_takes_the_button_back(
+    client: TestClient, world: World, way: str, before: str
+) -> None:
+    """The topic was off already when it was asked for, so the later stop finds no yes to end; it ends the question."""
+    person = world.person(yes=("updates", "new-products") if before == "withdrawn" else ("updates",))
+    one_click = world.stop_link(person, "new-products")
+    if before == "withdrawn":
+        client.post(one_click, data=ONE_CLICK)
+    client.post(path(world, person), data={"do": "save", "topic:new-products": "each"})
+    [mail] = world.mails("confirm")
+    if way == "one_click":
+        assert client.post(one_click, data=ONE_CLICK).status_code == 200
+    else:
+        client.post(path(world, person), data={"do": "stop_all"})
+    entries = world.entries("consent.withdrawn")
+    client.post(one_click, data=ONE_CLICK)
+    assert world.entries("consent.withdrawn") == entries  # said once
+    answer = client.post(confirmation(world, mail), data={"confirm": "yes"})
+    assert (answer.status_code, "grant_needs_new_confirmation" in answer.text) == (409, True)
+    assert world.states(person)["new-products"] == "withdrawn"
+
+
+def test_rel_h32_an_undo_of_somebody_else_does_nothing(client: TestClient, world: World) -> None:
+    ana, bea = world.person(), world.person("bea@example.org")
+    answer = client.post(path(world, bea), data={"do": "stop", "topic": "new-products"})
+    value = re.search(r'name="undo" value="([^"]+)"|value="([^"]+)" name="undo"', answer.text)
+    assert value is not None
+    said = {"do": "undo", "undo": value[1] or value[2]}
+    assert client.post(path(world, ana), data=said).status_code == 409
+    client.post(world.stop_link(ana), data={"undo": said["undo"]})
+    assert world.states(bea)["new-products"] == "withdrawn"
+    assert client.post(path(world, bea), data=said).status_code == 200  # and is not used up by the attempt
+    assert world.states(bea) == EVERYTHING
