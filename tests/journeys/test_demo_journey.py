@@ -71,6 +71,10 @@ def test_every_staff_page_of_the_demo(demo: Stack) -> None:
             for path in paths:
                 page.goto(demo.base_url + path)
                 faults = page.evaluate(f"{AXE}\n{RULES}")["violations"]
-                assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == [], f"{path} {width} {scheme}"
-                assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{path} {width}"
+                assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == [], (
+                    f"{path} {width} {scheme}"
+                )
+                assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), (
+                    f"{path} {width}"
+                )
         assert [said for said in complaints if "404" not in said] == []

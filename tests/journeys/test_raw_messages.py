@@ -21,7 +21,15 @@ ALWAYS = {"date", "from", "to", "subject", "message-id", "mime-version", "conten
 LIST = {
     "list-id", "list-unsubscribe", "list-unsubscribe-post", "list-help", "list-owner", "list-post", "precedence", "feedback-id",
 }  # fmt: skip
-NEVER = {"bcc", "return-path", "received", "x-priority", "importance", "disposition-notification-to", "x-mailer"}
+NEVER = {
+    "bcc",
+    "return-path",
+    "received",
+    "x-priority",
+    "importance",
+    "disposition-notification-to",
+    "x-mailer",
+}
 
 
 def headers(raw: bytes) -> tuple[dict[str, str], bytes]:
@@ -69,7 +77,9 @@ def check_common(raw: bytes, rcpt: str) -> dict[str, str]:
     assert re.search(r"<html[^>]* lang=", html)
     assert "<title>" in html
     links_in_html = {url.replace("&amp;", "&") for url in re.findall(r'href="(https?://[^"]+)"', html)}
-    assert all(url in text.replace("\r\n", "\n") for url in links_in_html), "a link is missing in the text part"
+    assert all(url in text.replace("\r\n", "\n") for url in links_in_html), (
+        "a link is missing in the text part"
+    )
     return found
 
 
@@ -92,11 +102,21 @@ def _first(town: Town, address: str, word: str) -> bytes:
 
 def test_std_a_one_message_of_each_class(town: Town) -> None:
     with town.house.client() as client:
-        client.put("/people/u1", json={"email": "ana@example.org", "locale": "de", "consents": [yes("new-products"), yes("updates")]})
-        client.put("/people/u2", json={"email": "bo@example.org", "consents": [yes("updates", confirmed=False)]})
+        client.put(
+            "/people/u1",
+            json={
+                "email": "ana@example.org",
+                "locale": "de",
+                "consents": [yes("new-products"), yes("updates")],
+            },
+        )
+        client.put(
+            "/people/u2", json={"email": "bo@example.org", "consents": [yes("updates", confirmed=False)]}
+        )
         sent(client, send_announcement(client))
         for topic, title in (("updates", "Version 2 is out"), ("important-notices", "A short outage")):
-            body = {"topic": topic, "mail": True, "content": {"en": {"title": title, "body": "It **works** again.\n\n| a | b |\n|---|---|\n| 1 | 2 |"}}}
+            words = {"title": title, "body": "It **works** again.\n\n| a | b |\n|---|---|\n| 1 | 2 |"}
+            body = {"topic": topic, "mail": True, "content": {"en": words}}
             made = client.post("/notices", json=body)
             assert made.status_code == 201, made.text
             assert client.post(f"/notices/{made.json()['id']}/publish").status_code in (200, 202)
@@ -111,15 +131,29 @@ def test_std_a_one_message_of_each_class(town: Town) -> None:
     assert notice["from"].endswith("<updates@acme.example.org>")
     assert notice["auto-submitted"] == "auto-generated"
     assert notice["list-id"] != marketing["list-id"]
-    assert re.fullmatch(r"New products <new-products\.lists\.(?!lists\.)[a-z.-]+>", marketing["list-id"])  # B13
+    assert re.fullmatch(
+        r"New products <new-products\.lists\.(?!lists\.)[a-z.-]+>", marketing["list-id"]
+    )  # B13
 
     important = check_common(_first(town, "ana@example.org", "short outage"), "ana@example.org")
-    assert not set(important) & {"list-unsubscribe", "list-unsubscribe-post", "precedence", "list-id", "list-post"}
+    assert not set(important) & {
+        "list-unsubscribe",
+        "list-unsubscribe-post",
+        "precedence",
+        "list-id",
+        "list-post",
+    }
     assert important["auto-submitted"] == "auto-generated"
     assert "class-service" in important["feedback-id"]
 
     asking = check_common(_first(town, "bo@example.org", "/confirm/"), "bo@example.org")
-    assert not set(asking) & {"list-unsubscribe", "list-unsubscribe-post", "precedence", "list-id", "feedback-id"}
+    assert not set(asking) & {
+        "list-unsubscribe",
+        "list-unsubscribe-post",
+        "precedence",
+        "list-id",
+        "feedback-id",
+    }
     assert asking["auto-submitted"] == "auto-generated"
     assert asking["x-auto-response-suppress"] == "OOF, AutoReply"
     assert {asking["from"], important["from"], notice["from"], marketing["from"]} == {
@@ -133,7 +167,9 @@ def test_std_b7_every_link_of_a_mail_looked_at_by_a_scanner(town: Town) -> None:
         client.put("/people/u1", json={"email": "ana@example.org", "consents": [yes("new-products")]})
         sent(client, send_announcement(client))
         [mail] = town.box.to("ana@example.org")
-        found = [link(mail, path) for path in ("/u/", "/p/", "/why/")] + [str(mail["List-Unsubscribe"]).strip("<>")]
+        found = [link(mail, path) for path in ("/u/", "/p/", "/why/")] + [
+            str(mail["List-Unsubscribe"]).strip("<>")
+        ]
         before = client.get("/ledger", params={"limit": 200}).json()["items"]
         for agent in ("scanner/1.0", "Mozilla/5.0", ""):
             for url in found:
