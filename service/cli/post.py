@@ -50,7 +50,7 @@ def post(
         words = f"“{facts['title']}” is a draft: {facts['id']}"
     else:
         words = f"{facts['url']}\n" + (
-            f"Mailed to {facts['people']} people." if facts["mail"] else "Not mailed."
+            f"Its mail goes to {facts['people']} people." if facts["mail"] else "Not mailed."
         )
     desk.say(facts, words, as_json=as_json)
 

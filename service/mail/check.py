@@ -104,7 +104,7 @@ def _footer(mail: CompiledMail, facts: CheckFacts) -> Iterator[Finding]:
         yield _verdict(
             there, "reason_missing", "It says why one gets it.", "It does not say why one gets it."
         )
-    address = " ".join(facts.brand.postal_address.split())
+    address = facts.brand.address_line
     seen = " ".join(unescape(_HIDDEN.sub("", mail.html)).split())
     there = bool(address) and address in seen and address in " ".join(mail.text.split())
     good, bad = "The postal address is there.", "The sender's postal address is missing."

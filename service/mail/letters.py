@@ -23,7 +23,7 @@ from service.mail import mjml, plaintext
 from service.mail.colours import readable
 from service.mail.grammar import refuse_foreign
 from service.mail.headers import clean_header, clean_subject
-from service.mail.markdown import as_text, first_heading, fragment
+from service.mail.markdown import as_text, first_heading, fragment, outline
 from service.mail.masks import Masks, for_html, for_text
 from service.mail.render import STANDARD_FIELDS, Compiled, compile_html, compile_text
 from service.mail.starters import in_language, language, starter, system_mail, texts
@@ -51,6 +51,12 @@ class SubjectMissing(Invalid):
     """A mail needs a subject."""
 
 
+def in_one_line(address: str) -> str:
+    """An address of several lines as one, its lines set apart by commas."""
+    lines = (" ".join(line.split()).rstrip(",") for line in address.splitlines())
+    return ", ".join(line for line in lines if line)
+
+
 @dataclass(frozen=True, slots=True)
 class BrandLook:
     """What a mail shows of its brand. Colours as #RRGGBB; URLs empty where there is none; sizes in pixels."""
@@ -63,6 +69,11 @@ class BrandLook:
     logo_height: int = 32
     contact_url: str = ""
     privacy_url: str = ""
+
+    @property
+    def address_line(self) -> str:
+        """The postal address as it stands under a mail."""
+        return in_one_line(self.postal_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,7 @@ def build(
     body = fragment(words.body, words.masks, allow_http=http)
     if _starter_heading(starter) and not first_heading(body):
         body = f"<h1>{as_text(words.subject)}</h1>\n{body}"
+    body = outline(body)
     allowed = frozenset(STANDARD_FIELDS) | frozenset(fields) if merge else frozenset[str]()
     layout = f"starters/{starter}/mail.mjml.jinja"
     foot = _foot(mail_class, locale, brand, stop=stop)
@@ -329,7 +341,7 @@ def _layout_values(
         "tag": texts(locale)["tag"].get(kind, ""),
         "brand": {
             "name": words.masks.literal(brand.name),
-            "postal_address": words.masks.literal(" ".join(brand.postal_address.split())),
+            "postal_address": words.masks.literal(brand.address_line),
             "logo_url": brand.logo_url,
             "logo_width": brand.logo_width,
             "logo_height": brand.logo_height,
@@ -351,7 +363,7 @@ def _ink_on(ground: str) -> str:
 
 def _foot_text(words: _Words, brand: BrandLook, foot: dict[str, Any]) -> str:
     """The same footer as text, each URL on a line of its own words."""
-    address = words.masks.literal(" ".join((brand.postal_address or brand.name).split()))
+    address = words.masks.literal(brand.address_line or " ".join(brand.name.split()))
     lines = ["", "-- ", foot["why"]]
     lines += [f"{link['words'].rstrip('?')}: {link['url']}" for link in foot["foot_links"]]
     return "\n".join([*lines, *plaintext.wrap(address, words.masks)]) + "\n"

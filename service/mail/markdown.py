@@ -47,6 +47,7 @@ _SCHEME = re.compile(r"https://[^\s/?#\\]|http://[^\s/?#\\]|mailto:[^\s]|tel:[+\
 _SIZE = re.compile(r" title=\"(\d{1,4})x(\d{1,4})\"")
 _EMPTY_HEAD = re.compile(r'<th scope="col"([^>]*)></th>')  # the corner of a table heads nothing
 _BUTTON = re.compile(r'<p><a ([^>]*?) ?title="button"([^>]*)>(.*?)</a></p>', re.DOTALL)
+_HEADING = re.compile(r"(<h)([1-6])(>.*?</h)[1-6]>", re.DOTALL)
 _WHITE = re.compile(r"[\t\n\r\x00-\x20]+")
 
 
@@ -143,10 +144,11 @@ def fragment(
 
 
 def to_html(source: str, *, purpose: Purpose = "page", allow_http: bool = True, field: str = "body") -> str:
-    """Markdown without merge fields → clean HTML, every brace shown as written; for pages and feeds."""
+    """Markdown without merge fields → clean HTML, every brace shown as written; for pages and feeds. The page
+    around it has the one main heading, so its own begin at the second level."""
     masks = Masks.for_texts(source)
     html = fragment(masks.literal(source), masks, purpose=purpose, allow_http=allow_http, field=field)
-    return masks.unmask(html, for_html)
+    return masks.unmask(outline(html, 2), for_html)
 
 
 def _without_statements(tokens: list[Token], masks: Masks) -> list[Token]:
@@ -205,6 +207,24 @@ def _finish(html: str, purpose: Purpose) -> str:
         html,
     )
     return html.replace('<a title="button" ', "<a ").replace(' title="button"', "")
+
+
+def outline(html: str, top: int | None = None) -> str:
+    """The same fragment with headings that begin at level `top` (by default the first one's own) and leave no
+    level out, as people who walk through a text by its headings need them."""
+    open_ones: list[tuple[int, int]] = []  # level as written → level as shown, outermost first
+
+    def put(match: re.Match[str]) -> str:
+        nonlocal top
+        written = int(match[2])
+        top = written if top is None else top
+        while open_ones and open_ones[-1][0] >= written:
+            open_ones.pop()
+        shown = min(open_ones[-1][1] + 1 if open_ones else top, 6)
+        open_ones.append((written, shown))
+        return f"{match[1]}{shown}{match[3]}{shown}>"
+
+    return _HEADING.sub(put, html)
 
 
 def first_heading(html: str) -> bool:

@@ -4,25 +4,31 @@ Called by `bidden db backup|restore`. The key file is never part of a copy.
 """
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import URL, make_url
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.config import Settings
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import reading, transaction
+from service.domain.announcements import actions as announcements
+from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
+from service.domain.deliveries import claims
+from service.domain.deliveries.rules import Result
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
+from service.domain.mailings.rules import WrongState
 from service.domain.preferences import actions as preferences
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
@@ -109,8 +115,8 @@ def _copy_sqlite(house: House, target: Path) -> None:
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> Restored:
-    """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, and what was taken
-    away since the copy was made (SAFE_DIR) is taken away again.
+    """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, announcements that were
+    under way are paused, and what was taken away since the copy was made (SAFE_DIR) is taken away again.
 
     Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `ToolMissing` or `ToolFailed`.
     """
@@ -131,6 +137,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
         upgrade(house)
         with transaction(house.engine) as session:
             reapplied = _make_safe(session, settings, now=now)
+            _hold_what_was_under_way(session, house, now=now)
         _begin_safe_file(house, now)
         with reading(house.engine) as session:
             return Restored(ledger.tail(session)[0], reapplied)
@@ -181,6 +188,31 @@ def _make_safe(session: Session, settings: Settings, *, now: datetime) -> int:
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)
     return preferences.reapply(session, safe.lines(settings.safe), now=now)
+
+
+def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
+    """What was due or on its way when the copy was made has left since, for all we know: nobody gets it twice unasked (P3).
+
+    What a sender had in hand is `unknown`; every announcement under way waits, paused(restored), for a person's decision.
+    """
+
+    def fate(mailing: int, pos: int, attempt: int) -> Result:
+        return Result(pos, attempt, "unknown", "restored")
+
+    for batch in claims.orphaned(session):
+        claims.recover(
+            session,
+            house.ring,
+            batch,
+            fate,
+            retries=house.settings.retries,
+            now=now,
+            chance=random.SystemRandom(),
+        )
+    under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))
+    for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
+        with suppress(WrongState):  # its mailing ended, and nobody had written it down yet
+            announcements.pause(session, public_id, reason="restored", now=now, by=BY)
 
 
 def _begin_safe_file(house: House, now: datetime) -> None:

@@ -130,7 +130,7 @@ def _sending(session: Session) -> Fact:
 
 def _ledger(session: Session) -> Fact:
     seq, digest = ledger.tail(session)
-    return Fact("ledger", True, f"{seq} entries, head {digest[:12]}…", value=seq)
+    return Fact("ledger", True, f"{seq:,} entries, head {digest[:12]}…", value=seq)
 
 
 def disk(house: House) -> Fact:

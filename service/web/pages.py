@@ -19,6 +19,7 @@ from service.domain.people.tables import Person
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.kit.places import templates_dir
+from service.mail.letters import in_one_line
 from service.web import deps, forms, words
 
 _A_YEAR = 31_536_000
@@ -34,7 +35,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {name: _in_language(name) for name in ("day", "moment", "ago", "number")}
+    made.filters |= {name: _in_language(name) for name in ("day", "weekday", "moment", "ago", "number")}
     return made
 
 
@@ -47,7 +48,7 @@ def _in_language(name: str) -> Callable[[Context, Any], str]:
         place = {"lang": context["lang"]}
         return (
             shape(value, **place, zone=context["zone"])
-            if name in ("day", "moment")
+            if name in ("day", "weekday", "moment")
             else shape(value, **place)
         )
 
@@ -127,7 +128,7 @@ async def _brand(request: Request) -> dict[str, str]:
         brand = await deps.read(deps.house(request), brands.default_brand)
     except SQLAlchemyError:
         return {"name": "Bidden", "postal_address": ""}
-    return {"name": brand.title, "postal_address": brand.postal_address}
+    return {"name": brand.title, "postal_address": in_one_line(brand.postal_address)}
 
 
 def redirect(request: Request, path: str, *, flash: tuple[str, str] | None = None) -> RedirectResponse:

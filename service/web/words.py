@@ -98,6 +98,12 @@ def day(value: date | None, *, lang: str, zone: str) -> str:
     )
 
 
+def weekday(value: datetime, *, lang: str, zone: str) -> str:
+    """Tuesday, 24 November."""
+    shape = "EEEE, d. MMMM" if lang == "de" else "EEEE, d MMMM"
+    return format_datetime(value, shape, tzinfo=get_timezone(zone or "UTC"), locale=lang)
+
+
 def moment(value: datetime | None, *, lang: str, zone: str) -> str:
     """24 Nov 2026, 14:02; with its zone's name where the reader's own zone is not known."""
     if value is None:

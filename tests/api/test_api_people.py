@@ -213,3 +213,11 @@ def test_rel_h49_ids_that_are_not_ours(api: TestClient, odd: str, rest: str) -> 
 )
 def test_refusals_name_the_field(api: TestClient, said: object, code: str, field: str) -> None:
     assert_problem(api.put("people/1", json=said), 422, code, field)
+
+
+def test_attributes_are_read_back_as_they_were_given(api: TestClient) -> None:
+    given = {"plan": "pro", "seats": 3, "trial": False, "uses": ["api", "web"], "one": ["web"]}
+    api.put("people/1", json=ana(attributes=given))
+    assert api.get("people/1").json()["attributes"] == given
+    api.put("people/1", json=ana(attributes={"plan": None, "uses": []}))
+    assert api.get("people/1").json()["attributes"] == {"seats": 3, "trial": False, "one": ["web"]}

@@ -4,14 +4,21 @@ import importlib.util
 import os
 import sqlite3
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from service.db.session import reading, transaction
+from service.domain.announcements import queries as announcements
+from service.domain.announcements.actions import start_due
+from service.domain.brands import actions as brand_actions
 from service.domain.brands import queries as brands
+from service.domain.deliveries import claims
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
+from service.domain.mailings.tables import Outcome
 from service.domain.people import queries as people
 from service.domain.preferences import queries as preferences
 from service.domain.preferences.actions import Choices, save
@@ -21,6 +28,7 @@ from service.fence import perform_now
 from service.kit import clock
 from service.ops import backup
 from service.ops.house import House, open_house
+from tests import builders as make
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +114,46 @@ def test_restore_brings_back_everything_but_the_yes_that_became_a_no(house: Hous
     assert states(final, person) == ["withdrawn", "withdrawn"]
     final.engine.dispose()
     restored.engine.dispose()
+
+
+def test_restore_holds_what_may_have_left_since_the_copy(house: House, tmp_path: Path) -> None:
+    """One mailing in a sender's hands and one announcement still to come: neither goes on by itself (P3)."""
+    now = clock.now()
+    with transaction(house.engine) as session:
+        for name in ("ana", "bea", "ben"):
+            make.a_person(session, house.ring, f"{name}@example.org", now=now)
+    running = make.a_started_mailing(house, now=now)
+    make.freeze(house, running, now=now)
+    with transaction(house.engine) as session:
+        coming = make.an_announcement(session, house.settings, now=now).public_id
+        lease = senders.begin(session, "gone", boot_id="b", seen_seq=0, now=now)
+        [batch] = claims.claim(session, house.ring, lease.id or 0, now=now, limit=1, system=False)
+        senders.end(session, "gone", now=now)
+        assert len(batch.members) == 3
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    house.engine.dispose()
+    backup.restore(house.settings, copy, replace=True, now=now)
+
+    restored = open_house(house.settings)
+    with reading(restored.engine) as session:
+        for public_id in (running.announcement, coming):
+            shown = announcements.shown(session, announcements.by_public_id(session, public_id))
+            assert (shown.state, shown.reason) == ("paused", "restored")
+        outcomes = session.execute(select(Outcome.state, Outcome.reason).order_by(Outcome.pos)).all()
+        assert [tuple(one) for one in outcomes] == [("unknown", "restored")] * 3
+        assert ledger.verify(session).holds
+    with transaction(restored.engine) as session:
+        brand_actions.set_setting(session, "sending_on", True, now=now, by="cli")
+        assert start_due(session, restored.settings, now=now + timedelta(minutes=1)) == []
+        assert claims.claim(session, restored.ring, 1, now=now, limit=4, system=False) == []
+    restored.engine.dispose()
+
+
+def test_the_withdrawal_file_is_nobody_elses_to_read(house: House) -> None:
+    stop(house, register(house), "updates")
+    path = house.settings.safe / safe.NAME
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_refusals(house: House, tmp_path: Path) -> None:

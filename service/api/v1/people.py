@@ -110,7 +110,7 @@ class PersonShown(BaseModel):
     locale: str
     zone: str | None
     profile: dict[str, str]
-    attributes: dict[str, list[str]]
+    attributes: dict[str, Any]
     created_at: datetime
 
 
@@ -202,6 +202,6 @@ def _shown(session: Session, ring: Keyring, identity: Identity, person: Person) 
         locale=person.locale,
         zone=person.zone or None,
         profile=people.open_profile(people.person_key(ring, person), identity),
-        attributes=people.attributes(session, person.id),
+        attributes=people.attributes_as_given(session, person.id),
         created_at=person.created_at,
     )

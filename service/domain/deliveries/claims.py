@@ -181,10 +181,12 @@ def record(
     return True
 
 
-def orphaned(session: Session, name: str) -> list[int]:
-    """The batches that a former incarnation of sender `name` had in hand."""
+def orphaned(session: Session, name: str | None = None) -> list[int]:
+    """The batches that a former incarnation of sender `name` had in hand; without a name, those of every sender."""
     statement = select(col(Batch.id)).join(Sender, col(Sender.id) == col(Batch.sender_id))
-    return list(session.scalars(statement.where(col(Batch.state) == "claimed", col(Sender.name) == name)))
+    if name is not None:
+        statement = statement.where(col(Sender.name) == name)
+    return list(session.scalars(statement.where(col(Batch.state) == "claimed")))
 
 
 def recover(

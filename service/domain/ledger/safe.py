@@ -17,8 +17,8 @@ NAME = "withdrawals.jsonl"
 
 def bring_up_to_date(session: Session, directory: Path) -> int:
     """Append what the file has not yet, durably; returns how many lines were added. Safe from many processes."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / NAME).open("a+b") as file:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(directory / NAME, "a+b", opener=_private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         taken = queries.taken_since(session, _last_seq(file.fileno()))
         for one in taken:
@@ -35,6 +35,11 @@ def bring_up_to_date(session: Session, directory: Path) -> int:
             file.flush()
             os.fsync(file.fileno())
         return len(taken)
+
+
+def _private(path: str, flags: int) -> int:
+    """Nobody else's to read, like the database beside it."""
+    return os.open(path, flags, 0o600)
 
 
 def lines(directory: Path) -> list[dict[str, object]]:

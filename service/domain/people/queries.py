@@ -3,14 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
+from service.domain.people import rules
 from service.domain.people.rules import PROFILE
-from service.domain.people.tables import Identity, Person, PersonAttribute
+from service.domain.people.tables import AttributeKind, Identity, Person, PersonAttribute
 from service.kit import addresses, paging, sealing
 from service.kit.signing import Keyring
 
@@ -126,6 +128,14 @@ def attributes(session: Session, person_id: int) -> dict[str, list[str]]:
     ):
         found.setdefault(row.name, []).append(row.value)
     return found
+
+
+def attributes_as_given(session: Session, person_id: int) -> dict[str, Any]:
+    """A person's attributes by their declared types, as a site reads back what it wrote."""
+    found = attributes(session, person_id)
+    kinds = session.exec(select(AttributeKind).where(col(AttributeKind.name).in_(found))).all()
+    types = {kind.name: kind.type for kind in kinds}
+    return {name: rules.as_given(types.get(name, "text"), values) for name, values in sorted(found.items())}
 
 
 def page(session: Session, *, after: str | None, limit: int | None) -> paging.Page[Person]:

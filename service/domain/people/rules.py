@@ -102,6 +102,16 @@ def _values(value: Any, field: str) -> tuple[str, list[str]]:
     raise AttributeInvalid(field=field)
 
 
+def as_given(kind: str, values: list[str]) -> Any:
+    """An attribute as a site gave it: a text, a number, yes/no, or a list of tags."""
+    if kind == "tags" or len(values) != 1:
+        return values
+    [value] = values
+    if kind == "flag" and value in ("true", "false"):
+        return value == "true"
+    return int(value) if kind == "number" and re.fullmatch(r"-?[0-9]+", value) else value
+
+
 def external_id(given: str) -> str:
     """A source's id for a person: kept as it is, if it is visible text of 1 to 200 characters."""
     if not 1 <= len(given) <= 200 or _UNSAFE.search(given) or "\n" in given:

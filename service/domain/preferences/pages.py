@@ -18,6 +18,7 @@ from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Audience, Mailing, MailingContent, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.policies.rules import best_locale
 from service.domain.preferences import queries
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
@@ -125,7 +126,9 @@ def last_mails(
 ) -> list[tuple[str, datetime]]:
     """The last mails of a topic this person was sent: subject as it was written, and when."""
     statement = (
-        select(col(TemplateVersion.subject), col(Outcome.at))
+        select(
+            col(Outcome.at), col(Audience.locale), col(MailingContent.locale), col(TemplateVersion.subject)
+        )
         .select_from(Audience)
         .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
         .join(
@@ -140,12 +143,17 @@ def last_mails(
             col(Outcome.state) == "sent",
         )
         .order_by(col(Outcome.at).desc())
-        .limit(limit * 4)
+        .limit(limit * 20)  # a row for each language a mailing has
     )
-    found: dict[datetime, str] = {}
-    for subject, at in session.exec(statement):
-        found.setdefault(at, subject)
-    return [(subject, at) for at, subject in list(found.items())[:limit]]
+    found: dict[datetime, tuple[str, dict[str, str]]] = {}
+    for at, wanted, locale, subject in session.exec(statement):
+        found.setdefault(at, (wanted, {}))[1][locale] = subject
+    return [(_as_sent(wanted, subjects), at) for at, (wanted, subjects) in list(found.items())[:limit]]
+
+
+def _as_sent(wanted: str, subjects: dict[str, str]) -> str:
+    """The subject of the language a mail was sent in."""
+    return subjects[best_locale(set(subjects), wanted)]
 
 
 def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
@@ -202,7 +210,7 @@ def _subject(session: Session, mailing: Mailing | None, member: Audience | None)
         .where(col(MailingContent.mailing_id) == mailing.id)
     )
     subjects = dict(session.exec(statement).all())
-    return subjects.get(member.locale if member else "en") or next(iter(subjects.values()), None)
+    return _as_sent(member.locale if member else "en", subjects) if subjects else None
 
 
 def _sent_at(session: Session, mailing: Mailing | None, position: int) -> datetime | None:

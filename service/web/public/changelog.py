@@ -14,13 +14,14 @@ from service.domain.brands import queries as brands
 from service.domain.notices import feeds
 from service.domain.notices import queries as notices
 from service.domain.topics import queries as topics
+from service.mail.markdown import outline
 from service.web import deps, pages, words
 from service.web.public import join, tokens
 
 router = APIRouter()
 
-PER_PAGE = 10
-ROOM = 5_000  # characters of entries in full on one page
+PER_PAGE = 8
+ROOM = 3_000  # characters of entries, in full or their beginnings, on one page
 _FIRST = re.compile(r"\s*(?:<(h[1-6])[^>]*>.*?</\1>\s*)*<p>.*?</p>", re.DOTALL)
 IN_FEED = 30
 
@@ -96,22 +97,25 @@ def _entry(one: notices.Entry) -> dict[str, Any]:
 
 
 def _bounded(found: Sequence[notices.Entry], say: words.Say) -> list[dict[str, Any]]:
-    """Entries in full while the page stays small (standards M, 25 KB); of longer ones the beginning."""
+    """Entries in full while the page stays small (standards M, 25 KB); of longer ones the beginning. The title
+    of an entry is a second heading here, so those in its text come below it."""
     left, shown = ROOM, []
     for one in found:
-        entry, left = _entry(one), left - len(one.html)
-        if left < 0:
-            left += len(one.html)
-            more = Markup('<p><a href="{}">{}</a></p>').format(entry["href"], say("Read on"))
-            entry["body"] = Markup(_beginning(one.html)) + more  # noqa: S704  a part of the same HTML, cut between blocks
+        entry, html = _entry(one), outline(one.html, 3)
+        body = html if len(html) <= left else _beginning(html, left)
+        left -= len(body)
+        entry["body"] = Markup(body)  # noqa: S704  the same HTML, or a part of it cut between blocks
+        if body != html:
+            more = Markup('<p><a href="{}">{}<span class="off-screen">: {}</span></a></p>')
+            entry["body"] += more.format(entry["href"], say("Read on"), one.title)
         shown.append(entry)
     return shown
 
 
-def _beginning(html: str) -> str:
+def _beginning(html: str, room: int) -> str:
     """The first paragraph, with the headings above it; nothing where the text begins otherwise."""
     found = _FIRST.match(html)
-    return found[0] if found and len(found[0]) < 1_000 else ""
+    return found[0] if found and len(found[0]) <= min(room, 600) else ""
 
 
 def _filters(request: Request, session: Session, chosen: str | None, lang: str) -> list[dict[str, Any]]:

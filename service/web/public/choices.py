@@ -50,9 +50,11 @@ async def page(
     link: Link,
     *,
     saved: tuple[Saved, Choices | None] | None = None,
+    typed: dict[str, str] | None = None,
     errors: dict[str, Any] | None = None,
     status: int = 200,
 ) -> Response:
+    """The page: as things stand, with what was `saved`, or with what was `typed` and the `errors` in it."""
     opened = deps.house(request)
     shown = await deps.read(opened, lambda session: _look(request, session, link))
     seen, neighbours = shown.seen, tokens.neighbours(opened, link)
@@ -68,13 +70,11 @@ async def page(
         "action": tokens.path(opened, link),
         "masked": overview.masked_address or seen.masked or "",
         "opened": _opened(open_row, shown.mailing_name),
-        "topics": [_topic(row, say) for row in overview.rows if not row.always_on],
+        "topics": [_topic(row, say, typed) for row in overview.rows if not row.always_on],
         "always": [
             {"name": row.wording.title, "what": row.wording.text} for row in overview.rows if row.always_on
         ],
-        "break_until": _local(overview.break_until, seen.person)
-        if overview.break_until and overview.break_until > now
-        else "",
+        "break_until": _break(overview, seen.person, now, typed),
         "break_min": (now.date() + timedelta(days=1)).isoformat(),
         "max_per_week": None,  # offered once the sender heeds it
         "saved": _saved(saved, overview, seen, say, now) if saved else None,
@@ -131,18 +131,28 @@ def _opened(row: TopicRow | None, mailing_name: str | None) -> dict[str, Any] | 
     }
 
 
-def _topic(row: TopicRow, say: words.Say) -> dict[str, Any]:
+def _topic(row: TopicRow, say: words.Say, typed: dict[str, str] | None) -> dict[str, Any]:
+    choices, standing = [*row.topic.cadences, "off"], row.cadence if row.state in rules.PERMITTING else "off"
+    wanted = (typed or {}).get(f"topic:{row.topic.slug}")
     return {
         "slug": row.topic.slug,
         "name": row.wording.title,
         "what": row.wording.frequency,
         "state": row.state,
-        "choices": [*row.topic.cadences, "off"],
-        "choice": row.cadence if row.state in rules.PERMITTING else "off",
+        "choices": choices,
+        "choice": wanted if wanted in choices else standing,
         "since": row.since_at,
         "how": say(HOW[row.how]) if row.how in HOW else None,
         "last": [tokens.plain(subject) for subject, _ in row.last_mails],
     }
+
+
+def _break(overview: Overview, person: Person | None, now: datetime, typed: dict[str, str] | None) -> str:
+    """The day in the field: as typed, else the one until which a break runs."""
+    if typed is not None and "break_until" in typed:
+        return typed["break_until"].strip()
+    runs = overview.break_until and overview.break_until > now
+    return _local(overview.break_until, person) if overview.break_until and runs else ""
 
 
 def _local(at: datetime, person: Person | None) -> str:

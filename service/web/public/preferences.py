@@ -51,15 +51,13 @@ async def change(request: Request, token: str) -> Response:
         case "undo":
             return await _undo(request, link, form.text("undo"))
         case "stop":
-            return await _save(request, link, Choices({form.text("topic"): "off"}))
+            return await _save(request, link, Choices({form.text("topic"): "off"}), forms.EMPTY)
         case "save":
             try:
                 chosen = _choices(form)
             except Invalid as wrong:
-                return await choices.page(
-                    request, link, errors=pages.said(request, wrong), status=wrong.status
-                )
-            return await _save(request, link, chosen)
+                return await _refused(request, link, form, wrong)
+            return await _save(request, link, chosen, form)
         case _:
             return await choices.page(request, link)
 
@@ -79,7 +77,14 @@ def _day(typed: str) -> date | None:
         raise DateInvalid(field="break_until") from wrong
 
 
-async def _save(request: Request, link: Link, chosen: Choices) -> Response:
+async def _refused(request: Request, link: Link, form: Form, wrong: Invalid) -> Response:
+    """The page once more, as it was filled in, with what is wrong."""
+    return await choices.page(
+        request, link, typed=form.values(), errors=pages.said(request, wrong), status=wrong.status
+    )
+
+
+async def _save(request: Request, link: Link, chosen: Choices, form: Form) -> Response:
     opened, now = deps.house(request), clock.now()
 
     def act(session: Session) -> Saved:
@@ -100,7 +105,7 @@ async def _save(request: Request, link: Link, chosen: Choices) -> Response:
     try:
         done = await fence.perform(opened, act)
     except Invalid as wrong:
-        return await choices.page(request, link, errors=pages.said(request, wrong), status=wrong.status)
+        return await _refused(request, link, form, wrong)
     return await choices.page(request, link, saved=(done.value, chosen), status=200 if done.settled else 202)
 
 

@@ -99,7 +99,12 @@ def when_of(shown: Listed) -> datetime:
 
 def reason_words(reason: str | None) -> str | None:
     """Why something stands as it does, for people."""
-    known = {"staff": "by hand", "late": "its time was missed by more than six hours", "": None}
+    known = {
+        "staff": "by hand",
+        "late": "its time was missed by more than six hours",
+        "restored": "a copy was restored, and it may have been sent since that was made",
+        "": None,
+    }
     return known.get(reason or "", (reason or "").replace("_", " "))
 
 
@@ -117,7 +122,10 @@ def _starters(session: Session, errors: dict[str, str]) -> dict[str, Any]:
     first = next((topic.slug for topic in open_topics if topic.mail_class == "marketing"), "")
     return {
         "topics": [choice(topic.slug, names[topic.slug], topic.slug == first) for topic in open_topics],
-        "starters": [starter_card(starter) for starter in templates.starters()],
+        "starters": [
+            starter_card(starter)
+            for starter in sorted(templates.starters(), key=lambda one: one.topic_class != "marketing")
+        ],
         "errors": errors,
     }
 

@@ -31,9 +31,7 @@ async def page(request: Request, staff: Annotated[SignedIn, require("health:read
     context: dict[str, Any] = {
         "sentence": sentence if found.ready else f"Not ready. {sentence}",
         "lines": [_line(fact) for fact in found.facts],
-        "facts": [
-            {"name": fact.name, "value": str(fact.value)} for fact in found.facts if fact.value is not None
-        ],
+        "facts": _facts(house.settings),
         "at": now,
     }
     return await show(request, staff, "health", "staff/health.html", lambda _: context)

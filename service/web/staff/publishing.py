@@ -124,6 +124,7 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
         sent, planned = figures["outcomes"]["sent"], figures["planned"]
         return {
             "title": shown.title,
+            "crumb": {"href": "/staff/notices", "label": "Notices"},
             "base": base,
             "announcement": {
                 "state": mailing.state,
@@ -131,7 +132,7 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
                 "topic_name": shown.topic_name,
             },
             "acts": {"cancel"} if may_stop and mailing.state in ("freezing", "sending", "paused") else set(),
-            "sentence": f"{sent:,} of {planned:,} sent.",
+            "sentence": ("Done: " if mailing.state == "sent" else "") + f"{sent:,} of {planned:,} sent.",
             "held_until": mailing.due_at if mailing.due_at > clock.now() else None,
             "version": _version(session, shown),
             **figures_of(session, mailing, figures, base),

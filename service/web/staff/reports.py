@@ -47,6 +47,7 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
         acts = _acts(shown) if may(staff.role, "announcements:write") else set()
         return {
             "title": shown.name,
+            "crumb": {"href": "/staff/announcements", "label": "Announcements"},
             "base": f"/staff/announcements/{public_id}",
             "announcement": {
                 "state": shown.state,
