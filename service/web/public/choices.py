@@ -3,6 +3,7 @@
 Called by `preferences`, which takes what the page sends.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from service.web import deps, pages, words
 from service.web.public import tokens
 
 REPORT = "/contact?subject=complaint"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # How a yes came about, in words (the methods of `consent`); what is not here is not said.
 HOW = {
     "web_form": "with our form",
@@ -148,9 +150,10 @@ def _topic(row: TopicRow, say: words.Say, typed: dict[str, str] | None) -> dict[
 
 
 def _break(overview: Overview, person: Person | None, now: datetime, typed: dict[str, str] | None) -> str:
-    """The day in the field: as typed, else the one until which a break runs."""
+    """The day in the field: the one typed, else the one until which a break runs."""
     if typed is not None and "break_until" in typed:
-        return typed["break_until"].strip()
+        day = typed["break_until"].strip()
+        return day if _DAY.fullmatch(day) else ""
     runs = overview.break_until and overview.break_until > now
     return _local(overview.break_until, person) if overview.break_until and runs else ""
 
