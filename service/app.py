@@ -13,6 +13,7 @@ from service.kit.places import PACKAGE
 from service.ops.house import House
 from service.web import errors, ops, public
 from service.web.guard import Guard
+from service.web.squeeze import Squeeze
 from service.web.staff import frame
 from service.web.staff.routes import router as staff
 
@@ -21,6 +22,7 @@ def build(house: House) -> FastAPI:
     """The application of one installation; it opens nothing that `house` does not hold already."""
     app = FastAPI(title="Bidden", redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.house = house
+    app.add_middleware(Squeeze)
     app.add_middleware(Guard, settings=house.settings, refuse=_answer)
     for kind in (DomainError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer)

@@ -9,7 +9,7 @@ from jinja2 import nodes
 from service.kit.errors import Invalid
 
 _FILTERS_WORDS = (
-    "_counted abs capitalize d default e escape first float int last length count lines lower round "
+    "_counted abs capitalize d default e escape first float int last length count lines lower quoted round "
     "string title trim truncate upper urlencode"
 )
 FILTERS = frozenset(_FILTERS_WORDS.split())

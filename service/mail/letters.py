@@ -51,12 +51,6 @@ class SubjectMissing(Invalid):
     """A mail needs a subject."""
 
 
-def in_one_line(address: str) -> str:
-    """An address of several lines as one, its lines set apart by commas."""
-    lines = (" ".join(line.split()).rstrip(",") for line in address.splitlines())
-    return ", ".join(line for line in lines if line)
-
-
 @dataclass(frozen=True, slots=True)
 class BrandLook:
     """What a mail shows of its brand. Colours as #RRGGBB; URLs empty where there is none; sizes in pixels."""
@@ -73,7 +67,7 @@ class BrandLook:
     @property
     def address_line(self) -> str:
         """The postal address as it stands under a mail."""
-        return in_one_line(self.postal_address)
+        return plaintext.in_one_line(self.postal_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +141,13 @@ def build(
     bidi_control, template_*, postal_address_missing, unknown starter.
     """
     stop = mail_class in STOPPABLE if stoppable is None else stoppable
-    words = _Words.read(subject, preheader, body_markdown, brand, topic_name, merge=merge)
+    allowed = frozenset(STANDARD_FIELDS) | frozenset(fields) if merge else frozenset[str]()
+    words = _Words.read(subject, preheader, body_markdown, brand, topic_name, merge=merge, names=allowed)
     http = not merge if allow_http is None else allow_http
     body = fragment(words.body, words.masks, allow_http=http)
     if _starter_heading(starter) and not first_heading(body):
         body = f"<h1>{as_text(words.subject)}</h1>\n{body}"
     body = outline(body)
-    allowed = frozenset(STANDARD_FIELDS) | frozenset(fields) if merge else frozenset[str]()
     layout = f"starters/{starter}/mail.mjml.jinja"
     foot = _foot(mail_class, locale, brand, stop=stop)
     return _assemble(words, body, layout, starter, locale, brand, foot, allowed)
@@ -165,12 +159,11 @@ def build_system(name: str, *, locale: str, brand: BrandLook) -> CompiledMail:
     mail = system_mail(name)
     subject = _bake_brand(in_language(mail.subject, locale), brand)
     body_markdown = _bake_brand(in_language(mail.body, locale), brand)
-    words = _Words.read(subject, "", body_markdown, brand, "", merge=True)
+    fields = frozenset(mail.fields)
+    words = _Words.read(subject, "", body_markdown, brand, "", merge=True, names=fields)
     body = fragment(words.body, words.masks)
-    foot = _foot(mail.mail_class, locale, brand, stop=False)
-    return _assemble(
-        words, body, "layouts/letter.mjml.jinja", name, locale, brand, foot, frozenset(mail.fields)
-    )
+    foot = _foot(mail.mail_class, locale, brand, stop=False, purpose=name)
+    return _assemble(words, body, "layouts/letter.mjml.jinja", name, locale, brand, foot, fields)
 
 
 @lru_cache(maxsize=256)
@@ -207,8 +200,17 @@ class _Words:
 
     @classmethod
     def read(
-        cls, subject: str, preheader: str, body: str, brand: BrandLook, topic_name: str, *, merge: bool
+        cls,
+        subject: str,
+        preheader: str,
+        body: str,
+        brand: BrandLook,
+        topic_name: str,
+        *,
+        merge: bool,
+        names: frozenset[str],
     ) -> "_Words":
+        """Each part is looked at by itself: an error names its field and line. `names`: what may be merged in."""
         if not subject.strip():
             raise SubjectMissing(field="subject")
         clean_subject(subject)
@@ -218,7 +220,7 @@ class _Words:
         if merge:
             for name, source in (("subject", subject), ("preheader", preheader), ("body", body)):
                 refuse_foreign(source, field=name)
-                compile_text(source, _any_names(source), field=name)
+                compile_text(source, names | SYSTEM_VARIABLES, field=name)
         hide = masks.merge if merge else masks.literal
         return cls(
             masks,
@@ -228,12 +230,6 @@ class _Words:
             masks.literal(topic_name),
             brand,
         )
-
-
-def _any_names(source: str) -> frozenset[str]:
-    """Every word of the source: a first pass looks at syntax and cost only, names are looked at in the
-    whole."""
-    return frozenset(re.findall(r"[A-Za-z_]\w*", source))
 
 
 def _starter_heading(slug: str) -> bool:
@@ -246,7 +242,9 @@ def _bake_brand(source: str, brand: BrandLook) -> str:
     return source.replace("{{ brand_name }}", f"{{{{ {constant} }}}}")
 
 
-def _foot(mail_class: str, locale: str, brand: BrandLook, *, stop: bool) -> dict[str, Any]:
+def _foot(
+    mail_class: str, locale: str, brand: BrandLook, *, stop: bool, purpose: str = "system"
+) -> dict[str, Any]:
     """The footer: the sentence why, the links of this class in their order, in the mail's language."""
     words = texts(locale)
     found: list[dict[str, Any]] = []
@@ -261,7 +259,9 @@ def _foot(mail_class: str, locale: str, brand: BrandLook, *, stop: bool) -> dict
     if mail_class == "marketing" and not brand.postal_address.strip():
         raise PostalAddressMissing(field="postal_address")
     return {
-        "why": words["why"]["system"] if mail_class == "system" else "{{ why_line }}",
+        "why": words["why"].get(purpose, words["why"]["system"])
+        if mail_class == "system"
+        else "{{ why_line }}",
         "foot_links": found,
     }
 

@@ -248,3 +248,9 @@ def from_markdown(source: str, *, allow_http: bool = True) -> str:
 def wrap(text: str, masks: Masks) -> list[str]:
     """Masked words in lines of at most 76 columns."""
     return _Writer(masks).wrap(text, COLUMNS)
+
+
+def in_one_line(address: str) -> str:
+    """An address of several lines as one, its lines set apart by commas."""
+    lines = (" ".join(line.split()).rstrip(",") for line in address.splitlines())
+    return ", ".join(line for line in lines if line)

@@ -93,6 +93,11 @@ def _lines(value: object) -> Markup:
     return Markup(joined)  # noqa: S704  (escaped two lines above)
 
 
+def _quoted(value: object) -> str:
+    """Text inside a quotation of the text part, whose first line has its mark already."""
+    return "\n".join(f"| {line}".rstrip() for line in str(value).splitlines()).removeprefix("| ")
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, and bounds on what arithmetic may cost, which it does not have."""
 
@@ -118,6 +123,7 @@ def _environment(*, html: bool) -> Sandbox:
     environment.globals = {"range": _range}
     environment.filters["_counted"] = _counted
     environment.filters["lines"] = _lines if html else str
+    environment.filters["quoted"] = _lines if html else _quoted
     return environment
 
 

@@ -6,14 +6,16 @@ announcement.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from babel import UnknownLocaleError
 from babel.dates import format_date
+from babel.lists import format_list
 
 from service.kit.errors import NotFound
 from service.kit.places import templates_dir
@@ -131,6 +133,14 @@ def texts(locale: str) -> Mapping[str, Any]:
 def in_language(choices: Mapping[str, str], locale: str) -> str:
     """The text in the locale's language, else in English, else the first."""
     return choices.get(language(locale)) or choices.get(FALLBACK) or next(iter(choices.values()))
+
+
+def listed(names: Sequence[str], locale: str) -> str:
+    """“Updates and New products” in the locale's language."""
+    try:
+        return format_list(list(names), locale=language(locale))
+    except (UnknownLocaleError, ValueError):
+        return ", ".join(names)
 
 
 @lru_cache(maxsize=4096)

@@ -19,7 +19,7 @@ from service.domain.people.tables import Person
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.kit.places import templates_dir
-from service.mail.letters import in_one_line
+from service.mail.plaintext import in_one_line
 from service.web import deps, forms, words
 
 _A_YEAR = 31_536_000

@@ -21,7 +21,7 @@ WITHOUT = {
     "scheduler/database.py": "the sender's transactions, and the sender is what the fence waits for",
 }
 # POSTs that change nothing the ledger knows: the composer's live figures, a cookie thrown away, the practice inbox.
-READ_ONLY = {"live_count", "live_checks", "verify", "sign_out", "empty"}
+READ_ONLY = {"live_count", "live_checks", "live_preview", "verify", "sign_out", "empty"}
 
 
 def _files() -> list[Path]:

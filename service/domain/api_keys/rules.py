@@ -68,9 +68,10 @@ def expand(scopes: Iterable[str]) -> list[str]:
     unknown = given - SCOPES.keys() - {ALL}
     if unknown or not given:
         known = ", ".join([*SCOPES, ALL])
-        raise ScopeUnknown(
-            f"There is no scope {min(unknown, default='')!r}.", field="scopes", fix=f"Known: {known}"
+        wrong = (
+            f"There is no scope {min(unknown)!r}." if unknown else "Choose at least one thing the key may do."
         )
+        raise ScopeUnknown(wrong, field="scopes", fix=f"Known: {known}")
     return [scope for scope in SCOPES if scope in given or ALL in given]
 
 

@@ -30,6 +30,7 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import chain
 from service.kit.signing import Keyring
+from service.mail import starters
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
     words = [topics.current_wordings(session, topic_id) for topic_id in topic_ids]
     locales = {locale for by_locale in words for locale in by_locale}
     return {
-        locale: ", ".join(w.get(locale, next(iter(w.values()))).title for w in words)
+        locale: starters.listed([w.get(locale, next(iter(w.values()))).title for w in words], locale)
         for locale in sorted(locales)
     }
 

@@ -117,7 +117,7 @@ class Composer:
         )
 
     def _locale(self, wanted: str) -> str:
-        return best_locale(self.contents, wanted) if self.contents else wanted
+        return best_locale(self.contents or starters.system_mail(self.mailing.purpose).subject, wanted)
 
     def _assembler(self, locale: str) -> message.Assembler:
         if locale not in self._assemblers:

@@ -117,7 +117,7 @@ def _mail_answer(
             request.created_at, "long", locale="de" if request.locale.startswith("de") else "en_GB"
         ),
         "question": opened.text,
-        "question_title": opened.subject,
+        "question_title": rules.subject_in(opened.subject, request.locale),
         "staff_name": staff.names(session, [by]).get(by, brand.title),
     }
     mailings.enqueue_single(

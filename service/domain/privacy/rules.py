@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from service.kit.errors import Conflict, Invalid, NotFound, TooMany
 from service.mail.headers import clean_header
+from service.mail.starters import texts
 
 # Offered by the form as subjects; any other line is taken as it is.
 SUBJECTS = {
@@ -64,6 +65,13 @@ def check_subject(typed: str) -> str:
     if len(subject) > LINE_LIMIT:
         raise TextTooLong(field="subject")
     return SUBJECTS.get(subject, subject)
+
+
+def subject_in(subject: str, locale: str) -> str:
+    """A subject in the language of its writer, where it is one of ours."""
+    slug = next((slug for slug, label in SUBJECTS.items() if label == subject), "")
+    translated: str = texts(locale)["subjects"].get(slug, subject)
+    return translated
 
 
 def check_text(typed: str, *, field: str = "message") -> str:

@@ -157,6 +157,32 @@ async def preview(request: Request, public_id: str, staff: Reader) -> Response:
     return framed(html, house.settings)
 
 
+@router.post("/staff/announcements/{public_id}/preview")
+async def live_preview(request: Request, public_id: str, staff: Writer) -> Response:
+    """What is being typed, as a sample person would get it; nothing is saved, nobody is looked at. `part=head`:
+    subject, preview line and text part for the page around the frame."""
+    form, house = await forms.read(request), deps.house(request)
+    part, base = request.query_params.get("part"), f"/staff/announcements/{public_id}"
+
+    def make(session: Session) -> Any:
+        draft = _draft(form, queries.draft_of(session, queries.by_public_id(session, public_id)))
+        locale = form.text("locale") or draft.default_locale
+        if part == "head":
+            view = form.text("view")
+            return {"preview": desk.preview(session, house, draft, base, locale, None, view)}
+        return queries.preview(
+            session, house.ring, house.settings, draft, locale=locale, as_person=None, now=clock.now()
+        ).html
+
+    try:
+        made = await deps.read(house, make)
+    except DomainError as wrong:
+        return Response(status_code=204) if part == "head" else refused(wrong, status=200)
+    if part == "head":
+        return pages.html(request, "staff/partials/preview_head.html", made)
+    return framed(made, house.settings)
+
+
 @router.post("/staff/announcements/{public_id}/count")
 async def live_count(request: Request, public_id: str, staff: Writer) -> Response:
     """The number for what is being typed; nothing is saved."""

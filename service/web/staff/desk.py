@@ -80,7 +80,7 @@ def desk(
         "checks": checks(queries.check(session, house.settings, draft)),
         "checked_at": clock.now(),
         "voids": _voids(session, shown),
-        "preview": _preview(session, house, draft, base, locale, person, view),
+        "preview": preview(session, house, draft, base, locale, person, view),
     }
 
 
@@ -107,10 +107,10 @@ def safe_locale(text: str) -> str:
     return "".join(sign for sign in text if sign.isalnum() or sign == "-")[:20]
 
 
-def language(code: str) -> str:
-    """A language in its own words."""
+def language(code: str, told_in: str | None = None) -> str:
+    """A language in its own words, or in those of another."""
     try:
-        return (Locale.parse(code.replace("-", "_")).display_name or code).capitalize()
+        return (Locale.parse(code.replace("-", "_")).get_display_name(told_in) or code).capitalize()
     except (UnknownLocaleError, ValueError):
         return code
 
@@ -172,7 +172,7 @@ def reader(session: Session, public_id: str, what: str, staff: SignedIn) -> Pers
     return person
 
 
-def _preview(
+def preview(
     session: Session, house: House, draft: Draft, base: str, locale: str, person: Person | None, view: str
 ) -> dict[str, Any]:
     """Subject and text part as made by the sender's own assembler; the HTML comes by itself, in a frame."""
@@ -192,6 +192,7 @@ def _preview(
         "subject": mail["subject"],
         "preheader": written["preheader"],
         "src": f"{base}/preview?locale={locale}&as={as_id}",
+        "live": None if person else f"{base}/preview",
         "text": mail["text"],
         "view": view,
         "as": [choice("", "A sample person", person is None), *_sample_readers(session, as_id)],
@@ -206,7 +207,7 @@ def _sample_readers(session: Session, current: str) -> list[dict[str, Any]]:
     return [
         choice(
             person.public_id,
-            ", ".join([f"…{person.public_id[-5:]}", person.locale, *_plain(session, person)]),
+            ", ".join([language(person.locale, "en"), *_plain(session, person), f"…{person.public_id[-5:]}"]),
             person.public_id == current,
         )
         for person in some

@@ -104,14 +104,15 @@ def _curve(buckets: Sequence[Bucket], planned: int) -> dict[str, Any] | None:
     """People settled over time; nothing to draw before two moments are known."""
     if len(buckets) < 2:
         return None
-    start, length = buckets[0].at, (buckets[-1].at - buckets[0].at).total_seconds()
-    points, rows, sent, bounced = [], [], 0, 0
+    start, step = buckets[0].at, buckets[1].at - buckets[0].at
+    length = buckets[-1].at + step - start
+    points, rows, sent, bounced = [plots.Point(0, 0)], [], 0, 0
     for bucket in buckets:
-        sent, bounced = sent + bucket.sent, bounced + bucket.bounced
-        points.append(plots.Point((bucket.at - start).total_seconds() / length, sent + bounced))
-        rows.append([f"{bucket.at:%H:%M:%S}", f"{sent:,}", f"{bounced:,}"])
-    ticks = [plots.Tick(i / 4, f"{start + (buckets[-1].at - start) * i / 4:%H:%M:%S}") for i in range(5)]
-    title = f"{sent:,} sent between {start:%H:%M} and {buckets[-1].at:%H:%M} UTC"
+        sent, bounced, until = sent + bucket.sent, bounced + bucket.bounced, bucket.at + step
+        points.append(plots.Point((until - start) / length, sent + bounced))
+        rows.append([f"{until:%H:%M:%S}", f"{sent:,}", f"{bounced:,}"])
+    ticks = [plots.Tick(i / 4, f"{start + length * i / 4:%H:%M:%S}") for i in range(5)]
+    title = f"{sent:,} sent between {start:%H:%M} and {start + length:%H:%M} UTC"
     svg = plots.curve(points, planned=planned, title=title, ticks=ticks)
     return drawing(svg, ["Until (UTC)", "Sent", "Bounced"], rows)
 

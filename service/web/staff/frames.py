@@ -26,10 +26,10 @@ def framed(html: str, settings: Settings, *, popups: bool = False, status: int =
     return HTMLResponse(html, status, {"Content-Security-Policy": policy})
 
 
-def refused(wrong: DomainError) -> HTMLResponse:
+def refused(wrong: DomainError, *, status: int | None = None) -> HTMLResponse:
     """What stands in the frame when the mail cannot be made: the reason, as plain words."""
     sentence = escape(f"{wrong.detail} {wrong.fix or ''}".strip())
-    head = '<!doctype html><html lang="en"><title>No preview</title>'
+    head = '<!doctype html><html lang="en"><meta name="color-scheme" content="light dark"><title>No preview</title>'
     page = f"{head}<body><main><h1>No preview</h1><p>{sentence}</p></main></body></html>"
     policy = "sandbox; default-src 'none'; frame-ancestors 'self'"
-    return HTMLResponse(page, wrong.status, {"Content-Security-Policy": policy})
+    return HTMLResponse(page, status or wrong.status, {"Content-Security-Policy": policy})

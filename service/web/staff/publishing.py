@@ -24,6 +24,7 @@ from service.web.staff.figures import NotSent, deliveries_of, figures_of
 from service.web.staff.frame import act, done, show
 from service.web.staff.frames import framed, refused
 from service.web.staff.notices import Reader, count
+from service.web.staff.reports import follows
 
 router = APIRouter()
 
@@ -133,6 +134,7 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
             },
             "acts": {"cancel"} if may_stop and mailing.state in ("freezing", "sending", "paused") else set(),
             "sentence": ("Done: " if mailing.state == "sent" else "") + f"{sent:,} of {planned:,} sent.",
+            "live": follows(request, mailing.state, mailing.due_at),
             "held_until": mailing.due_at if mailing.due_at > clock.now() else None,
             "version": _version(session, shown),
             **figures_of(session, mailing, figures, base),

@@ -1,6 +1,6 @@
 """The report of an announcement or a mailed notice: how far it is, where all ended, what can be done."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,8 @@ router = APIRouter()
 
 Reader = Annotated[SignedIn, require("announcements:read")]
 Writer = Annotated[SignedIn, require("announcements:write")]
+
+_SOON = timedelta(minutes=10)
 
 # What may be done in which state; the same table as the action's own, shown as buttons.
 ACTS = {
@@ -57,6 +59,7 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
             "acts": acts,
             "sentence": _sentence(shown, figures),
             "held_until": _held(shown),
+            "live": follows(request, shown.state, shown.hold_until or shown.due_at),
             "version": _version(session, shown),
             **figures_of(session, mailing, figures, f"/staff/announcements/{public_id}"),
         }
@@ -69,6 +72,12 @@ def _acts(shown: Shown) -> set[str]:
     return ACTS.get(shown.state, set()) | (
         {"unschedule"} if shown.state == "paused" and not shown.mailing else set()
     )
+
+
+def follows(request: Request, state: str, due_at: datetime | None) -> bool:
+    """Whether the page asks again by itself: from shortly before it goes (WCAG 2.2.2: it can be told not to)."""
+    soon = state == "scheduled" and due_at is not None and due_at < clock.now() + _SOON
+    return (soon or state in ("freezing", "sending")) and request.query_params.get("live") != "off"
 
 
 def _held(shown: Shown) -> datetime | None:
@@ -91,7 +100,7 @@ def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
         return "It has not been scheduled."
     words = f"{sent:,} of {planned:,} sent" + (f", {bounced:,} bounced" if bounced else "")
     ends = {
-        "sending": "Going well: " + words + "."
+        "sending": ("Going well: " if sent else "It has begun: ") + words + "."
         if bounced * 20 < max(sent, 1)
         else "Look at the bounces: " + words + ".",
         "paused": f"Paused: {words}. Nobody gets it twice.",
@@ -117,7 +126,7 @@ def _version(session: Session, shown: Shown) -> dict[str, Any]:
     return {
         "hash": shown.content_hash,
         "by": names[shown.author],
-        "at": shown.changed_at,
+        "at": None if approved else shown.changed_at,
         "approved_by": names.get(shown.approved_by or "") if approved else None,
         "approved_at": shown.approved_at if approved else None,
         "preview_href": f"/staff/announcements/{shown.id}/preview",

@@ -95,7 +95,7 @@ def test_an_answer_is_a_mail_that_rests_on_the_question(engine: Engine, ring: Ke
             "answer": "Under “My data”.",
             "asked_on": "24. November 2026",
             "question": "Where do I change my name?\nThank you, Ana",
-            "question_title": "A question",
+            "question_title": "Eine Frage",
             "staff_name": "Our organisation",
         }
         for mailing in (first, second):

@@ -107,6 +107,7 @@ def test_std_m1_stopping_and_choosing_without_script_by_keyboard(
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(url + world.stop_link(person))
+    page.wait_for_selector("button:focus")  # where the page puts the hand; a key pressed before it has none
     page.keyboard.press("Enter")
     page.wait_for_selector("button[name=undo]")
     assert world.states(person)["new-products"] == "withdrawn"

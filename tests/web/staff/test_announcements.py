@@ -106,6 +106,23 @@ def test_count_and_checks_follow_what_is_typed_and_save_nothing(browser: Browser
     assert office.world.entries() == before
 
 
+def test_the_preview_follows_what_is_typed_and_saves_nothing(browser: Browser, office: Office) -> None:
+    public_id, marketing = office.announcement(), browser("marketing")
+    base, before = f"/staff/announcements/{public_id}/preview", office.world.entries()
+    typed = {**FORM, "subject": "Typed just now", "body": "Half a sentence, {{ first_name|default('x') }}"}
+    frame = marketing.post(base, data=typed)
+    assert "Half a sentence, Ana" in frame.text
+    assert frame.headers["content-security-policy"].startswith("sandbox;")
+    head = marketing.post(f"{base}?part=head", data={**typed, "view": "text"}).text
+    assert "Typed just now" in head
+    assert "Half a sentence, Ana" in head
+    half = {**typed, "body": "Half a field, {{ first_na"}
+    assert "No preview" in marketing.post(base, data=half).text
+    assert "Typed just now" in marketing.post(f"{base}?part=head", data=half).text
+    assert marketing.post(f"{base}?part=head", data={**typed, "topic": "nothing"}).status_code == 204
+    assert office.world.entries() == before
+
+
 def test_rel_h22_the_preview_is_a_frame_of_nobodys_origin(browser: Browser, office: Office) -> None:
     """H22: sandboxed by its own header too, no script, no cookie, no request to us but for pictures."""
     body = "<script>alert(1)</script><img src='https://example.org/a.png' onerror='alert(2)'> Hello"
