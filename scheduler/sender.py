@@ -332,7 +332,7 @@ class Sender:
         self.next_key += 1
         work.out += 1
         self.letters[self.next_key] = (work, member, made.message_id)
-        return Letter(self.next_key, made.mail_from, made.rcpt, made.data)
+        return Letter(self.next_key, made.mail_from, made.rcpt, made.data, exact=True)
 
     def _skip(self, work: Work, member: Member, reason: str) -> None:
         """This one cannot be made; the others of the batch are not concerned."""

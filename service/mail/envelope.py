@@ -20,7 +20,8 @@ _LONGEST_LOCAL, _LONGEST_DOMAIN = 64, 255
 class Letter(NamedTuple):
     """One message for one recipient: its position in the mailing, its envelope, its bytes (CRLF lines).
 
-    `smtputf8`: its headers hold UTF-8, so the server must offer SMTPUTF8 (RFC 6531 section 3.4).
+    `smtputf8`: its headers hold UTF-8, so the server must offer SMTPUTF8 (RFC 6531 section 3.4). `exact`: whoever
+    made the data vouches that all its lines end in CRLF and no CR or LF stands alone, so nobody counts again.
     """
 
     pos: int
@@ -28,6 +29,7 @@ class Letter(NamedTuple):
     rcpt: str
     data: bytes
     smtputf8: bool = False
+    exact: bool = False
 
 
 class Facts(NamedTuple):
@@ -66,7 +68,7 @@ def prepare(letter: Letter, facts: Facts) -> Prepared | Reply:
         if not facts.smtputf8:
             return Reply(553, "5.6.7", "server_lacks_smtputf8")
         options = " SMTPUTF8"
-    content = _lines(letter.data)
+    content = letter.data if letter.exact else _lines(letter.data)
     if not content.isascii():
         if not facts.eightbit:
             return Reply(554, "5.6.3", "server_lacks_8bitmime")

@@ -9,8 +9,7 @@ there); what it returns are strings, stored as they are. `load` runs once per pr
 import hashlib
 import json
 import re
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -23,9 +22,10 @@ from service.mail import mjml, plaintext
 from service.mail.colours import readable
 from service.mail.grammar import refuse_foreign
 from service.mail.headers import clean_header, clean_subject
+from service.mail.loaded import LoadedMail
 from service.mail.markdown import as_text, first_heading, fragment, outline
 from service.mail.masks import Masks, for_html, for_text
-from service.mail.render import STANDARD_FIELDS, Compiled, compile_html, compile_text
+from service.mail.render import STANDARD_FIELDS, compile_html, compile_text
 from service.mail.starters import in_language, language, starter, system_mail, texts
 
 MailClass = Literal["marketing", "notice", "service", "system", "digest"]
@@ -81,40 +81,6 @@ class CompiledMail:
     text: str = field(compare=False)
     fields: tuple[str, ...] = field(compare=False)
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A mail as one person gets it."""
-
-    subject: str
-    html: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedMail:
-    """A version ready to be rendered."""
-
-    subject: Compiled
-    html: Compiled
-    text: Compiled
-
-    def render(self, values: Mapping[str, object]) -> Rendered:
-        """The mail for these values; raises RenderError when a printed value is missing without fallback."""
-        in_text = values
-        why = values.get("why_line")
-        if isinstance(why, str) and len(why) > plaintext.COLUMNS:
-            in_text = {**values, "why_line": _wrapped(why)}
-        return Rendered(self.subject.render(values), self.html.render(values), self.text.render(in_text))
-
-
-@lru_cache(maxsize=1024)
-def _wrapped(sentence: str) -> str:
-    """A sentence in lines that fit the text part."""
-    return "\n".join(
-        textwrap.wrap(sentence, plaintext.COLUMNS, break_long_words=False, break_on_hyphens=False)
-    )
 
 
 def build(

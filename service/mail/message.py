@@ -8,17 +8,16 @@ header names are read back and compared with it.
 
 import hashlib
 import re
-from binascii import b2a_qp
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.mail import headers
 from service.mail.headers import HeaderInjection
-from service.mail.letters import STOPPABLE, LoadedMail, MailClass, Rendered
+from service.mail.letters import STOPPABLE, MailClass
+from service.mail.loaded import LoadedMail
+from service.mail.parts import Encoder
 
-LONGEST_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _FIELD_NAME = re.compile(rb"^([!-9;-~]+):", re.MULTILINE)
-_DROPPED = bytes(sorted({*range(32), 127} - {9, 10}))  # controls that no body may hold
 _BULK = frozenset({"marketing", "notice", "digest"})
 _AUTO = frozenset({"service", "system", "digest"})
 
@@ -72,6 +71,10 @@ class Assembler:
         self.facts = facts
         self.mail = mail
         self.sign = sign
+        self._text, self._html = (
+            Encoder(mail.text.constants, html=False),
+            Encoder(mail.html.constants, html=True),
+        )
         self.stoppable = facts.mail_class in STOPPABLE if facts.stoppable is None else facts.stoppable
         fixed = _fixed_headers(facts, stoppable=self.stoppable)
         self._fixed = "\r\n".join(fixed).encode("utf-8")
@@ -87,13 +90,10 @@ class Assembler:
         Raises RenderError or HeaderInjection for this person alone; the others of the batch are not
         concerned.
         """
-        return self.assemble_rendered(recipient, self.mail.render(recipient.values))
-
-    def assemble_rendered(self, recipient: Recipient, rendered: Rendered) -> bytes:
-        """As `assemble`, from a mail already rendered."""
-        text, html = _part(rendered.text, html=False), _part(rendered.html, html=True)
+        pieces = self.mail.pieces(recipient.values)
+        text, html = self._text.encode(pieces.text), self._html.encode(pieces.html)
         boundary = _boundary(recipient.message_id, text, html)
-        head = self._head(recipient, rendered.subject, boundary)
+        head = self._head(recipient, pieces.subject, boundary)
         self._verify(head)
         delimiter = b"\r\n--" + boundary
         message = b"".join(
@@ -163,44 +163,6 @@ def _fixed_headers(facts: MailingFacts, *, stoppable: bool) -> list[str]:
         lines.append("Auto-Submitted: auto-generated")
     lines.append("X-Auto-Response-Suppress: OOF, AutoReply")
     return lines
-
-
-def _part(body: str, *, html: bool) -> bytes:
-    """One MIME part: its two headers, an empty line, the encoded body with CRLF (RFC 2045 section 6).
-
-    HTML leaves as ASCII with character references; a text that is ASCII in short lines as it is; all else as
-    quoted-printable.
-    """
-    octets = body.encode("ascii", "xmlcharrefreplace") if html else body.encode("utf-8", "replace")
-    if b"\r" in octets:
-        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    octets = octets.translate(None, _DROPPED)
-    kind = b"html" if html else b"plain"
-    if octets.isascii() and _short_lines(octets):
-        return _PART_HEAD[kind, b"7bit"] + octets.replace(b"\n", b"\r\n")
-    encoded = b2a_qp(octets, quotetabs=False, istext=True, header=False)
-    return _PART_HEAD[kind, b"quoted-printable"] + encoded.replace(b"\n", b"\r\n")
-
-
-_PART_HEAD = {
-    (kind, encoding): b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
-    % (kind, encoding)
-    for kind in (b"html", b"plain")
-    for encoding in (b"7bit", b"quoted-printable")
-}
-
-
-def _short_lines(octets: bytes) -> bool:
-    """Whether no line passes 998 octets, and none ends in white space that a relay might strip."""
-    if b" \n" in octets or b"\t\n" in octets:
-        return False
-    place = 0
-    while len(octets) - place > LONGEST_LINE:
-        end = octets.rfind(b"\n", place, place + LONGEST_LINE + 1)
-        if end < 0:
-            return False
-        place = end + 1
-    return True
 
 
 def _boundary(message_id: str, *parts: bytes) -> bytes:

@@ -131,15 +131,23 @@ _TEXT = _environment(html=False)
 _HTML = _environment(html=True)
 
 
-class Compiled:
-    """A template ready to be rendered. `names` are the variables it uses."""
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """The values a template may see: None and "" count as missing."""
+    return {name: value for name, value in values.items() if value is not None and value != ""}
 
-    __slots__ = ("_chunks", "_template", "loops", "names")
+
+class Compiled:
+    """A template ready to be rendered. `names` are the variables it uses, `constants` the texts it yields unchanged."""
+
+    __slots__ = ("_chunks", "_template", "constants", "loops", "names")
 
     def __init__(self, template: Template, names: frozenset[str], *, loops: bool) -> None:
         self._template = template
         self._chunks: Callable[[Context], Iterator[str]] = template.root_render_func
         self.names = names
+        self.constants = frozenset(
+            said for said in template.root_render_func.__code__.co_consts if isinstance(said, str)
+        )
         self.loops = loops
 
     def render(self, values: Mapping[str, object]) -> str:
@@ -148,18 +156,21 @@ class Compiled:
         Raises RenderError, with the name as its field, when a value that is printed is missing and has no
         fallback; TemplateTooCostly when the output passes 1 MiB, the loops 100,000 rounds or 1 s.
         """
-        present = {name: value for name, value in values.items() if value is not None and value != ""}
+        return "".join(self.pieces(given(values)))
+
+    def pieces(self, present: dict[str, object]) -> list[str]:
+        """The same text in the pieces it is made of, for values of which none is missing (`given`)."""
         if self.loops:
             _budget.set(_Budget())
         try:
-            return self._join(self._template.new_context(present))
+            return self._gather(self._template.new_context(present))
         except UndefinedError as error:
             name = next((name for name in sorted(self.names) if f"'{name}'" in str(error)), None)
             raise RenderError(f"There is no value for {name or 'a field'}.", field=name) from error
         except (SecurityError, TypeError, ValueError, ArithmeticError) as error:
             raise RenderError("The template does not fit this person's values.") from error
 
-    def _join(self, context: Context) -> str:
+    def _gather(self, context: Context) -> list[str]:
         parts: list[str] = []
         size = 0
         for part in self._chunks(context):
@@ -167,7 +178,7 @@ class Compiled:
             if size > LARGEST:
                 raise TemplateTooCostly("The result would be larger than 1 MiB.")
             parts.append(part)
-        return "".join(parts)
+        return parts
 
 
 def compile_text(source: str, fields: Iterable[str], *, field: str = "body") -> Compiled:

@@ -31,7 +31,8 @@ from service.domain.topics.tables import Topic
 from service.kit import paging
 from service.kit.signing import Keyring
 from service.mail import check as checks
-from service.mail.letters import Rendered, build
+from service.mail.letters import build
+from service.mail.loaded import Rendered
 from service.mail.starters import UnknownStarter
 
 RUNNING = ("freezing", "sending", "paused")

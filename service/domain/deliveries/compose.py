@@ -32,6 +32,7 @@ from service.domain.topics.tables import Topic
 from service.kit import addresses
 from service.kit.signing import Keyring
 from service.mail import letters, message, starters
+from service.mail.loaded import LoadedMail, Rendered
 
 SAMPLE_LINK = "/lost-link"  # where the links of previews and test mails lead: they stop nobody
 
@@ -125,7 +126,7 @@ class Composer:
             self._assemblers[locale] = message.Assembler(self._facts(locale), mail)
         return self._assemblers[locale]
 
-    def _system_mail(self, locale: str) -> letters.LoadedMail:
+    def _system_mail(self, locale: str) -> LoadedMail:
         return letters.load(_system(self.mailing.purpose, locale, self.sender.look))
 
     def _facts(self, locale: str) -> message.MailingFacts:
@@ -217,7 +218,7 @@ def best_locale(contents: Mapping[str, object], wanted: str) -> str:
     return next(iter(contents))
 
 
-def loaded(version: TemplateVersion) -> letters.LoadedMail:
+def loaded(version: TemplateVersion) -> LoadedMail:
     """A stored version, compiled once per process."""
     parts = {
         "subject": version.subject,
@@ -262,7 +263,7 @@ def preview(
     person: Person | None,
     *,
     now: datetime,
-) -> letters.Rendered:
+) -> Rendered:
     """A mail as one person would get it, or a sample reader; its links are samples that act on nobody.
 
     Raises `RenderError` where a field without fallback has no value for that person. The door that shows a person's mail

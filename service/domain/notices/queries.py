@@ -27,7 +27,8 @@ from service.kit import paging
 from service.kit.clock import from_micros, to_micros
 from service.kit.signing import Keyring
 from service.mail import check as checks
-from service.mail.letters import Rendered, build
+from service.mail.letters import build
+from service.mail.loaded import Rendered
 from service.mail.markdown import to_html
 from service.mail.starters import UnknownStarter
 

@@ -1,0 +1,105 @@
+"""One MIME part of a message. What is the same for every reader is encoded once, when a mailing's template is loaded.
+
+Called by `message.Assembler`. A rendered template comes in pieces: the template's own text, which its code holds as
+constants, and the reader's values between. `Encoder` keeps the constants encoded and only adds up what a line may be.
+"""
+
+from binascii import b2a_qp
+from collections.abc import Iterable
+from typing import NamedTuple
+
+LONGEST_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
+_DROPPED = bytes(sorted({*range(32), 127} - {9, 10}))  # controls that no body may hold
+
+
+class Piece(NamedTuple):
+    """A stretch of a part, encoded as 7bit: its octets, and what decides whether it may stand so among others."""
+
+    octets: bytes
+    plain: bool  # ASCII, short lines inside, no white space before an inner line end, no CR
+    first: int  # octets before its first line end; all of them when it has none
+    last: int  # octets after its last line end; -1 when it has none
+    breaks: bool  # begins with a line end
+    blank: bool  # ends in white space
+
+
+class Encoder:
+    """Encodes the renderings of one template. `constants`: the texts its code yields unchanged."""
+
+    __slots__ = ("_html", "_known")
+
+    def __init__(self, constants: Iterable[str], *, html: bool) -> None:
+        self._html = html
+        self._known = {text: _piece(text, html=html) for text in constants}
+
+    def encode(self, pieces: list[str]) -> bytes:
+        """The part of these pieces, the same octets as `part` makes of them joined."""
+        known, html = self._known, self._html
+        out = [_PART_HEAD[html, "7bit"]]
+        column, blank = 0, False
+        for text in pieces:
+            piece = known.get(text) or _piece(text, html=html)
+            column += piece.first
+            if not piece.plain or column > LONGEST_LINE or (blank and piece.breaks):
+                return part("".join(pieces), html=html)
+            if piece.last >= 0:
+                column = piece.last
+            if text:
+                blank = piece.blank
+            out.append(piece.octets)
+        return b"".join(out)
+
+
+def _piece(text: str, *, html: bool) -> Piece:
+    octets = _octets(text, html=html)
+    plain = "\r" not in text and octets.isascii() and _short_lines(octets)
+    first, last = octets.find(b"\n"), octets.rfind(b"\n")
+    return Piece(
+        octets.replace(b"\n", b"\r\n"),
+        plain,
+        first if first >= 0 else len(octets),
+        len(octets) - last - 1 if last >= 0 else -1,
+        first == 0,
+        octets[-1:] in (b" ", b"\t"),
+    )
+
+
+def part(body: str, *, html: bool) -> bytes:
+    """One MIME part: its two headers, an empty line, the encoded body with CRLF (RFC 2045 section 6).
+
+    HTML leaves as ASCII with character references; a text that is ASCII in short lines as it is; all else as
+    quoted-printable.
+    """
+    octets = _octets(body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body, html=html)
+    if octets.isascii() and _short_lines(octets):
+        return _PART_HEAD[html, "7bit"] + octets.replace(b"\n", b"\r\n")
+    encoded = b2a_qp(octets, quotetabs=False, istext=True, header=False)
+    return _PART_HEAD[html, "quoted-printable"] + encoded.replace(b"\n", b"\r\n")
+
+
+def _octets(text: str, *, html: bool) -> bytes:
+    octets = text.encode("ascii", "xmlcharrefreplace") if html else text.encode("utf-8", "replace")
+    return octets.translate(None, _DROPPED)
+
+
+_PART_HEAD = {
+    (html, encoding): (
+        f"Content-Type: text/{'html' if html else 'plain'}; charset=utf-8\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
+    ).encode()
+    for html in (True, False)
+    for encoding in ("7bit", "quoted-printable")
+}
+
+
+def _short_lines(octets: bytes) -> bool:
+    """Whether no line passes 998 octets, and none ends in white space that a relay might strip."""
+    if b" \n" in octets or b"\t\n" in octets:
+        return False
+    place = 0
+    while len(octets) - place > LONGEST_LINE:
+        end = octets.rfind(b"\n", place, place + LONGEST_LINE + 1)
+        if end < 0:
+            return False
+        place = end + 1
+    return True
