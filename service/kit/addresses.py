@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 from email_validator import EmailNotValidError, validate_email
@@ -73,6 +74,7 @@ class Address:
         return f"{local[0]}***{local[-1] if len(local) > 1 else ''}@{idna_shown(self.domain)}"
 
 
+@lru_cache(maxsize=4096)
 def idna_shown(domain: str) -> str:
     """A domain as people read it."""
     try:

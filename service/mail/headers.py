@@ -23,6 +23,7 @@ BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _ENCODED_WORD = re.compile(r"=\?[^?]*\?[^?]*\?.*\?=|=\?[\w.*-]+\?[bqBQ]\?")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(?:[/?#][!#-+\--;=?-~]*)?\Z")
+_ORIGIN = re.compile(r"[^/?#]*(?://[^/?#]*)?")
 _MAILTO = re.compile(r"mailto:[!#-+\--;=?-~]+@[A-Za-z0-9.-]+(?:\?[!#-+\--;=?-~]*)?\Z")
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+>\Z")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
@@ -190,8 +191,14 @@ def date(seconds: int) -> str:
 
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine itself: localhost, 127.0.0.0/8 or ::1."""
+    origin = _ORIGIN.match(url)
+    return origin is not None and _is_loopback_origin(origin[0])
+
+
+@lru_cache(maxsize=256)
+def _is_loopback_origin(origin: str) -> bool:
     try:
-        host = urlsplit(url).hostname or ""
+        host = urlsplit(origin).hostname or ""
     except ValueError:
         return False
     if host == "localhost" or host.endswith(".localhost"):

@@ -264,14 +264,15 @@ def _assemble(
 
 def _short_lines(html: str) -> str:
     """The same document in lines of a few hundred characters without trailing space, so that it goes over
-    the wire as it is (7bit). Code blocks are left alone."""
+    the wire as it is (7bit), and none begins with a dot, which the wire would have to double. Code blocks are left
+    alone."""
     html = html.replace('<meta http-equiv="Content-Type" content="text/html; charset=UTF-8">', "")
     head, rest = html.replace("<head>", '<head><meta charset="utf-8">', 1).split("</head>", 1)
     head = re.sub(r"\}\s*", "}\n", head)
     pieces = re.split(r"(<pre\b.*?</pre>)", f"{head}</head>{rest}", flags=re.DOTALL)
     for place in range(0, len(pieces), 2):
         broken = re.sub(r"[ \t]*\n\s*", "\n", _BREAKABLE.sub(">\n", pieces[place]))
-        pieces[place] = "\n".join(map(_folded, broken.split("\n")))
+        pieces[place] = "\n".join(map(_folded, broken.split("\n"))).replace("\n.", "\n .")
     return "".join(pieces)
 
 

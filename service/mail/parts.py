@@ -38,16 +38,23 @@ class Encoder:
         out = [_PART_HEAD[html, "7bit"]]
         column, blank = 0, False
         for text in pieces:
-            piece = known.get(text) or _piece(text, html=html)
+            piece = known.get(text)
+            if (
+                piece is None and text.isascii() and text.isprintable()
+            ):  # a name, a link: nothing to encode in it
+                column += len(text)
+                blank = text[-1:] == " " if text else blank
+                out.append(text.encode())
+                continue
+            piece = piece or _piece(text, html=html)
             column += piece.first
             if not piece.plain or column > LONGEST_LINE or (blank and piece.breaks):
                 return part("".join(pieces), html=html)
             if piece.last >= 0:
                 column = piece.last
-            if text:
-                blank = piece.blank
+            blank = piece.blank if text else blank
             out.append(piece.octets)
-        return b"".join(out)
+        return b"".join(out) if column <= LONGEST_LINE else part("".join(pieces), html=html)
 
 
 def _piece(text: str, *, html: bool) -> Piece:
