@@ -15,7 +15,9 @@ _TOKEN = re.compile(r"/(u|p|why|confirm|me/enter|staff/start)/[\w-]{20,}")
 
 def mask(text: str) -> str:
     """Take addresses and link tokens out of a line; control characters are written as escapes (N19)."""
-    text = _TOKEN.sub(r"/\1/…", _ADDRESS.sub("…@…", text))
+    text = _TOKEN.sub(r"/\1/…", _ADDRESS.sub("…@…", text) if "@" in text else text)
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 

@@ -139,10 +139,10 @@ def given(values: Mapping[str, object]) -> dict[str, object]:
 class Compiled:
     """A template ready to be rendered. `names` are the variables it uses, `constants` the texts it yields unchanged."""
 
-    __slots__ = ("_chunks", "_template", "constants", "loops", "names")
+    __slots__ = ("_chunks", "_environment", "constants", "loops", "names")
 
     def __init__(self, template: Template, names: frozenset[str], *, loops: bool) -> None:
-        self._template = template
+        self._environment = template.environment
         self._chunks: Callable[[Context], Iterator[str]] = template.root_render_func
         self.names = names
         self.constants = frozenset(
@@ -163,7 +163,7 @@ class Compiled:
         if self.loops:
             _budget.set(_Budget())
         try:
-            return self._gather(self._template.new_context(present))
+            return self._gather(Context(self._environment, {**self._environment.globals, **present}, None, {}))
         except UndefinedError as error:
             name = next((name for name in sorted(self.names) if f"'{name}'" in str(error)), None)
             raise RenderError(f"There is no value for {name or 'a field'}.", field=name) from error

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, literal, or_, select
-from sqlmodel import Session, col
+from sqlalchemy import Row, Select, bindparam, case, func, literal, or_, select
+from sqlmodel import Session, UTCDateTime, col
 
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent
 from service.domain.people import queries as people
@@ -98,10 +99,26 @@ def _rows(
     session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime
 ) -> Sequence[Row[Any]]:
     """One statement: the members, and the gate's word on each. The frozen address must still be the person's own."""
+    single = mailing.kind in ("system", "test") or topic is None
+    facts = None if single or topic is None else topic_facts(topic)
+    statement = _standing(
+        facts, mailing.purpose in ("confirm", "address-confirm"), listed=bool(batch.positions)
+    )
+    positions = [pos for pos, _ in batch.positions or []]
+    given: dict[str, Any] = {"topic": topic.id if topic else 0, "mailing": batch.mailing_id, "now": now}
+    given |= {"positions": positions} if positions else {"first": batch.first_pos, "last": batch.last_pos}
+    return session.execute(statement, given).all()
+
+
+@lru_cache(maxsize=64)
+def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> Select[Any]:
+    """That statement, built once for a topic as it stands; building takes longer than running it for a batch.
+
+    Parameters: mailing, topic, now, and positions or first and last.
+    """
     moved = or_(col(Address.ended_at).is_not(None), col(Address.id).is_(None))
-    if mailing.kind in ("system", "test") or topic is None:
+    if topic is None:
         barred = suppressions.applies(col(Address.address_hash), 0, "service")
-        unconfirming = mailing.purpose in ("confirm", "address-confirm")
         gate = case(
             (moved, literal("address_changed")),
             (barred if not unconfirming else literal(False), literal("do_not_mail")),
@@ -109,7 +126,8 @@ def _rows(
         )
     else:
         changed = or_(moved, col(Person.address_id).is_distinct_from(col(Address.id)))
-        gate = case((changed, literal("address_changed")), else_=preferences.refusal(topic_facts(topic), now))
+        refusal = preferences.refusal(topic, bindparam("now", type_=UTCDateTime()))
+        gate = case((changed, literal("address_changed")), else_=refusal)
     statement = (
         select(
             col(Audience.pos),
@@ -132,16 +150,14 @@ def _rows(
         .outerjoin(
             Preference,
             (col(Preference.person_id) == col(Audience.person_id))
-            & (col(Preference.topic_id) == (topic.id if topic else 0)),
+            & (col(Preference.topic_id) == bindparam("topic")),
         )
-        .where(col(Audience.mailing_id) == batch.mailing_id)
+        .where(col(Audience.mailing_id) == bindparam("mailing"))
         .order_by(col(Audience.pos))
     )
-    if batch.positions:
-        statement = statement.where(col(Audience.pos).in_([pos for pos, _ in batch.positions]))
-    else:
-        statement = statement.where(col(Audience.pos).between(batch.first_pos, batch.last_pos))
-    return session.execute(statement).all()
+    if listed:
+        return statement.where(col(Audience.pos).in_(bindparam("positions", expanding=True)))
+    return statement.where(col(Audience.pos).between(bindparam("first"), bindparam("last")))
 
 
 def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, str, bytes]]:
@@ -192,7 +208,7 @@ def _member(
             if row.person_id in profiles:
                 source, external_id, sealed = profiles[row.person_id]
                 values |= json.loads(
-                    sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id))
+                    sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id)).decode()
                 )
         except (sealing.Unsealable, TypeError):
             refusal = "erased"

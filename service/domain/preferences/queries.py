@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, literal, or_, select
 from sqlmodel import Session, col
 
 from service.domain.mailings.tables import Address
@@ -23,8 +23,11 @@ class Counts:
     excluded: dict[str, int] = field(default_factory=dict)
 
 
-def refusal(topic: TopicFacts, now: datetime) -> ColumnElement[str | None]:
-    """The gate as one SQL expression: NULL where we may write, else the reason; `rules.decide` says the same."""
+def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> ColumnElement[str | None]:
+    """The gate as one SQL expression: NULL where we may write, else the reason; `rules.decide` says the same.
+
+    `now`: the instant, or the parameter that will carry it.
+    """
     state, basis = func.coalesce(col(Preference.state), "unknown"), col(Preference.basis)
     service = topic.mail_class == "service"
     address_hash, confirmed = col(Address.address_hash), col(Address.confirmed_at).is_not(None)
