@@ -26,6 +26,7 @@ from service.db.session import transaction
 from service.kit.signing import Keyring
 
 NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
+OPENDKIM = shutil.which("opendkim", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 COMPLETE = os.environ.get("BIDDEN_TEST_COMPLETE") == "1"
 
 
@@ -34,11 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    left_out = (
-        []
-        if shutil.which("chromium")
-        else ["Chromium is not installed: tests of pages in a browser are left out"]
-    )
+    left_out = []
+    if not shutil.which("chromium"):
+        left_out.append("Chromium is not installed: tests of pages in a browser are left out")
+    if not OPENDKIM:
+        left_out.append("OpenDKIM is not installed: signatures are read back by dkimpy alone")
     return "; ".join(left_out) or "nothing is left out"
 
 

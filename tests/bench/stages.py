@@ -1,4 +1,4 @@
-"""What one message costs by stage, in this process: render, assemble, the three links. The mail both loops send.
+"""What one message costs by stage, in this process: render, assemble, sign, the three links. The mail both loops send.
 
 The only part of the bench that looks inside.
 """
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from service.domain.links import rules as links
-from service.mail import letters, message
+from service.mail import dkim, letters, message
 
 BODY = (
     "## Hello {{ first_name|default('there') }}\n\nPlan a week in two minutes.\n\n"
@@ -72,9 +72,13 @@ def costs() -> dict[str, float]:
     assembler = message.Assembler(facts, _LOADED)
     recipient = message.Recipient("ana@example.org", "<abc@acme.example.org>", 1_780_000_000, VALUES, _URL)
     link, keys = links.Link(links.STOP, 1 << 60, 7, 1 << 40, 5), {1: b"k" * 32}
-    size = len(assembler.assemble(recipient)) / 1024
+    made = assembler.assemble(recipient)
+    size = len(made) / 1024
+    key = dkim.Key("acme.example.org", "b20260528", dkim.open_private_key(dkim.new_private_key()))
+    signer = dkim.Signer(key, at=1_780_000_000)
     return {
         f"render ({len(_RENDERED.html) / 1024:.0f} KB HTML and text)": _each(lambda: _LOADED.render(VALUES)),
         f"render and assemble ({size:.0f} KB message)": _each(lambda: assembler.assemble(recipient)),
+        "sign (RSA-2048)": _each(lambda: signer(made)),
         "one link token": _each(lambda: links.write(link, keys)),
     }
