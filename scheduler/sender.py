@@ -197,6 +197,7 @@ class Sender:
             claimed.names,
             claimed.brand,
             claimed.contents,
+            claimed.key,
         )
 
     async def _settle(self) -> None:

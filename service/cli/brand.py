@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from service.cli import desk
+from service.cli import desk, dkim
 from service.domain.brands import actions, queries, rules
 from service.kit import clock
 
-app = desk.group("Brands: set, show.")
+app = desk.group("Brands: set, show; dkim: their keys.")
+app.add_typer(dkim.app, name="dkim")
 
 
 @app.command("set")

@@ -186,3 +186,8 @@ def record_value(public: str) -> str:
 def record_strings(value: str) -> list[str]:
     """The text of a TXT record as strings of at most 255 octets; resolvers put them together without spaces."""
     return [value[at : at + STRING] for at in range(0, len(value), STRING)]
+
+
+def zone_line(name: str, value: str) -> str:
+    """A TXT record as a zone file holds it (RFC 1035 section 5.1)."""
+    return f"{name}. TXT " + " ".join(f'"{one}"' for one in record_strings(value))

@@ -5,18 +5,16 @@ Each finding says what, why it matters, and the exact thing to do or paste.
 
 import asyncio
 import stat
-from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-import dns.exception
-import dns.resolver
 import httpx2
 
 from service.db.session import reading
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
 from service.mail import transport
+from service.ops import records
 from service.ops.health import Fact, readiness
 from service.ops.house import House
 
@@ -31,9 +29,11 @@ def examine(house: House, *, now: datetime) -> list[Fact]:
     if inside.ready:
         with reading(house.engine) as session:
             brand = brands.default_brand(session)
+            keys = records.signing(session, house.ring)
         facts.append(_postal_address(brand))
         if not house.settings.practice:
-            facts += _dns(brand)
+            facts += records.of(brand)
+        facts += records.signatures(keys, look=not house.settings.practice)
     return facts
 
 
@@ -144,46 +144,3 @@ async def _greet(server: transport.Server) -> str:
     offers = "pipelining" if wire.facts.pipelining else "step by step: no PIPELINING"
     await wire.close()
     return offers
-
-
-def _dns(brand: Brand) -> list[Fact]:
-    """The records mailbox providers ask for (standards E1, E3, F)."""
-    domain, bounces = brand.from_domain, brands.bounce_domain(brand)
-    return [
-        _record(
-            "SPF",
-            bounces,
-            lambda text: text.lower().startswith("v=spf1"),
-            "Without it mailbox providers refuse or hide your mail.",
-            f'{bounces}. TXT "v=spf1 include:YOUR-MAIL-SERVER -all"',
-        ),
-        _record(
-            "DMARC",
-            f"_dmarc.{domain}",
-            lambda text: text.upper().startswith("V=DMARC1"),
-            "Gmail and Yahoo ask it of everybody who sends much.",
-            f'_dmarc.{domain}. TXT "v=DMARC1; p=none; rua=mailto:postmaster@{domain}"',
-        ),
-        _mail_exchanger(bounces),
-    ]
-
-
-def _record(name: str, at: str, fits: Callable[[str], bool], why: str, paste: str) -> Fact:
-    try:
-        answers = dns.resolver.resolve(at, "TXT", lifetime=PATIENCE)
-    except dns.exception.DNSException as error:
-        return Fact(name, False, f"no TXT record at {at} ({type(error).__name__})", why, paste)
-    texts = [b"".join(row.strings).decode(errors="replace") for row in answers]
-    found = [text for text in texts if fits(text)]
-    if len(found) == 1:
-        return Fact(name, True, found[0])
-    return Fact(name, False, f"{len(found)} records at {at}; there must be one", why, paste)
-
-
-def _mail_exchanger(domain: str) -> Fact:
-    why, paste = "Bounces and answers come back there.", f"{domain}. MX 10 YOUR-MAIL-SERVER."
-    try:
-        rows = dns.resolver.resolve(domain, "MX", lifetime=PATIENCE)
-    except dns.exception.DNSException as error:
-        return Fact("MX", False, f"none at {domain} ({type(error).__name__})", why, paste)
-    return Fact("MX", True, ", ".join(sorted(str(row.exchange).rstrip(".") for row in rows)))

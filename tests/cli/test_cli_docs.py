@@ -1,6 +1,7 @@
 """The pages for operators name every setting and every command there is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -16,12 +17,13 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"| `{name.upper()}` |" in (DOCS / "configuration.md").read_text()
 
 
-def commands() -> list[str]:
-    top = get_command(app)
-    groups = {name: getattr(one, "commands", None) for name, one in top.commands.items()}  # type: ignore[attr-defined]
-    return [f"{name} {inner}" for name, found in groups.items() if found for inner in found] + [
-        name for name, found in groups.items() if not found
-    ]
+def commands(found: Any = None, before: str = "") -> list[str]:
+    """Every command by its full name, those of groups within groups too."""
+    names = []
+    for name, one in (found or get_command(app)).commands.items():
+        inner = getattr(one, "commands", None)
+        names += commands(one, f"{before}{name} ") if inner else [before + name]
+    return names
 
 
 @pytest.mark.parametrize("name", commands())

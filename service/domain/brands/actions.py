@@ -1,14 +1,19 @@
-"""Changing brands and settings. Each change is one ledger entry with the value before and after."""
+"""Changing brands, their DKIM keys and settings. Each change is one ledger entry with the value before and after."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.db.locks import insert_or_skip
 from service.domain.brands import queries, rules
-from service.domain.brands.tables import Brand, Setting
+from service.domain.brands.tables import Brand, DkimKey, Setting
 from service.domain.ledger import actions as ledger
+from service.kit import sealing
+from service.kit.signing import Keyring
+from service.mail import dkim
+
+MOST_LIVE_KEYS = 2
 
 
 def create(session: Session, name: str, *, title: str, from_domain: str, now: datetime, by: str) -> Brand:
@@ -31,8 +36,7 @@ def set_fields(
     changed.
     """
     values = {field: rules.check_field(field, typed) for field, typed in fields.items()}
-    brand = queries.by_name(session, name)
-    session.refresh(brand, with_for_update=True)
+    brand = _locked_brand(session, name)
     changed = [field for field, value in values.items() if getattr(brand, field) != value]
     for field in changed:
         body = {"brand": name, "field": field, "before": getattr(brand, field), "after": values[field]}
@@ -40,6 +44,113 @@ def set_fields(
         ledger.append(session, "brand.changed", subject=None, body=body, by=by, now=now)
     session.flush()
     return changed
+
+
+def new_dkim_key(
+    session: Session,
+    ring: Keyring,
+    name: str,
+    *,
+    private: bytes,
+    selector: str | None = None,
+    now: datetime,
+    by: str,
+) -> DkimKey:
+    """Keep a key for a brand's present From domain; it does not sign before `use_dkim_key`.
+
+    `private` is from `dkim.new_private_key`, made before the transaction begins. Raises `BrandUnknown`,
+    `TwoSelectorsLive`, `SelectorInvalid`, `SelectorTaken`.
+    """
+    brand = _locked_brand(session, name)
+    live = queries.live_dkim_keys(session, brand)
+    if len(live) >= MOST_LIVE_KEYS:
+        oldest = next((row.selector for row in live if row.state != "signing"), live[0].selector)
+        raise rules.TwoSelectorsLive(field="selector", fix=f"bidden brand dkim retire {oldest} {name}")
+    taken = set(session.exec(select(DkimKey.selector).where(col(DkimKey.domain) == brand.from_domain)))
+    chosen = rules.check_selector(selector) if selector else rules.next_selector(now.date(), taken)
+    if chosen in taken:
+        raise rules.SelectorTaken(field="selector")
+    assert brand.id is not None
+    place = queries.DKIM_SEALED_AT.format(brand.from_domain, chosen)
+    row = DkimKey(
+        brand_id=brand.id,
+        domain=brand.from_domain,
+        selector=chosen,
+        public=dkim.public_text(private),
+        sealed=sealing.seal(ring.house_key, private, place),
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    _note_key(session, "dkim_key.created", brand, row, {"public": row.public}, now=now, by=by)
+    return row
+
+
+def use_dkim_key(session: Session, name: str, selector: str, *, now: datetime, by: str) -> str | None:
+    """Let a key sign the brand's mail from every sender's next batch on; returns the selector that signed before.
+
+    That one stays published, for mail under way. Raises `BrandUnknown`, `SelectorUnknown`, `SelectorRetired`,
+    `SelectorOfAnotherDomain`.
+    """
+    brand = _locked_brand(session, name)
+    row = queries.dkim_key(session, brand, selector)
+    if row.state == "retired":
+        raise rules.SelectorRetired(field="selector")
+    if row.domain != brand.from_domain:
+        raise rules.SelectorOfAnotherDomain(field="selector")
+    former = next((one for one in queries.live_dkim_keys(session, brand) if one.state == "signing"), None)
+    if former is row:
+        return row.selector
+    if former is not None:
+        former.state, former.ended_at = "published", now
+        session.flush()  # first, or two would sign for a moment, which the index refuses
+    row.state, row.began_at, row.ended_at = "signing", now, None
+    session.flush()
+    before = former.selector if former else None
+    _note_key(session, "dkim_key.used", brand, row, {"before": before}, now=now, by=by)
+    return before
+
+
+def retire_dkim_key(
+    session: Session, name: str, selector: str, *, unsigned: bool = False, now: datetime, by: str
+) -> None:
+    """End a key: its private half is forgotten, its record may leave DNS. Nothing happens when it has ended already.
+
+    Raises `BrandUnknown`, `SelectorUnknown`, and `SelectorSigns` unless mail may leave `unsigned`.
+    """
+    brand = _locked_brand(session, name)
+    row = queries.dkim_key(session, brand, selector)
+    if row.state == "retired":
+        return
+    signed = row.state == "signing"
+    if signed and not unsigned and row.domain == brand.from_domain:
+        raise rules.SelectorSigns(field="selector")
+    row.state, row.sealed, row.retired_at = "retired", None, now
+    if signed:
+        row.ended_at = now
+    session.flush()
+    _note_key(session, "dkim_key.retired", brand, row, {"signed": signed}, now=now, by=by)
+
+
+def _locked_brand(session: Session, name: str) -> Brand:
+    """The brand, ours until commit, so that two changes of its keys come one after the other."""
+    brand = queries.by_name(session, name)
+    session.refresh(brand, with_for_update=True)
+    return brand
+
+
+def _note_key(
+    session: Session,
+    kind: str,
+    brand: Brand,
+    row: DkimKey,
+    more: dict[str, object],
+    *,
+    now: datetime,
+    by: str,
+) -> None:
+    body = {"brand": brand.name, "domain": row.domain, "selector": row.selector, **more}
+    ledger.append(session, kind, subject=None, body=body, by=by, now=now)
 
 
 def set_setting(session: Session, name: str, value: object, *, now: datetime, by: str) -> bool:

@@ -1,13 +1,18 @@
-"""Reading brands and settings, and what follows from a brand's domain."""
+"""Reading brands, their DKIM keys and settings, and what follows from a brand's domain."""
 
+from functools import lru_cache
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from service.domain.brands import rules
-from service.domain.brands.tables import Brand, Setting
+from service.domain.brands.tables import Brand, DkimKey, Setting
+from service.kit import sealing
+from service.kit.signing import Keyring
+from service.mail import dkim
 
 DEFAULT = "default"
+DKIM_SEALED_AT = "dkim_key|{}|{}"  # domain, selector
 
 
 def by_name(session: Session, name: str) -> Brand:
@@ -62,3 +67,46 @@ def bounce_domain(brand: Brand) -> str:
 def from_address(brand: Brand, mailbox: str) -> str:
     """The From address of a sender's mailbox such as `news`."""
     return f"{mailbox}@{brand.from_domain}"
+
+
+def live_dkim_keys(session: Session, brand: Brand) -> list[DkimKey]:
+    """The keys of a brand whose records must stand in DNS, oldest first."""
+    live = select(DkimKey).where(col(DkimKey.brand_id) == brand.id, col(DkimKey.state) != "retired")
+    return list(session.exec(live.order_by(col(DkimKey.id))))
+
+
+def dkim_key(session: Session, brand: Brand, selector: str) -> DkimKey:
+    """One key of a brand, retired or not. Raises `SelectorUnknown`.
+
+    Of several by that selector, made for one From domain after another, the newest.
+    """
+    named = select(DkimKey).where(col(DkimKey.brand_id) == brand.id, col(DkimKey.selector) == selector)
+    row = session.exec(named.order_by(col(DkimKey.id).desc())).first()
+    if row is None:
+        raise rules.SelectorUnknown(field="selector")
+    return row
+
+
+def signing_key(session: Session, ring: Keyring, brand: Brand) -> dkim.Key | None:
+    """What signs this brand's mail now. None when no key does, when the one that did was made for another From domain
+    (E4), or when it does not open (`bidden doctor` says so): then mail leaves unsigned, and nobody waits."""
+    columns = (col(DkimKey.selector), col(DkimKey.sealed))
+    signs = select(*columns).where(
+        col(DkimKey.brand_id) == brand.id,
+        col(DkimKey.state) == "signing",
+        col(DkimKey.domain) == brand.from_domain,
+    )
+    found = session.exec(signs).first()
+    if found is None or found[1] is None:
+        return None
+    try:
+        return opened(ring.house_key, brand.from_domain, *found)
+    except sealing.Unsealable:
+        return None
+
+
+@lru_cache(maxsize=32)
+def opened(house_key: bytes, domain: str, selector: str, sealed: bytes) -> dkim.Key:
+    """A stored key ready to sign; unsealed once per process, not once per batch. Raises `Unsealable`."""
+    der = sealing.unseal(house_key, sealed, DKIM_SEALED_AT.format(domain, selector))
+    return dkim.Key(domain, selector, dkim.open_private_key(der))

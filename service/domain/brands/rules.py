@@ -1,14 +1,17 @@
-"""Which settings there are, what a brand's fields may hold. Pure; called by `actions`, topics and settings
-pages.
+"""Which settings there are, what a brand's fields may hold, how selectors are named. Pure; called by `actions`,
+topics and settings pages.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
+from string import ascii_lowercase
 from typing import Any
 from urllib.parse import urlsplit
 
 from service.kit import addresses
-from service.kit.errors import Invalid, NotFound
+from service.kit.errors import Conflict, Invalid, NotFound
 from service.mail.colours import AA, contrast
 from service.mail.headers import clean_header, is_loopback
 
@@ -55,6 +58,40 @@ class UrlInvalid(Invalid):
 
 class ColourContrast(Invalid):
     """White text cannot be read on that colour; choose a darker one."""
+
+
+class SelectorUnknown(NotFound):
+    """This brand has no DKIM key by that selector."""
+
+
+class SelectorInvalid(Invalid):
+    """A selector is one label of a domain name: letters, digits and dashes, at most 63."""
+
+
+class SelectorTaken(Conflict):
+    """There is, or was, a key by that selector; a selector never comes back with another key."""
+
+
+class TwoSelectorsLive(Conflict):
+    """A brand has at most two live keys: the one that signs, and the one before or after it."""
+
+
+class SelectorRetired(Conflict):
+    """That key is retired, and its private half is gone."""
+
+    fix_hint = "Make another one: bidden brand dkim new"
+
+
+class SelectorSigns(Conflict):
+    """That key signs the brand's mail; without it mail would leave unsigned."""
+
+    fix_hint = "Let another one sign first (bidden brand dkim use), or say --unsigned if that is wanted."
+
+
+class SelectorOfAnotherDomain(Conflict):
+    """That key was made for another From domain, and a signature in its name would not count."""
+
+    fix_hint = "Make one for the present domain: bidden brand dkim new"
 
 
 @dataclass(frozen=True)
@@ -129,6 +166,7 @@ _SHARED_SUFFIXES = frozenset({"co", "com", "net", "org"})  # the middle label of
 _NO_REPLY = re.compile(r"(no|non|not|do-?not|dont|never)[._-]?repl(y|ies)|noreply.*", re.IGNORECASE)
 _MAILBOX = re.compile(r"[a-z0-9](?:[a-z0-9._+-]{0,62}[a-z0-9])?")
 _ON_WORDS, _OFF_WORDS = ("true", "on", "yes", "1"), ("false", "off", "no", "0", "")
+_SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOUR = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
@@ -218,6 +256,24 @@ def check_colour(text: str) -> str:
     if contrast(text, "#FFFFFF") < AA:
         raise ColourContrast(field="colour")
     return text.upper()
+
+
+def check_selector(text: str) -> str:
+    """A selector in lower case (RFC 6376 section 3.1; one label is enough for us). Raises `SelectorInvalid`."""
+    selector = text.strip().lower()
+    if not _SELECTOR.fullmatch(selector):
+        raise SelectorInvalid(field="selector")
+    return selector
+
+
+def next_selector(on: date, taken: Collection[str]) -> str:
+    """A selector that says when it was made, such as b20261125, and b20261125b for the second of a day."""
+    first = f"b{on:%Y%m%d}"
+    names = [first, *(first + letter for letter in ascii_lowercase[1:])]
+    free = [name for name in names if name not in taken]
+    if not free:
+        raise SelectorTaken(field="selector", fix="Name one yourself: bidden brand dkim new --selector NAME")
+    return free[0]
 
 
 def kind_of(name: str) -> Kind:

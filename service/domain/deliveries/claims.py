@@ -30,7 +30,7 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import chain
 from service.kit.signing import Keyring
-from service.mail import starters
+from service.mail import dkim, starters
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Claimed:
     names: dict[str, str]  # the topic's name (or those a confirmation asks about) by language
     brand: Brand
     seen_seq: int  # what was taken away up to this entry, the gate has heeded
+    key: dkim.Key | None = None  # signs this batch; read anew for each, so that a rotation needs no restart
 
 
 def claim(
@@ -97,7 +98,8 @@ def _claim_one(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
     )
     brand = brands.by_id(session, mailing.brand_id)
-    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen)
+    key = brands.signing_key(session, ring, brand)
+    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
 
 
 def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:

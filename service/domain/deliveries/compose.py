@@ -31,7 +31,7 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import addresses
 from service.kit.signing import Keyring
-from service.mail import letters, message, starters
+from service.mail import dkim, letters, message, starters
 from service.mail.loaded import LoadedMail, Rendered
 
 SAMPLE_LINK = "/lost-link"  # where the links of previews and test mails lead: they stop nobody
@@ -70,7 +70,8 @@ def sender_of(brand: Brand, mailbox: str, base_url: str) -> Sender:
 
 
 class Composer:
-    """Makes the messages of one mailing. Kept by the sender while the mailing runs; holds nothing about any person."""
+    """Makes the messages of one mailing, signed when there is a `key`. Kept by the sender for one batch; holds nothing
+    about any person."""
 
     def __init__(
         self,
@@ -81,13 +82,14 @@ class Composer:
         names: Mapping[str, str],
         brand: Brand,
         contents: Mapping[str, TemplateVersion],
+        key: dkim.Key | None = None,
     ) -> None:
         self.ring, self.mailing, self.topic, self.names = ring, mailing, topic, names
         self.base = settings.base_url
         self.loopback = settings.is_loopback
         self.mailto = settings.inbound_mailbox
         self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)
-        self.contents = contents
+        self.contents, self.key = contents, key
         self._assemblers: dict[str, message.Assembler] = {}
 
     def compose(self, member: Member, *, now: datetime) -> Sendable:
@@ -104,7 +106,7 @@ class Composer:
             unsubscribe_url=urls.get("stop_url"),
             mailto_unsubscribe=self._mailto(urls),
         )
-        data = self._assembler(locale).assemble(recipient)
+        data = self._assembler(locale, now).assemble(recipient)
         bounce = mailings.envelope_sender(
             self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain
         )
@@ -120,10 +122,11 @@ class Composer:
     def _locale(self, wanted: str) -> str:
         return best_locale(self.contents or starters.system_mail(self.mailing.purpose).subject, wanted)
 
-    def _assembler(self, locale: str) -> message.Assembler:
+    def _assembler(self, locale: str, now: datetime) -> message.Assembler:
         if locale not in self._assemblers:
             mail = self._system_mail(locale) if not self.contents else loaded(self.contents[locale])
-            self._assemblers[locale] = message.Assembler(self._facts(locale), mail)
+            sign = dkim.Signer(self.key, at=int(now.timestamp())) if self.key else None
+            self._assemblers[locale] = message.Assembler(self._facts(locale), mail, sign=sign)
         return self._assemblers[locale]
 
     def _system_mail(self, locale: str) -> LoadedMail:
