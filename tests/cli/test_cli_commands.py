@@ -1,5 +1,6 @@
 """Every command: what it prints, with and without --json, and its exit code (0 done, 1 refused, 2 wrong use)."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def test_a_key_for_some_topics_only(bidden: Run) -> None:
         (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), 1, "scope_unknown"),
         (("keys", "revoke", "k_0"), 1, "key_unknown"),
         (("brand", "set", "default", "iban=1"), 1, "unknown_field"),
+        (("brand", "dkim", "use", "b1"), 1, "selector_unknown"),
+        (("brand", "dkim", "new", "nobody"), 1, "brand_unknown"),
+        (("brand", "dkim", "new", "--selector", "a.b"), 1, "selector_invalid"),
         (("announce", "report", "a_0"), 1, "announcement_unknown"),
         (("staff", "invite", "nowhere", "--name", "N", "--role", "admin"), 1, "address_syntax"),
         (("staff", "invite", "n@example.org", "--name", "N", "--role", "king"), 1, "role_unknown"),
@@ -96,6 +100,36 @@ def test_brand_set_and_show(bidden: Run) -> None:
         ]
         == []
     )
+
+
+def test_std_e7_dkim_keys_from_new_to_retired(bidden: Run) -> None:
+    assert "No key" in bidden("brand", "dkim", "show").out
+    made = bidden("brand", "dkim", "new", "--selector", "one", "--json")
+    assert made.code == 0, made.out + made.err
+    record = made.json["record"]
+    assert (record["name"], record["type"]) == ("one._domainkey.example.org", "TXT")
+    assert record["value"] == "".join(record["strings"])
+    assert record["value"].startswith("v=DKIM1; k=rsa; p=MII")
+    assert max(map(len, record["strings"])) == 255
+    assert bidden("brand", "dkim", "use", "one", "--json").json == {
+        "brand": "default", "signing": "one", "before": None,
+    }  # fmt: skip
+    second = bidden("brand", "dkim", "new")
+    [selector] = re.findall(r"^(b\d{8})\._domainkey\.example\.org\. TXT \"v=DKIM1", second.out, re.M)
+    assert f"bidden brand dkim use {selector} default" in second.out
+    refused = bidden("brand", "dkim", "new")
+    assert (refused.code, f"bidden brand dkim retire {selector} default" in refused.err) == (1, True)
+    assert bidden("brand", "dkim", "retire", "one", "--json").json["error"]["code"] == "selector_signs"
+    used = bidden("brand", "dkim", "use", selector)
+    assert (used.code, "bidden brand dkim retire one default" in used.out) == (0, True)
+    shown = bidden("brand", "dkim", "show", "--json").json["keys"]
+    assert [(key["selector"], key["state"]) for key in shown] == [("one", "published"), (selector, "signing")]
+    assert "private" not in str(shown)
+    assert record["zone_line"] in bidden("brand", "dkim", "show").out
+    assert bidden("brand", "dkim", "retire", "one").code == 0
+    assert bidden("brand", "dkim", "retire", selector, "--unsigned").code == 0
+    assert bidden("brand", "dkim", "show", "--json").json["keys"] == []
+    assert bidden("ledger", "verify").code == 0
 
 
 def test_invite_prints_the_link(bidden: Run) -> None:

@@ -19,9 +19,13 @@ from service.domain.preferences import actions as preferences
 from service.domain.preferences import projection
 from service.domain.preferences import queries as gate
 from service.kit import clock
+from service.mail import dkim
+from service.mail.letters import load
+from service.mail.message import Assembler
 from tests import checks
 from tests.house.test_database import GUARDS, GUARDS_POSTGRESQL, standing_guards
 from tests.house.test_doors import opens_a_transaction
+from tests.mail import oracle, samples
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.scheduler.test_sender import aimed_withdrawal, departures_after_no
 
@@ -119,6 +123,32 @@ def test_projection_written_past_the_ledger(post: Post, past: bool) -> None:
             )
     with reading(post.engine) as session:
         assert bool(projection.differences(session)) is past
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_signer_without_oversigning(monkeypatch: pytest.MonkeyPatch, forgotten: bool) -> None:
+    """A second List-Unsubscribe put in on the way would then be as good as signed."""
+    if forgotten:
+        monkeypatch.setattr(dkim, "OVERSIGNED", frozenset())
+    sign = dkim.Signer(oracle.KEY, at=oracle.AT)
+    message = Assembler(samples.facts(), load(samples.built()), sign=sign).assemble(samples.recipient())
+    assert oracle.verifies(message)
+    passed = oracle.added_copies_that_pass(message)
+    assert bool(passed) is forgotten
+    assert ({"Subject", "List-Unsubscribe", "List-Unsubscribe-Post"} <= set(passed)) is forgotten
+
+
+@pytest.mark.parametrize("uncovered", [False, True])
+def test_a_signature_that_leaves_out_the_one_click_field(
+    monkeypatch: pytest.MonkeyPatch, uncovered: bool
+) -> None:
+    if uncovered:
+        fewer = [name for name in dkim.SIGNED if name != "list-unsubscribe-post"]
+        monkeypatch.setattr(dkim, "SIGNED", tuple(fewer))
+    sign = dkim.Signer(oracle.KEY, at=oracle.AT)
+    message = Assembler(samples.facts(), load(samples.built()), sign=sign).assemble(samples.recipient())
+    assert ("list-unsubscribe-post" in oracle.tags(message)["h"].split(":")) is not uncovered
+    assert ("List-Unsubscribe-Post" in oracle.added_copies_that_pass(message)) is uncovered
 
 
 def test_a_door_past_the_fence() -> None:
