@@ -4,7 +4,7 @@ Called by `doctor`. Each finding holds the record to paste.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dns.exception
 import dns.resolver
@@ -74,7 +74,8 @@ def _key(key: Key, *, look: bool) -> Fact:
         if key.signs
         else "Mail it signs, or signed before, fails without it."
     )
-    return _record(name, at, lambda text: _public(text) == key.public, why, paste)
+    fact = _record(name, at, lambda text: _public(text) == key.public, why, paste)
+    return replace(fact, says=f"{'signs' if key.signs else 'published, does not sign'}; {fact.says}")
 
 
 def _public(text: str) -> str:

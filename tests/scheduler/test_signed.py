@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from service.kit import addresses, clock
 from service.mail import dkim
 from service.ops.house import House
 from tests import builders as make
+from tests.conftest import OPENDKIM
 from tests.faults.sink import Message
-from tests.mail.oracle import DER, records, tags, verifies
+from tests.mail.oracle import DER, opendkim_refuses, records, tags, verifies
 from tests.scheduler.conftest import WORDS, Post, Sink, SinkSettings, send_all
 
 OTHER = dkim.new_private_key()
+LAST = 200  # messages of the third batch
 
 
 def keep_key(post: Post, selector: str, private: bytes = DER) -> dict[str, str]:
@@ -105,12 +108,12 @@ def test_a_key_that_does_not_open_keeps_nobody_from_their_mail(post: Post) -> No
     assert b"DKIM-Signature" not in message
 
 
-def test_std_e7_rotation_during_a_run(post: Post) -> None:
+def test_std_e7_rotation_during_a_run(post: Post, tmp_path: Path) -> None:
     """A mailing of three batches with `use` while the first is under way, one sender and no restart: the third goes under
-    the new selector, and all verify, each by its own."""
+    the new selector, and all thousand verify, each by its own, before dkimpy and before OpenDKIM."""
     first, second = keep_key(post, "one", DER), keep_key(post, "two", OTHER)
     use(post, "one")
-    post.sign_up(2 * BATCH + 50)  # a sender has two batches in hand
+    post.sign_up(2 * BATCH + LAST)  # a sender has two batches in hand
 
     async def story() -> list[bytes]:
         begun, turned = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -132,8 +135,12 @@ def test_std_e7_rotation_during_a_run(post: Post) -> None:
             return [message.data for message in sink.kept]
 
     messages = asyncio.run(story())
-    assert Counter(tags(message)["s"] for message in messages) == {"one": 2 * BATCH, "two": 50}
+    assert Counter(tags(message)["s"] for message in messages) == {"one": 2 * BATCH, "two": LAST}
     assert [one for one in messages if not verifies(one, {**first, **second})] == []
+    if OPENDKIM:  # its absence is noted by the test of the signer
+        doubled = [b"List-Unsubscribe: <https://attacker.example.org/>\r\n" + one for one in messages]
+        assert opendkim_refuses(messages, tmp_path, {**first, **second}) == []
+        assert opendkim_refuses(doubled, tmp_path, {**first, **second}) == list(range(len(messages)))
     assert [verifies(one, second) for one in (messages[0], messages[-1])] == [False, True]
 
 

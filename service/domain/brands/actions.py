@@ -64,8 +64,8 @@ def new_dkim_key(
     brand = _locked_brand(session, name)
     live = queries.live_dkim_keys(session, brand)
     if len(live) >= MOST_LIVE_KEYS:
-        oldest = next((row.selector for row in live if row.state != "signing"), live[0].selector)
-        raise rules.TwoSelectorsLive(field="selector", fix=f"bidden brand dkim retire {oldest} {name}")
+        idle = next(row.selector for row in live if row.state != "signing")
+        raise rules.TwoSelectorsLive(field="selector", fix=f"bidden brand dkim retire {idle} {name}")
     taken = set(session.exec(select(DkimKey.selector).where(col(DkimKey.domain) == brand.from_domain)))
     chosen = rules.check_selector(selector) if selector else rules.next_selector(now.date(), taken)
     if chosen in taken:
