@@ -163,7 +163,9 @@ class Compiled:
         if self.loops:
             _budget.set(_Budget())
         try:
-            return self._gather(Context(self._environment, {**self._environment.globals, **present}, None, {}))
+            return self._gather(
+                Context(self._environment, {**self._environment.globals, **present}, None, {})
+            )
         except UndefinedError as error:
             name = next((name for name in sorted(self.names) if f"'{name}'" in str(error)), None)
             raise RenderError(f"There is no value for {name or 'a field'}.", field=name) from error

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from scheduler import lease
 from service import fence
 from service.db.session import reading, transaction
+from service.domain.deliveries import queries
 from service.domain.links import rules as links
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import projection
@@ -50,6 +51,8 @@ async def _withdrawn_between_freeze_and_claim(
             preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
         if gate_removed:
             monkeypatch.setattr(gate, "refusal", lambda topic, now: null())
+            built_anew = queries._standing.__wrapped__  # not the statement that was built with the gate
+            monkeypatch.setattr(queries, "_standing", built_anew)
         await send_all(post, house)
         return [message.rcpt for message in sink.kept if message.rcpt == "u2@example.org"]
 
