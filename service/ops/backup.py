@@ -205,7 +205,7 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
             house.ring,
             batch,
             fate,
-            retries=house.settings.retries,
+            waits=house.waits,
             now=now,
             chance=random.SystemRandom(),
         )

@@ -9,6 +9,7 @@ from service.config import Settings
 from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
+from service.domain.deliveries.rules import Waits
 from service.kit import clock, logs
 from service.kit.signing import Keyring, load_or_make
 from service.ops import seed
@@ -21,6 +22,11 @@ class House:
     settings: Settings
     engine: Engine
     ring: Keyring
+
+    @property
+    def waits(self) -> Waits:
+        """How long positions wait until they are tried again."""
+        return Waits(self.settings.retries, self.settings.unknown_retry_seconds)
 
 
 def open_house(settings: Settings | None = None) -> House:

@@ -348,7 +348,7 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
     post.announce(house)
     import random
 
-    from service.domain.deliveries.rules import Result
+    from service.domain.deliveries.rules import Result, Waits
     from service.domain.senders import actions as senders
 
     with transaction(post.engine) as session:
@@ -359,7 +359,7 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
     for expected in (True, False):
         with transaction(post.engine) as session:
             done = claims.record(
-                session, claimed, results, retries=[1], now=clock.now(), chance=random.Random(1)
+                session, claimed, results, waits=Waits([1], 1), now=clock.now(), chance=random.Random(1)
             )
             assert done is expected
     with reading(post.engine) as session:

@@ -23,6 +23,7 @@ from service.domain.ledger import queries as entries
 from service.domain.mailings.rules import message_id
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, Outcome
 from service.domain.people.tables import Person
+from service.domain.senders import actions as senders
 from service.domain.senders.tables import Sender
 from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
@@ -90,7 +91,9 @@ def _claim_one(
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
     session.add(batch)
     refused = [
-        _outcome(mailing.id, one, "skipped", one.refusal or "", now=now) for one in members if one.refusal
+        _outcome(mailing.id, one, rules.after_doubt("skipped", one.doubts), one.refusal, now=now)
+        for one in members
+        if one.refusal
     ]
     if refused:
         session.connection().execute(insert(Outcome), refused)
@@ -133,7 +136,7 @@ def record(
     claimed: Claimed,
     results: list[rules.Result],
     *,
-    retries: list[int],
+    waits: rules.Waits,
     now: datetime,
     chance: random.Random,
 ) -> bool:
@@ -158,21 +161,21 @@ def record(
     again: list[tuple[datetime, int, int]] = []
     rows, leaves = [], []
     for result in results:
-        state, reason = result.state, result.reason
-        if state == "reclaim":
+        member = warrants[result.pos]
+        if result.state == "reclaim":
             again.append((now, result.pos, result.attempt))
             continue
-        if state == "deferred" and not _again(claimed, result, retries, again, now=now, chance=chance):
+        due = _due_again(claimed, member, result, waits, now=now, chance=chance)
+        if due is not None:
+            again.append((due, result.pos, result.attempt + 1))
+        state, reason = result.state, result.reason
+        if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
-        row = _outcome(mailing_id, warrants[result.pos], state, reason, now=now)
-        rows.append(row | {"code": result.code, "reply": result.reply[:500]})
-        leaves.append(
-            chain.leaf_hash(
-                rules.leaf(
-                    result.pos, result.attempt, warrants[result.pos].warrant, result.message_id, state, reason
-                )
-            )
-        )
+        state = rules.after_doubt(state, member.doubts)
+        row = _outcome(mailing_id, member, state, reason, now=now)
+        rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
+        leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
+        leaves.append(chain.leaf_hash(leaf))
     if rows:
         session.connection().execute(insert(Outcome), rows)
     _retry_batches(session, mailing_id, again)
@@ -192,13 +195,39 @@ def orphaned(session: Session, name: str | None = None) -> list[int]:
     return list(session.scalars(statement.where(col(Batch.state) == "claimed")))
 
 
+def lose(
+    session: Session,
+    ring: Keyring,
+    name: str,
+    *,
+    waits: rules.Waits,
+    now: datetime,
+    chance: random.Random,
+    by: str,
+) -> int:
+    """A sender and its journal are gone for good: its lease ends, and whatever it had in hand is `unknown`; how many
+    batches. Raises `SenderUnknown` or `SenderNotLost`."""
+    senders.lose(session, name, now=now)
+    left = orphaned(session, name)
+
+    def fate(mailing: int, pos: int, attempt: int) -> rules.Result:
+        return rules.Result(pos, attempt, "unknown", "sender_lost")
+
+    for batch in left:
+        recover(session, ring, batch, fate, waits=waits, now=now, chance=chance)
+    ledger.append(
+        session, "sender.lost", subject=None, body={"name": name, "batches": len(left)}, by=by, now=now
+    )
+    return len(left)
+
+
 def recover(
     session: Session,
     ring: Keyring,
     batch_id: int,
     fate: Callable[[int, int, int], rules.Result],
     *,
-    retries: list[int],
+    waits: rules.Waits,
     now: datetime,
     chance: random.Random,
 ) -> None:
@@ -217,8 +246,9 @@ def recover(
         for pos, warrant in warrants.items()
         if (pos, attempts.get(pos, 1)) not in known
     ]
+    doubts = queries.unknown_ends(session, batch.mailing_id, list(attempts))
     members = [
-        queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {})
+        queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {}, doubts.get(pos, 0))
         for pos, attempt, warrant in left
     ]
     brand = brands.by_id(session, mailing.brand_id)
@@ -228,24 +258,27 @@ def recover(
         replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain))
         for one in results
     ]
-    record(session, claimed, named, retries=retries, now=now, chance=chance)
+    record(session, claimed, named, waits=waits, now=now, chance=chance)
 
 
-def _again(
+def _due_again(
     claimed: Claimed,
+    member: queries.Member,
     result: rules.Result,
-    retries: list[int],
-    again: list[tuple[datetime, int, int]],
+    waits: rules.Waits,
     *,
     now: datetime,
     chance: random.Random,
-) -> bool:
-    due = rules.next_try(
-        retries, result.attempt, now=now, valid_until=claimed.mailing.valid_until, chance=chance
+) -> datetime | None:
+    """When this position is tried again: after a 4xx; after an unknown end only what must not be lost, and nothing that a
+    restored copy speaks of."""
+    mailing = claimed.mailing
+    never_lost = mailing.unknown_rule == "at_least_once" and result.reason != "restored"
+    if result.state != "deferred" and not (result.state == "unknown" and never_lost):
+        return None
+    return rules.next_try(
+        waits, result, member.doubts, now=now, valid_until=mailing.valid_until, chance=chance
     )
-    if due is not None:
-        again.append((due, result.pos, result.attempt + 1))
-    return due is not None
 
 
 def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:

@@ -19,7 +19,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import claims
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries import queries as delivery_queries
-from service.domain.deliveries.rules import Result
+from service.domain.deliveries.rules import Result, Waits
 from service.domain.links import rules as links
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Mailing
@@ -124,7 +124,7 @@ class Run:
             ]
             self.act(
                 lambda session, batch=batch, results=results: claims.record(
-                    session, batch, results, retries=[300], now=now, chance=random.Random(1)
+                    session, batch, results, waits=Waits([300], 900), now=now, chance=random.Random(1)
                 )
             )
 
