@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from service.config import Settings
 from service.db.session import reading, transaction
-from service.domain.ledger import safe
+from service.domain.preferences import restoring
 from service.domain.senders import queries as senders
 
 Value = TypeVar("Value")
@@ -70,7 +70,7 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
         taken = session.info.get("taken", False)
     if taken:
         with reading(engine) as session:
-            safe.bring_up_to_date(session, safe_dir)
+            restoring.keep(session, safe_dir)
     return value, seq
 
 

@@ -80,8 +80,15 @@ def restore(
     """Bring a copy back. Every later no is applied again, and sending starts off."""
     done = copies.restore(desk.settings(), file, replace=replace, now=clock.now())
     desk.say(
-        {"restored": True, "reapplied": done.reapplied, "entries": done.entries, "sending_on": False},
+        {
+            "restored": True,
+            "reapplied": done.reapplied,
+            "left": done.left,
+            "entries": done.entries,
+            "sending_on": False,
+        },
         f"Restored, {done.entries} entries; {done.reapplied} later withdrawals applied again. "
-        "Sending is off: look around, then turn it on under Settings.",
+        + (f"{done.left} lines of the withdrawal file concern nobody in this copy. " if done.left else "")
+        + "Sending is off: look around, then turn it on under Settings.",
         as_json=as_json,
     )
