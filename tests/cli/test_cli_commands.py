@@ -42,6 +42,7 @@ def test_a_key_for_some_topics_only(bidden: Run) -> None:
     ("arguments", "code", "why"),
     [
         (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), 1, "scope_unknown"),
+        (("keys", "create", "--name", "n", "--source", "me", "--scope", "all"), 1, "source_reserved"),
         (("keys", "revoke", "k_0"), 1, "key_unknown"),
         (("brand", "set", "default", "iban=1"), 1, "unknown_field"),
         (("brand", "dkim", "use", "b1"), 1, "selector_unknown"),
