@@ -28,7 +28,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
-from service.kit import chain
+from service.kit import chain, failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
 
@@ -99,6 +99,7 @@ def _claim_one(
     )
     brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
+    failpoints.hit("claim.before_commit")
     return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
 
 
@@ -229,6 +230,7 @@ def recover(
         for one in results
     ]
     record(session, claimed, named, retries=retries, now=now, chance=chance)
+    failpoints.hit("recover.before_commit")
 
 
 def _again(
@@ -250,6 +252,7 @@ def _again(
 
 def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
     """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
+    failpoints.hit("record.before_commit")  # of `record`, which has inserted the outcomes
     again.sort()
     groups: list[list[tuple[datetime, int, int]]] = []
     for one in again:
