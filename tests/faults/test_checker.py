@@ -187,6 +187,21 @@ def test_a_scripted_cut_and_a_death_at_the_same_message_are_one_doubt() -> None:
     assert names(seen) == set()
 
 
+def test_a_line_too_many_may_be_a_doubt() -> None:
+    seen = clean()
+    seen.sink[0]["fault"] = "stray:dot"
+    assert names(seen) == set()
+    seen.deliveries[0] = row(0, "unknown")
+    seen.report["outcomes"] |= {"sent": 2, "unknown": 2}
+    assert names(seen) == set()
+
+
+def test_a_reply_that_nobody_understands_before_the_dot_is_no_doubt() -> None:
+    seen = clean()
+    seen.deliveries[0] = row(0, "sent", 699, 250)
+    assert names(seen) == set()
+
+
 def test_cuts_from_outside_are_counted() -> None:
     seen = clean()
     seen.journals.clear()
