@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo run test check bench
+.PHONY: help setup demo run test check faults bench
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 10
@@ -33,6 +33,9 @@ check: setup ## lint, types, import contracts, templates
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m service.mail.check
+
+faults: setup ## fault runs of the ordinary size, half an hour; prints a table, writes tests/out/faults.json
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 bench: setup ## what a message costs; prints a table, writes tests/out/bench.json
 	@$(BIN)/python -m tests.bench

@@ -16,6 +16,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.preferences import restoring
 from service.domain.staff import actions as staff
+from service.kit import failpoints
 from service.ops.house import House
 
 
@@ -53,6 +54,7 @@ def freeze(house: House, now: datetime) -> None:
         while more:
             with transaction(house.engine) as session:
                 more = audiences.freeze_step(session, mailing_id, now=now)
+            failpoints.hit("freeze.between")
 
 
 def settle(house: House, now: datetime) -> None:

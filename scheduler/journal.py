@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+from service.kit import failpoints
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _NONE = "-"
@@ -123,11 +125,15 @@ class Journal:
 
     def sent_mark(self, mailing: int, pos: int, attempt: int, batch_token: str) -> None:
         """S: the dot of this position follows at once. Raises JournalFailed: then it must not be written."""
+        failpoints.hit("mark.before")
         self._write(f"S {mailing} {pos} {attempt} {batch_token}")
+        failpoints.hit("mark.after")
 
     def reply(self, mailing: int, pos: int, attempt: int, code: int, enhanced: str | None) -> None:
         """R: the server's reply to this position is known. Raises JournalFailed."""
+        failpoints.hit("reply.before")
         self._write(f"R {mailing} {pos} {attempt} {code} {enhanced or _NONE}")
+        failpoints.hit("reply.after")
 
     def withheld(self, mailing: int, pos: int, attempt: int, reason: str) -> None:
         """X: this position was held back, no dot left. Raises JournalFailed."""

@@ -15,7 +15,7 @@ from scheduler import journal
 from scheduler.database import Database
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
-from service.kit import clock
+from service.kit import clock, failpoints
 from service.mail.replies import Reply, classify
 from service.ops.house import House
 
@@ -72,6 +72,7 @@ async def recover(
                 claims.recover(session, house.ring, batch, fate, waits=house.waits, now=now, chance=chance)
 
             await database.write(settle)
+            failpoints.hit("recover.after_commit")
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - a sender that starts carries nothing yet
 
 

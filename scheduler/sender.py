@@ -24,7 +24,7 @@ from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
-from service.kit import clock, logs, pacing
+from service.kit import clock, failpoints, logs, pacing
 from service.mail import transport
 from service.mail.headers import HeaderInjection
 from service.mail.render import RenderError
@@ -175,6 +175,7 @@ class Sender:
         claimed = await self.database.write(
             lambda session: claims.claim(session, ring, lease, now=now, limit=limit, system=system)
         )
+        failpoints.hit("claim.after_commit")
         for one in claimed:
             self._take_up(one, first=system)
 
@@ -210,7 +211,9 @@ class Sender:
                 for work in done:
                     claims.record(session, work.claimed, work.results, waits=waits, now=now, chance=chance)
 
+            failpoints.hit("record.before")
             await self.database.write(record)
+            failpoints.hit("record.after_commit")
             self.works = [work for work in self.works if work not in done]
         if done and not self.works:
             self.journal.settle()

@@ -19,6 +19,7 @@ from service.config import Settings
 from service.db.session import reading, transaction
 from service.domain.preferences import restoring
 from service.domain.senders import queries as senders
+from service.kit import failpoints
 
 Value = TypeVar("Value")
 PATIENCE = 2.0  # seconds; then the answer is an honest 202
@@ -54,6 +55,7 @@ async def perform(house: Installation, action: Callable[[Session], Value]) -> Fe
         if time.monotonic() >= deadline:
             return Fenced(value, False)
         await asyncio.sleep(POLL)
+    failpoints.hit("withdrawal.before_answer")
     return Fenced(value, True)
 
 
@@ -68,7 +70,10 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
         value = action(session)
         seq: int | None = session.info.get("fence_seq")
         taken = session.info.get("taken", False)
+        if taken:
+            failpoints.hit("withdrawal.before_commit")
     if taken:
+        failpoints.hit("withdrawal.after_commit")
         with reading(engine) as session:
             restoring.keep(session, safe_dir)
     return value, seq

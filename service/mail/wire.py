@@ -1,8 +1,7 @@
 """One SMTP connection after EHLO: our own protocol, which pipelines and knows the phase of every reply.
 
-Payload and dot of letter n and MAIL, RCPT, DATA of letter n+1 go in one write, one round trip a letter (RFC
-2920); a server without PIPELINING gets the same commands one at a time. Only `transport` makes and drives a
-wire.
+Payload and dot of letter n and MAIL, RCPT, DATA of letter n+1 go in one write, one round trip a letter (RFC 2920); a server
+without PIPELINING gets the same commands one at a time. Only `transport` makes and drives a wire.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
+from service.kit import failpoints
 from service.mail.envelope import Facts, Letter, Prepared, prepare
 from service.mail.replies import Phase, Reply
 
@@ -46,8 +46,8 @@ class Outcome(NamedTuple):
     """What the wire knows of a letter.
 
     replied: `reply` belongs to this letter's `phase`. withheld: held back by `may_depart`, nothing delivered.
-    unknown: the dot may have left, no reply is certain. not_sent: no dot left; with phase `local` the reply
-    says why the letter was refused here, without a reply it may simply be offered again.
+    unknown: the dot may have left, no reply is certain. not_sent: no dot left; with phase `local` the reply says why the
+    letter was refused here, without a reply it may simply be offered again.
     """
 
     kind: Literal["replied", "withheld", "not_sent", "unknown"]
@@ -105,8 +105,8 @@ class Wire(asyncio.Protocol):
     def unsent_bytes(self) -> int:
         """Bytes written here that the kernel may not have put on the network yet.
 
-        Under TLS the raw transport cannot be seen through; it holds bytes back only while the kernel has some
-        that the other side has not acknowledged, so those are counted.
+        Under TLS the raw transport cannot be seen through; it holds bytes back only while the kernel has some that the other
+        side has not acknowledged, so those are counted.
         """
         waiting = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info("socket")
@@ -119,10 +119,7 @@ class Wire(asyncio.Protocol):
             return waiting + 1
 
     def abort(self) -> None:
-        """Reset the connection: what the kernel still holds is thrown away, not sent after all.
-
-        Letters are reported at once. The socket is gone when `wait_closed` returns.
-        """
+        """Reset the connection: what the kernel holds is thrown away; letters are reported now, `wait_closed` says when it is gone."""
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -350,11 +347,13 @@ class Wire(asyncio.Protocol):
         self._departed, self._announced, self._following = leaving.letter, self._following, None
         self.carried += 1
         self._write(b"".join(parts), steps)
+        failpoints.hit("dot.after")
 
     def _write(self, data: bytes, steps: list[Step]) -> None:
         if self.closed:
             return self._settle()
         self._awaited = steps
+        failpoints.hit(steps[0])
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()
         self._expect("block" if self._unsent else steps[0])

@@ -10,7 +10,7 @@ from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
 from service.domain.deliveries.rules import Waits
-from service.kit import clock, logs
+from service.kit import clock, failpoints, logs
 from service.kit.signing import Keyring, load_or_make
 from service.ops import seed
 
@@ -33,6 +33,7 @@ def open_house(settings: Settings | None = None) -> House:
     """Read the settings, make the engine, open the key ring. Raises what a person can mend (`KeyFileRefused`, ValueError)."""
     settings = settings or Settings()
     logs.set_up(settings.log_level)
+    failpoints.arm()
     service.domain.load_tables()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return House(settings, make_engine(settings.database), load_or_make(settings.key_file))

@@ -5,11 +5,12 @@ loop; benches and fault runs start `python -m tests.faults.sink --port 0 --log F
 port.
 
 A fault is one word for one message (the n-th MAIL, from 0): `PHASE:CODE [text]` answers that phase (mail,
-rcpt, data, dot) with that code, `rcpt+data:CODE` refuses RCPT yet takes DATA; `drop:payload` closes inside
-the payload, `drop:dot` after the dot (not kept), `drop:kept` after keeping it, without a reply; `half:dot`
-keeps it and sends half a reply line; `garbage:dot` a line that is no reply; `stray:dot` an extra "250 ok"
-before the reply; `endless:dot` a reply without an end; `hang:dot` never answers; `bye:dot` keeps it, answers
-250 and then 421. `greet:CODE` as `greeting` refuses connections.
+rcpt, data, dot) with that code, `rcpt+data:CODE` refuses RCPT yet takes DATA; `drop:mail`, `drop:rcpt`,
+`drop:data` close instead of an answer there; `drop:payload` closes inside the payload, `drop:dot` after the
+dot (not kept), `drop:kept` after keeping it, without a reply; `half:dot` keeps it and sends half a reply
+line; `garbage:dot` a line that is no reply; `stray:dot` an extra "250 ok" before the reply; `endless:dot` a
+reply without an end; `hang:dot` never answers; `bye:dot` keeps it, answers 250 and then 421. `greet:CODE` as
+`greeting` refuses connections.
 """
 
 import argparse
@@ -224,6 +225,15 @@ class _Session(asyncio.Protocol):
             self.sink.record(message)
         return True
 
+    def dropped(self, phase: str) -> bool:
+        """Close the connection here instead of answering, if the script says so."""
+        message = self.message
+        if message is None or message.fault != f"drop:{phase}":
+            return False
+        self.sink.record(message)
+        self.end()
+        return True
+
     def after_refusal(self) -> bool:
         """A scripted 421 closes the connection, as a server that says it does."""
         return self.end() if self.out[-1].startswith(b"421") else True
@@ -248,6 +258,8 @@ class _Session(asyncio.Protocol):
             found[2].decode().strip(),
             fault=self.settings.fault(number),
         )
+        if self.dropped("mail"):
+            return False
         if self.faulty("mail"):
             self.message = None
             return self.after_refusal()
@@ -266,6 +278,8 @@ class _Session(asyncio.Protocol):
             return True
         rcpt = found[1].decode()
         self.message.rcpt = rcpt
+        if self.dropped("rcpt"):
+            return False
         if self.faulty("rcpt") or self.faulty("rcpt+data"):
             self.message.rcpt = ""
             return self.after_refusal()
@@ -278,6 +292,8 @@ class _Session(asyncio.Protocol):
         if message is None or not (message.rcpt or careless):
             self.say(b"503 5.5.1 no recipient")
             return True
+        if self.dropped("data"):
+            return False
         if self.faulty("data"):
             return self.after_refusal()
         held = self.settings.hold(message)

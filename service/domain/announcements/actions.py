@@ -22,6 +22,7 @@ from service.domain.mailings.tables import Mailing
 from service.domain.people.tables import Person
 from service.domain.staff.tables import StaffMember
 from service.domain.topics import queries as topics
+from service.kit import failpoints
 from service.kit.errors import DomainError
 from service.kit.ids import new_id
 from service.kit.signing import Keyring
@@ -261,6 +262,7 @@ def start_due(session: Session, settings: Settings, *, now: datetime) -> list[st
         elif row.approved_hash != _hash(session, row):
             _pause(session, row, None, "changed", now=now, by=SYSTEM)
         elif _start(session, settings, row, now):
+            failpoints.hit("start.before_commit")
             begun.append(row.public_id)
     return begun
 

@@ -18,6 +18,7 @@ from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.topics.tables import Topic
+from service.kit import failpoints
 
 
 def start(
@@ -174,6 +175,7 @@ def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) ->
         totals[outcome] = totals.get(outcome, 0) + people
     body = {"planned": mailing.planned, "outcomes": totals}
     ledger.append(session, f"mailing.{state}", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    failpoints.hit("finish.before_commit")
 
 
 def finish(session: Session, *, now: datetime, limit: int = 50) -> int:

