@@ -35,7 +35,7 @@ def open_house(settings: Settings | None = None) -> House:
     logs.set_up(settings.log_level)
     failpoints.arm()
     service.domain.load_tables()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return House(settings, make_engine(settings.database), load_or_make(settings.key_file))
 
 

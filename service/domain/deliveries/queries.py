@@ -182,7 +182,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
 
 
 def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, str, bytes]]:
-    """The most recently changed profile of each person, sealed."""
+    """The profile of each person that mails use (`people.queries.identities`), sealed."""
     if not person_ids:
         return {}
     statement = (
@@ -190,7 +190,7 @@ def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, s
             col(Identity.person_id), col(Identity.source), col(Identity.external_id), col(Identity.profile)
         )
         .where(col(Identity.person_id).in_(person_ids), col(Identity.profile).is_not(None))
-        .order_by(col(Identity.changed_at), col(Identity.id))
+        .order_by(col(Identity.source) == people.OWN, col(Identity.changed_at), col(Identity.id))
     )
     return {row.person_id: (row.source, row.external_id, row.profile) for row in session.execute(statement)}
 

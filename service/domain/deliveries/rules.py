@@ -53,6 +53,12 @@ def next_try(
     return due if due < valid_until else None
 
 
+def too_many_errors(errors: int, planned: int) -> bool:
+    """Whether so many mails of one mailing could not be made that its text is at fault, not one person's data (H21): more
+    than one in a thousand, and more than one."""
+    return errors > max(1, planned / 1000)
+
+
 def after_doubt(state: str, doubts: int) -> str:
     """The state of a member who may have the mail already: only a yes, or a further wait, says more than `unknown`."""
     return state if not doubts or state in ("sent", "deferred") else "unknown"

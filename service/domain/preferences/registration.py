@@ -310,6 +310,9 @@ def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
         refuse_for_neighbours(change, noes, row.address.address_hash)
 
 
+_NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today
+
+
 def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
     following = None
     if mailed:
@@ -317,7 +320,11 @@ def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], m
     elif row.address_told is not None:
         following = "The new address was sent a button; until it is pressed, marketing waits."
     elif ask:
-        following = "A button was mailed before; nothing on the topics asked is sent before it is pressed."
+        following = (
+            "Nothing on the topics asked is sent before the button in our mail is pressed; one address gets two such mails a day "
+            "at most."
+        )
+        said = [one | {"result": _NOT_MAILED.get(one["result"], one["result"])} for one in said]
     return Registered(
         row.person.public_id,
         row.created,
