@@ -25,6 +25,9 @@ _NOT_PUBLIC = {
 }
 
 
+LONGEST_LOCAL, LONGEST = 64, 254
+
+
 class AddressControlChar(Invalid):
     """The address holds a character that cannot be seen; please type it again."""
 
@@ -34,7 +37,7 @@ class AddressSyntax(Invalid):
 
 
 class AddressTooLong(Invalid):
-    """The address is too long: at most 64 octets before the @ and 255 after it."""
+    """The address is too long: at most 64 octets before the @ and 254 in all."""
 
 
 class DomainNotPublic(Invalid):
@@ -86,6 +89,9 @@ def idna_shown(domain: str) -> str:
 def parse(typed: object, *, field: str = "email") -> Address:
     """Read exactly one public address (RFC 5321 4.1.2, 6531; no comments, literals or routes: standards A12).
 
+    RFC 5321 4.5.3.1 gives the local part 64 octets, the domain 255 and a path 256; the path's two brackets leave 254
+    for both together (erratum 1690 of RFC 3696), so a domain alone never comes to its 255.
+
     Raises `AddressControlChar`, `AddressTooLong`, `DomainNotPublic` or `AddressSyntax`, each naming `field`.
     """
     if not isinstance(typed, str):
@@ -97,7 +103,7 @@ def parse(typed: object, *, field: str = "email") -> Address:
     if not at or not local or not domain or '"' in local:
         raise AddressSyntax(field=field)
     domain = _a_label(domain, field)
-    if len(local.encode()) > 64 or len(domain) > 255:
+    if len(local.encode()) > LONGEST_LOCAL or len(local.encode()) + 1 + len(domain) > LONGEST:
         raise AddressTooLong(field=field)
     if domain.startswith("[") or "." not in domain or domain.rpartition(".")[2] in _NOT_PUBLIC:
         raise DomainNotPublic(field=field)

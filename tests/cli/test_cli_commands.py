@@ -92,6 +92,24 @@ def test_settings_that_cannot_be_are_refused_without_their_values(bidden: Run) -
     assert "hunter2" not in refused.err + refused.out
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://mail.example.org/>",
+        "https://mail.example.org/a b",
+        "http://mail.example.org",
+        "ftp://mail.example.org",
+        "https://mail.example.org\r\nX: y",
+    ],
+)
+def test_rel_h15_a_base_url_that_cannot_be_starts_nothing(bidden: Run, url: str) -> None:
+    for start in (("up",), ("web",), ("send",)):
+        refused = bidden(*start, BIDDEN_PUBLIC_URL=url)
+        assert refused.code == 1
+        assert "config_base_url" in refused.err
+        assert "Traceback" not in refused.err
+
+
 def test_a_database_without_tables_says_what_to_do(bidden: Run, tmp_path: Path) -> None:
     nothing = f"sqlite:///{tmp_path}/empty.db"
     refused = bidden("keys", "list", BIDDEN_DATABASE_URL=nothing)

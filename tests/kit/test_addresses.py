@@ -59,8 +59,28 @@ def test_rel_h12_signs_a_shell_would_read_are_literal(local: str) -> None:
     assert addresses.parse(f"{local}@example.org").text == f"{local}@example.org"
 
 
-def test_rel_h07_the_longest_local_part_is_accepted() -> None:
-    assert addresses.parse("a" * 64 + "@example.org").local == "a" * 64
+def a_domain(octets: int) -> str:
+    """A domain of exactly so many octets, in labels of at most 63."""
+    labels, left = ["org"], octets - 4
+    while left > 0:
+        size = min(60, left if left != 61 else 59)
+        labels.insert(0, "b" * size)
+        left -= size + 1
+    domain = ".".join(labels)
+    assert len(domain) == octets
+    return domain
+
+
+@pytest.mark.parametrize(("local", "domain"), [(64, 11), (64, 189), (1, 252), (20, 233)])
+def test_rel_h07_the_longest_addresses_are_accepted(local: int, domain: int) -> None:
+    typed = f"{'a' * local}@{a_domain(domain)}"
+    assert addresses.parse(typed).text == typed
+
+
+@pytest.mark.parametrize(("local", "domain"), [(65, 11), (64, 190), (64, 251), (1, 253), (1, 256), (1, 2000)])
+def test_rel_h07_what_is_longer_is_said_to_be_too_long(local: int, domain: int) -> None:
+    with pytest.raises(addresses.AddressTooLong):
+        addresses.parse(f"{'a' * local}@{a_domain(domain)}")
 
 
 @pytest.mark.parametrize(

@@ -94,15 +94,21 @@ def edit(
     audience: object = None,
     default_locale: str | None = None,
     mail: bool | None = None,
+    based_on: str | None = None,
     now: datetime,
     by: str,
 ) -> Notice:
     """Change what is named. What is published already is corrected on the page, with the day; nothing is
-    mailed again."""
+    mailed again.
+
+    `based_on` is the hash of what the editor saw: another one now raises StaleVersion.
+    """
     row = _locked(session, public_id)
     if row.state == "cancelled":
         raise WrongState("This notice was cancelled; write a new one.")
     before = queries.draft_of(session, row)
+    if based_on is not None and based_on != row.content_hash:
+        raise rules.StaleVersion
     given = rules.changed(before, topic, template, content, audience, default_locale)
     for name, value in _columns(session, queries.read(session, settings, given)).items():
         setattr(row, name, value)

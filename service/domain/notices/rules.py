@@ -87,6 +87,12 @@ class SlugInvalid(Invalid):
     """A short name is made of small letters, figures and dashes, such as planner-2-released."""
 
 
+class StaleVersion(Conflict):
+    """It was changed meanwhile: what you looked at is not what it says now."""
+
+    fix_hint = "Read it again, and decide then."
+
+
 class AlreadyMailed(Conflict):
     """This notice has been mailed once, and nothing is mailed twice; what you change corrects the page
     only."""

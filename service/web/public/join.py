@@ -16,6 +16,7 @@ from service.domain.policies import rules as policy_rules
 from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import TopicUnknown
+from service.domain.topics.tables import Topic
 from service.kit import addresses, clock
 from service.kit.errors import DomainError, Invalid, NotFound
 from service.kit.ids import new_id
@@ -62,7 +63,7 @@ async def join(request: Request) -> Response:
 
 
 async def _faults(request: Request, form: Form) -> dict[str, str]:
-    """Everything that is to be mended, in the page's order. Raises `TopicUnknown` for a private topic."""
+    """Everything that is to be mended, in the page's order. Raises `TopicUnknown` for a topic not offered."""
     errors: dict[str, str] = {}
     try:
         await deps.read(deps.house(request), lambda session: _check_shown(session, form))
@@ -80,11 +81,11 @@ def _check_shown(session: Session, form: Form) -> None:
     wordings, chosen = form.prefixed("wording:"), form.all("topic")
     if not chosen:
         raise TopicMissing(field="topic")
-    public = {topic.slug: topic.id for topic in topics.public(session) if topic.id is not None}
+    offered = {topic.slug: topic.id or 0 for topic in _offered(session)}
     for slug in chosen:
-        if slug not in public:
+        if slug not in offered:
             raise TopicUnknown
-        shown = topics.current_wordings(session, public[slug]).values()
+        shown = topics.current_wordings(session, offered[slug]).values()
         if wordings.get(slug) not in {wording.public_id for wording in shown}:
             raise ShownHasChanged(field="topic")
     if policies.by_version_name(session, form.text("policy_version")) is None:
@@ -131,21 +132,25 @@ async def _form(
     return await pages.public(request, "public/join.html", context, status=status)
 
 
+def _offered(session: Session) -> list[Topic]:
+    """The topics a visitor may choose: public ones, but not what everybody gets who is registered at all."""
+    return [topic for topic in topics.public(session) if topic.mail_class != "service"]
+
+
 def _offers(session: Session, lang: str) -> list[dict[str, str]]:
     """Every topic a visitor may choose, in their words."""
     offers = []
-    for topic in topics.public(session):
-        if topic.mail_class != "service" and topic.id is not None:
-            words = topics.wording_for(session, topic.id, lang)
-            offers.append(
-                {
-                    "slug": topic.slug,
-                    "name": words.title,
-                    "often": words.frequency,
-                    "wording_id": words.public_id,
-                    "text": words.text,
-                }
-            )
+    for topic in _offered(session):
+        words = topics.wording_for(session, topic.id or 0, lang)
+        offers.append(
+            {
+                "slug": topic.slug,
+                "name": words.title,
+                "often": words.frequency,
+                "wording_id": words.public_id,
+                "text": words.text,
+            }
+        )
     return offers
 
 

@@ -70,7 +70,9 @@ async def save(request: Request, public_id: str, staff: Writer) -> Response:
 def _flash(form: Form) -> tuple[str, str] | None:
     return (
         ("ok", "Saved.")
-        if form.text("then") == "stay" and "to_view" not in form and "to_locale" not in form
+        if (form.text("then") == "stay" or "over" in form)
+        and "to_view" not in form
+        and "to_locale" not in form
         else None
     )
 
@@ -83,7 +85,8 @@ def _next_path(base: str, form: Form) -> str:
 
 
 def _save(session: Session, house: House, public_id: str, form: Form, staff: SignedIn) -> None:
-    """Keep what the form holds; a form that changes nothing voids nothing."""
+    """Keep what the form holds; a form that changes nothing voids nothing. Raises StaleVersion when what it was
+    made from is not what is kept now, unless somebody has seen that and saves over it."""
     before = queries.draft_of(session, queries.by_public_id(session, public_id))
     after = queries.read(session, house.settings, _draft(form, before))
     if after != before:
@@ -93,7 +96,10 @@ def _save(session: Session, house: House, public_id: str, form: Form, staff: Sig
             "content": after.content,
             "audience": after.audience,
         }
-        actions.edit(session, house.settings, public_id, **changed, now=clock.now(), by=staff.by)
+        seen = form.text("over") or form.text("based_on") or None
+        actions.edit(
+            session, house.settings, public_id, **changed, based_on=seen, now=clock.now(), by=staff.by
+        )
 
 
 def same_as_kept(typed: dict[str, str], kept: Mapping[str, str]) -> dict[str, str]:
@@ -129,10 +135,17 @@ async def _again(
     errors = faults(wrong, desk.FIELDS)
 
     def build(session: Session) -> dict[str, Any]:
-        draft = queries.draft_of(session, queries.by_public_id(session, public_id))
+        row = queries.by_public_id(session, public_id)
+        draft, stale = queries.draft_of(session, row), None
+        if isinstance(wrong, rules.StaleVersion):
+            over, href = queries.content_hash(session, draft), f"/staff/announcements/{public_id}"
+            stale = {"over": over, "href": href, "at": row.changed_at}
+            draft = _draft(form, draft)
         locale, view = form.text("locale"), form.text("view")
         shown = desk.desk(session, house, public_id, draft, locale, "", view, errors, staff=staff)
-        return {**shown, "values": {**shown["values"], **form.values()}}
+        based_on = form.text("based_on") or shown["based_on"]
+        values = {**shown["values"], **form.values()}
+        return {**shown, "values": values, "based_on": based_on, "stale": stale}
 
     return await show(request, staff, "announcements", "staff/composer.html", build, status=wrong.status)
 

@@ -75,6 +75,8 @@ def desk(
         "locales": locale_list(locale, draft.content),
         "values": written,
         "errors": errors,
+        "based_on": shown.content_hash,
+        "stale": None,
         "audience": count(session, draft),
         "fields": _fields(session),
         "checks": checks(queries.check(session, house.settings, draft)),

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.domain.notices import actions, queries, rules
 from service.domain.notices.queries import Shown
 from service.domain.notices.rules import Draft
+from service.domain.notices.tables import Notice
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.domain.topics import queries as topics
@@ -126,14 +127,18 @@ async def save(request: Request, public_id: str, staff: Writer) -> Response:
         after, mail = queries.read(session, house.settings, _draft(form, before)), "mail" in form
         if after != before or mail != row.mail:
             words = {"topic": after.topic, "content": after.content, "audience": after.audience, "mail": mail}
-            actions.edit(session, house.settings, public_id, **words, now=clock.now(), by=staff.by)
+            seen = form.text("over") or form.text("based_on") or None
+            actions.edit(
+                session, house.settings, public_id, **words, based_on=seen, now=clock.now(), by=staff.by
+            )
 
     try:
         await act(request, keep)
     except DomainError as wrong:
         return await _editor(
-            request, staff, public_id, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status
-        )
+            request, staff, public_id, form.values(), faults(wrong, FIELDS), form=form, status=wrong.status,
+            is_stale=isinstance(wrong, rules.StaleVersion),
+        )  # fmt: skip
     return pages.redirect(request, _next_path(public_id, form), flash=("ok", "Saved."))
 
 
@@ -177,6 +182,7 @@ async def _editor(
     *,
     form: Form | None = None,
     status: int = 200,
+    is_stale: bool = False,
 ) -> Response:
     asked = (form.text("locale") if form else "") or request.query_params.get("locale", "")
 
@@ -202,11 +208,18 @@ async def _editor(
             "locales": desk.locale_list(locale, draft.content),
             "values": {**words, "mail": "1" if row and row.mail else "", **values},
             "errors": errors,
+            "based_on": (form.text("based_on") if form else "") or (row.content_hash if row else ""),
+            "stale": _stale(row) if row and is_stale else None,
             "audience": count(session, draft),
             "preview": Markup(to_html(words["body"])) if words["body"] and not errors else None,  # noqa: S704 - cleaned
         }
 
     return await show(request, staff, "notices", "staff/notice_editor.html", build, status=status)
+
+
+def _stale(row: Notice) -> dict[str, Any]:
+    """What is kept now, for whoever wrote something else meanwhile."""
+    return {"over": row.content_hash, "href": f"/staff/notices/{row.public_id}", "at": row.changed_at}
 
 
 def _topics(session: Session, current: str) -> list[dict[str, Any]]:

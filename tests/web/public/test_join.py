@@ -66,6 +66,15 @@ def test_sign_up_keeps_what_was_shown_and_mails_a_button(client: TestClient, wor
     assert mailing.kind == "system"
 
 
+def test_a_topic_that_is_not_offered_cannot_be_asked_for(client: TestClient, world: World) -> None:
+    """Important notices come with any registration; a post that asks for them alone would be thanked for nothing."""
+    form = filled(client, "neu@example.org", "important-notices")
+    answer = client.post("/join", data={**form, "wording:important-notices": "important-notices-v1-en"})
+    assert answer.status_code == 404
+    assert "topic_unknown" in answer.text
+    assert world.mails("confirm") == []
+
+
 def only_person(world: World) -> Person:
     """The one who signed up."""
     found: Person = world.change(lambda session: session.exec(select(Person)).one())

@@ -91,6 +91,28 @@ def test_saving_without_a_change_voids_nothing(browser: Browser, office: Office)
     assert state(office, public_id).state == "draft"
 
 
+def test_two_tabs_never_overwrite_each_other_unseen(browser: Browser, office: Office) -> None:
+    public_id, marketing = office.announcement(), browser("marketing")
+    base = f"/staff/announcements/{public_id}"
+    seen = state(office, public_id).content_hash
+    assert f'name="based_on" value="{seen}"' in marketing.get(base).text
+    marketing.post(base, data={**FORM, "body": "First tab", "based_on": seen})
+    mine = {**FORM, "body": "Second tab", "attribute:plan": "pro", "based_on": seen}
+    for way in (base, f"{base}/test"):
+        late = marketing.post(way, data=mine)
+        assert late.status_code == 409
+        assert "it was changed meanwhile" in late.text
+        assert "Second tab</textarea>" in late.text
+        assert f'name="based_on" value="{seen}"' in late.text
+        assert f'href="{base}" target="_blank"' in late.text
+    assert state(office, public_id).content["en"]["body"] == "First tab"
+    now = state(office, public_id).content_hash
+    assert f'name="over" value="{now}"' in late.text
+    assert marketing.post(base, data={**mine, "attribute:plan": "", "over": now}).status_code == 303
+    assert state(office, public_id).content["en"]["body"] == "Second tab"
+    assert marketing.post(base, data={**FORM, "body": "Third", "over": now}).status_code == 409
+
+
 def test_count_and_checks_follow_what_is_typed_and_save_nothing(browser: Browser, office: Office) -> None:
     office.world.person("pro@example.org", attributes={"plan": "pro"})
     office.world.person("free@example.org", attributes={"plan": "free"})

@@ -74,6 +74,25 @@ def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, 
     assert product.post(f"{base}/cancel").status_code in (202, 303)
 
 
+def test_two_tabs_never_overwrite_each_others_notice_unseen(browser: Browser, office: Office) -> None:
+    product = browser("product")
+    form = {"title": "Exports", "topic": "updates", "locale": "en", "body": "First"}
+    base = product.post("/staff/notices/new", data=form).headers["location"].partition("?")[0]
+    public_id = base.rpartition("/")[2]
+    seen = shown_notice(office, public_id).content_hash
+    assert f'name="based_on" value="{seen}"' in product.get(base).text
+    product.post(base, data={**form, "body": "First tab", "based_on": seen})
+    late = product.post(base, data={**form, "body": "Second tab", "based_on": seen})
+    assert late.status_code == 409
+    assert "it was changed meanwhile" in late.text
+    assert "Second tab</textarea>" in late.text
+    now = shown_notice(office, public_id).content_hash
+    assert shown_notice(office, public_id).content["en"]["body"] == "First tab"
+    assert f'name="over" value="{now}"' in late.text
+    product.post(base, data={**form, "body": "Second tab", "based_on": seen, "over": now})
+    assert shown_notice(office, public_id).content["en"]["body"] == "Second tab"
+
+
 def test_a_topic_is_added_and_its_wording_renewed(browser: Browser, office: Office) -> None:
     officer = browser("privacy_officer")
     unfit = officer.post("/staff/topics", data={**TOPIC, "basis": "contract"})
