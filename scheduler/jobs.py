@@ -14,7 +14,7 @@ from service.domain.announcements import actions as announcements
 from service.domain.api_keys import actions as api_keys
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
-from service.domain.ledger import safe
+from service.domain.preferences import restoring
 from service.domain.staff import actions as staff
 from service.kit import failpoints
 from service.ops.house import House
@@ -77,7 +77,7 @@ def expire(house: House, now: datetime) -> None:
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
-        safe.bring_up_to_date(session, house.settings.safe)
+        restoring.keep(session, house.settings.safe)
 
 
 def forget(house: House, now: datetime) -> None:

@@ -5,6 +5,7 @@ Called by a sender when it starts, for every journal in its directory that nobod
 
 import asyncio
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -41,6 +42,17 @@ async def recover_all(
         await asyncio.sleep(WAIT)
 
 
+async def recover_lost(house: House, name: str) -> int:
+    """Settle the journals of a sender that is gone, as far as they lie here and nobody holds them; how many there were."""
+    with ThreadPoolExecutor(1) as executor:
+        database, found = Database(house.engine, executor), 0
+        for path in journal.unlocked(house.settings.journals):
+            if path.name.rsplit(".", 2)[0] == name:
+                await recover(house, database, path, now=clock.now(), chance=random.SystemRandom())
+                found += 1
+        return found
+
+
 async def recover(
     house: House, database: Database, path: Path, *, now: datetime, chance: random.Random
 ) -> None:
@@ -57,9 +69,7 @@ async def recover(
         for batch in await database.read(lambda session: claims.orphaned(session, contents.name)):
 
             def settle(session: Session, batch: int = batch) -> None:
-                claims.recover(
-                    session, house.ring, batch, fate, retries=house.settings.retries, now=now, chance=chance
-                )
+                claims.recover(session, house.ring, batch, fate, waits=house.waits, now=now, chance=chance)
 
             await database.write(settle)
             failpoints.hit("recover.after_commit")

@@ -205,13 +205,11 @@ class Sender:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
         done = [work for work in self.works if work.done]
         if done:
-            retries, chance, now = self.house.settings.retries, self.chance, clock.now()
+            waits, chance, now = self.house.waits, self.chance, clock.now()
 
             def record(session: Session) -> None:
                 for work in done:
-                    claims.record(
-                        session, work.claimed, work.results, retries=retries, now=now, chance=chance
-                    )
+                    claims.record(session, work.claimed, work.results, waits=waits, now=now, chance=chance)
 
             failpoints.hit("record.before")
             await self.database.write(record)

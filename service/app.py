@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from service.api.door import build as build_api
+from service.api.errors import problem
 from service.kit.errors import DomainError
 from service.kit.places import PACKAGE
 from service.ops.house import House
@@ -34,7 +35,10 @@ def build(house: House) -> FastAPI:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    """An error as a page of the side it happened on; the API answers for its own."""
+    """An error as the side it happened on says it. The API answers for its own; what the guard refused before
+    it got there comes here, and a program reads it as any other."""
+    if (request.scope["path"] + "/").startswith("/api/"):
+        return problem(errors.as_domain(error))
     if request.url.path.startswith(("/staff", "/inbox")):
         fact = errors.as_domain(error)
         return await frame.error_page(request, fact if fact.status < 500 else None, fact.status)

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         "300,900,1800,3600,7200,14400,14400,28800,28800,43200",
         description="Delays after 4xx replies, by comma.",
     )
+    unknown_retry_seconds: int = Field(
+        900,
+        ge=0,
+        description="Seconds until a notice that must not be lost is tried again when nobody knows whether it left.",
+    )
     safe_dir: Path | None = Field(
         None, description="Withdrawals and checkpoints on a second path. Default DATA_DIR/safe."
     )

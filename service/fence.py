@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from service.config import Settings
 from service.db.session import reading, transaction
-from service.domain.ledger import safe
+from service.domain.preferences import restoring
 from service.domain.senders import queries as senders
 from service.kit import failpoints
 
@@ -75,7 +75,7 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
     if taken:
         failpoints.hit("withdrawal.after_commit")
         with reading(engine) as session:
-            safe.bring_up_to_date(session, safe_dir)
+            restoring.keep(session, safe_dir)
     return value, seq
 
 

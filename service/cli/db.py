@@ -10,6 +10,7 @@ from service.db import migrate
 from service.domain.ledger import queries as ledger
 from service.kit import clock
 from service.ops import backup as copies
+from service.ops.health import GUARDS_FIX
 from service.ops.house import upgrade as bring_up
 
 app = desk.group("The database: upgrade, check, backup, restore.")
@@ -40,6 +41,14 @@ def check(as_json: desk.Json = False) -> None:
     drift = migrate.drift(opened.engine)
     if drift:
         desk.refuse(f"The tables differ from this version: {drift[0]}", why="drift", as_json=as_json)
+    missing = migrate.guards_missing(opened.engine)
+    if missing:
+        desk.refuse(
+            f"Nothing keeps the ledger or the outcomes from being changed: {', '.join(missing)} not in place.",
+            why="guards_missing",
+            then=GUARDS_FIX,
+            as_json=as_json,
+        )
     verdict = desk.ask(opened, ledger.verify)
     if not verdict.holds:
         desk.refuse(
@@ -80,8 +89,15 @@ def restore(
     """Bring a copy back. Every later no is applied again, and sending starts off."""
     done = copies.restore(desk.settings(), file, replace=replace, now=clock.now())
     desk.say(
-        {"restored": True, "reapplied": done.reapplied, "entries": done.entries, "sending_on": False},
+        {
+            "restored": True,
+            "reapplied": done.reapplied,
+            "left": done.left,
+            "entries": done.entries,
+            "sending_on": False,
+        },
         f"Restored, {done.entries} entries; {done.reapplied} later withdrawals applied again. "
-        "Sending is off: look around, then turn it on under Settings.",
+        + (f"{done.left} lines of the withdrawal file concern nobody in this copy. " if done.left else "")
+        + "Sending is off: look around, then turn it on under Settings.",
         as_json=as_json,
     )

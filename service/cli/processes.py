@@ -4,6 +4,7 @@ Each imports what it runs when it runs: a sender holds no pages in memory, and t
 """
 
 import asyncio
+import random
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,9 @@ from typing import Annotated
 import typer
 
 from service.cli import desk, parent
+from service.domain.deliveries import claims
+from service.domain.senders import actions as senders
+from service.kit import clock
 from service.ops.house import House
 
 KEEP_ALIVE = 15  # seconds an idle connection stays open
@@ -75,7 +79,7 @@ def web(as_json: desk.Json = False) -> None:
 
 
 @desk.command
-def clock(as_json: desk.Json = False) -> None:
+def tick(as_json: desk.Json = False) -> None:
     """Tick: what is due is started, finished and expired. Two of them do no harm."""
     from scheduler import clock as alarm
 
@@ -83,16 +87,49 @@ def clock(as_json: desk.Json = False) -> None:
     _forever(lambda stop: alarm.run(opened, stop=stop))
 
 
+sending = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
+
+
+@sending.callback()
 @desk.command
 def send(
+    context: typer.Context,
     name: Annotated[str, typer.Option(help="This sender's own name; by default the host's, with -1.")] = "",
     as_json: desk.Json = False,
 ) -> None:
     """Send what is due. Start as many as you like, each with a name of its own."""
+    if context.invoked_subcommand is not None:
+        return
     from scheduler import sender
 
     opened = desk.house()
     _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
+
+
+@sending.command()
+@desk.command
+def lost(
+    name: Annotated[
+        str, typer.Argument(help="The sender's name, as the warning on every staff page gives it.")
+    ],
+    as_json: desk.Json = False,
+) -> None:
+    """Give up a sender whose machine is gone: what it had in hand is settled by its journal, where that is here, else it
+    is unknown."""
+    from scheduler import recovery
+
+    opened, now, chance = desk.house(), clock.now(), random.SystemRandom()
+    desk.ask(opened, lambda session: senders.check_lost(session, name, now=now))
+    recovered = asyncio.run(recovery.recover_lost(opened, name))
+    batches = desk.change(
+        opened,
+        lambda session: claims.lose(
+            session, opened.ring, name, waits=opened.waits, now=now, chance=chance, by=desk.BY
+        ),
+        as_json=as_json,
+    )
+    words = f"Sender {name} is given up. Batches whose end nobody knows: {batches}."
+    desk.say({"sender": name, "batches": batches, "journals": recovered}, words, as_json=as_json)
 
 
 @desk.command

@@ -9,19 +9,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 import httpx2
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.cli import desk, parent
-from service.db.session import transaction
+from service.db.session import reading, transaction
 from service.domain.senders import actions as senders
+from service.domain.senders import queries as leases
 from service.domain.staff import actions as staff
 from service.kit import clock
 from service.ops.house import House, upgrade
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a dead process is started again
 LONG_ENOUGH = 60.0  # seconds of life after which the wait begins small again
+FROZEN_AFTER = 10.0  # seconds; without a sign of life a sender is taken for frozen; it gives one every second
+WATCH_EVERY = 1.0
 GRACE = 12.0  # seconds a process gets to end by itself
 READY_WITHIN = 60.0
 
@@ -63,7 +70,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         keepers = {role.name: asyncio.create_task(self._keep(role)) for role in self.roles}
-        beside = asyncio.ensure_future(meanwhile())
+        beside = asyncio.gather(meanwhile(), self._watch_leases())
         await self.stopping.wait()
         beside.cancel()
         for last in sorted({role.last for role in self.roles}):
@@ -86,6 +93,27 @@ class Supervisor:
             )
             await self._rest(wait)
             wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _watch_leases(self) -> None:
+        """A sender that does not renew its lease though the database answers is frozen: killed, so that it is surely gone
+        and nobody need wait for it (reliability 2.3). Judged by our own steady clock, whatever the wall clock does."""
+        seen: dict[_Beat, float] = {}
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            try:
+                beats = await asyncio.to_thread(_beats, self.house)
+            except SQLAlchemyError:
+                seen = {}
+                continue
+            moment = time.monotonic()
+            seen = {beat: seen.get(beat, moment) for beat in beats}
+            stands = {(beat.name, beat.pid) for beat, since in seen.items() if moment - since > FROZEN_AFTER}
+            for role in self.roles:
+                process = role.process
+                if process is not None and (role.lease, process.pid) in stands:
+                    print(f"{role.name} stands still; it is ended", file=sys.stderr, flush=True)
+                    with suppress(ProcessLookupError):
+                        process.kill()
 
     async def _start(self, role: Role) -> asyncio.subprocess.Process:
         """A session of its own, so that Ctrl-C reaches only us and the order of ending is kept."""
@@ -115,6 +143,20 @@ class Supervisor:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+class _Beat(NamedTuple):
+    """A sign of life of a sender."""
+
+    name: str
+    pid: int
+    at: datetime
+
+
+def _beats(house: House) -> list[_Beat]:
+    """The last sign of life of every sender that has a lease."""
+    with reading(house.engine) as session:
+        return [_Beat(one.name, one.pid, one.renewed_at) for one in leases.live(session)]
 
 
 def _end_lease(house: House, name: str) -> None:

@@ -4,6 +4,9 @@ Reads open with BEGIN, writes with BEGIN IMMEDIATE (execution option `write`), b
 ignores the busy timeout and the driver's own transactions lose updates.
 """
 
+import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,20 @@ def make_engine(url: str) -> Engine:
     )
 
 
+def _keep_private(path: Path) -> None:
+    """The file is its owner's alone, and so are its WAL and index, which take their mode from it (P6)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with suppress(PermissionError):  # another user's, to which we were let in on purpose
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+
+
 def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(Path(path))
     engine = create_engine(
         url,
         hide_parameters=True,

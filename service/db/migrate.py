@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlmodel import SQLModel
 
 from service.db.engine import is_sqlite
+from service.db.migrations import guards
 
 _UPGRADE_LOCK = 0x62696464  # "bidd": two processes starting together upgrade one after the other
 
@@ -44,3 +45,9 @@ def drift(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [str(one) for one in compare_metadata(context, SQLModel.metadata)]
+
+
+def guards_missing(engine: Engine) -> list[str]:
+    """The triggers that should hold ledger and outcomes insert-only and do not; empty when all stand."""
+    with engine.connect() as connection:
+        return guards.missing(connection)

@@ -17,13 +17,14 @@ from service.kit.errors import DomainError
 from service.mail.colours import AA, contrast
 from service.mail.headers import is_loopback
 from service.mail.letters import STOPPABLE, BrandLook, CompiledMail, MailClass, build, build_system, load
-from service.mail.markdown import links
+from service.mail.markdown import URL_VARIABLES, links
 from service.mail.masks import JINJA
 from service.mail.starters import starters, system_mails, why_line
 
 WARN_SIZE, BLOCK_SIZE = 100 * 1024, 500 * 1024  # octets of HTML; Gmail cuts near 102 kB
 Level = Literal["block", "warn", "ok"]
 _REPLY_MARK = re.compile(r"^\s*(re|fw|fwd|aw|wg)\s*:", re.IGNORECASE)
+_MERGED_ADDRESS = re.compile(r"(?:https?://|www\.|mailto:)[^\s<>{}]*\{[{%].*?[}%]\}", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(head|style|title)\b.*?</\1>|<!--.*?-->", re.DOTALL)
 
 
@@ -116,7 +117,9 @@ def _footer(mail: CompiledMail, facts: CheckFacts) -> Iterator[Finding]:
 def _links(mail: CompiledMail, facts: CheckFacts) -> Iterator[Finding]:
     """Every target https (N6), none on this machine unless the whole service is, each one in the text part
     (A7)."""
-    wrong = 0
+    personal = _personal(mail)
+    yield from personal
+    wrong = len(personal)
     for link in links(mail.html):
         url = link.url
         if url.startswith(("{{", "#")):
@@ -136,6 +139,21 @@ def _links(mail: CompiledMail, facts: CheckFacts) -> Iterator[Finding]:
             yield Finding("link_not_in_text", "warn", f"The text part lacks the link {url[:80]}.", "body")
     if not wrong:
         yield Finding("links", "ok", "Every link can be followed.")
+
+
+def _personal(mail: CompiledMail) -> list[Finding]:
+    """P6, standards N2: no address of a link or picture holds what we know about its reader, by value or by
+    choice between values; it would lie in the logs of every server on the way. Our own links are whole."""
+    found = {link.url for link in links(mail.html) if JINJA.search(link.url)}
+    found |= set(_MERGED_ADDRESS.findall(mail.text))
+    return [
+        Finding(
+            "link_personal", "block", f"The link {url[:80]} would carry what we know about its reader.",
+            "body", "Take the merge field out of the address; the words of a link may hold it.",
+        )
+        for url in sorted(found)
+        if not (url.startswith("{{") and url.strip("{} ") in URL_VARIABLES)
+    ]  # fmt: skip
 
 
 def _pictures(mail: CompiledMail) -> Iterator[Finding]:

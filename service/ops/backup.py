@@ -29,7 +29,7 @@ from service.domain.deliveries.rules import Result
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
 from service.domain.mailings.rules import WrongState
-from service.domain.preferences import actions as preferences
+from service.domain.preferences import restoring
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit.errors import Conflict, DomainError, NotFound
@@ -76,10 +76,12 @@ class ToolFailed(DomainError):
 
 @dataclass(frozen=True)
 class Restored:
-    """How many entries the ledger has now, and how many later noes were applied again."""
+    """How many entries the ledger has now, how many later noes were applied again, and how many lines of the withdrawal file
+    found nobody here."""
 
     entries: int
     reapplied: int
+    left: int
 
 
 def backup(house: House, file: Path) -> int:
@@ -140,7 +142,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
             _hold_what_was_under_way(session, house, now=now)
         _begin_safe_file(house, now)
         with reading(house.engine) as session:
-            return Restored(ledger.tail(session)[0], reapplied)
+            return Restored(ledger.tail(session)[0], reapplied.again, reapplied.left)
     finally:
         house.engine.dispose()
 
@@ -183,11 +185,11 @@ def _put_sqlite(file: Path, place: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _make_safe(session: Session, settings: Settings, *, now: datetime) -> int:
+def _make_safe(session: Session, settings: Settings, *, now: datetime) -> restoring.Reapplied:
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)
-    return preferences.reapply(session, safe.lines(settings.safe), now=now)
+    return restoring.reapply(session, safe.lines(settings.safe), now=now)
 
 
 def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
@@ -205,7 +207,7 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
             house.ring,
             batch,
             fate,
-            retries=house.settings.retries,
+            waits=house.waits,
             now=now,
             chance=random.SystemRandom(),
         )
@@ -221,7 +223,7 @@ def _begin_safe_file(house: House, now: datetime) -> None:
     if old.exists():
         old.rename(old.with_name(f"{old.stem}.until-{now:%Y%m%dT%H%M%S}{old.suffix}"))
     with reading(house.engine) as session:
-        safe.bring_up_to_date(session, house.settings.safe)
+        restoring.keep(session, house.settings.safe)
 
 
 def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:

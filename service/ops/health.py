@@ -21,6 +21,10 @@ from service.domain.senders import queries as senders
 from service.ops.house import House
 
 LATE = timedelta(minutes=5)  # a batch due for longer waits for something that is not there
+GUARDS_FIX = (
+    "Find out who took them down, and run: bidden ledger verify. What puts them up again stands in "
+    "service/db/migrations/guards.py."
+)
 LOW_DISK = 1024**3  # octets free; below it SQLite and the journal may soon be unable to write
 
 
@@ -73,6 +77,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             )
         with reading(house.engine) as session:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
+            facts.append(_guards(house))
             facts += [_sending(session), _senders(session, now), _queue(session, now), _ledger(session)]
     except SQLAlchemyError as error:
         facts = [
@@ -107,6 +112,14 @@ def _queue(session: Session, now: datetime) -> Fact:
     says = f"{waiting.batches} batches due, the oldest for {waiting.age // 60} minutes"
     fix = "Start a sender (bidden send), and see whether the SMTP server answers (bidden doctor)."
     return Fact("queue", False, says, "Mail that is due does not leave.", fix, waiting.age)
+
+
+def _guards(house: House) -> Fact:
+    missing = migrate.guards_missing(house.engine)
+    if not missing:
+        return Fact("guards", True, "ledger and outcomes can only be added to", value=0)
+    why = "Whoever reaches the database can change what happened."
+    return Fact("guards", False, f"not in place: {', '.join(missing)}", why, GUARDS_FIX, len(missing))
 
 
 def _senders(session: Session, now: datetime) -> Fact:

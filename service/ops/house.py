@@ -9,6 +9,7 @@ from service.config import Settings
 from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
+from service.domain.deliveries.rules import Waits
 from service.kit import clock, failpoints, logs
 from service.kit.signing import Keyring, load_or_make
 from service.ops import seed
@@ -22,6 +23,11 @@ class House:
     engine: Engine
     ring: Keyring
 
+    @property
+    def waits(self) -> Waits:
+        """How long positions wait until they are tried again."""
+        return Waits(self.settings.retries, self.settings.unknown_retry_seconds)
+
 
 def open_house(settings: Settings | None = None) -> House:
     """Read the settings, make the engine, open the key ring. Raises what a person can mend (`KeyFileRefused`, ValueError)."""
@@ -29,7 +35,7 @@ def open_house(settings: Settings | None = None) -> House:
     logs.set_up(settings.log_level)
     failpoints.arm()
     service.domain.load_tables()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return House(settings, make_engine(settings.database), load_or_make(settings.key_file))
 
 

@@ -5,6 +5,7 @@ whole before a field is believed.
 """
 
 import io
+import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from service.kit.errors import DomainError, Invalid
 
 MOST_FIELDS = 1_000
+_LINE_END = re.compile(rb"\r?\n")
 
 
 class InvalidText(Invalid):
@@ -82,18 +84,28 @@ EMPTY = Form([], {})
 
 async def read(request: Request) -> Form:
     """The form of a request. Raises `InvalidText`, `FormBroken`, `TooManyFields`, `BodyTooLarge`."""
-    body, kind = await request.body(), request.headers.get("content-type", "")
-    if kind.lower().startswith("multipart/form-data"):
-        return _multipart(body, kind)
-    return _urlencoded(body)
+    return _any(await request.body(), request.headers.get("content-type", ""))
 
 
 async def read_kindly(request: Request) -> Form:
-    """The same for a stop: what cannot be read is as good as empty, nothing is refused (standards B5)."""
+    """The same for a stop: what cannot be read is as good as empty, nothing is refused (standards B5).
+
+    Programs that write their multipart by hand end lines with a bare LF; nothing a stop brings is a file, so
+    every line end may be made the right one.
+    """
+    body, kind = await request.body(), request.headers.get("content-type", "")
     try:
-        return await read(request)
+        return _any(_LINE_END.sub(b"\r\n", body) if _is_multipart(kind) else body, kind)
     except DomainError:
         return EMPTY
+
+
+def _any(body: bytes, kind: str) -> Form:
+    return _multipart(body, kind) if _is_multipart(kind) else _urlencoded(body)
+
+
+def _is_multipart(kind: str) -> bool:
+    return kind.lower().startswith("multipart/form-data")
 
 
 def _urlencoded(body: bytes) -> Form:

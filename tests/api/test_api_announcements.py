@@ -138,6 +138,27 @@ def test_refusals_of_a_draft(api: TestClient, more: dict[str, Any], code: str) -
     assert_problem(api.post("announcements", json=kettle(**more)), 422, code)
 
 
+EMPTY_AUDIENCES: list[Any] = [
+    *([], "", 0, False),
+    *({"attributes": empty} for empty in ([], "", 0, False)),
+]
+
+
+@pytest.mark.parametrize("audience", EMPTY_AUDIENCES, ids=str)
+def test_rel_h67_an_empty_audience_of_a_wrong_type_is_not_everybody(api: TestClient, audience: Any) -> None:
+    path = f"announcements/{api.post('announcements', json=kettle()).json()['id']}"
+    notice = {"topic": "updates", "content": {"en": {"title": "New", "body": "Words"}}, "audience": audience}
+    assert_problem(api.post("announcements", json=kettle(audience=audience)), 422, "filter_invalid")
+    assert_problem(api.patch(path, json={"audience": audience}), 422, "filter_invalid")
+    assert_problem(api.post("notices", json=notice), 422, "filter_invalid")
+
+
+@pytest.mark.parametrize("audience", [None, {}, {"attributes": None}, {"attributes": {}}], ids=str)
+def test_an_audience_nobody_named_is_everybody(api: TestClient, audience: Any) -> None:
+    made = api.post("announcements", json=kettle(audience=audience))
+    assert (made.status_code, made.json()["audience"]) == (201, {"attributes": {}})
+
+
 def test_report_and_deliveries(api: TestClient, house: House) -> None:
     api.put("people/off", json=ana())
     path = frozen(api, house, people=7)

@@ -205,6 +205,16 @@ def test_rel_h49_ids_that_are_not_ours(api: TestClient, odd: str, rest: str) -> 
         (ana(profile={"iban": "DE00"}), "unknown_field", "profile.iban"),
         (ana(nickname="A"), "unknown_field", "nickname"),
         (ana(attributes={"plan": 1.5}), "attribute_invalid", "attributes.plan"),
+        (ana(attributes={"email": "x"}), "attribute_identifying", "attributes.email"),
+        (ana(attributes={"E-Mail": "x"}), "attribute_identifying", "attributes.email"),
+        (ana(attributes={"first_name": "Ana"}), "attribute_identifying", "attributes.firstname"),
+        (
+            ana(attributes={"postal_address": "Mill Lane 1"}),
+            "attribute_identifying",
+            "attributes.postaladdress",
+        ),
+        (ana(attributes={"owner": "Ana <ana@example.org>"}), "attribute_identifying", "attributes.owner"),
+        (ana(attributes={"also": ["a", "x@example.org"]}), "attribute_identifying", "attributes.also"),
         (ana(attributes={"n": 10**30}), "field_invalid", "attributes.n"),
         (ana(consents=[{"topic": "new-products", "given": "yes"}]), "field_invalid", "consents[0].given"),
         (ana(consents=[{"topic": "new-products", "given": True}]), "evidence_missing", "consents[0].source"),
@@ -221,3 +231,14 @@ def test_attributes_are_read_back_as_they_were_given(api: TestClient) -> None:
     assert api.get("people/1").json()["attributes"] == given
     api.put("people/1", json=ana(attributes={"plan": None, "uses": []}))
     assert api.get("people/1").json()["attributes"] == {"seats": 3, "trial": False, "one": ["web"]}
+
+
+def test_an_attribute_is_what_does_not_identify(api: TestClient) -> None:
+    """Taking away what came in before is always taken; @names and small words are no addresses."""
+    given = {"email": None, "name": [], "handle_shown": "@ana", "plan": "pro", "country": ["de", "at"]}
+    assert api.put("people/1", json=ana(attributes=given)).status_code == 201
+    assert api.get("people/1").json()["attributes"] == {
+        "handle_shown": "@ana",
+        "plan": "pro",
+        "country": ["at", "de"],
+    }

@@ -5,9 +5,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 
+from service.db.engine import is_sqlite
 from service.db.session import transaction
 from service.domain.preferences.tables import Preference
 from service.kit.signing import Keyring
@@ -42,6 +43,7 @@ def test_a_key_for_some_topics_only(bidden: Run) -> None:
     ("arguments", "code", "why"),
     [
         (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), 1, "scope_unknown"),
+        (("keys", "create", "--name", "n", "--source", "me", "--scope", "all"), 1, "source_reserved"),
         (("keys", "revoke", "k_0"), 1, "key_unknown"),
         (("brand", "set", "default", "iban=1"), 1, "unknown_field"),
         (("brand", "dkim", "use", "b1"), 1, "selector_unknown"),
@@ -69,6 +71,16 @@ def test_a_refusal_says_what_why_and_what_next(
 )
 def test_wrong_use_is_two(bidden: Run, arguments: tuple[str, ...]) -> None:
     assert bidden(*arguments).code == 2
+
+
+def test_db_check_names_a_guard_that_was_taken_down(bidden: Run, engine: Engine) -> None:
+    assert bidden("db", "check").code == 0
+    with engine.execution_options(write=True).begin() as connection:
+        on = "" if is_sqlite(engine) else " ON ledger_entry"
+        connection.execute(text(f"DROP TRIGGER ledger_entry_in_order{on}"))
+    refused = bidden("db", "check", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (1, "guards_missing")
+    assert "ledger_entry_in_order" in refused.json["error"]["detail"]
 
 
 def test_settings_that_cannot_be_are_refused_without_their_values(bidden: Run) -> None:

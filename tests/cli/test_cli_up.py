@@ -126,3 +126,11 @@ def test_the_module_is_the_command(environment: dict[str, str]) -> None:
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
     assert [run("ledger", "verify"), run("announce", "report", "a_0"), run("nonsense")] == [0, 1, 2]
+
+
+def test_rel_f08_a_sender_that_stands_still_is_ended_and_comes_back(up: Up) -> None:
+    name = next(command for command in up.children() if command.startswith("send"))
+    frozen = up.children()[name]
+    os.kill(frozen, signal.SIGSTOP)
+    until(lambda: gone(frozen), 30)
+    until(lambda: name in up.children())

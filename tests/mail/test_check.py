@@ -71,6 +71,34 @@ def test_links_to_this_machine_are_blocked_unless_all_of_it_is_here():
     assert codes(findings(mail, CheckFacts("marketing", BRAND, loopback=True)), "block") == set()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[x](https://example.org/?n={{ first_name }})",
+        "[x](https://example.org/{{ company|default('none') }}/page)",
+        "[x](https://example.org/?p={% if company %}1{% else %}2{% endif %})",
+        "[x](https://example.org/#{{ first_name|default('there') }})",
+        "[x](#{{ first_name }})",
+        "[x](mailto:a@example.org?subject={{ company }})",
+        "![Your kettle](https://example.org/{{ first_name }}.png)",
+        '<a href="https://example.org/?n={{ last_name }}">x</a>',
+        "https://example.org/?n={{ first_name }}",
+        "`https://example.org/?n={{ first_name }}`",
+        "Go to https://example.org/{{ company }} today",
+    ],
+)
+def test_std_n2_no_link_carries_what_we_know_about_its_reader(body):
+    assert "link_personal" in codes(checked(body_markdown=body), "block")
+
+
+def test_std_n2_our_own_links_and_the_words_of_a_link_are_free():
+    body = (
+        "[For {{ first_name|default('you') }}](https://example.org/page)\n\n[Stop]({{ stop_url }}) "
+        "{{ first_name|default('you') }}: https://example.org/a {{ company }}"
+    )
+    assert "link_personal" not in codes(checked(body_markdown=body))
+
+
 def test_std_l2_pictures_need_words_and_sizes():
     assert {"alt_missing", "image_size_missing"} <= codes(
         checked(body_markdown="![](https://example.org/a.png)"), "warn"

@@ -3,7 +3,9 @@
 from datetime import timedelta
 from pathlib import Path
 
-from service.db.engine import make_engine
+from sqlalchemy import text
+
+from service.db.engine import is_sqlite, make_engine
 from service.db.session import transaction
 from service.domain.brands import actions as brands
 from service.domain.brands import queries as brand_queries
@@ -54,6 +56,15 @@ def test_a_sender_not_heard_of_and_a_queue_that_stands(house: House) -> None:
         False,
         True,
     )
+
+
+def test_a_ledger_that_nothing_guards_is_said(house: House) -> None:
+    assert facts(house)["guards"].ok
+    on = "" if is_sqlite(house.engine) else " ON ledger_entry"
+    with house.engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(f"DROP TRIGGER ledger_entry_in_order{on}"))
+    found = facts(house)["guards"]
+    assert (found.ok, "ledger_entry_in_order" in found.says) == (False, True)
 
 
 def test_sending_off_is_said(house: House) -> None:

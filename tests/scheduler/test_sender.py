@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from scheduler import jobs
+from scheduler.sender import Sender
 from service import fence
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
@@ -118,6 +119,34 @@ def test_retries_end(post: Post) -> None:
             await send_all(post, house)
             assert sink.began == 3
             assert post.report(announcement)["outcomes"]["expired"] == 1
+
+    asyncio.run(run())
+
+
+def test_rel_h21_many_who_have_no_name_halt_the_mailing_until_a_person_goes_on(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(2)
+            post.sign_up(403, first_name="Ana")
+            words = {"en": {**WORDS["en"], "body": "Hello {{ first_name }}, plan a week."}}
+            announcement = await asyncio.to_thread(post.announce, house, words)
+            stop = asyncio.Event()
+            sender = asyncio.create_task(Sender(house, "one").run(stop))
+            async with asyncio.timeout(30):
+                while (await asyncio.to_thread(post.report, announcement))["state"] != "halted":
+                    await asyncio.sleep(0.05)
+            stop.set()
+            await sender
+            report = post.report(announcement)
+            assert report["reason"] == "render_errors"
+            assert report["outcomes"]["skipped"] == {"render_error": 2}
+            with transaction(post.engine) as session:
+                announcements.resume(session, announcement, now=clock.now(), by="cli")
+            await send_all(post, house)
+            report = post.report(announcement)
+            assert (report["state"], report["outcomes"]["sent"]) == ("sent", 403)
+            assert set(received(sink).values()) == {1}
 
     asyncio.run(run())
 
@@ -348,7 +377,7 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
     post.announce(house)
     import random
 
-    from service.domain.deliveries.rules import Result
+    from service.domain.deliveries.rules import Result, Waits
     from service.domain.senders import actions as senders
 
     with transaction(post.engine) as session:
@@ -359,7 +388,7 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
     for expected in (True, False):
         with transaction(post.engine) as session:
             done = claims.record(
-                session, claimed, results, retries=[1], now=clock.now(), chance=random.Random(1)
+                session, claimed, results, waits=Waits([1], 1), now=clock.now(), chance=random.Random(1)
             )
             assert done is expected
     with reading(post.engine) as session:

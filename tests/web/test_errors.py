@@ -91,6 +91,25 @@ def test_rel_h43_odd_paths_get_the_same_plain_page(client: TestClient, path: str
     assert "<h1>" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "host", "status", "code"),
+    [
+        ("/api", "evil.example.com", 400, "host_not_allowed"),
+        ("/api/v1/topics", "evil.example.com", 400, "host_not_allowed"),
+        ("/api/v1/%2e%2e/people", None, 404, "path_not_allowed"),
+        ("/api/v1/people/%00", None, 404, "path_not_allowed"),
+        ("/api/%2e%2e/%2e%2e/etc/passwd", None, 404, "path_not_allowed"),
+    ],
+)
+def test_rel_h42_h43_a_program_is_refused_in_its_own_language(
+    client: TestClient, path: str, host: str | None, status: int, code: str
+) -> None:
+    answer = client.get(BASE + path, headers={"Host": host} if host else None)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["status"], answer.json()["code"]) == (status, status, code)
+    assert set(answer.json()) == {"type", "title", "status", "code", "detail", "field", "fix"}
+
+
 def test_a_wrong_method_is_said_with_what_is_right(client: TestClient) -> None:
     answer = client.put("/join", headers={"Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 405

@@ -1,7 +1,10 @@
 """The triggers that make the ledger and the outcomes insert-only, in both dialects. Run by the first migration.
 
 Called with a connection; dropping or changing one later is a migration of its own, which the house test will ask about.
+`missing` tells `bidden db check` and the health page which of them somebody has taken down.
 """
+
+import re
 
 from sqlalchemy import Connection, text
 
@@ -42,7 +45,27 @@ POSTGRESQL = [
 ]
 
 
+_NAME = re.compile(r"CREATE TRIGGER (\w+)")
+_STANDING_SQLITE = (
+    "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('ledger_entry', 'outcome')"
+)
+# O and A fire for whoever writes; D is switched off, R fires for replication only.
+_STANDING_POSTGRESQL = """SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')
+    AND tgrelid IN (to_regclass('ledger_entry'), to_regclass('outcome'))"""
+
+
 def put_up(connection: Connection) -> None:
     """Create the guards in this connection's dialect."""
-    for statement in SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL:
+    for statement in _statements(connection):
         connection.execute(text(statement))
+
+
+def missing(connection: Connection) -> list[str]:
+    """The guards that do not stand, or are switched off; empty when all is well."""
+    standing = _STANDING_SQLITE if connection.dialect.name == "sqlite" else _STANDING_POSTGRESQL
+    there = set(connection.execute(text(standing)).scalars())
+    return sorted({_NAME.findall(one)[0] for one in _statements(connection) if _NAME.search(one)} - there)
+
+
+def _statements(connection: Connection) -> list[str]:
+    return SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL

@@ -150,7 +150,8 @@ def read_draft(
     """What a door was given, as a draft. Raises what `words.read_words` raises; topic, template and audience
     are checked where they are known (queries)."""
     words = read_words(content, heading="subject")
-    return Draft(topic, template, words, audience or {"attributes": {}}, first_locale(words, default_locale))
+    whom = {"attributes": {}} if audience is None else audience  # nothing said: everybody who may get it
+    return Draft(topic, template, words, whom, first_locale(words, default_locale))
 
 
 def changed(

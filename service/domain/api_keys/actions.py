@@ -45,7 +45,7 @@ def create(
     by: str,
 ) -> Created:
     """Make a key; `topics` are the slugs it may touch (None: all). Raises `ScopeUnknown`, `KeyNameInvalid`,
-    `SourceInvalid`.
+    `SourceInvalid`, `SourceReserved`.
     """
     plaintext = rules.PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(

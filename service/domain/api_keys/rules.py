@@ -27,6 +27,9 @@ ALL = "all"
 PREFIX = "bk_"
 NAME_LIMIT, IDEMPOTENCY_LIMIT = 120, 200
 _SOURCE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9])?")
+# Whose profiles these are: what people say of themselves, on /join and on /me. A key of that name would read and
+# change their words as if it were they.
+RESERVED_SOURCES = frozenset({"join", "me"})
 _IDEMPOTENCY = re.compile(r"[!-~]{1,200}")
 
 
@@ -48,6 +51,12 @@ class KeyNameInvalid(Invalid):
 
 class SourceInvalid(Invalid):
     """A source is a short word such as shop or crm: small letters, figures, dot, dash."""
+
+
+class SourceReserved(Invalid):
+    """That source is kept for what people say of themselves here; choose another word."""
+
+    fix_hint = "Name the program the key is for, such as shop or crm."
 
 
 class IdempotencyKeyInvalid(Invalid):
@@ -100,10 +109,12 @@ def check_name(typed: str) -> str:
 
 
 def check_source(typed: str) -> str:
-    """Whose people the key speaks of. Raises `SourceInvalid`."""
+    """Whose people the key speaks of. Raises `SourceInvalid`, `SourceReserved`."""
     source = typed.strip()
     if not _SOURCE.fullmatch(source):
         raise SourceInvalid(field="source")
+    if source in RESERVED_SOURCES:
+        raise SourceReserved(field="source")
     return source
 
 

@@ -120,7 +120,7 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
                 "mailing_id": mailing.id,
                 "pos": pos,
                 "attempt": attempt + 1,
-                "state": mailing.state,
+                "state": rules.after_doubt(mailing.state, last == "unknown"),
                 "reason": "",
                 "warrant_seq": warrant,
                 "at": now,
@@ -128,7 +128,7 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
                 "reply": "",
                 "final": True,
             }
-            for pos, warrant, attempt in left
+            for pos, warrant, attempt, last in left
         ]
         session.connection().execute(insert(Outcome), rows)
         return len(rows)
@@ -136,8 +136,8 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     return 1
 
 
-def _without_final_outcome(mailing_id: int) -> Select[int, int, Any]:
-    """Who of an audience has no outcome or only a deferral: position, warrant, attempts so far."""
+def _without_final_outcome(mailing_id: int) -> Select[int, int, Any, str]:
+    """Who of an audience has no outcome or is to be tried again: position, warrant, attempts so far, the last one's end."""
     last = mailing_queries.last_outcomes(mailing_id)
     this = (
         (col(Outcome.mailing_id) == mailing_id)
@@ -145,7 +145,9 @@ def _without_final_outcome(mailing_id: int) -> Select[int, int, Any]:
         & (col(Outcome.attempt) == last.c.attempt)
     )
     return (
-        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
+        select(
+            col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0), col(Outcome.state)
+        )
         .outerjoin(last, last.c.pos == col(Audience.pos))
         .outerjoin(Outcome, this)
         .where(

@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
 from service.domain.deliveries import queries, rules
-from service.domain.deliveries.freeze import SYSTEM
+from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings.rules import message_id
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, Outcome
 from service.domain.people.tables import Person
+from service.domain.senders import actions as senders
 from service.domain.senders.tables import Sender
 from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
@@ -31,6 +32,11 @@ from service.domain.topics.tables import Topic
 from service.kit import chain, failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
+
+NOT_MADE = (
+    "render_error",
+    "header_injection",
+)  # a mail that could not be made, by the code of what stood against it
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ def _claim_one(
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
     session.add(batch)
     refused = [
-        _outcome(mailing.id, one, "skipped", one.refusal or "", now=now) for one in members if one.refusal
+        _outcome(mailing.id, one, rules.after_doubt("skipped", one.doubts), one.refusal, now=now)
+        for one in members
+        if one.refusal
     ]
     if refused:
         session.connection().execute(insert(Outcome), refused)
@@ -134,7 +142,7 @@ def record(
     claimed: Claimed,
     results: list[rules.Result],
     *,
-    retries: list[int],
+    waits: rules.Waits,
     now: datetime,
     chance: random.Random,
 ) -> bool:
@@ -159,29 +167,28 @@ def record(
     again: list[tuple[datetime, int, int]] = []
     rows, leaves = [], []
     for result in results:
-        state, reason = result.state, result.reason
-        if state == "reclaim":
+        member = warrants[result.pos]
+        if result.state == "reclaim":
             again.append((now, result.pos, result.attempt))
             continue
-        if state == "deferred" and not _again(claimed, result, retries, again, now=now, chance=chance):
+        due = _due_again(claimed, member, result, waits, now=now, chance=chance)
+        if due is not None:
+            again.append((due, result.pos, result.attempt + 1))
+        state, reason = result.state, result.reason
+        if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
-        row = _outcome(mailing_id, warrants[result.pos], state, reason, now=now)
-        rows.append(row | {"code": result.code, "reply": result.reply[:500]})
-        leaves.append(
-            chain.leaf_hash(
-                rules.leaf(
-                    result.pos, result.attempt, warrants[result.pos].warrant, result.message_id, state, reason
-                )
-            )
-        )
+        state = rules.after_doubt(state, member.doubts)
+        row = _outcome(mailing_id, member, state, reason, now=now)
+        rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
+        leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
+        leaves.append(chain.leaf_hash(leaf))
     if rows:
         session.connection().execute(insert(Outcome), rows)
     _retry_batches(session, mailing_id, again)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
-    root = chain.root(leaves)
-    session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
-    body = {"batch": claimed.batch_id, "positions": len(rows), "root": root}
-    ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
+    _seal(session, claimed, len(rows), chain.root(leaves), now=now)
+    if any(row["reason"] in NOT_MADE for row in rows):
+        _guard_the_text(session, mailing_id, now=now)
     return True
 
 
@@ -193,13 +200,39 @@ def orphaned(session: Session, name: str | None = None) -> list[int]:
     return list(session.scalars(statement.where(col(Batch.state) == "claimed")))
 
 
+def lose(
+    session: Session,
+    ring: Keyring,
+    name: str,
+    *,
+    waits: rules.Waits,
+    now: datetime,
+    chance: random.Random,
+    by: str,
+) -> int:
+    """A sender and its journal are gone for good: its lease ends, and whatever it had in hand is `unknown`; how many
+    batches. Raises `SenderUnknown` or `SenderNotLost`."""
+    senders.lose(session, name, now=now)
+    left = orphaned(session, name)
+
+    def fate(mailing: int, pos: int, attempt: int) -> rules.Result:
+        return rules.Result(pos, attempt, "unknown", "sender_lost")
+
+    for batch in left:
+        recover(session, ring, batch, fate, waits=waits, now=now, chance=chance)
+    ledger.append(
+        session, "sender.lost", subject=None, body={"name": name, "batches": len(left)}, by=by, now=now
+    )
+    return len(left)
+
+
 def recover(
     session: Session,
     ring: Keyring,
     batch_id: int,
     fate: Callable[[int, int, int], rules.Result],
     *,
-    retries: list[int],
+    waits: rules.Waits,
     now: datetime,
     chance: random.Random,
 ) -> None:
@@ -218,8 +251,9 @@ def recover(
         for pos, warrant in warrants.items()
         if (pos, attempts.get(pos, 1)) not in known
     ]
+    doubts = queries.unknown_ends(session, batch.mailing_id, list(attempts))
     members = [
-        queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {})
+        queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {}, doubts.get(pos, 0))
         for pos, attempt, warrant in left
     ]
     brand = brands.by_id(session, mailing.brand_id)
@@ -229,25 +263,52 @@ def recover(
         replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain))
         for one in results
     ]
-    record(session, claimed, named, retries=retries, now=now, chance=chance)
+    record(session, claimed, named, waits=waits, now=now, chance=chance)
     failpoints.hit("recover.before_commit")
 
 
-def _again(
+def _seal(session: Session, claimed: Claimed, positions: int, root: str, *, now: datetime) -> None:
+    session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
+    body = {"batch": claimed.batch_id, "positions": positions, "root": root}
+    ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
+
+
+def _guard_the_text(session: Session, mailing_id: int, *, now: datetime) -> None:
+    """Too many mails that could not be made stop the mailing; who goes on with it all the same has seen those."""
+    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
+    errors = session.execute(
+        select(func.count())
+        .select_from(Outcome)
+        .where(
+            col(Outcome.mailing_id) == mailing_id,
+            col(Outcome.state) == "skipped",
+            col(Outcome.reason).in_(NOT_MADE),
+        )
+    ).scalar_one()
+    seen = (mailing.facts or {}).get("not_made", 0)
+    if mailing.state == "sending" and rules.too_many_errors(errors - seen, mailing.planned or 0):
+        mailing.facts = {**(mailing.facts or {}), "not_made": errors}
+        halt(session, mailing, "render_errors", now=now)
+
+
+def _due_again(
     claimed: Claimed,
+    member: queries.Member,
     result: rules.Result,
-    retries: list[int],
-    again: list[tuple[datetime, int, int]],
+    waits: rules.Waits,
     *,
     now: datetime,
     chance: random.Random,
-) -> bool:
-    due = rules.next_try(
-        retries, result.attempt, now=now, valid_until=claimed.mailing.valid_until, chance=chance
+) -> datetime | None:
+    """When this position is tried again: after a 4xx; after an unknown end only what must not be lost, and nothing that a
+    restored copy speaks of."""
+    mailing = claimed.mailing
+    never_lost = mailing.unknown_rule == "at_least_once" and result.reason != "restored"
+    if result.state != "deferred" and not (result.state == "unknown" and never_lost):
+        return None
+    return rules.next_try(
+        waits, result, member.doubts, now=now, valid_until=mailing.valid_until, chance=chance
     )
-    if due is not None:
-        again.append((due, result.pos, result.attempt + 1))
-    return due is not None
 
 
 def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, case, func, literal, or_, select
 from sqlmodel import Session, UTCDateTime, col
 
-from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent
+from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person, PersonAttribute
 from service.domain.preferences import queries as preferences
@@ -40,6 +40,7 @@ class Member:
     zone: str
     consent_since: datetime | None
     values: dict[str, str]
+    doubts: int = 0  # how many earlier tries ended unknown: it may have arrived already
 
 
 def topic_facts(topic: Topic) -> TopicFacts:
@@ -87,12 +88,32 @@ def members(
     now: datetime,
 ) -> list[Member]:
     """Every position of a batch with its standing now and, where it may be sent, what is needed to write to it."""
-    attempts = {pos: attempt for pos, attempt in batch.positions} if batch.positions else None
+    attempts = {pos: attempt for pos, attempt in batch.positions} if batch.positions else {}
+    doubts = unknown_ends(session, batch.mailing_id, list(attempts))
     rows = _rows(session, batch, mailing, topic, now=now)
     wanted = [row.person_id for row in rows if row.refusal is None and row.person_id]
     profiles = _profiles(session, wanted) if fields & MINIMUM else {}
     attributes = _attributes(session, wanted, fields - MINIMUM) if fields - MINIMUM else {}
-    return [_member(ring, row, attempts[row.pos] if attempts else 1, profiles, attributes) for row in rows]
+    return [
+        _member(ring, row, attempts.get(row.pos, 1), doubts.get(row.pos, 0), profiles, attributes)
+        for row in rows
+    ]
+
+
+def unknown_ends(session: Session, mailing_id: int, positions: list[int]) -> dict[int, int]:
+    """How many tries of each of these positions ended unknown."""
+    if not positions:
+        return {}
+    statement = (
+        select(col(Outcome.pos), func.count())
+        .where(
+            col(Outcome.mailing_id) == mailing_id,
+            col(Outcome.pos).in_(positions),
+            col(Outcome.state) == "unknown",
+        )
+        .group_by(col(Outcome.pos))
+    )
+    return {pos: count for pos, count in session.execute(statement)}
 
 
 def _rows(
@@ -161,7 +182,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
 
 
 def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, str, bytes]]:
-    """The most recently changed profile of each person, sealed."""
+    """The profile of each person that mails use (`people.queries.identities`), sealed."""
     if not person_ids:
         return {}
     statement = (
@@ -169,7 +190,7 @@ def _profiles(session: Session, person_ids: list[int]) -> dict[int, tuple[str, s
             col(Identity.person_id), col(Identity.source), col(Identity.external_id), col(Identity.profile)
         )
         .where(col(Identity.person_id).in_(person_ids), col(Identity.profile).is_not(None))
-        .order_by(col(Identity.changed_at), col(Identity.id))
+        .order_by(col(Identity.source) == people.OWN, col(Identity.changed_at), col(Identity.id))
     )
     return {row.person_id: (row.source, row.external_id, row.profile) for row in session.execute(statement)}
 
@@ -191,6 +212,7 @@ def _member(
     ring: Keyring,
     row: Row[Any],
     attempt: int,
+    doubts: int,
     profiles: dict[int, tuple[str, str, bytes]],
     attributes: dict[int, dict[str, str]],
 ) -> Member:
@@ -224,4 +246,5 @@ def _member(
         row.zone or "",
         row.since_at,
         values,
+        doubts,
     )

@@ -3,9 +3,13 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 BATCH = 400  # positions a batch: two transactions each (design.md 5, step 1)
 CHUNK = 5_000  # people a freeze takes in one transaction
+UNKNOWN_TRIES = (
+    2  # further tries of what must not be lost, when nobody knows whether it left (reliability 2.3)
+)
 RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read again
 
 
@@ -23,18 +27,41 @@ class Result:
     message_id: str = ""
 
 
+class Waits(NamedTuple):
+    """Seconds until a position is tried again: after the first, second, … 4xx, and after an unknown end."""
+
+    refused: list[int]
+    unknown: int
+
+
 def next_try(
-    retries: list[int], attempt: int, *, now: datetime, valid_until: datetime, chance: random.Random
+    waits: Waits, result: Result, doubts: int, *, now: datetime, valid_until: datetime, chance: random.Random
 ) -> datetime | None:
-    """When a position deferred at this attempt (1, 2, …) is due again; None when its time has run out (RFC 5321 4.5.4.1).
+    """When a position that was deferred, or whose fate is unknown, is due again; None when its time has run out
+    (RFC 5321 4.5.4.1). `doubts`: how often its fate was unknown before.
 
     Up to a tenth is added at random, so that a refused batch does not come back as one.
     """
-    if attempt > len(retries):
+    if result.state == "unknown":
+        wait = waits.unknown if doubts < UNKNOWN_TRIES else None
+    else:
+        tried = result.attempt - doubts  # a try of unknown end is no refusal
+        wait = waits.refused[tried - 1] if tried <= len(waits.refused) else None
+    if wait is None:
         return None
-    wait = retries[attempt - 1]
     due = now + timedelta(seconds=wait + chance.random() * wait / 10)
     return due if due < valid_until else None
+
+
+def too_many_errors(errors: int, planned: int) -> bool:
+    """Whether so many mails of one mailing could not be made that its text is at fault, not one person's data (H21): more
+    than one in a thousand, and more than one."""
+    return errors > max(1, planned / 1000)
+
+
+def after_doubt(state: str, doubts: int) -> str:
+    """The state of a member who may have the mail already: only a yes, or a further wait, says more than `unknown`."""
+    return state if not doubts or state in ("sent", "deferred") else "unknown"
 
 
 def ranges(planned: int, size: int = BATCH) -> list[tuple[int, int]]:

@@ -46,6 +46,12 @@ def append(
     return entry.seq
 
 
+def stands(session: Session) -> None:
+    """A no that stands was said again: its answer waits as the first one did, until every sender has seen it (P1)."""
+    if session.info.get("fence_seq") is None:
+        session.info["fence_seq"] = queries.last_taken(session)
+
+
 def appended(session: Session) -> list[rules.Entry]:
     """What this transaction has written so far (for receipts shown in the same answer)."""
     return list(session.info.get("ledger", []))

@@ -155,6 +155,12 @@ def taken_since(session: Session, seq: int) -> list[Taken]:
     ]
 
 
+def last_taken(session: Session) -> int | None:
+    """The number of the last entry that took something away."""
+    statement = select(func.max(col(LedgerEntry.seq))).where(col(LedgerEntry.takes).is_(True))
+    return session.connection().execute(statement).scalar()
+
+
 def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
     """Every entry as it lies there, from number `start`, in chunks of bounded memory."""
     last: int | None = None

@@ -6,6 +6,7 @@
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlmodel import Session
@@ -15,12 +16,17 @@ from service.domain.ledger import queries
 NAME = "withdrawals.jsonl"
 
 
-def bring_up_to_date(session: Session, directory: Path) -> int:
+Mailboxes = Callable[[Session, list[str]], dict[str, str]]
+"""The keyed hashes of persons' addresses by opaque id: this feature stands below people and is handed the question."""
+
+
+def bring_up_to_date(session: Session, directory: Path, mailboxes: Mailboxes) -> int:
     """Append what the file has not yet, durably; returns how many lines were added. Safe from many processes."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(directory / NAME, "a+b", opener=_private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         taken = queries.taken_since(session, _last_seq(file.fileno()))
+        known = mailboxes(session, sorted({one.subject for one in taken if one.subject})) if taken else {}
         for one in taken:
             line = {
                 "seq": one.seq,
@@ -30,6 +36,8 @@ def bring_up_to_date(session: Session, directory: Path) -> int:
                 "body": _opaque(one.body),
                 "hash": one.hash,
             }
+            if mailbox := known.get(one.subject or ""):
+                line["mailbox"] = mailbox
             file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
         if taken:
             file.flush()

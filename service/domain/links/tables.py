@@ -25,7 +25,7 @@ class Undo(SQLModel, table=True):
     __tablename__ = "undo"
 
     value_hash: str = Field(primary_key=True, max_length=64)
-    person_id: int = Field(foreign_key="person.id")
+    person_id: int = Field(foreign_key="person.id", index=True)
     before: Any = Field(sa_column=json_column())
     created_at: datetime
     expires_at: datetime

@@ -291,13 +291,13 @@ def correct(
 ) -> list[str]:
     """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields."""
     row = mailbox.known(session, ring, person)
-    own = queries.identity(session, "me", person.public_id)
+    own = queries.identity(session, queries.OWN, person.public_id)
     before = queries.open_profile(row.key, row.identity)
     if own is None:
         assert person.id is not None
-        sealed = mailbox.seal_profile(row.key, "me", person.public_id, before)
+        sealed = mailbox.seal_profile(row.key, queries.OWN, person.public_id, before)
         own = Identity(
-            source="me",
+            source=queries.OWN,
             external_id=person.public_id,
             person_id=person.id,
             profile=sealed,

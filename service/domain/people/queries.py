@@ -18,6 +18,7 @@ from service.kit.signing import Keyring
 
 KEY_AT = "person|{}|key"
 PROFILE_AT = "identity|{}|{}"
+OWN = "me"  # the source of what people correct themselves
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def identity(session: Session, source: str, external_id: str) -> Identity | None
 
 
 def identities(session: Session, person_id: int) -> Sequence[Identity]:
-    """All identities of a person, the most recently changed last."""
+    """All identities of a person, the most recently changed last; what they corrected themselves goes before what any site
+    says later."""
     return session.exec(
         select(Identity)
         .where(col(Identity.person_id) == person_id)
-        .order_by(col(Identity.changed_at), col(Identity.id))
+        .order_by(col(Identity.source) == OWN, col(Identity.changed_at), col(Identity.id))
     ).all()
 
 
@@ -110,7 +112,7 @@ def open_profile(key: bytes, row: Identity) -> dict[str, str]:
 
 
 def profiles(session: Session, ring: Keyring, person: Person) -> list[Opened]:
-    """Every source's profile of a person, the most recently changed last (the one mails use)."""
+    """Every source's profile of a person, the one mails use last."""
     key = person_key(ring, person)
     assert person.id is not None
     return [

@@ -9,6 +9,17 @@ from service.kit.errors import Conflict, Invalid, NotFound
 PROFILE = ("first_name", "last_name", "company", "postal_address", "telephone")
 LIMITS = {"first_name": 200, "last_name": 200, "company": 200, "postal_address": 500, "telephone": 50}
 MAX_ATTRIBUTES = 40
+# Attributes lie in clear and are filtered by, so none may say who somebody is (design.md 4). These are the names
+# under which sites keep what does, without the signs between their words.
+_IDENTIFYING_WORDS = (
+    "email mail emailaddress mailaddress phone phonenumber telephone telephonenumber tel mobile mobilephone cell "
+    "fax name fullname firstname givenname forename middlename lastname familyname surname nickname username "
+    "login company companyname employer address postaladdress homeaddress street streetaddress addressline ip "
+    "ipaddress birthday birthdate dateofbirth dob ssn passport iban vorname nachname telefon handy firma adresse "
+    "anschrift strasse geburtstag geburtsdatum"
+)
+IDENTIFYING = frozenset(_IDENTIFYING_WORDS.split())
+_AN_ADDRESS = re.compile(r"[^\s@<>,;]@[^\s@<>,;]+\.[^\s@<>,;.]")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WORD = re.compile(r"=\?[^?]*\?[bqBQ]\?")
 
@@ -35,6 +46,12 @@ class ExternalIdInvalid(Invalid):
 
 class AttributeInvalid(Invalid):
     """An attribute has a short plain name and a text, number, yes/no or list of texts as its value."""
+
+
+class AttributeIdentifying(Invalid):
+    """An attribute must not say who somebody is: it lies in clear, for choosing an audience by."""
+
+    fix_hint = "Names, addresses and numbers of a person belong in email and profile, which are sealed."
 
 
 class ZoneUnknown(Invalid):
@@ -75,16 +92,25 @@ def _line(value: str, field: str, limit: int, *, many: bool = False) -> str:
 
 
 def attributes(given: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
-    """Attributes cleaned: name → (type, values as text). An empty list or null removes the attribute."""
+    """Attributes cleaned: name → (type, values as text). An empty list or null removes the attribute.
+
+    Raises `AttributeInvalid`; `AttributeIdentifying` for a name or a value that says who somebody is.
+    """
     if len(given) > MAX_ATTRIBUTES:
         raise AttributeInvalid(field="attributes", fix=f"At most {MAX_ATTRIBUTES} attributes.")
     cleaned = {}
     for name, value in given.items():
+        bare = re.sub(r"[^a-z0-9]", "", name.lower())
+        if bare in IDENTIFYING and value not in (None, "", []):  # one from before can still be taken away
+            raise AttributeIdentifying(field=f"attributes.{bare}")
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
             raise AttributeInvalid(
                 field="attributes", fix="Names are lower-case letters, figures and underscores, at most 40."
             )
-        cleaned[name] = _values(value, f"attributes.{name}")
+        kind, values = _values(value, f"attributes.{name}")
+        if any(_AN_ADDRESS.search(one) for one in values):
+            raise AttributeIdentifying(field=f"attributes.{name}")
+        cleaned[name] = kind, values
     return cleaned
 
 

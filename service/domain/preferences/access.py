@@ -127,6 +127,19 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
     return person
 
 
+def end_session(session: Session, name: str, *, now: datetime) -> None:
+    """A person signed out: the session of that name is over, whoever kept its cookie."""
+    ended = insert_or_skip(session, LinkUse, ["mailing_alias", "position", "purpose"])
+    session.connection().execute(
+        ended.values(mailing_alias=name, position=0, purpose=links.SIGN_IN, used_at=now)
+    )
+
+
+def has_ended(session: Session, name: str) -> bool:
+    """Whether the session of that name was signed out of."""
+    return session.get(LinkUse, (name, 0, links.SIGN_IN)) is not None
+
+
 def change_email(
     session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str
 ) -> bool:

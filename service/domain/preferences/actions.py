@@ -25,10 +25,9 @@ from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import asked_again, may_be_asked
+from service.domain.preferences.asking import asked_again, may_be_asked, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
-from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
@@ -89,11 +88,12 @@ def stop(
     if topic.mail_class == "service" and (preference is None or preference.state not in rules.NOES):
         raise rules.NotRefusable
     ended = changes.refuse_for_neighbours(change, [topic])
-    if preference is not None and preference.state in rules.NOES and not asked_again(change, topic):
+    if preference is None or preference.state not in rules.NOES:
+        withdraw(change, topic, preference)
+    elif not say_no_again(change, topic, preference):
         return Stopped(
             changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic
         )
-    withdraw(change, topic, preference)
     return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, topic)
 
 
@@ -110,8 +110,11 @@ def stop_all(
     every = topics.everything(session)
     for topic in every:
         preference = change.preference(topic)
-        living = preference is not None and preference.state not in rules.NOES
-        if topic.mail_class != "service" and (living or asked_again(change, topic)):
+        if topic.mail_class == "service":
+            continue
+        if preference is not None and preference.state in rules.NOES:
+            say_no_again(change, topic, preference)
+        elif preference is not None or asked_again(change, topic):
             withdraw(change, topic, preference)
     ended = changes.refuse_for_neighbours(change, every)
     if not change.before:
@@ -143,8 +146,8 @@ def _stop_unknown(
 
 
 def _keep_undo(change: Change) -> str | None:
-    """A value that brings back what was, once, within 30 minutes; only its hash is stored."""
-    if not change.before or change.person.id is None:
+    """A value that brings back what was, once, within 30 minutes; only its hash is stored. Only a page can show one."""
+    if not change.before or change.person.id is None or change.said.method in ("api", "one_click"):
         return None
     standing = queries.of_person(change.session, change.person.id)
     value = secrets.token_urlsafe(24)
@@ -260,6 +263,10 @@ def _choose(change: Change, topic: Topic, choice: str) -> str | None:
         if state in (*rules.PERMITTING, "requested"):
             withdraw(change, topic, preference)
             return "stopped"
+        if preference is not None and state in rules.NOES:
+            say_no_again(change, topic, preference)
+        elif asked_again(change, topic):
+            withdraw(change, topic, preference)
         return None
     if topic.mail_class == "service":
         return None
@@ -349,46 +356,3 @@ def give_reason(session: Session, link: links.Link, reason: str, *, now: datetim
     ledger.append(
         session, "stop.reason", subject=link.subject, body=body, by=f"person:{link.subject}", now=now
     )
-
-
-def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> int:
-    """After a restore: say again every no of the withdrawal file that this database has not heard; how many."""
-    lock_ledger_tail(session)
-    again = 0
-    for line in lines:
-        seen = entries.entry(session, int(line["seq"]))
-        if seen is None or seen.hash != line.get("hash"):
-            again += _say_again(
-                session, str(line["kind"]), line.get("subject"), line.get("body") or {}, now=now
-            )
-    return again
-
-
-def _say_again(
-    session: Session, kind: str, subject: str | None, body: dict[str, Any], *, now: datetime
-) -> bool:
-    if kind == "suppression.added":
-        added = suppressions.add(
-            session,
-            str(body["address_hash"]),
-            scope=str(body.get("scope", "")),
-            cause=str(body.get("cause", "")),
-            origin="restore",
-            subject=subject,
-            now=now,
-            by="system",
-        )
-        return added is not None
-    person = people_queries.by_public_id(session, subject) if subject else None
-    if person is None or kind not in ("consent.withdrawn", "consent.refused", "preference.break_set"):
-        return False
-    change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
-    if kind == "preference.break_set":
-        until = datetime.fromisoformat(str(body["until"]))
-        return until > now and changes.set_break(change, until)
-    topic = next((one for one in topics.everything(session) if one.slug == body.get("topic")), None)
-    preference = change.preference(topic) if topic else None
-    if topic is None or (preference is not None and preference.state in rules.NOES):
-        return False
-    withdraw(change, topic, preference)
-    return True

@@ -14,11 +14,13 @@ from service.domain.consent import queries as consents
 from service.domain.consent.rules import MAILS_PER_DAY
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
+from service.domain.links.tables import Undo
 from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
-from service.domain.preferences.changes import Change
+from service.domain.preferences.changes import Change, withdraw
+from service.domain.preferences.tables import Preference
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
@@ -127,6 +129,51 @@ def asked_again(change: Change, topic: Topic) -> bool:
         )
     )
     return any(one["topic"] == topic.id for asked in change.session.exec(statement) for one in asked.topics)
+
+
+def say_no_again(change: Change, topic: Topic, preference: Preference, *, revocable: bool = True) -> bool:
+    """A no where a no stands. It is written down while an older button or undo could still make a yes, which it then goes
+    before (P7); the undo given for it brings back what the older one would have. Whether anything was written.
+
+    `revocable`: False when it is known that there is neither.
+    """
+    ledger.stands(change.session)
+    if not revocable:
+        return False
+    offered = _open_undo(change, preference)
+    if offered is None and not asked_again(change, topic):
+        return False
+    if offered is not None:
+        change.before.append(offered)
+    withdraw(change, topic, preference)
+    return True
+
+
+def _open_undo(change: Change, preference: Preference) -> dict[str, Any] | None:
+    """What an undo that was given for this very no, and is not used or too old, would bring back."""
+    statement = select(Undo).where(
+        col(Undo.person_id) == preference.person_id,
+        col(Undo.used_at).is_(None),
+        col(Undo.expires_at) > change.now,
+    )
+    for row in change.session.exec(statement):
+        for was in row.before:
+            if was["topic"] == preference.topic_id and was["left"] == preference.last_seq:
+                return {name: value for name, value in was.items() if name != "left"}
+    return None
+
+
+def revocable(session: Session, person_ids: Sequence[int], *, now: datetime) -> set[int]:
+    """Of these people, those with a button or an undo that could still make a yes."""
+    asked = select(col(Confirmation.person_id)).where(
+        col(Confirmation.person_id).in_(person_ids),
+        col(Confirmation.confirmed_at).is_(None),
+        col(Confirmation.expires_at) > now,
+    )
+    offered = select(col(Undo.person_id)).where(
+        col(Undo.person_id).in_(person_ids), col(Undo.used_at).is_(None), col(Undo.expires_at) > now
+    )
+    return {*session.exec(asked), *session.exec(offered)}
 
 
 def tell_of_change(session: Session, ring: Keyring, row: Known, *, brand_id: int, now: datetime) -> None:

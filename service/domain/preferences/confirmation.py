@@ -51,15 +51,12 @@ def confirm(
         raise links.LinkNotRecognised
     asked = [topics.by_id(session, one["topic"]) for one in confirmation.topics]
     if confirmation.confirmed_at is not None:
+        _refuse_after_no(session, confirmation, person, asked)
         return Confirmed(asked, person, True)
     if confirmation.expires_at <= now:
         raise links.LinkExpired
     address = _address(session, confirmation, person)
-    for topic in asked:
-        if changes.refused_since(
-            session, person, address.address_hash, topic.id or 0, confirmation.requested_seq
-        ):
-            raise rules.GrantNeedsNewConfirmation
+    _refuse_after_no(session, confirmation, person, asked)
     said = consent.Said("doi_click", "link", evidence, mailing.public_id)
     by = f"person:{person.public_id}"
     left = mailbox.confirm_address(
@@ -75,6 +72,16 @@ def confirm(
     confirmation.confirmed_at = now
     session.add(confirmation)
     return Confirmed(asked, left, False, changes.slip(session))
+
+
+def _refuse_after_no(
+    session: Session, confirmation: Confirmation, person: Person, asked: list[Topic]
+) -> None:
+    """Whoever said no since they were asked is not told that all is well. Raises `GrantNeedsNewConfirmation`."""
+    mailbox_hash = session.get_one(Address, confirmation.address_id).address_hash
+    for topic in asked:
+        if changes.refused_since(session, person, mailbox_hash, topic.id or 0, confirmation.requested_seq):
+            raise rules.GrantNeedsNewConfirmation
 
 
 def _address(session: Session, confirmation: Confirmation, person: Person) -> Address:

@@ -6,6 +6,7 @@ address; a yes that nobody confirmed makes a mail with a button.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import insert
@@ -18,11 +19,12 @@ from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
-from service.domain.preferences.asking import mail_buttons, tell_of_change
+from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
 from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
 from service.domain.preferences.rules import NOES
 from service.domain.preferences.tables import Preference
+from service.domain.suppressions import queries as suppressions
 from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
@@ -85,9 +87,15 @@ class _Writer:
         rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
         self.present = {(row.person_id, row.topic_id): row for row in rows}
         self.refused = self._refused_under(known)
+        self.old = old
         self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
         self.preferences: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
+
+    @cached_property
+    def revocable(self) -> set[int]:
+        """Who of the chunk has a button or an undo that could still make a yes; asked once, and only after a repeated no."""
+        return revocable(self.session, [one for one in self.old if one], now=self.now)
 
     def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
         """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
@@ -102,7 +110,8 @@ class _Writer:
                 col(Preference.state).in_(NOES),
             )
         )
-        return {(digest, topic_id) for digest, topic_id in self.session.exec(statement)}
+        every = [topic.id or 0 for topic in self.facts.topics.values()]
+        return {*self.session.exec(statement), *suppressions.withdrawn(self.session, hashes, every)}
 
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
         """What stands; a legacy registration counts as nothing said yet."""
@@ -256,6 +265,8 @@ def _one_answer(
         newer_words=True,
     )
     if step.kind is None:
+        if not item.given:
+            _no_again(writer, row, topic, item, source)
         return step, None, wording
     evidence = dict(item.evidence)
     if "ip" in evidence:
@@ -282,12 +293,24 @@ def _one_answer(
     return step, seq, wording
 
 
+def _no_again(writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
+    """A site repeats a no that stands: it goes before older buttons and undos, where there are any."""
+    preference = writer.present.get((row.person.id or 0, topic.id or 0))
+    if preference is not None:
+        said = consent.Said("web_form" if source == "join" else "api", item.source)
+        change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
+        say_no_again(change, topic, preference, revocable=row.person.id in writer.revocable)
+
+
 def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
     if noes and row.address.confirmed_at is None:
         change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
         refuse_for_neighbours(change, noes, row.address.address_hash)
+
+
+_NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today
 
 
 def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
@@ -297,7 +320,11 @@ def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], m
     elif row.address_told is not None:
         following = "The new address was sent a button; until it is pressed, marketing waits."
     elif ask:
-        following = "A button was mailed before; nothing on the topics asked is sent before it is pressed."
+        following = (
+            "Nothing on the topics asked is sent before the button in our mail is pressed; one address gets two such mails a day "
+            "at most."
+        )
+        said = [one | {"result": _NOT_MAILED.get(one["result"], one["result"])} for one in said]
     return Registered(
         row.person.public_id,
         row.created,

@@ -31,7 +31,7 @@ from service.kit.signing import Keyring
 
 OUTCOMES = ("sent", "bounced", "deferred", "cancelled", "expired", "unknown")
 WAITING = "waiting"  # a member nothing has been tried for yet
-STOP, STOP_REASON = "consent.withdrawn", "stop.reason"
+STOP, STOP_REASON, RESTORED = "consent.withdrawn", "stop.reason", "consent.restored"
 CHUNK = 1_000
 
 
@@ -186,18 +186,28 @@ def bounces(session: Session, mailing: Mailing) -> list[Bounce]:
 
 
 def stops(session: Session, mailing: Mailing) -> Stops:
-    """Who ended a topic by a link of this mailing, read from the ledger."""
+    """Who ended a topic by a link of this mailing and did not take it back at once, read from the ledger."""
+    ours = col(LedgerEntry.entry).contains(f'"mailing":"{mailing.public_id}"', autoescape=True)
     rows = session.connection().execute(
-        select(col(LedgerEntry.kind), col(LedgerEntry.subject), col(LedgerEntry.entry)).where(
-            col(LedgerEntry.kind).in_((STOP, STOP_REASON)),
+        select(col(LedgerEntry.kind), col(LedgerEntry.subject), col(LedgerEntry.entry))
+        .where(
+            (col(LedgerEntry.kind).in_((STOP, STOP_REASON)) & ours) | (col(LedgerEntry.kind) == RESTORED),
             col(LedgerEntry.at) >= to_micros(mailing.created_at),
-            col(LedgerEntry.entry).contains(f'"mailing":"{mailing.public_id}"', autoescape=True),
         )
+        .order_by(col(LedgerEntry.seq))
     )
-    found = [(row.kind, row.subject, json.loads(row.entry)["body"]) for row in rows]
-    reasons = {subject: str(body.get("reason", "")) for kind, subject, body in found if kind == STOP_REASON}
-    people = {subject for kind, subject, _ in found if kind == STOP}
-    return Stops(len(people), dict(Counter(reasons.values())))
+    stopped: set[tuple[str, str]] = set()
+    reasons: dict[str, str] = {}
+    for row in rows:
+        body = json.loads(row.entry)["body"]
+        if row.kind == STOP_REASON:
+            reasons[row.subject] = str(body.get("reason", ""))
+        elif row.kind == STOP:
+            stopped.add((row.subject, str(body.get("topic", ""))))
+        else:
+            stopped.discard((row.subject, str(body.get("topic", ""))))
+    people = {subject for subject, _ in stopped}
+    return Stops(len(people), dict(Counter(why for who, why in reasons.items() if who in people)))
 
 
 def curve(session: Session, mailing: Mailing, *, buckets: int = 48) -> list[Bucket]:

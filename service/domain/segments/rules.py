@@ -51,7 +51,8 @@ def check(audience: object, kinds: Mapping[str, str] | None = None) -> Filter:
         return EVERYBODY
     if not isinstance(audience, dict) or not audience.keys() <= {"attributes"}:
         raise FilterInvalid(field="audience")
-    given = audience.get("attributes") or {}
+    given = audience.get("attributes")
+    given = {} if given is None else given  # [] or "" or false is a slip of a program, not everybody
     if not isinstance(given, dict) or len(given) > MOST_ATTRIBUTES:
         raise FilterInvalid(field="audience.attributes")
     wanted = {}

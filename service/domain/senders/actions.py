@@ -9,11 +9,19 @@ from sqlmodel import Session, col
 
 from service.domain.senders import queries
 from service.domain.senders.tables import Sender
-from service.kit.errors import Conflict
+from service.kit.errors import Conflict, NotFound
 
 
 class SenderRuns(Conflict):
     """A sender of that name is running; give this one another name."""
+
+
+class SenderUnknown(NotFound):
+    """No sender of that name holds a lease."""
+
+
+class SenderNotLost(Conflict):
+    """That sender is still at work; only one that is gone for good can be declared lost."""
 
 
 def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
@@ -65,9 +73,34 @@ def renew(session: Session, sender_id: int, *, seen_seq: int, now: datetime) -> 
 
 def end(session: Session, name: str, *, now: datetime) -> bool:
     """End a lease: by the sender at its end, or by whoever knows that its process is gone."""
+    return _end(session, name, "ended", now)
+
+
+def lose(session: Session, name: str, *, now: datetime) -> None:
+    """End the lease of a sender that nobody will hear of again. Raises what `check_lost` raises."""
+    check_lost(session, name, now=now)
+    _end(session, name, "lost", now)
+
+
+def check_lost(session: Session, name: str, *, now: datetime) -> None:
+    """Raises `SenderUnknown`, or `SenderNotLost` while it was heard of lately or its process stands on this machine."""
+    lease = queries.by_name(session, name)
+    if lease is None:
+        raise SenderUnknown(field="name")
+    if lease.state == "live" and lease.host == socket.gethostname() and _may_run(lease):
+        raise SenderNotLost(
+            f"Sender {name} still runs on this machine, as process {lease.pid}.",
+            field="name",
+            fix=f"End it first (kill -9 {lease.pid}); what it had in hand is then settled by its journal.",
+        )
+    if lease.state == "live" and lease.renewed_at > now - queries.STALE_AFTER:
+        raise SenderNotLost(field="name", fix="If its machine was switched off just now, wait half a minute.")
+
+
+def _end(session: Session, name: str, state: str, now: datetime) -> bool:
     statement = (
         update(Sender)
         .where(col(Sender.name) == name, col(Sender.state) == "live")
-        .values(state="ended", ended_at=now)
+        .values(state=state, ended_at=now)
     )
     return session.connection().execute(statement).rowcount == 1

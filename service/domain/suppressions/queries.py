@@ -36,6 +36,20 @@ def applies(
     return found.where(col(Suppression.cause).in_(causes)) if causes else found
 
 
+def withdrawn(session: Session, hashes: list[str], topic_ids: list[int]) -> set[tuple[str, int]]:
+    """(keyed hash, topic) of mailboxes whose owners stopped a topic, as far as the do-not-mail list knows it."""
+    statement = select(Suppression).where(
+        col(Suppression.address_hash).in_(hashes),
+        col(Suppression.cause) == "withdrawal",
+        col(Suppression.lifted_at).is_(None),
+    )
+    return {
+        (row.address_hash, topic_id)
+        for row in session.exec(statement)
+        for topic_id in ([row.topic_id] if row.topic_id else topic_ids)
+    }
+
+
 def scopes_for(rows: list[Suppression], topic_id: int, mail_class: str) -> frozenset[tuple[str, str]]:
     """The same question in memory: (scope, cause) of what concerns this topic."""
     concerned = set()

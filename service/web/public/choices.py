@@ -80,6 +80,7 @@ async def page(
         "break_min": (now.date() + timedelta(days=1)).isoformat(),
         "max_per_week": None,  # offered once the sender heeds it
         "saved": _saved(saved, overview, seen, say, now) if saved else None,
+        "in_flight": status == 202,
         "last_change": shown.last_change,
         "report_href": REPORT,
         "errors": errors or {},

@@ -1,5 +1,6 @@
 """`/me`: a person sees and corrects what is held about them, after a mailed sign-in; good for 30 minutes."""
 
+import secrets
 import zoneinfo
 from datetime import datetime, timedelta
 from typing import Any
@@ -112,7 +113,8 @@ async def enter(request: Request, token: str) -> Response:
     opened, now = deps.house(request), clock.now()
     done = await fence.perform(opened, lambda session: access.sign_in_by_link(session, link, now=now))
     response = pages.redirect(request, "/me")
-    value = deps.signed(opened.ring, "me", {"person": done.value.public_id}, now=now, valid_for=SIGNED_IN)
+    facts = {"person": done.value.public_id, "session": f"me:{secrets.token_hex(8)}"}
+    value = deps.signed(opened.ring, "me", facts, now=now, valid_for=SIGNED_IN)
     deps.set_cookie(response, opened, "me", value, max_age=int(SIGNED_IN.total_seconds()))
     return response
 
@@ -132,10 +134,21 @@ async def _door(request: Request, link: Link) -> Response:
 
 @router.post("/me/sign-out")
 async def sign_out(request: Request) -> Response:
-    """End the session here."""
+    """End the session, here and for whoever kept its cookie."""
+    opened, now = deps.house(request), clock.now()
+    if facts := _session(request):
+        await fence.perform(
+            opened, lambda session: access.end_session(session, facts.get("session", ""), now=now)
+        )
     response = pages.redirect(request, "/me")
-    deps.clear_cookie(response, deps.house(request), "me")
+    deps.clear_cookie(response, opened, "me")
     return response
+
+
+def _session(request: Request) -> dict[str, Any] | None:
+    """What the cookie says, while it is good: the person, and the session's name."""
+    cookie = deps.get_cookie(request, "me")
+    return deps.unsigned(deps.house(request).ring, "me", cookie, now=clock.now())
 
 
 @router.post("/me")
@@ -175,11 +188,15 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
 
 async def _person(request: Request) -> Person | None:
     """Whoever is signed in here."""
-    opened = deps.house(request)
-    facts = deps.unsigned(opened.ring, "me", deps.get_cookie(request, "me"), now=clock.now())
+    facts = _session(request)
     if facts is None:
         return None
-    person = await deps.read(opened, lambda session: people.by_public_id(session, facts["person"]))
+
+    def look(session: Session) -> Person | None:
+        ended = access.has_ended(session, facts.get("session", ""))
+        return None if ended else people.by_public_id(session, facts["person"])
+
+    person = await deps.read(deps.house(request), look)
     return person if person and person.state != "erased" and person.wrapped_key else None
 
 

@@ -52,6 +52,15 @@ def test_all_is_every_scope(session: Session, now: datetime) -> None:
         rules.may(made.key.scopes, "people:wrote")
 
 
+@pytest.mark.parametrize("source", ["me", "join", " join "])
+def test_no_key_speaks_for_what_people_say_of_themselves(
+    session: Session, now: datetime, source: str
+) -> None:
+    with pytest.raises(rules.SourceReserved) as refused:
+        actions.create(session, name="Own", source=source, scopes=["all"], now=now, by="cli")
+    assert (refused.value.code, refused.value.field) == ("source_reserved", "source")
+
+
 @pytest.mark.parametrize("scopes", [[], ["people:reed"], ["all", "x"], [""]])
 def test_unknown_scopes_are_refused(scopes: list[str]) -> None:
     with pytest.raises(rules.ScopeUnknown) as refused:

@@ -23,7 +23,8 @@ def test_a_retry_is_late_enough_spread_and_never_after_the_end(
     retries: list[int], attempt: int, seed: int
 ) -> None:
     until = NOW + timedelta(hours=12)
-    due = rules.next_try(retries, attempt, now=NOW, valid_until=until, chance=random.Random(seed))
+    waits, refused = rules.Waits(retries, 900), rules.Result(1, attempt, "deferred")
+    due = rules.next_try(waits, refused, 0, now=NOW, valid_until=until, chance=random.Random(seed))
     if attempt > len(retries):
         assert due is None
     elif due is None:
@@ -32,3 +33,23 @@ def test_a_retry_is_late_enough_spread_and_never_after_the_end(
         wait = (due - NOW).total_seconds()
         assert retries[attempt - 1] <= wait <= retries[attempt - 1] * 1.1
         assert due < until
+
+
+def test_what_may_have_left_is_tried_twice_more_and_counts_as_no_refusal() -> None:
+    def due(state: str, attempt: int, doubts: int) -> float | None:
+        found = rules.next_try(
+            rules.Waits([10], 900), rules.Result(1, attempt, state), doubts,
+            now=NOW, valid_until=NOW + timedelta(hours=1), chance=random.Random(1),
+        )  # fmt: skip
+        return found and (found - NOW).total_seconds()
+
+    assert [due("unknown", n + 1, n) is not None for n in range(4)] == [True, True, False, False]
+    assert 900 <= (due("unknown", 1, 0) or 0) <= 990
+    assert 10 <= (due("deferred", 2, 1) or 0) <= 11
+    assert due("deferred", 2, 0) is None
+
+
+def test_only_a_yes_or_a_wait_says_more_than_unknown() -> None:
+    said = ("sent", "deferred", "bounced", "skipped", "expired", "unknown")
+    assert [rules.after_doubt(state, 1) for state in said] == ["sent", "deferred", *["unknown"] * 4]
+    assert [rules.after_doubt(state, 0) for state in said] == list(said)

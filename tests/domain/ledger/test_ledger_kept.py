@@ -219,7 +219,7 @@ def _lines(directory: Path) -> list[dict[str, object]]:
 
 def _bring(engine: Engine, directory: Path) -> int:
     with reading(engine) as session:
-        return safe.bring_up_to_date(session, directory)
+        return safe.bring_up_to_date(session, directory, lambda _, subjects: {})
 
 
 def test_the_withdrawal_file_holds_what_was_taken_away_and_nobody_s_data(

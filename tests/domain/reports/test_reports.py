@@ -19,7 +19,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import claims
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries import queries as delivery_queries
-from service.domain.deliveries.rules import Result
+from service.domain.deliveries.rules import Result, Waits
 from service.domain.links import rules as links
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Mailing
@@ -124,7 +124,7 @@ class Run:
             ]
             self.act(
                 lambda session, batch=batch, results=results: claims.record(
-                    session, batch, results, retries=[300], now=now, chance=random.Random(1)
+                    session, batch, results, waits=Waits([300], 900), now=now, chance=random.Random(1)
                 )
             )
 
@@ -294,7 +294,7 @@ def test_deliveries_before_anything_was_tried_are_waiting(run: Run) -> None:
     assert rows.rows[0].attempts == []
 
 
-def _stop(run: Run, pos: int, reason: str | None = None) -> None:
+def _stop(run: Run, pos: int, reason: str | None = None, *, undone: bool = False) -> None:
     with transaction(run.engine) as session:
         mailing = run.mailing(session)
         member = session.get_one(Audience, (mailing.id, pos))
@@ -306,7 +306,10 @@ def _stop(run: Run, pos: int, reason: str | None = None) -> None:
             mailing=mailing.alias,
             position=pos,
         )
-        preferences.stop(session, run.ring, link, how="one_click", evidence={}, now=run.at)
+        how = "link" if undone else "one_click"
+        stopped = preferences.stop(session, run.ring, link, how=how, evidence={}, now=run.at)
+        if undone:
+            assert preferences.undo(session, stopped.undo or "", now=run.at)
         if reason:
             preferences.give_reason(session, link, reason, now=run.at)
 
@@ -315,6 +318,7 @@ def test_stops_and_skips_of_a_mailing_are_told(run: Run) -> None:
     _stop(run, 4)
     run.send(_mixed)
     _stop(run, 5, "often")
+    _stop(run, 6, "never", undone=True)
     stops = run.look(queries.stops)
     assert (stops.people, stops.reasons) == (2, {"often": 1})
     assert run.report()["outcomes"]["skipped"] == {"withdrawn": 1}

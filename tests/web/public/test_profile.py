@@ -146,3 +146,24 @@ def test_signing_out(client: TestClient, world: World) -> None:
 
 def test_strangers_cannot_post(client: TestClient) -> None:
     assert client.post("/me", data={"first_name": "x"}).status_code == 403
+
+
+def test_std_n13_signing_out_ends_the_session_wherever_its_cookie_is(
+    client: TestClient, world: World
+) -> None:
+    signed_in(client, world)
+    kept = client.cookies["bidden-me"]
+    assert client.post("/me/sign-out", headers=OURS).status_code == 303
+    client.cookies.clear()
+    answer = client.get("/me", headers={"cookie": f"bidden-me={kept}"})
+    assert "No password" in answer.text
+    assert "Aronia" not in answer.text
+
+
+def test_what_somebody_corrected_goes_before_what_a_site_says_later(client: TestClient, world: World) -> None:
+    signed_in(client, world)
+    form = {"first_name": "Newname", "company": "", "locale": "en", "zone": ""}
+    assert client.post("/me", data=form, headers=OURS).status_code == 200
+    person = world.person(profile={"first_name": "Ana", "company": "Aronia"})
+    with reading(world.house.engine) as session:
+        assert people.profiles(session, world.house.ring, person)[-1].profile["first_name"] == "Newname"

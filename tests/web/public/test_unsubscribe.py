@@ -21,6 +21,8 @@ from tests.web.conftest import BASE, ONE_CLICK, World
 
 AGENTS = [f"Scanner/{n} (link check; +https://scan{n}.example.org)" for n in range(200)]
 UNKNOWN = 0x1234_5678_9ABC_DEF0
+URLENCODED = "application/x-www-form-urlencoded"
+PART = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
 
 
 def test_std_b5_b6_one_click_stops_without_cookie_referrer_or_redirect(
@@ -48,6 +50,29 @@ def test_rel_h36_one_click_as_form_and_multipart(
     sent = {"files": {"List-Unsubscribe": (None, "One-Click")}} if multipart else {"data": ONE_CLICK}
     answer = client.post(world.stop_link(person) + slash, **sent)
     assert answer.status_code == 200
+    assert world.states(person)["new-products"] == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"List-Unsubscribe=One-Click\r\n", URLENCODED),
+        (b"List-Unsubscribe=One-Click\n", URLENCODED),
+        (b"\r\nList-Unsubscribe=One-Click", URLENCODED),
+        (b"List-Unsubscribe=One-Click+", URLENCODED),
+        (b"List-Unsubscribe=One-Click&\r\n", URLENCODED),
+        (PART.replace(b"\r\n", b"\n"), "multipart/form-data; boundary=b"),
+        (PART.replace(b"One-Click\r", b"One-Click \r"), "multipart/form-data; boundary=b"),
+        (PART.replace(b"\r\n", b"\n", 3), 'Multipart/Form-Data; boundary="b"'),
+    ],
+)
+def test_rel_h36_one_click_with_stray_line_ends_stops_too(
+    client: TestClient, world: World, body: bytes, kind: str
+) -> None:
+    """Whoever reads a 200 takes it for done, so it must not be the page."""
+    person = world.person()
+    answer = client.post(world.stop_link(person), content=body, headers={"content-type": kind})
+    assert (answer.status_code, answer.text) == (200, "Stopped.\n")
     assert world.states(person)["new-products"] == "withdrawn"
 
 
@@ -345,7 +370,6 @@ def _speak(port: int, octets: bytes) -> bytes:
 
 
 PAIR = b"List-Unsubscribe=One-Click"
-PART = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 

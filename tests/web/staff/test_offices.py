@@ -213,6 +213,9 @@ def test_a_colleague_is_invited_once_given_a_role_and_let_go(browser: Browser, o
 
 def test_a_key_is_shown_once_and_revoked(browser: Browser, office: Office) -> None:
     admin = browser("admin")
+    reserved = admin.post("/staff/keys", data={"name": "Own", "source": "me", "scope": "people:read"})
+    assert reserved.status_code == 422
+    assert "what people say of themselves" in reserved.text
     none = admin.post("/staff/keys", data={"name": "Web shop", "source": "shop"})
     assert none.status_code == 422
     assert 'value="Web shop"' in none.text

@@ -1,0 +1,137 @@
+"""What a restored database has to hear again: the withdrawal file written with what that needs, and read back.
+
+Called by the fence and the clock, which keep the file, and by `db restore`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.db.locks import lock_ledger_tail
+from service.domain.consent import actions as consent
+from service.domain.ledger import queries as entries
+from service.domain.ledger import safe
+from service.domain.mailings.tables import Address
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import changes, rules
+from service.domain.preferences.changes import Change, withdraw
+from service.domain.suppressions import actions as suppressions
+from service.domain.topics import queries as topics
+
+NOES = ("consent.withdrawn", "consent.refused")
+PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added")
+
+
+@dataclass(frozen=True)
+class Reapplied:
+    """How many later noes were said again, and how many lines about persons found nobody to apply them to."""
+
+    again: int
+    left: int
+
+
+def keep(session: Session, directory: Path) -> int:
+    """Bring the withdrawal file up to date. Each line about a person names the mailbox too, by its keyed hash: a copy made
+    before that person was known can still keep their no."""
+    return safe.bring_up_to_date(session, directory, _mailboxes)
+
+
+def _mailboxes(session: Session, subjects: list[str]) -> dict[str, str]:
+    statement = (
+        select(col(Person.public_id), col(Address.address_hash))
+        .join(Address, col(Address.id) == col(Person.address_id))
+        .where(col(Person.public_id).in_(subjects))
+    )
+    return {public_id: digest for public_id, digest in session.exec(statement)}
+
+
+def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> Reapplied:
+    """After a restore: say again every no of the withdrawal file that this database has not heard."""
+    lock_ledger_tail(session)
+    again = left = 0
+    for line in lines:
+        seen = entries.entry(session, int(line["seq"]))
+        if seen is not None and seen.hash == line.get("hash"):
+            continue
+        said = _say_again(session, line, line.get("body") or {}, now=now)
+        again += said is True
+        left += said is None and str(line["kind"]) in PERSONAL
+    return Reapplied(again, left)
+
+
+def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, now: datetime) -> bool | None:
+    """True: it holds again. False: it held, or is over. None: there is nobody here to hold it for."""
+    kind, subject, mailbox = str(line["kind"]), line.get("subject"), line.get("mailbox")
+    if kind == "suppression.added":
+        scope, cause = str(body.get("scope", "")), str(body.get("cause", ""))
+        return _suppress(session, str(body["address_hash"]), scope, cause, subject, now=now)
+    person = people.by_public_id(session, subject) if subject else None
+    if kind == "address.changed":
+        return _new_address_unknown(session, person, now=now)
+    if person is None:
+        return _no_of_a_stranger(session, mailbox, body, subject, now=now) if kind in NOES else None
+    change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
+    if kind == "preference.break_set":
+        until = datetime.fromisoformat(str(body["until"]))
+        return until > now and changes.set_break(change, until)
+    return _no_again(change, body) if kind in NOES else None
+
+
+def _no_again(change: Change, body: dict[str, Any]) -> bool | None:
+    topic = next((one for one in topics.everything(change.session) if one.slug == body.get("topic")), None)
+    if topic is None:
+        return None
+    preference = change.preference(topic)
+    if preference is not None and preference.state in rules.NOES:
+        return False
+    withdraw(change, topic, preference)
+    return True
+
+
+def _no_of_a_stranger(
+    session: Session, mailbox: str | None, body: dict[str, Any], subject: str | None, *, now: datetime
+) -> bool | None:
+    """The copy does not know the person yet; a site will tell of them again, and their no has to be there before (P7)."""
+    if not mailbox:
+        return None
+    topic = next((one for one in topics.everything(session) if one.slug == body.get("topic")), None)
+    scope = "topic" if topic is not None else "marketing"
+    return _suppress(
+        session, mailbox, scope, "withdrawal", subject, now=now, topic_id=topic.id if topic else None
+    )
+
+
+def _new_address_unknown(session: Session, person: Person | None, *, now: datetime) -> bool | None:
+    """They moved, the copy only knows where from: no marketing goes there until somebody presses a button in that mailbox."""
+    address = session.get(Address, person.address_id) if person and person.address_id else None
+    if person is None or address is None:
+        return None
+    return _suppress(session, address.address_hash, "marketing", "withdrawal", person.public_id, now=now)
+
+
+def _suppress(
+    session: Session,
+    mailbox: str,
+    scope: str,
+    cause: str,
+    subject: str | None,
+    *,
+    now: datetime,
+    topic_id: int | None = None,
+) -> bool:
+    added = suppressions.add(
+        session,
+        mailbox,
+        scope=scope,
+        cause=cause,
+        origin="restore",
+        subject=subject,
+        topic_id=topic_id,
+        now=now,
+        by="system",
+    )
+    return added is not None
