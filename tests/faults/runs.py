@@ -14,11 +14,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.faults.checker import AMBIGUOUS, PERHAPS, Evidence
-from tests.faults.town import CONNECTIONS, PEOPLE, SUPERVISED, Mailing, Process, Town, has_begun, wait_for
+from tests.faults.town import (
+    CONNECTIONS,
+    PEOPLE,
+    SERVICE_TIME,
+    SLOWLY,
+    SUPERVISED,
+    Mailing,
+    Process,
+    Town,
+    has_begun,
+    wait_for,
+)
 from tests.stack import free_port
 
-SERVICE_TIME = ("--delay", "0.002")
-SLOWLY = ("--delay", "0.05")  # 240 messages in a second and a half
 LETTER = (
     "mail",
     "rcpt",

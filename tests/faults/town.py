@@ -23,6 +23,8 @@ from tests.stack import Stack, free_port, until
 
 Process = subprocess.Popen[bytes]
 CONNECTIONS = 8
+SERVICE_TIME = ("--delay", "0.002")  # how long the mail server takes for a message
+SLOWLY = ("--delay", "0.05")  # 240 messages in a second and a half
 PEOPLE = 240
 SERVICE = "service"  # the module that is started; a sabotage run starts another
 SUPERVISED = 0.5  # seconds after which a supervisor starts again what died
