@@ -14,11 +14,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.faults.checker import AMBIGUOUS, PERHAPS, Evidence
-from tests.faults.town import CONNECTIONS, PEOPLE, SUPERVISED, Mailing, Process, Town, has_begun, wait_for
+from tests.faults.town import (
+    CONNECTIONS,
+    PEOPLE,
+    SERVICE_TIME,
+    SLOWLY,
+    SUPERVISED,
+    Mailing,
+    Process,
+    Town,
+    has_begun,
+    wait_for,
+)
 from tests.stack import free_port
 
-SERVICE_TIME = ("--delay", "0.002")
-SLOWLY = ("--delay", "0.05")  # 240 messages in a second and a half
 LETTER = (
     "mail",
     "rcpt",
@@ -287,15 +296,15 @@ def two_senders(town: Town, chance: random.Random, kind: str) -> Seen:
     """F29: a second sender of one name is refused; two names in one journal directory, of which one dies."""
     with town.mailing(kind, *SLOWLY) as made:
         first, _ = town.sender("one"), town.sender("two")
+        wait_for(lambda: len(list(town.journals.glob("*.journal"))) == 2)
+        refused = town.sender("one")
+        assert refused.wait(60) == 1, "a second sender of the same name ran"
         town.launch(made)
         wait_for(has_begun(made))
-        refused = town.sender("one")
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.7))
         first.kill()
         first.wait()
         town.bury(made)
-        if refused.wait(30) == 0:
-            raise AssertionError("a second sender of the same name ran")
         _again(town)
         return _home(town, made)
 
@@ -321,7 +330,7 @@ def ordinary(run: str = "") -> list[Trial]:
             for n in range(3)
         ]
         made += [Trial("F24", f"{kind} {n}", partial(server_dies, kind=kind)) for n in range(2)]
-        made += [Trial("F28", f"{kind} {n}", partial(all_at_once, kind=kind)) for n in range(3)]
+        made += [Trial("F28", f"{kind} {n}", partial(all_at_once, kind=kind)) for n in range(2)]
         made += [Trial("F29", f"{kind} {n}", partial(two_senders, kind=kind)) for n in range(2)]
     made += [_f04(place, n) for place in DOOR for n in range(5)]
     made += [Trial("F08", f"{n}", partial(frozen, seconds=float(n), noes=10)) for n in range(1, 6)]

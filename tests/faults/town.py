@@ -23,6 +23,8 @@ from tests.stack import Stack, free_port, until
 
 Process = subprocess.Popen[bytes]
 CONNECTIONS = 8
+SERVICE_TIME = ("--delay", "0.002")  # how long the mail server takes for a message
+SLOWLY = ("--delay", "0.05")  # 240 messages in a second and a half
 PEOPLE = 240
 SERVICE = "service"  # the module that is started; a sabotage run starts another
 SUPERVISED = 0.5  # seconds after which a supervisor starts again what died
@@ -72,6 +74,7 @@ class Town:
         environment = {"BIDDEN_DATABASE_URL": database_url} if database_url else {}
         self.stack = Stack(directory, BIDDEN_HOLD_SECONDS="0", **environment)
         self.stack.environment["BIDDEN_SMTP_URL"] = "smtp://127.0.0.1:9"  # set anew by each trial
+        self.journals = directory / "data" / "journal"
         self.modules = {"send": sender, "web": web}
         self.trials = self.started = 0
         self.running: list[Process] = []
@@ -118,7 +121,7 @@ class Town:
 
     def ready(self) -> None:
         """Wait until the web process answers."""
-        until("the web process", self._answers, 60, 0.05)
+        until("the web process", self._answers, 150, 0.05)
 
     def _answers(self) -> bool:
         try:
@@ -276,7 +279,7 @@ class Town:
     def bury(self, made: Mailing, name: str = "one") -> None:
         """Note a death, and keep that sender's journals as they lie there now."""
         made.deaths.append(time.monotonic())
-        found = sorted((self.directory / "data" / "journal").glob(f"{name}.*.journal"))
+        found = sorted(self.journals.glob(f"{name}.*.journal"))
         made.journals += [path.read_bytes() for path in found]
         self.running = [process for process in self.running if process.poll() is None]
 

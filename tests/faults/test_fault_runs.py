@@ -1,0 +1,44 @@
+"""The small size of `make faults`: over both databases every failpoint once, and a few of the other faults.
+
+The ordinary size is `make faults`; a failing trial says how to play it again.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from service.kit import failpoints
+from tests.faults import play, runs
+from tests.faults.town import Town
+
+pytestmark = pytest.mark.journey
+SEED = 3
+
+
+def test_the_small_size_reaches_every_failpoint() -> None:
+    expected = [one.expects for half in (0, 1) for one in runs.small(half) if one.expects]
+    assert sorted(expected) == sorted(failpoints.NAMES)
+
+
+def test_the_names_of_trials_are_their_own() -> None:
+    names = [f"{one.run} {one.name}" for one in runs.ordinary()]
+    assert len(names) == len(set(names))
+
+
+def _play(directory: Path, database: str, url: str, part: int) -> list[str]:
+    """A half of one database's small size; what does not hold."""
+    trials = runs.small(("sqlite", "postgres").index(database))[part::2]
+    played = play.play(
+        lambda name: Town(directory / name, url), trials, database=database, seed=SEED, say=print
+    )
+    return [f"{one.name}: {finding.name}, {finding.where}" for one in played for finding in one.findings]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_faults_on_sqlite(tmp_path: Path, part: int) -> None:
+    assert _play(tmp_path, "sqlite", "", part) == []
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_faults_on_postgresql(tmp_path: Path, postgres_database: str, part: int) -> None:
+    assert _play(tmp_path, "postgres", postgres_database, part) == []

@@ -1,0 +1,76 @@
+"""Promises broken in a real installation: the fault runs' checker must turn red, by the name that belongs to what was broken.
+
+One process of the installation is started from `broken`; the unbroken half of each pair is `tests/faults/test_fault_runs.py`.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker, runs
+from tests.faults.town import SLOWLY, Mailing, Town, has_begun, wait_for
+
+pytestmark = pytest.mark.sabotage
+BROKEN = "tests.sabotage.broken"
+
+
+@contextmanager
+def town(directory: Path, monkeypatch: pytest.MonkeyPatch, way: str, **modules: str) -> Iterator[Town]:
+    """An installation of which these processes are broken this way."""
+    monkeypatch.setenv("FAULTS_BROKEN", way)
+    made = Town(directory, **modules)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def red(evidence: checker.Evidence) -> set[str]:
+    """The names of what the checker finds."""
+    return {finding.name for finding in checker.check(evidence)}
+
+
+def test_a_muted_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without lines before dots, those whose answer had not come are sent again."""
+    with town(tmp_path, monkeypatch, "muted_journal", sender=BROKEN) as made:
+        seen = runs.at_failpoint(made, random.Random(1), "reply.before", 120, "marketing", 240)
+    assert "doubled" in red(seen.evidence)
+
+
+def test_unknown_treated_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with town(tmp_path, monkeypatch, "unknown_is_planned", sender=BROKEN) as made:
+        seen = runs.at_failpoint(made, random.Random(1), "reply.before", 120, "marketing", 240)
+    assert red(seen.evidence) >= {"doubled", "doubt_not_recorded"}
+
+
+def _say_no(made: Town, mailing: Mailing, people: list[str]) -> None:
+    assert {made.withdraw(mailing, person) for person in people} == {200}
+
+
+def test_the_second_gate_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A no between freeze and claim meets nobody."""
+    with (
+        town(tmp_path, monkeypatch, "no_second_gate", sender=BROKEN) as made,
+        made.mailing("marketing", people=20) as mailing,
+    ):
+        made.launch(mailing)
+        wait_for(lambda: made.report(mailing)["planned"] == 20)
+        _say_no(made, mailing, list(mailing.people.values())[:3])
+        made.sender()
+        assert "departed_after_no" in red(made.evidence(mailing))
+
+
+def test_the_fence_not_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A no is answered while the sender has not heard of it, and the mail leaves all the same."""
+    with (
+        town(tmp_path, monkeypatch, "no_fence", sender=BROKEN, web=BROKEN) as made,
+        made.mailing("marketing", *SLOWLY) as mailing,
+    ):
+        made.sender()
+        made.launch(mailing)
+        wait_for(has_begun(mailing))
+        _say_no(made, mailing, list(mailing.people.values())[-5:])
+        assert "departed_after_no" in red(made.evidence(mailing))
