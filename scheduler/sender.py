@@ -135,9 +135,8 @@ class Sender:
         self.journal.close(remove=not self.works)
 
     def _give_back(self, work: Work) -> None:
-        while work.waiting:
-            member = work.waiting.popleft()
-            work.results.append(Result(member.pos, member.attempt, "reclaim"))
+        work.results += [Result(one.pos, one.attempt, "reclaim") for one in work.waiting]
+        work.waiting.clear()
 
     # What was taken away
 
@@ -146,7 +145,11 @@ class Sender:
         return self.lease.took(member.subject, work.claimed.mailing.public_id, work.claimed.seen_seq)
 
     def _reset(self) -> list[Wire]:
-        """Throw away what was taken and is still in our own hands: its connection is reset, its outcome is unknown."""
+        """Give back what is left of a mailing paused or cancelled; of what was taken and is still in our own hands, reset
+        the connection: its outcome is unknown."""
+        for work in self.works:
+            if self.lease.took("", work.claimed.mailing.public_id, work.claimed.seen_seq):
+                self._give_back(work)
         holding = [
             wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
@@ -156,11 +159,10 @@ class Sender:
 
     # Claiming and recording
 
-    async def _claim(self) -> bool:
-        """Take what is due: single mails always, batches while fewer than two are in hand. Whether anything is in hand."""
+    async def _claim(self) -> None:
+        """Take what is due: single mails always, batches while fewer than two are in hand."""
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         await self._claim_some(system=False, limit=AHEAD - len(self.works))
-        return bool(self.works)
 
     async def _claim_some(self, *, system: bool, limit: int) -> None:
         now = clock.now()

@@ -238,7 +238,9 @@ def test_post_publishes_and_prints_the_address(bidden: Run, tmp_path: Path) -> N
     assert done.code == 0, done.out + done.err
     assert done.json["url"] == "http://127.0.0.1:8000/changelog/version-2"
     assert (done.json["mail"], done.json["people"]) == (False, 0)
-    draft = bidden("post", str(tmp_path / "v2.md"), "--draft", "--json").json
+    twice = bidden("post", str(tmp_path / "v2.md"), "--json")
+    assert (twice.code, twice.json["error"]["code"]) == (1, "already_posted")
+    draft = bidden("post", str(tmp_path / "v2.md"), "--draft", "--again", "--json").json
     assert (draft["state"], draft["url"]) == ("draft", None)
     (tmp_path / "bad.md").write_bytes(b"\xff\xfe")
     assert bidden("post", str(tmp_path / "bad.md")).code == 1

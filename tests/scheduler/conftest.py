@@ -121,6 +121,12 @@ class Post:
                 connection.execute(text("SELECT count(*) FROM batch WHERE state <> 'closed'")).scalar_one()
             )
 
+    def batches_in_hand(self) -> int:
+        """How many batches a sender holds."""
+        with self.engine.connect() as connection:
+            held = text("SELECT count(*) FROM batch WHERE state = 'claimed'")
+            return int(connection.execute(held).scalar_one())
+
     def stop_link(self, external_id: str) -> links.Link:
         """The stop link of one person, for `new-products`."""
         with reading(self.engine) as session:

@@ -16,6 +16,7 @@ from service.domain.policies.rules import PolicyUnknown, PolicyVersionUnknown
 from service.domain.privacy.rules import SUBJECTS
 from service.domain.topics.rules import TopicUnknown
 from service.kit.errors import DomainError
+from service.kit.failpoints import FailpointUnknown
 from service.ops.house import House
 from service.web import errors, pages, words
 from service.web.public.choices import HOW
@@ -138,6 +139,7 @@ def refusals() -> set[str]:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
     kinds = {kind for kind in below(DomainError) if kind.__module__.startswith(OURS)}.union(ALSO)
+    kinds.discard(FailpointUnknown)  # met at the start of a process, never on a page
     sentences = {" ".join((kind.__doc__ or "").split()) for kind in kinds}
     return sentences | {kind.fix_hint for kind in kinds if kind.fix_hint}
 

@@ -32,8 +32,9 @@ def freezing(session: Session) -> list[int]:
     )
 
 
-def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
-    """Add the next chunk of people to the audience, or close it; True while there is more to do.
+def freeze_step(session: Session, mailing_id: int, *, batch: int = rules.BATCH, now: datetime) -> bool:
+    """Add the next chunk of people to the audience, or close it, cut into batches of `batch`; True while there is more
+    to do.
 
     Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
     killed one leaves nothing half done.
@@ -50,7 +51,7 @@ def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
     if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
         failpoints.hit("freeze.in_chunk")
         return True
-    _close_audience(session, mailing, topic, last_pos, now=now)
+    _close_audience(session, mailing, topic, last_pos, batch, now=now)
     return False
 
 
@@ -104,7 +105,9 @@ def _mailbox_is_in(mailing: Mailing) -> Exists:
     )
 
 
-def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
+def _close_audience(
+    session: Session, mailing: Mailing, topic: Topic, planned: int, batch: int, *, now: datetime
+) -> None:
     """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
     assert mailing.id is not None
     counted = session.execute(
@@ -123,7 +126,7 @@ def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: i
         session.connection().execute(insert(Exclusion), rows)
     cut = [
         {"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"}
-        for a, b in rules.ranges(planned)
+        for a, b in rules.ranges(planned, batch)
     ]
     if cut:
         session.connection().execute(insert(Batch), cut)

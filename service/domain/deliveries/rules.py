@@ -6,6 +6,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 BATCH = 400  # positions a batch: two transactions each (design.md 5, step 1)
+SMALLEST_BATCH, BATCH_SECONDS = (
+    20,
+    5,
+)  # with a slow rate set, a batch lasts about so long, and its figures come as often
 CHUNK = 5_000  # people a freeze takes in one transaction
 UNKNOWN_TRIES = (
     2  # further tries of what must not be lost, when nobody knows whether it left (reliability 2.3)
@@ -62,6 +66,11 @@ def too_many_errors(errors: int, planned: int) -> bool:
 def after_doubt(state: str, doubts: int) -> str:
     """The state of a member who may have the mail already: only a yes, or a further wait, says more than `unknown`."""
     return state if not doubts or state in ("sent", "deferred") else "unknown"
+
+
+def batch_size(rate: float) -> int:
+    """Positions a batch at `rate` messages a second (0: no limit), so that outcomes are recorded every few seconds."""
+    return min(BATCH, max(SMALLEST_BATCH, int(rate * BATCH_SECONDS))) if rate else BATCH
 
 
 def ranges(planned: int, size: int = BATCH) -> list[tuple[int, int]]:

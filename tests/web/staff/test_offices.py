@@ -74,6 +74,31 @@ def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, 
     assert product.post(f"{base}/cancel").status_code in (202, 303)
 
 
+def test_std_g7_an_offer_in_an_important_notice_is_answered_on_the_review(
+    browser: Browser, office: Office
+) -> None:
+    product = browser("product")
+    form = {
+        "title": "Keys expire", "topic": "important-notices", "locale": "en", "mail": "1", "then": "review",
+        "body": "Upgrade today and save 20 %.",
+    }  # fmt: skip
+    review = product.post("/staff/notices/new", data=form).headers["location"]
+    page = product.get(review).text
+    assert "“Upgrade today”, “save 20 %”: that sounds like advertising" in page
+    assert 'name="not_advertising" value="1" required' in page
+    base = review.removesuffix("/review")
+    public_id, publish = base.rpartition("/")[2], {"mail": "1"}
+    refused = product.post(f"{base}/publish", data=publish)
+    assert (refused.status_code, "or say that it is none" in refused.text) == (422, True)
+    stale = product.post(f"{base}/publish", data={**publish, "not_advertising": "1", "based_on": "0" * 64})
+    assert stale.status_code == 409
+    assert shown_notice(office, public_id).state == "draft"
+    seen = shown_notice(office, public_id).content_hash
+    product.post(f"{base}/publish", data={**publish, "not_advertising": "1", "based_on": seen})
+    assert shown_notice(office, public_id).mailing_state == "freezing"
+    assert "not_advertising" not in product.get(review).text
+
+
 def test_two_tabs_never_overwrite_each_others_notice_unseen(browser: Browser, office: Office) -> None:
     product = browser("product")
     form = {"title": "Exports", "topic": "updates", "locale": "en", "body": "First"}
