@@ -329,7 +329,7 @@ def _attempts(
     """What went over the wire, or may have; a skipped member was never tried."""
     found: dict[int, list[dict[str, Any]]] = {}
     rows = session.connection().execute(
-        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code))
+        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code), col(Outcome.state))
         .where(
             col(Outcome.mailing_id) == mailing.id,
             col(Outcome.pos).in_(positions),
@@ -338,7 +338,7 @@ def _attempts(
         .order_by(col(Outcome.pos), col(Outcome.attempt))
     )
     for row in rows:
-        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code})
+        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code, "state": row.state})
     return found
 
 
