@@ -162,6 +162,7 @@ async def _start_form(
         "email": email,
         "values": {"name": name, **values},
         "errors": errors,
+        "shortest": rules.SHORTEST,
         "practice": house.settings.practice,
     }
     return pages.html(request, "staff/set_password.html", context, status=status)
@@ -217,6 +218,7 @@ async def _password_form(
         "email": await deps.read(house, own),
         "values": {},
         "errors": errors,
+        "shortest": rules.SHORTEST,
         "practice": house.settings.practice,
     }
     return pages.html(request, "staff/set_password.html", context, status=status)
