@@ -41,7 +41,7 @@ MENU = {
     "policies": "policies:read",
     "contact": "contact:read",
     "ledger": "ledger:read",
-    "inbox": "inbox:read",
+    "inbox": "inbox:own",
     "health": "health:read",
     "settings": "settings:read",
     "staff": "staff:write",

@@ -7,7 +7,7 @@ from service.domain.staff import rules
 from service.kit.errors import Invalid
 
 READS = {
-    "announcements:read", "notices:read", "templates:read", "topics:read", "policies:read", "inbox:read",
+    "announcements:read", "notices:read", "templates:read", "topics:read", "policies:read", "inbox:own",
     "health:read", "settings:read",
 }  # fmt: skip
 
@@ -26,7 +26,7 @@ def test_the_permission_table_is_as_agreed() -> None:
             "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
             "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read",
             "contact:answer",
-            "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write",
+            "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write", "inbox:all",
         },
     }  # fmt: skip
     assert all(held >= READS for held in rules.PERMISSIONS.values())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
@@ -16,6 +17,7 @@ from service.domain.brands import queries as brands
 from service.domain.notices import queries as notices
 from service.domain.privacy import actions as privacy
 from service.domain.staff import queries as staff
+from service.domain.staff.rules import ROLES
 from service.domain.topics import queries as topics
 from service.inbox import Captured
 from service.kit import addresses, clock
@@ -258,25 +260,44 @@ def test_the_captured_inbox_shows_a_mail_in_every_way(browser: Browser, office: 
     captured.keep(
         office.house, Captured("b+2@example.org", "zoe@example.org", MAIL.replace(b"ana@", b"zoe@"), at)
     )
-    product = browser("product")
-    page = product.get("/inbox").text
+    admin = browser("admin")
+    page = admin.get("/inbox").text
     assert "Captured inbox (2)" in page
     assert "Grüße" in page
     assert "One-click stop: both headers are there." in page
-    assert "ana@example.org" not in product.get("/inbox?q=zoe").text
+    assert "ana@example.org" not in admin.get("/inbox?q=zoe").text
     first = "/inbox?mail=1"
-    assert "Hello in text" in product.get(f"{first}&view=text").text
-    assert "List-Unsubscribe-Post" in product.get(f"{first}&view=headers").text
-    assert "=?utf-8?q?Gr=C3=BC" in product.get(f"{first}&view=source").text
-    frame = product.get("/inbox/1/html")
+    assert "Hello in text" in admin.get(f"{first}&view=text").text
+    assert "List-Unsubscribe-Post" in admin.get(f"{first}&view=headers").text
+    assert "=?utf-8?q?Gr=C3=BC" in admin.get(f"{first}&view=source").text
+    frame = admin.get("/inbox/1/html")
     assert frame.headers["content-security-policy"].startswith(
         "sandbox allow-popups allow-popups-to-escape-sandbox;"
     )
     assert "allow-scripts" not in frame.headers["content-security-policy"]
     assert '<base target="_blank">' in frame.text
-    assert product.get("/inbox?mail=77").status_code == 404
-    product.post("/inbox/empty")
-    assert "Nothing has arrived" in product.get("/inbox").text
+    assert admin.get("/inbox?mail=77").status_code == 404
+    admin.post("/inbox/empty")
+    assert "Nothing has arrived" in admin.get("/inbox").text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_admins_see_the_captured_mail_of_others(browser: Browser, office: Office, role: str) -> None:
+    at = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+    captured.keep(office.house, Captured("b+1@example.org", "ana@example.org", MAIL, at))
+    own = f"{role.replace('_', '-')}@example.org"
+    captured.keep(office.house, Captured("b+2@example.org", own.title(), MAIL, at))
+    colleague, sees_all = browser(role), role == "admin"
+    page = colleague.get("/inbox").text
+    assert f"Captured inbox ({2 if sees_all else 1})" in page
+    assert own.title() in page, "a test to oneself"
+    assert ("<bdi>ana@example.org</bdi>" in page) == sees_all
+    assert ("<bdi>ana@example.org</bdi>" in colleague.get("/inbox?q=ana").text) == sees_all
+    assert colleague.get("/inbox?mail=1").status_code == (200 if sees_all else 404)
+    assert colleague.get("/inbox/1/html").status_code == (200 if sees_all else 404)
+    assert colleague.get("/inbox/2/html").status_code == 200
+    assert ("Empty the inbox" in page) == sees_all
+    assert colleague.post("/inbox/empty").status_code == (303 if sees_all else 403)
 
 
 def test_there_is_no_inbox_where_mail_really_leaves(office: Office, tmp_path: Path) -> None:
