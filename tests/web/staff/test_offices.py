@@ -21,7 +21,7 @@ from service.domain.staff.rules import ROLES
 from service.domain.topics import queries as topics
 from service.inbox import Captured
 from service.kit import addresses, clock
-from service.ops import captured
+from service.ops import captured, doctor
 from service.ops.house import House
 from tests.web.conftest import BASE
 from tests.web.staff.conftest import OURS, Office
@@ -331,3 +331,18 @@ def test_health_says_what_is_wrong_and_shows_no_secret(browser: Browser, office:
     assert "Ledger" in page
     assert "What was examined" in page
     assert "secret" not in page
+
+
+def test_the_health_page_finds_what_doctor_finds(browser: Browser, office: Office) -> None:
+    admin, house = browser("admin"), office.house
+    page = admin.get("/staff/health").text
+    inside = {fact.name for fact in doctor.inside(house, now=clock.now())}
+    everything = {fact.name for fact in doctor.examine(house, now=clock.now())}
+    assert {"key file", "postal address", "guards"} <= inside < everything
+    assert [name for name in everything if f"<strong>{name[:1].upper()}{name[1:]}</strong>" in page] == [
+        name for name in everything if name in inside
+    ]
+    assert "Public address, mail server, clock and DNS were not asked" in page
+    asked = browser("marketing").post("/staff/health").text
+    assert all(f"<strong>{name[:1].upper()}{name[1:]}</strong>" in asked for name in everything)
+    assert "does not answer" in asked, "nothing listens at the public address of this test"
