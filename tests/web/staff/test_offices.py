@@ -321,9 +321,13 @@ def test_there_is_no_inbox_where_mail_really_leaves(office: Office, tmp_path: Pa
 
 
 def test_the_first_page_says_what_to_do_when_nothing_was_sent(browser: Browser, office: Office) -> None:
-    page = browser("admin").get("/staff").text
+    admin = browser("admin")
+    page = admin.get("/staff").text
     assert "Send yourself the first mail" in page
+    assert page.index('href="/join"') < page.index("Choose a starter"), "nobody is known here yet"
     assert "Nothing is planned for the next seven days; nothing waits for you." in page
+    office.world.person("ana@example.org")
+    assert 'href="/join"' not in admin.get("/staff").text
 
 
 def test_health_says_what_is_wrong_and_shows_no_secret(browser: Browser, office: Office) -> None:
