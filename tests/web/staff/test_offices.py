@@ -1,5 +1,6 @@
 """The other rooms through their pages: notices, topics, policies, messages, ledger, settings, staff, keys, inbox."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, 
     assert product.get(f"{base}/report").status_code == 200
     notice = shown_notice(office, base.rpartition("/")[2])
     assert (notice.state, notice.mailing_state) == ("published", "freezing")
+    assert re.search(r"mail held until \d\d:\d\d:\d\d UTC", product.get("/staff/notices").text)
     product.post(base, data={**form, "body": "Corrected"})
     assert shown_notice(office, notice.id).corrected_at is not None
     assert product.post(f"{base}/cancel").status_code in (202, 303)
