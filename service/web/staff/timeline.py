@@ -35,14 +35,14 @@ WORDS = {
     "person.registered": ("draft", "Registered", "change"),
     "person.changed": ("changed", "Changed", "change"),
     "person.merged": ("changed", "Merged", "change"),
-    "person.signed_in": ("note", "Signed in", "change"),
-    "person.viewed": ("note", "Looked at", "staff"),
-    "person.revealed": ("note", "Address revealed", "staff"),
-    "person.exported": ("note", "Exported", "staff"),
+    "person.signed_in": ("seen", "Signed in", "change"),
+    "person.viewed": ("seen", "Looked at", "staff"),
+    "person.revealed": ("seen", "Address revealed", "staff"),
+    "person.exported": ("seen", "Exported", "staff"),
     "address.changed": ("changed", "New address", "change"),
     "address.confirmed": ("given", "Address confirmed", "consent"),
     "confirmation.requested": ("held", "Asked to confirm", "consent"),
-    "link.requested": ("note", "Asked for a link", "change"),
+    "link.requested": ("seen", "Asked for a link", "change"),
     "consent.requested": ("held", "Asked for", "consent"),
     "consent.given": ("given", "Yes", "consent"),
     "consent.renewed": ("given", "Yes, renewed", "consent"),
@@ -54,7 +54,7 @@ WORDS = {
     "preference.break_set": ("paused", "Break", "consent"),
     "preference.break_ended": ("given", "Break ended", "consent"),
     "preference.changed": ("changed", "Changed", "consent"),
-    "stop.reason": ("note", "Said why", "consent"),
+    "stop.reason": ("seen", "Said why", "consent"),
     "suppression.added": ("stopped", "Do-not-mail list", "consent"),
     "suppression.lifted": ("given", "Off the do-not-mail list", "consent"),
 }
@@ -141,7 +141,7 @@ def _topic_names(session: Session) -> dict[str, str]:
 
 def _words(seen: Seen) -> tuple[str, str, str]:
     return WORDS.get(
-        seen.kind, ("note", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
+        seen.kind, ("seen", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
     )
 
 
