@@ -239,7 +239,19 @@ def _say(shown: queries.Shown, done: str, *, as_json: bool) -> None:
         "template": shown.template,
         "content_hash": shown.content_hash,
         "due_at": shown.due_at,
+        "hold_until": shown.hold_until,
     }
-    due = f", due {shown.wall_time} {shown.zone}" if shown.wall_time and shown.state == "scheduled" else ""
-    words = f"“{shown.name}” {done}{due}.\n  id            {shown.id}\n  content hash  {shown.content_hash}"
-    desk.say(facts, words, as_json=as_json)
+    words = f"“{shown.name}” {done}.\n  id            {shown.id}\n  content hash  {shown.content_hash}"
+    desk.say(facts, words + _leaves(shown), as_json=as_json)
+
+
+def _leaves(shown: queries.Shown) -> str:
+    """When a scheduled one leaves, and until when it can still be called back in its hold."""
+    if shown.state != "scheduled" or shown.due_at is None:
+        return ""
+    utc = f"{shown.due_at:%Y-%m-%d %H:%M:%S} UTC"
+    local = f" ({shown.wall_time} {shown.zone})" if shown.zone not in (None, "UTC") else ""
+    said = f"\n  leaves        {utc}{local}"
+    if shown.hold_until is None:
+        return said
+    return f"{said}\n  held until then; bidden announce cancel {shown.id} calls it back"
