@@ -238,7 +238,7 @@ def _gate(
         "state": "never" if standing.state == "unknown" else standing.state,
         "note": said["note"] if said else f"stands on {topic.basis.replace('_', ' ')}",
         "allowed": decision.allowed,
-        "why": whom.words(decision.reason)
+        "why": whom.words_of_one(decision.reason)
         if decision.reason
         else f"{standing.basis.replace('_', ' ')} in force",
     }

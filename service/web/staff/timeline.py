@@ -241,7 +241,7 @@ def _became(one: mailings.Received) -> str:
     words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(
         one.state, one.state
     )
-    return f"{words} ({whom.words(one.reason)})" if one.reason else words
+    return f"{words} ({whom.words_of_one(one.reason)})" if one.reason else words
 
 
 def _mail_name(session: Session, one: mailings.Received) -> str:

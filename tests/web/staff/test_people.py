@@ -114,6 +114,16 @@ def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
     assert officer.get(f"{base}?on=never").status_code == 200
 
 
+def test_a_reason_is_said_of_one_person(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    ends = (clock.now() + timedelta(days=9)).date().isoformat()
+    page = "/p/" + office.world.link(links.PREFERENCES, ana)
+    assert browser().post(page, data={"do": "save", "break_until": ends}).status_code == 200
+    shown = browser("marketing").get(f"/staff/people/{ana.public_id}").text
+    assert "May not be mailed: takes a break" in shown
+    assert "until" in shown.partition("<strong>Break</strong>")[2][:600]
+
+
 def test_a_stranger_is_not_found(browser: Browser, office: Office) -> None:
     answer = browser("marketing").get("/staff/people/p_nobody")
     assert answer.status_code == 404
