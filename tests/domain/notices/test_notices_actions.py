@@ -311,6 +311,16 @@ def test_the_atom_feed_holds_only_what_xml_may(session: Session, now: datetime) 
     assert ET.fromstring(feeds.atom([], base_url="https://mail.example.org", title="Acme")) is not None
 
 
+def test_a_picture_kept_here_has_its_address_in_both_feeds(session: Session, now: datetime) -> None:
+    name = "/media/" + "0a" * 32 + ".png"
+    words = {"en": {"title": "A board", "preheader": "", "body": f"![The board]({name})"}}
+    _publish(session, _notice(session, now, content=words), now)
+    made = [queries.by_slug(session, "a-board")]
+    for write in (feeds.atom, feeds.json_feed):
+        feed = write(made, base_url="https://mail.example.org", title="Acme").decode()
+        assert f"https://mail.example.org{name}" in feed
+
+
 def test_the_json_feed_has_what_version_1_1_asks_for(session: Session, now: datetime) -> None:
     feed = json.loads(
         feeds.json_feed(_entries(session, now), base_url="https://mail.example.org", title="Acme")
