@@ -65,10 +65,10 @@ def post(
 
 
 def _leaves(opened: House, facts: dict[str, Any]) -> str:
-    hold = opened.settings.hold_seconds
-    return (
-        f"held until {facts['leaves_at']:%H:%M:%S} UTC and stopped on its page until then" if hold else "now"
-    )
+    if not opened.settings.hold_seconds:
+        return "now"
+    page = f"{opened.settings.base_url}/staff/notices/{facts['id']}/report"
+    return f"held until {facts['leaves_at']:%Y-%m-%d %H:%M:%S} UTC; {page} stops it"
 
 
 def _text(file: Path) -> str:
