@@ -86,7 +86,7 @@ def rule(audience: Mapping[str, Any]) -> str:
         said = segment_rules.words(segment_rules.check(dict(audience)))
     except DomainError as unreadable:
         return unreadable.detail
-    return f"those whose {said}" if said else "everybody who said yes to it"
+    return f"those whose {said}" if said else "everybody who may get it"
 
 
 def _attribute(one: segments.AttributeValues, audience: Mapping[str, Any]) -> dict[str, Any]:
