@@ -58,14 +58,21 @@ class Post:
         )
         return House(settings, self.engine, self.ring)
 
-    def sign_up(self, count: int, *, attributes: dict[str, Any] | None = None, **profile: str) -> None:
+    def sign_up(
+        self,
+        count: int,
+        *,
+        attributes: dict[str, Any] | None = None,
+        zone: str | None = None,
+        **profile: str,
+    ) -> None:
         """People u0, u1, … who agreed to `new-products`, confirmed."""
         evidence = {"source": "form", "evidence": {"at": "2026-01-05T10:00:00Z"}}
         confirmed = {"at": "2026-01-05T10:01:00Z", "method": "own mail"}
         said = [{"topic": "new-products", "given": True, "confirmed": confirmed, **evidence}]
         items = [
             registration.Registration(
-                f"u{n}", f"u{n}@example.org", "en", None, dict(profile), attributes, said
+                f"u{n}", f"u{n}@example.org", "en", zone, dict(profile), attributes, said
             )
             for n in range(self.people, self.people + count)
         ]
@@ -84,9 +91,11 @@ class Post:
                 )
                 assert all(isinstance(one, registration.Registered) for one in answers)
 
-    def announce(self, house: House, words: dict[str, Any] = WORDS) -> str:
-        """One announcement to all of them, frozen; its public id."""
-        now = clock.now()
+    def announce(
+        self, house: House, words: dict[str, Any] = WORDS, *, now: datetime | None = None, **when: Any
+    ) -> str:
+        """One announcement to all of them, frozen; its public id. `when`: other than at once."""
+        now = now or clock.now()
         with transaction(self.engine) as session:
             brands.set_fields(session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli")
         with transaction(self.engine) as session:
@@ -103,10 +112,11 @@ class Post:
             announcements.approve(
                 session, house.settings, row.public_id, content_hash=row.content_hash, now=now, by="cli"
             )
-            announcements.schedule(session, row.public_id, at="now", hold_seconds=0, now=now, by="cli")
+            due = {"at": "now", **when}
+            announcements.schedule(session, row.public_id, **due, hold_seconds=0, now=now, by="cli")
             public_id = row.public_id
-        jobs.start_due(house, clock.now())
-        jobs.freeze(house, clock.now())
+        jobs.start_due(house, now)
+        jobs.freeze(house, now)
         return public_id
 
     def report(self, public_id: str) -> dict[str, Any]:

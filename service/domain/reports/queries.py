@@ -21,7 +21,7 @@ from service.domain.brands import queries as brands
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.mailings import queries as mailings
 from service.domain.mailings import rules as mailing_rules
-from service.domain.mailings.tables import Audience, Mailing, Outcome
+from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
 from service.domain.people.tables import Identity, Person
@@ -115,7 +115,8 @@ def of_notice(session: Session, notice: Notice) -> dict[str, Any]:
 
 
 def report(session: Session, mailing: Mailing | None, *, state: str, reason: str = "") -> dict[str, Any]:
-    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end).
+    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end), `next_at` is
+    when the first of them is due, None when nobody waits for an hour.
 
     planned = outcomes together + waiting. Before the audience is frozen everything is 0.
     """
@@ -130,8 +131,17 @@ def report(session: Session, mailing: Mailing | None, *, state: str, reason: str
         "planned": planned,
         "outcomes": outcomes,
         "waiting": planned - sum(counts.values()),
+        "next_at": _next_at(session, frozen) if frozen else None,
         "excluded": mailings.exclusions(session, _id(frozen)) if frozen else {},
     }
+
+
+def _next_at(session: Session, mailing: Mailing) -> str | None:
+    due = select(func.min(col(Batch.due_at))).where(
+        col(Batch.mailing_id) == mailing.id, col(Batch.state) == "open"
+    )
+    moment = session.execute(due).scalar()
+    return moment.isoformat() if moment else None
 
 
 def adds_up(session: Session, mailing: Mailing) -> bool:
