@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import queries, rules
-from service.domain.deliveries.freeze import SYSTEM, halt
+from service.domain.deliveries import guard, queries, rules
+from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings.rules import message_id
@@ -32,11 +32,6 @@ from service.domain.topics.tables import Topic
 from service.kit import chain, failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
-
-NOT_MADE = (
-    "render_error",
-    "header_injection",
-)  # a mail that could not be made, by the code of what stood against it
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ def record(
     """
     mailing_id = claimed.mailing.id
     assert mailing_id is not None
-    guard = (
+    ours = (
         update(Batch)
         .where(
             col(Batch.id) == claimed.batch_id,
@@ -161,7 +156,7 @@ def record(
         )
         .values(state="closed", closed_at=now)
     )
-    if session.connection().execute(guard).rowcount != 1:
+    if session.connection().execute(ours).rowcount != 1:
         return False
     warrants = {one.pos: one for one in claimed.members}
     again: list[tuple[datetime, int, int]] = []
@@ -185,10 +180,10 @@ def record(
     if rows:
         session.connection().execute(insert(Outcome), rows)
     _retry_batches(session, mailing_id, again)
+    if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
+        guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
     _seal(session, claimed, len(rows), chain.root(leaves), now=now)
-    if any(row["reason"] in NOT_MADE for row in rows):
-        _guard_the_text(session, mailing_id, now=now)
     return True
 
 
@@ -271,24 +266,6 @@ def _seal(session: Session, claimed: Claimed, positions: int, root: str, *, now:
     session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
     body = {"batch": claimed.batch_id, "positions": positions, "root": root}
     ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
-
-
-def _guard_the_text(session: Session, mailing_id: int, *, now: datetime) -> None:
-    """Too many mails that could not be made stop the mailing; who goes on with it all the same has seen those."""
-    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
-    errors = session.execute(
-        select(func.count())
-        .select_from(Outcome)
-        .where(
-            col(Outcome.mailing_id) == mailing_id,
-            col(Outcome.state) == "skipped",
-            col(Outcome.reason).in_(NOT_MADE),
-        )
-    ).scalar_one()
-    seen = (mailing.facts or {}).get("not_made", 0)
-    if mailing.state == "sending" and rules.too_many_errors(errors - seen, mailing.planned or 0):
-        mailing.facts = {**(mailing.facts or {}), "not_made": errors}
-        halt(session, mailing, "render_errors", now=now)
 
 
 def _due_again(
