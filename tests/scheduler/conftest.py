@@ -58,15 +58,20 @@ class Post:
         )
         return House(settings, self.engine, self.ring)
 
-    def sign_up(self, count: int, *, attributes: dict[str, Any] | None = None, **profile: str) -> None:
+    def sign_up(
+        self,
+        count: int,
+        *,
+        attributes: dict[str, Any] | None = None,
+        domain: str = "example.org",
+        **profile: str,
+    ) -> None:
         """People u0, u1, … who agreed to `new-products`, confirmed."""
         evidence = {"source": "form", "evidence": {"at": "2026-01-05T10:00:00Z"}}
         confirmed = {"at": "2026-01-05T10:01:00Z", "method": "own mail"}
         said = [{"topic": "new-products", "given": True, "confirmed": confirmed, **evidence}]
         items = [
-            registration.Registration(
-                f"u{n}", f"u{n}@example.org", "en", None, dict(profile), attributes, said
-            )
+            registration.Registration(f"u{n}", f"u{n}@{domain}", "en", None, dict(profile), attributes, said)
             for n in range(self.people, self.people + count)
         ]
         self.people += count

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
@@ -159,16 +159,17 @@ def record(
     if session.connection().execute(ours).rowcount != 1:
         return False
     warrants = {one.pos: one for one in claimed.members}
-    again: list[tuple[datetime, int, int]] = []
+    again: list[_Again] = []
     rows, leaves = [], []
     for result in results:
         member = warrants[result.pos]
         if result.state == "reclaim":
-            again.append((now, result.pos, result.attempt))
+            later = now + timedelta(seconds=result.wait)
+            again.append(_Again(result.reason, later, result.pos, result.attempt))
             continue
         due = _due_again(claimed, member, result, waits, now=now, chance=chance)
         if due is not None:
-            again.append((due, result.pos, result.attempt + 1))
+            again.append(_Again("", due, result.pos, result.attempt + 1))
         state, reason = result.state, result.reason
         if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
@@ -288,25 +289,41 @@ def _due_again(
     )
 
 
-def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
-    """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
+class _Again(NamedTuple):
+    """A position to come back: why (only if no refusal is the reason), when, and at which attempt."""
+
+    reason: str
+    due: datetime
+    pos: int
+    attempt: int
+
+
+def _retry_batches(session: Session, mailing_id: int, again: list[_Again]) -> None:
+    """Positions to come back, as batches of listed positions; those due within one minute of each other go together.
+
+    Those that wait for the pace of a domain are due with the first of them, and as many as a sender keeps in hand.
+    """
     failpoints.hit("record.before_commit")  # of `record`, which has inserted the outcomes
     again.sort()
-    groups: list[list[tuple[datetime, int, int]]] = []
+    groups: list[list[_Again]] = []
     for one in again:
-        if groups and one[0] - groups[-1][0][0] < timedelta(minutes=1) and len(groups[-1]) < rules.BATCH:
+        first = groups[-1][0] if groups else None
+        window = rules.PACED_TOGETHER if one.reason else timedelta(minutes=1)
+        near = first and first.reason == one.reason and one.due - first.due < window
+        if near and len(groups[-1]) < rules.BATCH:
             groups[-1].append(one)
         else:
             groups.append([one])
     for group in groups:
-        positions = sorted((pos, attempt) for _, pos, attempt in group)
+        positions = sorted((one.pos, one.attempt) for one in group)
         session.add(
             Batch(
                 mailing_id=mailing_id,
                 first_pos=positions[0][0],
                 last_pos=positions[-1][0],
                 positions=[list(one) for one in positions],
-                due_at=group[-1][0],
+                due_at=group[0].due if group[0].reason else group[-1].due,
+                reason=group[0].reason,
             )
         )
 

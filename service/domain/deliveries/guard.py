@@ -19,7 +19,7 @@ from service.domain.mailings.tables import Batch, Mailing, Outcome
 
 # Built once: building a statement takes longer than running it for a batch.
 _POS = col(Outcome.pos)
-_FIGURES = select(col(Mailing.state), col(Mailing.planned), col(Mailing.facts)).where(
+_FIGURES = select(col(Mailing.kind), col(Mailing.state), col(Mailing.planned), col(Mailing.facts)).where(
     col(Mailing.id) == bindparam("mailing")
 )
 _TWICE = select(func.count() - func.count(_POS.distinct())).where(
@@ -44,7 +44,9 @@ def watch(
     total = counted + Counter(facts.get("tally", {}))
     total["doubled"] += _doubled(session, mailing_id, rows)
     seen = total if mailing.state == "halted" else facts.get("seen", {})
-    reason = rules.alarm(total, seen, mailing.planned or 0)
+    # A notice is owed to everybody it concerns, and nobody can resume one: refusals do not halt it.
+    by_shares = mailing.kind == "announcement"
+    reason = rules.alarm(total, seen, mailing.planned or 0, by_shares=by_shares)
     if (
         reason
         and mailing.state == "sending"

@@ -13,6 +13,7 @@ UNKNOWN_TRIES = (
     2  # further tries of what must not be lost, when nobody knows whether it left (reliability 2.3)
 )
 RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read again
+PACED_TOGETHER = timedelta(seconds=20)  # what waits for a domain's pace, due so near each other, is one batch
 NOT_MADE = ("render_error", "header_injection")  # a mail that could not be made, by what stood against it
 POLICY_AFTER, POLICY_SHARE = 100, 0.05  # answers before the share of policy refusals (5.7.x) means anything
 BOUNCES_AFTER, BOUNCES_SHARE = 200, 0.03  # the same for every other refusal for good
@@ -30,6 +31,7 @@ class Result:
     reply: str = ""
     suppress: bool = False
     message_id: str = ""
+    wait: float = 0.0  # of a reclaim: seconds until its place comes, for `reason`
 
 
 class Waits(NamedTuple):
@@ -69,8 +71,11 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return counted
 
 
-def alarm(total: Mapping[str, int], seen: Mapping[str, int], planned: int) -> str | None:
-    """Why a mailing has to halt, None while it goes well. `seen`: the figures at which a person has let it go on before.
+def alarm(
+    total: Mapping[str, int], seen: Mapping[str, int], planned: int, *, by_shares: bool = True
+) -> str | None:
+    """Why a mailing has to halt, None while it goes well. `seen`: the figures at which a person has let it go on before;
+    `by_shares`: refusals count, too.
 
     One mail twice is one too many. One mail in a thousand that could not be made, and more than one, is the text's fault
     (H21); the shares of refusals are those at which providers begin to hold the sender itself in low esteem.
@@ -82,6 +87,8 @@ def alarm(total: Mapping[str, int], seen: Mapping[str, int], planned: int) -> st
         return "doubled"
     if fresh.get("not_made", 0) > max(1, planned / 1000):
         return "render_errors"
+    if not by_shares:
+        return None
     if answered >= POLICY_AFTER and policy > POLICY_SHARE * answered:
         return "policy_refusals"
     if answered >= BOUNCES_AFTER and bounced > BOUNCES_SHARE * answered:
