@@ -11,7 +11,6 @@ import random
 import time
 from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session
@@ -19,16 +18,17 @@ from sqlmodel import Session
 from scheduler import journal
 from scheduler.database import Database
 from scheduler.lease import Lease
+from scheduler.pace import Pace, domain_of
 from scheduler.recovery import recover_all
+from scheduler.work import Work, composer_of
 from service.domain.deliveries import claims
-from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
 from service.kit import clock, failpoints, logs, pacing
 from service.mail import transport
 from service.mail.headers import HeaderInjection
 from service.mail.render import RenderError
-from service.mail.replies import Reply, classify
+from service.mail.replies import Reply, classify, throttles
 from service.mail.transport import Letter, Outcome, Wire
 from service.ops.house import House
 
@@ -36,26 +36,10 @@ log = logging.getLogger("bidden.sender")
 
 IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
+MOST_HELD = 30  # batches more of which only letters for busy domains are left
 SINGLES = 64  # single mails in hand at most
 REST = 0.02  # seconds a connection waits before it looks again
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
-
-
-@dataclass(eq=False)
-class Work:
-    """A claimed batch in hand: who is still to be sent, and what came of the others."""
-
-    claimed: claims.Claimed
-    composer: Composer
-    until: float  # monotonic: after that its permissions are too old to send on
-    waiting: deque[Member] = field(default_factory=deque)
-    results: list[Result] = field(default_factory=list)
-    out: int = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether every position has its result."""
-        return not self.waiting and not self.out
 
 
 class Sender:
@@ -81,6 +65,7 @@ class Sender:
         self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
         self.journal: journal.Journal
         self.lease = Lease(self.database, name)
+        self.pace = Pace(self.server.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
         self.letters: dict[int, tuple[Work, Member, str]] = {}
         self.wires: set[Wire] = set()
@@ -121,7 +106,7 @@ class Sender:
         """No new letters; what is on the wire gets its answer (30 s at most), everything is recorded, the lease ends."""
         self.stopping = True
         for work in self.works:
-            self._give_back(work)
+            work.give_back(self.pace)
         deadline = time.monotonic() + 30
         while any(work.out for work in self.works) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -129,14 +114,10 @@ class Sender:
             task.cancel()
         await asyncio.gather(*carriers, watcher, return_exceptions=True)
         for work in self.works:  # what came back unsent from connections that were just ended
-            self._give_back(work)
+            work.give_back(self.pace)
         await self._settle()
         await self.lease.end()
         self.journal.close(remove=not self.works)
-
-    def _give_back(self, work: Work) -> None:
-        work.results += [Result(one.pos, one.attempt, "reclaim") for one in work.waiting]
-        work.waiting.clear()
 
     # What was taken away
 
@@ -149,7 +130,7 @@ class Sender:
         the connection: its outcome is unknown."""
         for work in self.works:
             if self.lease.took("", work.claimed.mailing.public_id, work.claimed.seen_seq):
-                self._give_back(work)
+                work.give_back(self.pace)
         holding = [
             wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
@@ -160,9 +141,13 @@ class Sender:
     # Claiming and recording
 
     async def _claim(self) -> None:
-        """Take what is due: single mails always, batches while fewer than two are in hand."""
+        """Take what is due: single mails always, batches while fewer than two are in hand.
+
+        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point.
+        """
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
-        await self._claim_some(system=False, limit=AHEAD - len(self.works))
+        held = sum(1 for work in self.works if work.held and not work.waiting)
+        await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
 
     async def _claim_some(self, *, system: bool, limit: int) -> None:
         now = clock.now()
@@ -182,26 +167,13 @@ class Sender:
             self._take_up(one, first=system)
 
     def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
-        composer = self._composer(claimed)
+        composer = composer_of(self.house, claimed)
         until = time.monotonic() + RECLAIM_AFTER.total_seconds()
         work = Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))
         self.works.insert(0 if first else len(self.works), work)
         self.more.set()
         if work.done:
             self.wake.set()
-
-    def _composer(self, claimed: claims.Claimed) -> Composer:
-        house = self.house
-        return Composer(
-            house.settings,
-            house.ring,
-            claimed.mailing,
-            claimed.topic,
-            claimed.names,
-            claimed.brand,
-            claimed.contents,
-            claimed.key,
-        )
 
     async def _settle(self) -> None:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
@@ -274,7 +246,7 @@ class Sender:
         await asyncio.sleep(min(REST, max(0.001, wait)))
 
     def _pending(self) -> int:
-        return sum(len(work.waiting) for work in self.works)
+        return sum(len(work.waiting) + (1 if work.held else 0) for work in self.works)
 
     def _ehlo(self) -> str:
         return self.works[0].composer.sender.address.rpartition("@")[2] if self.works else "bidden.invalid"
@@ -282,25 +254,30 @@ class Sender:
     def _reclaim_old(self) -> None:
         for work in self.works:
             if time.monotonic() > work.until:
-                self._give_back(work)
+                work.give_back(self.pace)
         self.wake.set()
 
     def _next_letter(self) -> Letter | None:
         """Compose the next letter that may go; None when there is none now."""
         if self.stopping:
             return None
+        moment = time.monotonic()
         for work in self.works:
-            while work.waiting:
-                if time.monotonic() > work.until:
-                    self._give_back(work)
-                    break
+            if moment > work.until:
+                work.give_back(self.pace)
+            while work.waiting or work.held:
                 if not self._is_my_turn():
                     return None
-                letter = self._compose(work, work.waiting.popleft())
+                member = work.next(self.pace, moment)
+                if member is None:
+                    break
+                letter = self._compose(work, member)
                 if letter is not None:
+                    self.turn_at = None
                     return letter
-        self.more.clear()
-        self.wake.set()
+        if not self._pending():
+            self.more.clear()
+            self.wake.set()
         return None
 
     def _is_my_turn(self) -> bool:
@@ -311,10 +288,7 @@ class Sender:
         self.bucket.retune(self.house.settings.send_rate / self.lease.live)
         if self.turn_at is None:
             self.turn_at = moment + self.bucket.take(moment)
-        if moment < self.turn_at:
-            return False
-        self.turn_at = None
-        return True
+        return moment >= self.turn_at
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:
@@ -341,6 +315,7 @@ class Sender:
     def _skip(self, work: Work, member: Member, reason: str) -> None:
         """This one cannot be made; the others of the batch are not concerned."""
         work.results.append(Result(member.pos, member.attempt, "skipped", reason))
+        self.pace.release(domain_of(member.address))
         self.wake.set()
 
     def _may_depart(self, letter: Letter) -> bool:
@@ -366,13 +341,30 @@ class Sender:
                 outcome.reply.code,
                 outcome.reply.enhanced,
             )
-        elif outcome.kind == "not_sent" and outcome.reply is None:
+        self._heed(member, outcome)
+        if outcome.kind == "not_sent" and outcome.reply is None:
             work.waiting.appendleft(member)
             self.more.set()
             return
         work.results.append(_result(member, message_id, outcome))
         if work.done:
             self.wake.set()
+
+    def _heed(self, member: Member, outcome: Outcome) -> None:
+        """What an answer says of the recipient domain's pace. To MAIL nobody has been named yet: that is the server's own."""
+        reply = outcome.reply
+        asks_for_less = reply is not None and outcome.phase in ("rcpt", "data", "dot") and throttles(reply)
+        if not (asks_for_less or self.pace.lanes):
+            return
+        domain, moment = domain_of(member.address), time.monotonic()
+        if asks_for_less and reply is not None:
+            if self.pace.throttled(domain, moment):
+                facts = {"code": reply.code, "enhanced": reply.enhanced}
+                log.warning("a recipient domain asks for less mail", extra={"facts": facts})
+        elif outcome.kind == "replied":
+            self.pace.answered(domain)
+        else:
+            self.pace.release(domain)
 
 
 def _result(member: Member, message_id: str, outcome: Outcome) -> Result:

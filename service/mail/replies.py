@@ -14,6 +14,7 @@ State = Literal["sent", "deferred", "bounced", "skipped", "unknown"]
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=\s|$)")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u2027\u2030-\ud7ff\ue000-\U0010ffff\n]")
 _TEXT_KEPT = 1000
+_SPEAKS_OF_A_RATE = re.compile(r"\brate\b|limit|throttl|too (?:many|much|fast|quickly)")
 
 # The address itself is wrong, gone or closed (RFC 3463 section 3.2, RFC 7505 section 4.2).
 # 5.1.7 and 5.1.8 speak of the sender, 5.1.0 and 5.1.4 of nothing certain.
@@ -78,6 +79,20 @@ def classify(reply: Reply | None, phase: Phase) -> Verdict:
     if digit == 5:
         return _refused(reply, phase)
     return _verdict("unknown" if phase == "dot" else "deferred", "odd_reply")
+
+
+def throttles(reply: Reply) -> bool:
+    """Whether the server asks for less mail: 421, or a 4xx of class 4.7 (standards F4, RFC 3463 section 3.8).
+
+    Greylisting is no such thing: it means this one letter. It names itself, or says 4.7.1 without speaking of a rate.
+    """
+    text = reply.text.lower()
+    if reply.code // 100 != 4 or "greylist" in text or "graylist" in text:
+        return False
+    detail = reply.enhanced or ""
+    if reply.code == 421:
+        return True
+    return detail.startswith("4.7.") and (detail != "4.7.1" or _SPEAKS_OF_A_RATE.search(text) is not None)
 
 
 def _verdict(state: State, reason: str, *, suppress: bool = False, policy: bool = False) -> Verdict:

@@ -64,6 +64,7 @@ class Post:
         *,
         attributes: dict[str, Any] | None = None,
         zone: str | None = None,
+        domain: str = "example.org",
         **profile: str,
     ) -> None:
         """People u0, u1, … who agreed to `new-products`, confirmed."""
@@ -71,9 +72,7 @@ class Post:
         confirmed = {"at": "2026-01-05T10:01:00Z", "method": "own mail"}
         said = [{"topic": "new-products", "given": True, "confirmed": confirmed, **evidence}]
         items = [
-            registration.Registration(
-                f"u{n}", f"u{n}@example.org", "en", zone, dict(profile), attributes, said
-            )
+            registration.Registration(f"u{n}", f"u{n}@{domain}", "en", zone, dict(profile), attributes, said)
             for n in range(self.people, self.people + count)
         ]
         self.people += count

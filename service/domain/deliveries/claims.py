@@ -8,16 +8,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import queries, rules
-from service.domain.deliveries.freeze import SYSTEM, halt
+from service.domain.deliveries import guard, queries, rules
+from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings.rules import message_id
@@ -32,11 +32,6 @@ from service.domain.topics.tables import Topic
 from service.kit import chain, failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
-
-NOT_MADE = (
-    "render_error",
-    "header_injection",
-)  # a mail that could not be made, by the code of what stood against it
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ def record(
     """
     mailing_id = claimed.mailing.id
     assert mailing_id is not None
-    guard = (
+    ours = (
         update(Batch)
         .where(
             col(Batch.id) == claimed.batch_id,
@@ -161,19 +156,20 @@ def record(
         )
         .values(state="closed", closed_at=now)
     )
-    if session.connection().execute(guard).rowcount != 1:
+    if session.connection().execute(ours).rowcount != 1:
         return False
     warrants = {one.pos: one for one in claimed.members}
-    again: list[tuple[datetime, int, int]] = []
+    again: list[_Again] = []
     rows, leaves = [], []
     for result in results:
         member = warrants[result.pos]
         if result.state == "reclaim":
-            again.append((now, result.pos, result.attempt))
+            later = now + timedelta(seconds=result.wait)
+            again.append(_Again(result.reason, later, result.pos, result.attempt))
             continue
         due = _due_again(claimed, member, result, waits, now=now, chance=chance)
         if due is not None:
-            again.append((due, result.pos, result.attempt + 1))
+            again.append(_Again("", due, result.pos, result.attempt + 1))
         state, reason = result.state, result.reason
         if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
@@ -185,10 +181,10 @@ def record(
     if rows:
         session.connection().execute(insert(Outcome), rows)
     _retry_batches(session, mailing_id, again)
+    if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
+        guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
     _seal(session, claimed, len(rows), chain.root(leaves), now=now)
-    if any(row["reason"] in NOT_MADE for row in rows):
-        _guard_the_text(session, mailing_id, now=now)
     return True
 
 
@@ -273,24 +269,6 @@ def _seal(session: Session, claimed: Claimed, positions: int, root: str, *, now:
     ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
 
 
-def _guard_the_text(session: Session, mailing_id: int, *, now: datetime) -> None:
-    """Too many mails that could not be made stop the mailing; who goes on with it all the same has seen those."""
-    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
-    errors = session.execute(
-        select(func.count())
-        .select_from(Outcome)
-        .where(
-            col(Outcome.mailing_id) == mailing_id,
-            col(Outcome.state) == "skipped",
-            col(Outcome.reason).in_(NOT_MADE),
-        )
-    ).scalar_one()
-    seen = (mailing.facts or {}).get("not_made", 0)
-    if mailing.state == "sending" and rules.too_many_errors(errors - seen, mailing.planned or 0):
-        mailing.facts = {**(mailing.facts or {}), "not_made": errors}
-        halt(session, mailing, "render_errors", now=now)
-
-
 def _due_again(
     claimed: Claimed,
     member: queries.Member,
@@ -311,25 +289,41 @@ def _due_again(
     )
 
 
-def _retry_batches(session: Session, mailing_id: int, again: list[tuple[datetime, int, int]]) -> None:
-    """Positions to come back, as batches of listed positions; those due within one minute of each other go together."""
+class _Again(NamedTuple):
+    """A position to come back: why (only if no refusal is the reason), when, and at which attempt."""
+
+    reason: str
+    due: datetime
+    pos: int
+    attempt: int
+
+
+def _retry_batches(session: Session, mailing_id: int, again: list[_Again]) -> None:
+    """Positions to come back, as batches of listed positions; those due within one minute of each other go together.
+
+    Those that wait for the pace of a domain are due with the first of them, and as many as a sender keeps in hand.
+    """
     failpoints.hit("record.before_commit")  # of `record`, which has inserted the outcomes
     again.sort()
-    groups: list[list[tuple[datetime, int, int]]] = []
+    groups: list[list[_Again]] = []
     for one in again:
-        if groups and one[0] - groups[-1][0][0] < timedelta(minutes=1) and len(groups[-1]) < rules.BATCH:
+        first = groups[-1][0] if groups else None
+        window = rules.PACED_TOGETHER if one.reason else timedelta(minutes=1)
+        near = first and first.reason == one.reason and one.due - first.due < window
+        if near and len(groups[-1]) < rules.BATCH:
             groups[-1].append(one)
         else:
             groups.append([one])
     for group in groups:
-        positions = sorted((pos, attempt) for _, pos, attempt in group)
+        positions = sorted((one.pos, one.attempt) for one in group)
         session.add(
             Batch(
                 mailing_id=mailing_id,
                 first_pos=positions[0][0],
                 last_pos=positions[-1][0],
                 positions=[list(one) for one in positions],
-                due_at=group[-1][0],
+                due_at=group[0].due if group[0].reason else group[-1].due,
+                reason=group[0].reason,
             )
         )
 

@@ -1,10 +1,11 @@
 """What becomes of a position: the words of outcomes, when to try again, how audiences are cut. Pure."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 BATCH = 400  # positions a batch: two transactions each (design.md 5, step 1)
@@ -17,6 +18,10 @@ UNKNOWN_TRIES = (
     2  # further tries of what must not be lost, when nobody knows whether it left (reliability 2.3)
 )
 RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read again
+PACED_TOGETHER = timedelta(seconds=20)  # what waits for a domain's pace, due so near each other, is one batch
+NOT_MADE = ("render_error", "header_injection")  # a mail that could not be made, by what stood against it
+POLICY_AFTER, POLICY_SHARE = 100, 0.05  # answers before the share of policy refusals (5.7.x) means anything
+BOUNCES_AFTER, BOUNCES_SHARE = 200, 0.03  # the same for every other refusal for good
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Result:
     reply: str = ""
     suppress: bool = False
     message_id: str = ""
+    wait: float = 0.0  # of a reclaim: seconds until its place comes, for `reason`
 
 
 class Waits(NamedTuple):
@@ -59,10 +65,40 @@ def next_try(
     return due if due < valid_until else None
 
 
-def too_many_errors(errors: int, planned: int) -> bool:
-    """Whether so many mails of one mailing could not be made that its text is at fault, not one person's data (H21): more
-    than one in a thousand, and more than one."""
-    return errors > max(1, planned / 1000)
+def tally(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Outcome rows by what they say of the mailing as a whole: sent, policy, bounced (all other refusals), not_made."""
+    counted: Counter[str] = Counter()
+    for (state, reason), people in Counter((row["state"], row["reason"]) for row in rows).items():
+        if state == "bounced":
+            counted["policy" if reason == "policy" else "bounced"] += people
+        elif state == "sent" or (state == "skipped" and reason in NOT_MADE):
+            counted["sent" if state == "sent" else "not_made"] += people
+    return counted
+
+
+def alarm(
+    total: Mapping[str, int], seen: Mapping[str, int], planned: int, *, by_shares: bool = True
+) -> str | None:
+    """Why a mailing has to halt, None while it goes well. `seen`: the figures at which a person has let it go on before;
+    `by_shares`: refusals count, too.
+
+    One mail twice is one too many. One mail in a thousand that could not be made, and more than one, is the text's fault
+    (H21); the shares of refusals are those at which providers begin to hold the sender itself in low esteem.
+    """
+    fresh = {name: count - seen.get(name, 0) for name, count in total.items()}
+    policy, bounced = fresh.get("policy", 0), fresh.get("bounced", 0)
+    answered = fresh.get("sent", 0) + policy + bounced
+    if fresh.get("doubled", 0) > 0 or total.get("sent", 0) > max(planned, seen.get("sent", 0)):
+        return "doubled"
+    if fresh.get("not_made", 0) > max(1, planned / 1000):
+        return "render_errors"
+    if not by_shares:
+        return None
+    if answered >= POLICY_AFTER and policy > POLICY_SHARE * answered:
+        return "policy_refusals"
+    if answered >= BOUNCES_AFTER and bounced > BOUNCES_SHARE * answered:
+        return "hard_bounces"
+    return None
 
 
 def after_doubt(state: str, doubts: int) -> str:

@@ -130,6 +130,20 @@ def open_batches(session: Session, mailing_id: int) -> int:
     return session.connection().execute(counted).scalar_one()
 
 
+def waits(session: Session, mailing_id: int | None = None, *, now: datetime) -> dict[str, int]:
+    """How many members of a mailing (or of all) wait for a pace, by reason: domain_paused, domain_limit, warm_up."""
+    listed = func.coalesce(
+        func.json_array_length(col(Batch.positions)), col(Batch.last_pos) - col(Batch.first_pos) + 1
+    )
+    counted = select(col(Batch.reason), func.sum(listed)).where(
+        col(Batch.state) == "open", col(Batch.due_at) > now, col(Batch.reason) != ""
+    )
+    if mailing_id is not None:
+        counted = counted.where(col(Batch.mailing_id) == mailing_id)
+    rows = session.connection().execute(counted.group_by(col(Batch.reason)))
+    return {reason: int(people) for reason, people in rows}
+
+
 def open_facts(ring: Keyring, purpose: str, facts: dict[str, Any]) -> dict[str, Any]:
     """The facts of a system mail with their sealed part (`actions.seal_facts`) opened."""
     sealed = facts.get("sealed")

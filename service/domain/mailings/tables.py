@@ -138,6 +138,7 @@ class Batch(SQLModel, table=True):
         default=None, sa_column=json_column(nullable=True)
     )  # of a retry: [[pos, attempt], …]
     due_at: datetime
+    reason: str = Field(default="", max_length=40)  # why it waits, when that is not the schedule or a refusal
     state: str = Field(default="open", max_length=10)  # open | claimed | closed
     token: str | None = Field(default=None, max_length=40)
     sender_id: int | None = Field(default=None, foreign_key="sender.id")

@@ -25,7 +25,7 @@ from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
 from service.domain.people.tables import Identity, Person
-from service.kit import paging
+from service.kit import clock, paging
 from service.kit.clock import to_micros
 from service.kit.signing import Keyring
 
@@ -115,8 +115,9 @@ def of_notice(session: Session, notice: Notice) -> dict[str, Any]:
 
 
 def report(session: Session, mailing: Mailing | None, *, state: str, reason: str = "") -> dict[str, Any]:
-    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end), `next_at` is
-    when the first of them is due, None when nobody waits for an hour.
+    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end), `next_at` is when the
+    first of them is due, `waits` are those of them, and of the deferred, who wait for a pace and not for their turn, by
+    reason.
 
     planned = outcomes together + waiting. Before the audience is frozen everything is 0.
     """
@@ -132,6 +133,7 @@ def report(session: Session, mailing: Mailing | None, *, state: str, reason: str
         "outcomes": outcomes,
         "waiting": planned - sum(counts.values()),
         "next_at": _next_at(session, frozen) if frozen else None,
+        "waits": mailings.waits(session, _id(frozen), now=clock.now()) if frozen else {},
         "excluded": mailings.exclusions(session, _id(frozen)) if frozen else {},
     }
 

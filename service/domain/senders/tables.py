@@ -1,11 +1,12 @@
 """One row per sender incarnation."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column
 from sqlmodel import Field, SQLModel
 
-from service.db.types import BIG
+from service.db.types import BIG, json_column
 
 
 class Sender(SQLModel, table=True):
@@ -23,3 +24,6 @@ class Sender(SQLModel, table=True):
     renewed_at: datetime
     started_at: datetime
     ended_at: datetime | None = None
+    pace: Any = Field(
+        default=None, sa_column=json_column(nullable=True)
+    )  # its servers, and domains left alone

@@ -97,6 +97,35 @@ def when_of(shown: Listed) -> datetime:
     return shown.due_at or shown.changed_at
 
 
+# What stopped a mailing by itself, and what to look at before it goes on.
+HALTS = {
+    "policy_refusals": (
+        "more than 5 % of the answers were refusals by policy.",
+        "Look at what the servers said and at bidden doctor (SPF, DKIM, DMARC) before you resume.",
+    ),
+    "hard_bounces": (
+        "more than 3 % of the answers were refusals for good.",
+        "Look at the bounced people first: do these addresses come from where you think?",
+    ),
+    "doubled": (
+        "the record says that somebody was sent it twice.",
+        "Look at bidden db check first: a rule of the database is missing.",
+    ),
+    "render_errors": (
+        "more than one mail in a thousand could not be made.",
+        "Look at a field of its text that these people have no value for.",
+    ),
+    "audience_does_not_add_up": (
+        "the audience has gaps.",
+        "Look at bidden db check first; nothing has left.",
+    ),
+    "outcomes_do_not_add_up": (
+        "not everybody in the audience has an outcome.",
+        "Look at bidden db check first.",
+    ),
+}
+
+
 def reason_words(reason: str | None) -> str | None:
     """Why something stands as it does, for people."""
     known = {
@@ -104,6 +133,7 @@ def reason_words(reason: str | None) -> str | None:
         "late": "its time was missed by more than six hours",
         "restored": "a copy was restored, and it may have been sent since that was made",
         "": None,
+        **{halted: f"{what} {look}" for halted, (what, look) in HALTS.items()},
     }
     return known.get(reason or "", (reason or "").replace("_", " "))
 

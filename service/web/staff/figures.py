@@ -128,7 +128,7 @@ def _outcomes(figures: dict[str, Any], deliveries: str) -> list[dict[str, Any]]:
         ("unknown", "the line broke after the last word", outcomes["unknown"]),
         ("cancelled", "stopped before it left", outcomes["cancelled"]),
         ("expired", "its time ran out", outcomes["expired"]),
-        ("planned", "still to go", figures["waiting"]),
+        ("planned", _for_what(figures["waits"]), figures["waiting"]),
     ]
     return [
         {
@@ -140,6 +140,18 @@ def _outcomes(figures: dict[str, Any], deliveries: str) -> list[dict[str, Any]]:
         for state, why, n in lines
         if n or state in ("sent", "bounced")
     ]
+
+
+WAITS = {
+    "domain_paused": "for a domain that asked for less mail",
+    "domain_limit": "for a domain you limited",
+    "warm_up": "for tomorrow's amount of the warm-up",
+}
+
+
+def _for_what(waits: dict[str, int]) -> str:
+    """Still to go, and how many of these wait for more than their turn."""
+    return "; ".join(["still to go", *(f"{n:,} wait {WAITS[reason]}" for reason, n in sorted(waits.items()))])
 
 
 def _excluded(excluded: dict[str, int]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ ACTS = {
     "freezing": {"pause", "cancel"},
     "sending": {"pause", "cancel"},
     "paused": {"resume", "cancel"},
-    "halted": {"cancel"},
+    "halted": {"resume", "cancel"},
 }
 
 

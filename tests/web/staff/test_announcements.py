@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 from service import fence
@@ -412,3 +412,27 @@ def test_a_fence_not_reached_in_time_is_answered_202(
         lambda s: setattr(s.get_one(Sender, silent.id), "renewed_at", now - timedelta(minutes=5))
     )
     assert "has not been heard of" in marketing.get("/staff").text
+
+
+def test_a_halted_mailing_says_why_what_to_look_at_and_can_go_on(browser: Browser, office: Office) -> None:
+    office.world.person()
+    public_id, marketing = office.announcement(), browser("marketing")
+    base = f"/staff/announcements/{public_id}"
+    marketing.post(
+        f"{base}/schedule", data={"content_hash": state(office, public_id).content_hash, "when": "now"}
+    )
+    start(office, public_id)
+
+    def halted(session: Session) -> None:
+        mailing = queries.mailing_of(session, queries.by_public_id(session, public_id))
+        assert mailing is not None
+        audiences.halt(session, mailing, "hard_bounces", now=clock.now())
+
+    office.world.change(halted)
+    report = marketing.get(f"{base}/report").text
+    assert "more than 3 % of the answers were refusals for good" in report
+    assert "Look at the bounced people first" in report
+    assert "Resume: 1 left" in report
+    marketing.post(f"{base}/resume")
+    assert state(office, public_id).state == "sending"
+    assert kinds(office, public_id)[-1] == "announcement.resumed"

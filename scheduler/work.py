@@ -1,0 +1,95 @@
+"""A claimed batch in a sender's hands: who is still to be sent, who is held for a busy domain, what came of the others.
+
+Made and asked by the sender alone.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from scheduler.pace import Later, Pace, domain_of
+from service.domain.deliveries import claims
+from service.domain.deliveries.compose import Composer
+from service.domain.deliveries.queries import Member
+from service.domain.deliveries.rules import Result
+from service.ops.house import House
+
+
+@dataclass(eq=False)
+class Work:
+    """One batch. It is done when every position has its result."""
+
+    claimed: claims.Claimed
+    composer: Composer
+    until: float  # monotonic: after that its permissions are too old to send on
+    waiting: deque[Member] = field(default_factory=deque)
+    held: dict[str, deque[Member]] = field(default_factory=dict)  # by recipient domain
+    results: list[Result] = field(default_factory=list)
+    out: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every position has its result."""
+        return not self.waiting and not self.out and not self.held
+
+    def next(self, pace: Pace, moment: float) -> Member | None:
+        """The next member whose domain takes a letter now; those that must wait for longer get their result here."""
+        for domain in list(self.held):
+            if member := self._next_held(domain, pace, moment):
+                return member
+        while self.waiting:
+            member = self.waiting.popleft()
+            if not pace.lanes:
+                return member
+            domain = domain_of(member.address)
+            word = pace.admit(domain, moment)
+            if isinstance(word, Later):
+                self._put_off(member, word)
+            elif word:
+                return member
+            else:
+                self.held.setdefault(domain, deque()).append(member)
+                pace.hold(domain, 1)
+        return None
+
+    def _next_held(self, domain: str, pace: Pace, moment: float) -> Member | None:
+        line, found = self.held[domain], None
+        while line and found is None:
+            word = pace.admit(domain, moment, held=True)
+            if word is False:
+                return None
+            member = line.popleft()
+            pace.hold(domain, -1)
+            if isinstance(word, Later):
+                self._put_off(member, word)
+            else:
+                found = member
+        if not line:
+            del self.held[domain]
+        return found
+
+    def give_back(self, pace: Pace) -> None:
+        """Whoever is not sent yet goes back to the database as if never claimed."""
+        for domain, line in self.held.items():
+            pace.hold(domain, -len(line))
+            self.waiting.extend(line)
+        self.held.clear()
+        while self.waiting:
+            member = self.waiting.popleft()
+            self.results.append(Result(member.pos, member.attempt, "reclaim"))
+
+    def _put_off(self, member: Member, word: Later) -> None:
+        self.results.append(Result(member.pos, member.attempt, "reclaim", word.reason, wait=word.seconds))
+
+
+def composer_of(house: House, claimed: claims.Claimed) -> Composer:
+    """What makes the messages of a claimed batch."""
+    return Composer(
+        house.settings,
+        house.ring,
+        claimed.mailing,
+        claimed.topic,
+        claimed.names,
+        claimed.brand,
+        claimed.contents,
+        claimed.key,
+    )
