@@ -118,13 +118,17 @@ SETTINGS = {
             "two_person_approval", "flag", False, "Somebody other than its author approves an announcement."
         ),
         Kind(
-            "quiet_hours", "hours", None, "Hours of the day in which no announcement is sent.", optional=True
+            "quiet_hours",
+            "hours",
+            None,
+            "Such as 20:00-08:00, on each reader's own clock: announcements wait for their end. Empty: none.",
+            optional=True,
         ),
         Kind(
             "weekly_cap",
             "number",
             None,
-            "Most announcements for one person in seven days.",
+            "For one person in seven days; further ones wait for a week to pass. Empty: no limit.",
             1,
             50,
             optional=True,

@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 from service.db.locks import for_update
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, queries, rules
+from service.domain.deliveries import guard, queries, rules, waiting
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -58,7 +58,8 @@ def claim(
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
     `skipped` outcome here. Sending switched off claims nothing.
     """
-    if not brands.setting(session, "sending_on"):
+    settings = brands.settings(session)
+    if not settings["sending_on"]:
         return []
     seen = entries.tail(session)[0]
     statement = for_update(
@@ -66,12 +67,20 @@ def claim(
     )
     batches = session.scalars(statement).all()
     return [
-        _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, now=now) for one in batches
+        _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, settings, now=now)
+        for one in batches
     ]
 
 
 def _claim_one(
-    session: Session, ring: Keyring, batch: Batch, sender_id: int, seen: int, *, now: datetime
+    session: Session,
+    ring: Keyring,
+    batch: Batch,
+    sender_id: int,
+    seen: int,
+    settings: dict[str, Any],
+    *,
+    now: datetime,
 ) -> Claimed:
     mailing = session.get_one(Mailing, batch.mailing_id)
     topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
@@ -82,6 +91,7 @@ def _claim_one(
         {"first_name"} if mailing.kind == "system" else set()
     )
     members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
+    members = _who_may_now(session, mailing, members, settings, now=now)
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
         secrets.token_hex(8),
@@ -104,6 +114,27 @@ def _claim_one(
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
     return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
+
+
+def _who_may_now(
+    session: Session,
+    mailing: Mailing,
+    members: list[queries.Member],
+    settings: dict[str, Any],
+    *,
+    now: datetime,
+) -> list[queries.Member]:
+    """Those who do not wait for an hour or a week; who waits goes into a batch of its own, and the mailing lives on for
+    them."""
+    waits = waiting.later(session, mailing, members, settings, now=now)
+    if not waits:
+        return members
+    assert mailing.id is not None
+    again = [_Again(*waits[one.pos], one.pos, one.attempt) for one in members if one.pos in waits]
+    _retry_batches(session, mailing.id, again)
+    mailing.valid_until = max(mailing.valid_until, *(one.due + timedelta(days=1) for one in again))
+    session.add(mailing)
+    return [one for one in members if one.pos not in waits]
 
 
 def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
@@ -264,6 +295,7 @@ def recover(
 
 
 def _seal(session: Session, claimed: Claimed, positions: int, root: str, *, now: datetime) -> None:
+    failpoints.hit("record.before_commit")  # of `record`: the outcomes are inserted
     session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
     body = {"batch": claimed.batch_id, "positions": positions, "root": root}
     ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
@@ -303,7 +335,6 @@ def _retry_batches(session: Session, mailing_id: int, again: list[_Again]) -> No
 
     Those that wait for the pace of a domain are due with the first of them, and as many as a sender keeps in hand.
     """
-    failpoints.hit("record.before_commit")  # of `record`, which has inserted the outcomes
     again.sort()
     groups: list[list[_Again]] = []
     for one in again:

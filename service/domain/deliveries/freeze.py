@@ -179,7 +179,9 @@ def _cut_waves(session: Session, mailing: Mailing, size: int) -> int:
     for due_at, wave in groupby(rows, key=lambda row: row.due_at):
         while listed := [[row.pos, 1] for row in islice(wave, size)]:
             ends = {"first_pos": listed[0][0], "last_pos": listed[-1][0]}
-            session.add(Batch(mailing_id=mailing.id, **ends, positions=listed, due_at=due_at))
+            session.add(
+                Batch(mailing_id=mailing.id, **ends, positions=listed, due_at=due_at, reason="local_time")
+            )
             count += 1
     return count
 

@@ -41,6 +41,7 @@ class Member:
     consent_since: datetime | None
     values: dict[str, str]
     doubts: int = 0  # how many earlier tries ended unknown: it may have arrived already
+    most: int | None = None  # announcements a week, as the person wants it
 
 
 def topic_facts(topic: Topic) -> TopicFacts:
@@ -164,6 +165,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
             col(Person.wrapped_key),
             col(Person.zone),
             col(Preference.since_at),
+            col(Person.max_per_week),
         )
         .select_from(Audience)
         .outerjoin(Address, col(Address.id) == col(Audience.address_id))
@@ -247,4 +249,5 @@ def _member(
         row.since_at,
         values,
         doubts,
+        row.max_per_week,
     )

@@ -131,7 +131,8 @@ def open_batches(session: Session, mailing_id: int) -> int:
 
 
 def waits(session: Session, mailing_id: int | None = None, *, now: datetime) -> dict[str, int]:
-    """How many members of a mailing (or of all) wait for a pace, by reason: domain_paused, domain_limit, warm_up."""
+    """How many members of a mailing (or of all) wait for a pace, by reason: domain_paused, domain_limit, warm_up; quiet,
+    cap, local_time."""
     listed = func.coalesce(
         func.json_array_length(col(Batch.positions)), col(Batch.last_pos) - col(Batch.first_pos) + 1
     )

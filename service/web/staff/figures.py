@@ -146,6 +146,9 @@ WAITS = {
     "domain_paused": "for a domain that asked for less mail",
     "domain_limit": "for a domain you limited",
     "warm_up": "for tomorrow's amount of the warm-up",
+    "quiet": "for the end of their quiet hours",
+    "cap": "for their week to pass",
+    "local_time": "for that hour on their own clock",
 }
 
 

@@ -33,12 +33,14 @@ LABELS = {
     "colour": "Colour",
     "sending_on": "Sending is on",
     "two_person_approval": "A second person approves",
+    "quiet_hours": "Quiet hours",
+    "weekly_cap": "Most announcements a week",
     "ip_evidence": "IP address kept as evidence",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "brand": ("Brand", "Stands in and under every mail.", tuple(rules.FIELDS)),
-    "sending": ("Sending", None, ("sending_on", "two_person_approval")),
+    "sending": ("Sending", None, ("sending_on", "two_person_approval", "quiet_hours", "weekly_cap")),
     "evidence": ("Evidence", None, ("ip_evidence",)),
 }
 KINDS = {"postal_address": "area", "reply_to": "email"}
@@ -116,5 +118,10 @@ def _one(name: str, brand: Brand, known: dict[str, Any], typed: dict[str, str]) 
         return {**field, "hint": rules.FIELDS[name], "kind": KINDS.get(name, "text"), "value": value}
     setting, value = rules.SETTINGS[name], typed.get(name, known[name])
     choices = [choice(one, one.capitalize(), one == value) for one in setting.choices]
-    kind = "tick" if setting.type == "flag" else "choice"
-    return {**field, "hint": setting.sentence, "kind": kind, "value": value, "choices": choices}
+    kind = {"flag": "tick", "choice": "choice", "number": "number"}.get(setting.type, "text")
+    if isinstance(value, dict):
+        value = f"{value['from']}-{value['until']}"
+    return {
+        **field, "hint": setting.sentence, "kind": kind, "value": "" if value is None else value,
+        "choices": choices,
+    }  # fmt: skip

@@ -1,0 +1,85 @@
+"""Who may get a marketing mail, but not now: quiet hours on the reader's own clock, and the most mails a week.
+
+Called when a batch is claimed. Whoever waits is put into a batch of its own that is due when the wait is over; nobody is
+dropped, no attempt is counted, and the report says who waits for what (design.md 2, deferred).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from service.domain.deliveries.queries import Member
+from service.domain.mailings.tables import Audience, Mailing, Outcome
+
+QUIET, CAP = "quiet", "cap"
+WEEK = timedelta(days=7)
+
+
+def later(
+    session: Session, mailing: Mailing, members: Sequence[Member], settings: dict[str, Any], *, now: datetime
+) -> dict[int, tuple[str, datetime]]:
+    """By position who waits, for what and until when. Only marketing waits."""
+    if mailing.kind != "announcement" or mailing.mail_class != "marketing":
+        return {}
+    free = [member for member in members if member.refusal is None]
+    found = _capped(session, mailing, free, settings["weekly_cap"], now=now)
+    hours, usual = settings["quiet_hours"], (mailing.facts or {}).get("zone", "UTC")
+    if hours:
+        start, end = time.fromisoformat(hours["from"]), time.fromisoformat(hours["until"])
+        for member in free:
+            reason, due = found.get(member.pos, (QUIET, now))
+            awake = awake_at(due, member.zone or usual, start, end)
+            if awake > due:
+                found[member.pos] = (reason, awake)
+    return found
+
+
+def awake_at(moment: datetime, zone: str, start: time, end: time) -> datetime:
+    """The first instant from `moment` on that is outside the quiet hours, which run from `start` to `end` on the clocks
+    of `zone`, over midnight too."""
+    local = moment.astimezone(ZoneInfo(zone))
+    clock = local.time()
+    inside = start <= clock < end if start < end else clock >= start or clock < end
+    if not inside:
+        return moment
+    day = local.date() + timedelta(days=1 if clock >= end else 0)
+    return datetime.combine(day, end, ZoneInfo(zone)).astimezone(moment.tzinfo)
+
+
+def _capped(
+    session: Session, mailing: Mailing, members: Sequence[Member], cap: int | None, *, now: datetime
+) -> dict[int, tuple[str, datetime]]:
+    """Who has had as many announcements in seven days as the house, or they themselves, allow."""
+    most = {member.pos: min(filter(None, (cap, member.most))) for member in members if cap or member.most}
+    if not most:
+        return {}
+    mine = select(col(Audience.pos), col(Audience.person_id)).where(
+        col(Audience.mailing_id) == mailing.id, col(Audience.pos).in_(most)
+    )
+    positions = {person: pos for pos, person in session.execute(mine) if person is not None}
+    got = (
+        select(col(Audience.person_id), col(Outcome.at))
+        .join(
+            Outcome,
+            (col(Outcome.mailing_id) == col(Audience.mailing_id)) & (col(Outcome.pos) == col(Audience.pos)),
+        )
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .where(
+            col(Audience.person_id).in_(positions),
+            col(Outcome.state) == "sent",
+            col(Outcome.at) > now - WEEK,
+            col(Mailing.kind) == "announcement",
+            col(Mailing.mail_class) == "marketing",
+        )
+        .order_by(col(Outcome.at).desc())
+    )
+    lately: dict[int, list[datetime]] = {}
+    for person, at in session.execute(got):
+        lately.setdefault(positions[person], []).append(at)
+    return {
+        pos: (CAP, times[most[pos] - 1] + WEEK) for pos, times in lately.items() if len(times) >= most[pos]
+    }
