@@ -16,6 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from scheduler import journal
+from scheduler.carriers import Carriers, Place
 from scheduler.database import Database
 from scheduler.lease import Lease
 from scheduler.pace import Pace, domain_of
@@ -39,6 +40,7 @@ IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
 MOST_HELD = 30  # batches more of which only letters for busy domains are left
 SINGLES = 64  # single mails in hand at most
+RETRY = 0.1  # seconds between two tries to reach a server that has not been given up
 REST = 0.02  # seconds a connection waits before it looks again
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
@@ -55,7 +57,6 @@ class Sender:
         chance: random.Random | None = None,
     ) -> None:
         self.house, self.name = house, name
-        self.server = transport.parse_smtp_url(house.settings.wire_url)
         self.database = Database(
             house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
         )
@@ -65,11 +66,11 @@ class Sender:
             self.bucket = pacing.Bucket(rate, burst=max(1.0, rate / 20))
         self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
         self.journal: journal.Journal
-        self.lease = Lease(self.database, name)
-        self.pace = Pace(self.server.connections, house.waits.refused[0], self.chance)
+        self.lease = Lease(self.database, name, self._says)
+        self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
+        self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
         self.letters: dict[int, tuple[Work, Member, str]] = {}
-        self.wires: set[Wire] = set()
         self.next_key = 0
         self.wake = asyncio.Event()  # something ended or came: look again
         self.more = asyncio.Event()  # letters wait
@@ -79,7 +80,7 @@ class Sender:
         """Send until told to stop."""
         await self._begin()
         watcher = asyncio.create_task(self.lease.watch(self._reset))
-        carriers = [asyncio.create_task(self._carry(n)) for n in range(self.server.connections)]
+        carriers = [asyncio.create_task(self._carry(n)) for n in range(self.carriers.connections)]
         stopper = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -120,6 +121,11 @@ class Sender:
         await self.lease.end()
         self.journal.close(remove=not self.works)
 
+    def _says(self) -> dict[str, Any]:
+        """How its servers and recipient domains are, for the lease to publish."""
+        moment = time.monotonic()
+        return {"servers": self.carriers.says(moment), "paused": self.pace.paused(moment)}
+
     # What was taken away
 
     def _is_taken(self, letter: Letter) -> bool:
@@ -129,7 +135,9 @@ class Sender:
     def _reset(self) -> list[Wire]:
         """Throw away what was taken and is still in our own hands: its connection is reset, its outcome is unknown."""
         holding = [
-            wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
+            wire
+            for wire in self.carriers.wires()
+            if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
         for wire in holding:
             wire.abort()
@@ -140,8 +148,13 @@ class Sender:
     async def _claim(self) -> bool:
         """Take what is due: single mails always, batches while fewer than two are in hand. Whether anything is in hand.
 
-        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point.
+        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point. While every
+        server is left alone, what is in hand goes back.
         """
+        if self.carriers.shut(time.monotonic()):
+            for work in self.works:
+                work.give_back(self.pace)
+            return bool(self.works)
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held = sum(1 for work in self.works if work.held and not work.waiting)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
@@ -206,35 +219,38 @@ class Sender:
     # The wire
 
     async def _carry(self, number: int) -> None:
-        """One connection's life: wait for enough letters, connect, carry them, back off when the server is away."""
-        failures = 0
+        """One connection after the other: wait for enough letters and for a server that takes them, connect, carry."""
         while True:
             await self.more.wait()
-            if self._pending() <= number * LETTERS_PER_WIRE:
+            enough = self._pending() > number * LETTERS_PER_WIRE
+            place = self.carriers.choose(time.monotonic()) if enough else None
+            if place is None:
                 await self._rest()
                 continue
             try:
-                wire = await transport.connect(self.server, ehlo_name=self._ehlo())
+                wire = await self.carriers.connect(place, ehlo_name=self._ehlo())
             except transport.ConnectFailed as failed:
-                failures += 1
-                log.warning("no connection to the mail server", extra={"facts": {"reason": failed.reason}})
+                facts = {"server": place.name, "reason": failed.reason}
+                log.warning("no connection to the mail server", extra={"facts": facts})
+                self.carriers.failed(place, failed.reason, time.monotonic())
                 self._reclaim_old()
-                await asyncio.sleep(min(30.0, 0.5 * 2**failures))
+                await asyncio.sleep(RETRY)
                 continue
-            failures = 0
-            await self._use(wire)
+            await self._use(wire, place)
 
-    async def _use(self, wire: Wire) -> None:
-        self.wires.add(wire)
+    async def _use(self, wire: Wire, place: Place) -> None:
+        def next_letter() -> Letter | None:
+            return None if self.carriers.better(place) else self._next_letter()
+
         try:
-            while not wire.closed and not self.stopping:
+            while not wire.closed and not self.stopping and not self.carriers.better(place):
                 await transport.deliver(
-                    wire, self._next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
+                    wire, next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
                 )
                 if not wire.closed and not await self._wait_for_letters():
                     break
         finally:
-            self.wires.discard(wire)
+            self.carriers.ended(place, wire, time.monotonic(), by_them=wire.closed and not self.stopping)
             if wire.closed:
                 await wire.wait_closed()
             else:
