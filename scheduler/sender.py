@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -19,14 +18,13 @@ from scheduler import journal
 from scheduler.carriers import Carriers, Place
 from scheduler.database import Database
 from scheduler.lease import Lease
-from scheduler.pace import Pace, domain_of
+from scheduler.pace import Pace, Turn, domain_of
 from scheduler.recovery import recover_all
-from scheduler.work import Work
+from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
-from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
-from service.kit import clock, failpoints, logs, pacing
+from service.kit import clock, failpoints, logs
 from service.mail import transport
 from service.mail.headers import HeaderInjection
 from service.mail.render import RenderError
@@ -61,10 +59,7 @@ class Sender:
             house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
         )
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.bucket: pacing.Bucket | None = None
-        if rate := house.settings.send_rate:
-            self.bucket = pacing.Bucket(rate, burst=max(1.0, rate / 20))
-        self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
+        self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
         self.lease = Lease(self.database, name, self._says)
         self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
@@ -178,26 +173,12 @@ class Sender:
             self._take_up(one, first=system)
 
     def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
-        composer = self._composer(claimed)
-        until = time.monotonic() + RECLAIM_AFTER.total_seconds()
-        work = Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))
+        self.pace.retune(claimed.limits, self.lease.live)
+        work = take_up(self.house, claimed, time.monotonic() + RECLAIM_AFTER.total_seconds())
         self.works.insert(0 if first else len(self.works), work)
         self.more.set()
         if work.done:
             self.wake.set()
-
-    def _composer(self, claimed: claims.Claimed) -> Composer:
-        house = self.house
-        return Composer(
-            house.settings,
-            house.ring,
-            claimed.mailing,
-            claimed.topic,
-            claimed.names,
-            claimed.brand,
-            claimed.contents,
-            claimed.key,
-        )
 
     async def _settle(self) -> None:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
@@ -269,8 +250,7 @@ class Sender:
         """Let others go first; with a rate set, as long as the bucket says."""
         if not self._pending():
             self.more.clear()
-        wait = self.turn_at - time.monotonic() if self.turn_at else REST
-        await asyncio.sleep(min(REST, max(0.001, wait)))
+        await asyncio.sleep(min(REST, max(0.001, self.turn.wait(time.monotonic(), REST))))
 
     def _pending(self) -> int:
         return sum(len(work.waiting) + (1 if work.held else 0) for work in self.works)
@@ -293,29 +273,19 @@ class Sender:
             if moment > work.until:
                 work.give_back(self.pace)
             while work.waiting or work.held:
-                if not self._is_my_turn():
+                if not self.turn.has_come(moment, self.lease.live):
                     return None
                 member = work.next(self.pace, moment)
                 if member is None:
                     break
                 letter = self._compose(work, member)
                 if letter is not None:
-                    self.turn_at = None
+                    self.turn.used()
                     return letter
         if not self._pending():
             self.more.clear()
             self.wake.set()
         return None
-
-    def _is_my_turn(self) -> bool:
-        """Whether the rate allows a letter now; a place once taken in the bucket is kept until its time comes."""
-        if self.bucket is None:
-            return True
-        moment = time.monotonic()
-        self.bucket.retune(self.house.settings.send_rate / self.lease.live)
-        if self.turn_at is None:
-            self.turn_at = moment + self.bucket.take(moment)
-        return moment >= self.turn_at
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:

@@ -11,6 +11,7 @@ from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member
 from service.domain.deliveries.rules import Result
+from service.ops.house import House
 
 
 @dataclass(eq=False)
@@ -78,3 +79,18 @@ class Work:
 
     def _put_off(self, member: Member, word: Later) -> None:
         self.results.append(Result(member.pos, member.attempt, "reclaim", word.reason, wait=word.seconds))
+
+
+def take_up(house: House, claimed: claims.Claimed, until: float) -> Work:
+    """A batch just claimed, with what makes its mails."""
+    composer = Composer(
+        house.settings,
+        house.ring,
+        claimed.mailing,
+        claimed.topic,
+        claimed.names,
+        claimed.brand,
+        claimed.contents,
+        claimed.key,
+    )
+    return Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))

@@ -6,17 +6,18 @@ Called by the sender; both are guarded by the batch's token, so that repeating t
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
+from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, queries, rules
+from service.domain.deliveries import guard, queries, rules, warming
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -47,6 +48,8 @@ class Claimed:
     names: dict[str, str]  # the topic's name (or those a confirmation asks about) by language
     brand: Brand
     seen_seq: int  # what was taken away up to this entry, the gate has heeded
+    limits: dict[str, Any] = field(default_factory=dict)  # of recipient domains, as staff set them
+    day: date | None = None  # of the warm-up plan, from whose amount it was taken
     key: dkim.Key | None = None  # signs this batch; read anew for each, so that a rotation needs no restart
 
 
@@ -58,21 +61,43 @@ def claim(
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
     `skipped` outcome here. Sending switched off claims nothing.
     """
-    if not brands.setting(session, "sending_on"):
+    known = brands.settings(session)
+    if not known["sending_on"]:
         return []
+    day, room = None, None
+    amount = None if system else limits.amount_on(known["warm_up"], now.date())
+    if amount is not None:
+        day, limit = now.date(), 1
+        room = warming.left(session, amount, day)
+        if not room:
+            warming.put_off(session, now=now)
+            return []
     seen = entries.tail(session)[0]
     statement = for_update(
         session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True
     )
     batches = session.scalars(statement).all()
     return [
-        _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, now=now) for one in batches
+        replace(
+            _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, room, now=now),
+            limits=known["domain_limits"] or {},
+            day=day,
+        )
+        for one in batches
     ]
 
 
 def _claim_one(
-    session: Session, ring: Keyring, batch: Batch, sender_id: int, seen: int, *, now: datetime
+    session: Session,
+    ring: Keyring,
+    batch: Batch,
+    sender_id: int,
+    seen: int,
+    room: int | None,
+    *,
+    now: datetime,
 ) -> Claimed:
+    """`room`: how many letters the warm-up plan leaves for today, None without one."""
     mailing = session.get_one(Mailing, batch.mailing_id)
     topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
     assert mailing.id is not None
@@ -82,6 +107,10 @@ def _claim_one(
         {"first_name"} if mailing.kind == "system" else set()
     )
     members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
+    if room is not None:
+        members, later = warming.split(members, room)
+        warming.keep_for_tomorrow(session, mailing, later, now=now)
+        warming.take(session, now.date(), sum(one.refusal is None for one in members))
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
         secrets.token_hex(8),
@@ -103,7 +132,7 @@ def _claim_one(
     brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
-    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
+    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key=key)
 
 
 def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
@@ -147,16 +176,7 @@ def record(
     """
     mailing_id = claimed.mailing.id
     assert mailing_id is not None
-    ours = (
-        update(Batch)
-        .where(
-            col(Batch.id) == claimed.batch_id,
-            col(Batch.token) == claimed.token,
-            col(Batch.state) == "claimed",
-        )
-        .values(state="closed", closed_at=now)
-    )
-    if session.connection().execute(ours).rowcount != 1:
+    if not _close(session, claimed, now=now):
         return False
     warrants = {one.pos: one for one in claimed.members}
     again: list[_Again] = []
@@ -181,11 +201,27 @@ def record(
     if rows:
         session.connection().execute(insert(Outcome), rows)
     _retry_batches(session, mailing_id, again)
+    if claimed.day is not None:
+        warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
     if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
         guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
     _seal(session, claimed, len(rows), chain.root(leaves), now=now)
     return True
+
+
+def _close(session: Session, claimed: Claimed, *, now: datetime) -> bool:
+    """Close the batch; False when it is no longer this claim's."""
+    ours = (
+        update(Batch)
+        .where(
+            col(Batch.id) == claimed.batch_id,
+            col(Batch.token) == claimed.token,
+            col(Batch.state) == "claimed",
+        )
+        .values(state="closed", closed_at=now)
+    )
+    return session.connection().execute(ours).rowcount == 1
 
 
 def orphaned(session: Session, name: str | None = None) -> list[int]:
