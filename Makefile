@@ -25,7 +25,7 @@ run: setup ## an empty embedded service
 	@exec $(BIN)/bidden up
 
 test: setup ## the whole suite, on SQLite and on PostgreSQL
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: setup ## lint, types, import contracts, templates
 	@$(BIN)/ruff check .

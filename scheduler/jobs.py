@@ -14,6 +14,7 @@ from service.domain.announcements import actions as announcements
 from service.domain.api_keys import actions as api_keys
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
+from service.domain.deliveries.rules import batch_size
 from service.domain.preferences import restoring
 from service.domain.staff import actions as staff
 from service.kit import failpoints
@@ -49,11 +50,12 @@ def freeze(house: House, now: datetime) -> None:
     """Each mailing that is freezing gets its audience, chunk by chunk, each in its own transaction."""
     with reading(house.engine) as session:
         waiting = audiences.freezing(session)
+    batch = batch_size(house.settings.send_rate)
     for mailing_id in waiting:
         more = True
         while more:
             with transaction(house.engine) as session:
-                more = audiences.freeze_step(session, mailing_id, now=now)
+                more = audiences.freeze_step(session, mailing_id, batch=batch, now=now)
             failpoints.hit("freeze.between")
 
 

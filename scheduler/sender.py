@@ -128,7 +128,11 @@ class Sender:
         return self.lease.took(member.subject, work.claimed.mailing.public_id, work.claimed.seen_seq)
 
     def _reset(self) -> list[Wire]:
-        """Throw away what was taken and is still in our own hands: its connection is reset, its outcome is unknown."""
+        """Give back what is left of a mailing paused or cancelled; of what was taken and is still in our own hands, reset
+        the connection: its outcome is unknown."""
+        for work in self.works:
+            if self.lease.took("", work.claimed.mailing.public_id, work.claimed.seen_seq):
+                work.give_back(self.pace)
         holding = [
             wire
             for wire in self.carriers.wires()
@@ -140,8 +144,8 @@ class Sender:
 
     # Claiming and recording
 
-    async def _claim(self) -> bool:
-        """Take what is due: single mails always, batches while fewer than two are in hand. Whether anything is in hand.
+    async def _claim(self) -> None:
+        """Take what is due: single mails always, batches while fewer than two are in hand.
 
         A batch of which only letters for busy domains are left keeps no other from being taken, up to a point. While every
         server is left alone, what is in hand goes back.
@@ -149,11 +153,10 @@ class Sender:
         if self.carriers.shut(time.monotonic()):
             for work in self.works:
                 work.give_back(self.pace)
-            return bool(self.works)
+            return
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held = sum(1 for work in self.works if work.held and not work.waiting)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
-        return bool(self.works)
 
     async def _claim_some(self, *, system: bool, limit: int) -> None:
         now = clock.now()

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,12 +149,24 @@ def _copied(template: str, request: pytest.FixtureRequest, directory: Path) -> I
 
 
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """An empty PostgreSQL database, for journeys that make their own."""
-    name = f"journey_{uuid.uuid4().hex[:12]}"
-    _administer(postgres_url, f"CREATE DATABASE {name}")
-    yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+def new_postgres_database(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes empty PostgreSQL databases, for installations of their own."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"journey_{uuid.uuid4().hex[:12]}")
+        _administer(postgres_url, f"CREATE DATABASE {made[-1]}")
+        return make_url(postgres_url).set(database=made[-1]).render_as_string(hide_password=False)
+
+    yield make
+    for name in made:
+        _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_database(new_postgres_database: Callable[[], str]) -> str:
+    """An empty PostgreSQL database."""
+    return new_postgres_database()
 
 
 @pytest.fixture

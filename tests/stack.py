@@ -41,6 +41,7 @@ class Stack:
             "BIDDEN_INBOX_LISTEN": f"127.0.0.1:{self.inbox_port}",
             "BIDDEN_HOLD_SECONDS": "1",
             "BIDDEN_RETRY_SECONDS": "1,1,1",
+            "BIDDEN_UNKNOWN_RETRY_SECONDS": "1",
             "BIDDEN_LOG_LEVEL": "WARNING",
             **environment,
         }

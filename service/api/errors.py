@@ -19,6 +19,21 @@ from service.kit.errors import DomainError, Invalid
 
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_OBJECT = "This must be an object: names and values between braces."
+# Findings that pydantic words by the names of Python's types or of our classes, which say nothing to a sender.
+_EXPECTED = {
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "list_type": "This must be a list.",
+    "string_type": "This must be a text.",
+    "bool_type": "This must be true or false.",
+    "bool_parsing": "This must be true or false.",
+    "int_type": "This must be a whole number.",
+    "int_from_float": "This must be a whole number.",
+    "int_parsing": "This must be a whole number.",
+}
 _PHRASES = {
     404: ("not_found", "There is nothing here by that name."),
     405: ("method_not_allowed", "That cannot be done with this address."),
@@ -80,7 +95,7 @@ def from_pydantic(errors: Sequence[Any], *, skip: int = 0) -> DomainError:
         return FieldMissing(field=field)
     if first["type"] == "extra_forbidden":
         return UnknownField(field=field)
-    return FieldInvalid(f"{first['msg']}.", field=field)
+    return FieldInvalid(_EXPECTED.get(first["type"]) or f"{first['msg']}.", field=field)
 
 
 def path(parts: Sequence[str | int]) -> str | None:

@@ -11,7 +11,7 @@ import yaml
 from sqlmodel import Session
 
 from service.cli import desk
-from service.domain.announcements import actions, queries
+from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.tables import Announcement
 from service.domain.reports import queries as reports
 from service.kit import clock
@@ -148,6 +148,9 @@ def schedule(
         str, typer.Option(help="now, an instant such as 2026-11-24T09:00Z, or a local time with --zone.")
     ],
     zone: Annotated[str | None, typer.Option(help="Such as Europe/Berlin.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="On each reader's own clock; --zone is for whose is not known.")
+    ] = False,
     as_json: desk.Json = False,
 ) -> None:
     """Say when it goes. `now` is after the hold, in which it can be called back."""
@@ -155,7 +158,7 @@ def schedule(
 
     def act(session: Session) -> Announcement:
         return actions.schedule(
-            session, announcement, at=at, zone=zone, hold_seconds=hold, now=now, by=desk.BY
+            session, announcement, at=at, zone=zone, local=local, hold_seconds=hold, now=now, by=desk.BY
         )
 
     _step(act, "is scheduled", as_json=as_json)
@@ -239,7 +242,21 @@ def _say(shown: queries.Shown, done: str, *, as_json: bool) -> None:
         "template": shown.template,
         "content_hash": shown.content_hash,
         "due_at": shown.due_at,
+        "hold_until": shown.hold_until,
     }
-    due = f", due {shown.wall_time} {shown.zone}" if shown.wall_time and shown.state == "scheduled" else ""
-    words = f"“{shown.name}” {done}{due}.\n  id            {shown.id}\n  content hash  {shown.content_hash}"
-    desk.say(facts, words, as_json=as_json)
+    words = f"“{shown.name}” {done}.\n  id            {shown.id}\n  content hash  {shown.content_hash}"
+    desk.say(facts, words + _leaves(shown), as_json=as_json)
+
+
+def _leaves(shown: queries.Shown) -> str:
+    """When a scheduled one leaves, and until when it can still be called back in its hold."""
+    if shown.state != "scheduled" or shown.due_at is None:
+        return ""
+    utc = f"{shown.due_at:%Y-%m-%d %H:%M:%S} UTC"
+    local = f" ({shown.wall_time} {shown.zone})" if shown.zone not in (None, "UTC") else ""
+    if rules.is_local(shown.wall_time):
+        local = f" at the earliest ({shown.wall_time} on each reader's own clock)"
+    said = f"\n  leaves        {utc}{local}"
+    if shown.hold_until is None:
+        return said
+    return f"{said}\n  held until then; bidden announce cancel {shown.id} calls it back"

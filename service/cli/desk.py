@@ -25,6 +25,13 @@ BY = "cli"
 _opened: list[House] = []
 IN_FLIGHT = "Recorded; a message already on its way may still arrive."
 
+# The next step where the code alone tells it: where the right name is found, what is left of a broken chain.
+NEXT = {
+    "key_unknown": "bidden keys list",
+    "selector_unknown": "bidden brand dkim show",
+    "ledger_broken": "Keep the database as it is, and compare it with the last backup.",
+}
+
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
@@ -67,7 +74,8 @@ def _of_settings(error: ValidationError) -> str:
 def refuse(
     what: str, *, why: str, field: str | None = None, then: str | None = None, as_json: bool = False
 ) -> NoReturn:
-    """Say what was not done, why, and what to do next; exit code 1."""
+    """Say what was not done, why, and the next step where one is the way to mend it; exit code 1."""
+    then = then or NEXT.get(why)
     if as_json:
         print(
             json.dumps(
@@ -77,7 +85,8 @@ def refuse(
     else:
         print(f"Not done: {what}", file=sys.stderr)
         print(f"  why:  {why}" + (f", {field}" if field else ""), file=sys.stderr)
-        print(f"  next: {then or 'bidden doctor'}", file=sys.stderr)
+        if then:
+            print(f"  next: {then}", file=sys.stderr)
     raise typer.Exit(1)
 
 

@@ -30,7 +30,6 @@ def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
         desk.refuse(
             f"Entry {verdict.position} does not hold: {verdict.fault}. The {verdict.entries} before it do.",
             why="ledger_broken",
-            then="Keep the database as it is, and compare it with the last backup.",
             as_json=as_json,
         )
     if projection and (wrong := desk.ask(house, preferences.differences)):

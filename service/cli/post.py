@@ -10,6 +10,7 @@ from service.cli import desk
 from service.domain.notices import actions, queries, rules
 from service.domain.notices.tables import Notice
 from service.kit import clock
+from service.ops.house import House
 
 
 @desk.command
@@ -23,6 +24,13 @@ def post(
     publish: Annotated[
         bool, typer.Option("--publish/--draft", help="Publish it, or keep it as a draft.")
     ] = True,
+    not_advertising: Annotated[
+        bool,
+        typer.Option(help="Say that an important notice which sounds like an offer is none; recorded."),
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Post it although the same text was posted.")
+    ] = False,
     as_json: desk.Json = False,
 ) -> None:
     """Publish a notice and print its address."""
@@ -31,7 +39,7 @@ def post(
     posted = rules.read_post(_text(file))
 
     def act(session: Session) -> dict[str, Any]:
-        row = actions.post(session, settings, posted, now=now, by=desk.BY)
+        row = actions.post(session, settings, posted, again=again, now=now, by=desk.BY)
         people = queries.audience(session, queries.draft_of(session, row), now=now)
         if publish:
             row = actions.publish(
@@ -40,6 +48,7 @@ def post(
                 row.public_id,
                 mail=mail,
                 hold_seconds=settings.hold_seconds,
+                not_advertising=not_advertising,
                 now=now,
                 by=desk.BY,
             )
@@ -48,11 +57,18 @@ def post(
     facts = desk.change(opened, act, as_json=as_json)
     if not publish:
         words = f"“{facts['title']}” is a draft: {facts['id']}"
+    elif facts["leaves_at"]:
+        words = f"{facts['url']}\nIts mail goes to {facts['people']} people, {_leaves(opened, facts)}."
     else:
-        words = f"{facts['url']}\n" + (
-            f"Its mail goes to {facts['people']} people." if facts["mail"] else "Not mailed."
-        )
+        words = f"{facts['url']}\nNot mailed."
     desk.say(facts, words, as_json=as_json)
+
+
+def _leaves(opened: House, facts: dict[str, Any]) -> str:
+    if not opened.settings.hold_seconds:
+        return "now"
+    page = f"{opened.settings.base_url}/staff/notices/{facts['id']}/report"
+    return f"held until {facts['leaves_at']:%Y-%m-%d %H:%M:%S} UTC; {page} stops it"
 
 
 def _text(file: Path) -> str:
@@ -67,7 +83,7 @@ def _mails(row: Notice, mail: bool | None) -> bool:
 
 
 def _facts(session: Session, row: Notice, base_url: str, people: int) -> dict[str, Any]:
-    shown = queries.shown(session, row)
+    shown, mailing = queries.shown(session, row), queries.mailing_of(session, row)
     return {
         "id": shown.id,
         "slug": shown.slug,
@@ -76,6 +92,7 @@ def _facts(session: Session, row: Notice, base_url: str, people: int) -> dict[st
         "topic": shown.topic,
         "url": f"{base_url}/changelog/{shown.slug}" if shown.state == "published" else None,
         "mail": people > 0 or shown.mailing is not None,
+        "leaves_at": mailing.due_at if mailing else None,
         "people": people,
         "mailing": shown.mailing,
     }

@@ -236,6 +236,7 @@ _SAMPLE_BRAND = BrandLook(
     name="Acme",
     postal_address="Acme GmbH, Musterstraße 1, 10115 Berlin",
     contact_url="https://mail.example.org/contact",
+    base_url="https://mail.example.org",
 )
 _URLS = {name: f"https://mail.example.org/{name}" for name in ("stop_url", "manage_url", "why_url")}
 _LARGEST_STARTER = 25_000

@@ -23,7 +23,7 @@ from service.mail.colours import readable
 from service.mail.grammar import refuse_foreign
 from service.mail.headers import clean_header, clean_subject
 from service.mail.loaded import LoadedMail
-from service.mail.markdown import as_text, first_heading, fragment, outline
+from service.mail.markdown import as_text, at_home, first_heading, fragment, outline
 from service.mail.masks import Masks, for_html, for_text
 from service.mail.render import STANDARD_FIELDS, compile_html, compile_text
 from service.mail.starters import in_language, language, starter, system_mail, texts
@@ -63,6 +63,7 @@ class BrandLook:
     logo_height: int = 32
     contact_url: str = ""
     privacy_url: str = ""
+    base_url: str = ""  # where pictures kept here are fetched
 
     @property
     def address_line(self) -> str:
@@ -113,7 +114,7 @@ def build(
     body = fragment(words.body, words.masks, allow_http=http)
     if _starter_heading(starter) and not first_heading(body):
         body = f"<h1>{as_text(words.subject)}</h1>\n{body}"
-    body = outline(body)
+    body = at_home(outline(body), brand.base_url)
     layout = f"starters/{starter}/mail.mjml.jinja"
     foot = _foot(mail_class, locale, brand, stop=stop)
     return _assemble(words, body, layout, starter, locale, brand, foot, allowed)

@@ -44,6 +44,9 @@ _ATTRIBUTES = {
     "*": {"dir", "lang"},
 }
 _SCHEME = re.compile(r"https://[^\s/?#\\]|http://[^\s/?#\\]|mailto:[^\s]|tel:[+\d]", re.IGNORECASE)
+# A picture kept here is named by its path alone, so that a text outlives a change of the public address.
+_OWN_PICTURE = re.compile(r"/media/[0-9a-f]{64}\.(?:png|jpe?g|gif|webp)")
+_OWN_SOURCE = re.compile(rf'(<img [^>]*?src=")(?={_OWN_PICTURE.pattern}")')
 _SIZE = re.compile(r" title=\"(\d{1,4})x(\d{1,4})\"")
 _EMPTY_HEAD = re.compile(r'<th scope="col"([^>]*)></th>')  # the corner of a table heads nothing
 _BUTTON = re.compile(r'<p><a ([^>]*?) ?title="button"([^>]*)>(.*?)</a></p>', re.DOTALL)
@@ -131,6 +134,8 @@ def fragment(
     tokens = parser.parse(source)
     raw = parser.renderer.render(_without_statements(tokens, masks), parser.options, {})
     for link in links(raw):
+        if link.image and _OWN_PICTURE.fullmatch(link.url):
+            continue
         check_link(link.url, masks, allow_http=allow_http, field=field)
     clean = nh3.clean(
         raw,
@@ -207,6 +212,11 @@ def _finish(html: str, purpose: Purpose) -> str:
         html,
     )
     return html.replace('<a title="button" ', "<a ").replace(' title="button"', "")
+
+
+def at_home(html: str, base_url: str) -> str:
+    """The same fragment with the pictures kept here at their full address, as mail programs need them."""
+    return _OWN_SOURCE.sub(lambda found: found[1] + base_url, html)
 
 
 def outline(html: str, top: int | None = None) -> str:

@@ -22,6 +22,9 @@ _TAGS_WORDS = (
 TAGS = frozenset(_TAGS_WORDS.split())
 _TAG = re.compile(r"<(mj[a-z-]*)")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# MJML's reset of tables matters to Outlook alone, which reads it in the head; in the style of every cell it would be a
+# sixth of the mail.
+_TABLE_RESET = re.compile(r"(table, td \{[^}]*mso-table-lspace[^}]*\})(.*?</style>)", re.DOTALL)
 _INLINER = css_inline.CSSInliner(
     keep_at_rules=True, load_remote_stylesheets=False, apply_width_attributes=True
 )
@@ -71,7 +74,7 @@ def to_html(masked: str) -> str:
         Exception
     ) as error:  # the engine's own error types carry a byte offset and nothing to catch them by
         raise MjmlInvalid(str(error), field="layout") from error
-    return output.content
+    return _TABLE_RESET.sub(r"\2<!--[if mso]><style>\1</style><![endif]-->", output.content, count=1)
 
 
 def inline(html: str) -> str:

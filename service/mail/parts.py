@@ -23,14 +23,23 @@ class Piece(NamedTuple):
     blank: bool  # ends in white space
 
 
+class Lines(NamedTuple):
+    """A stretch of a part that is to be quoted: its whole lines are, the two it shares with its neighbours are not yet."""
+
+    first: bytes  # up to its first line end, or all of it
+    whole: bytes  # the lines between, quoted
+    last: bytes | None  # after its last line end; None when it has none
+
+
 class Encoder:
     """Encodes the renderings of one template. `constants`: the texts its code yields unchanged."""
 
-    __slots__ = ("_html", "_known")
+    __slots__ = ("_html", "_known", "_lines")
 
     def __init__(self, constants: Iterable[str], *, html: bool) -> None:
         self._html = html
         self._known = {text: _piece(text, html=html) for text in constants}
+        self._lines: dict[str, Lines] = {}
 
     def encode(self, pieces: list[str]) -> bytes:
         """The part of these pieces, the same octets as `part` makes of them joined."""
@@ -49,12 +58,35 @@ class Encoder:
             piece = piece or _piece(text, html=html)
             column += piece.first
             if not piece.plain or column > LONGEST_LINE or (blank and piece.breaks):
-                return part("".join(pieces), html=html)
+                return self._quoted(pieces)
             if piece.last >= 0:
                 column = piece.last
             blank = piece.blank if text else blank
             out.append(piece.octets)
-        return b"".join(out) if column <= LONGEST_LINE else part("".join(pieces), html=html)
+        return b"".join(out) if column <= LONGEST_LINE else self._quoted(pieces)
+
+    def _quoted(self, pieces: list[str]) -> bytes:
+        """The same where the part cannot stand as it is: quoted-printable works line by line (RFC 2045 section 6.7), so
+        only lines that hold something of the reader's are encoded anew."""
+        if any("\r" in text for text in pieces):
+            return part("".join(pieces), html=self._html)
+        out, line = [_PART_HEAD[self._html, "quoted-printable"]], b""
+        for text in pieces:
+            cut = self._lines.get(text) or self._cut(text)
+            line += cut.first
+            if cut.last is not None:
+                out += (_quote(line + b"\n"), cut.whole)
+                line = cut.last
+        out.append(_quote(line))
+        return b"".join(out)
+
+    def _cut(self, text: str) -> Lines:
+        first, mark, rest = _octets(text, html=self._html).partition(b"\n")
+        whole, end, last = rest.rpartition(b"\n")
+        made = Lines(first, _quote(whole + end), last if mark else None)
+        if text in self._known:
+            self._lines[text] = made
+        return made
 
 
 def _piece(text: str, *, html: bool) -> Piece:
@@ -80,8 +112,12 @@ def part(body: str, *, html: bool) -> bytes:
     octets = _octets(body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body, html=html)
     if octets.isascii() and _short_lines(octets):
         return _PART_HEAD[html, "7bit"] + octets.replace(b"\n", b"\r\n")
+    return _PART_HEAD[html, "quoted-printable"] + _quote(octets)
+
+
+def _quote(octets: bytes) -> bytes:
     encoded = b2a_qp(octets, quotetabs=False, istext=True, header=False)
-    return _PART_HEAD[html, "quoted-printable"] + encoded.replace(b"\n", b"\r\n")
+    return encoded.replace(b"\n", b"\r\n")
 
 
 def _octets(text: str, *, html: bool) -> bytes:

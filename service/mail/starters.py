@@ -84,6 +84,11 @@ def starters() -> tuple[Starter, ...]:
     )
 
 
+def pictures() -> list[bytes]:
+    """The pictures that starters show; their words name each by the hash of its content."""
+    return [path.read_bytes() for path in sorted(_emails().glob("starters/*/*.png"))]
+
+
 def starter(slug: str) -> Starter:
     """The starter of that slug; raises UnknownStarter."""
     for found in starters():

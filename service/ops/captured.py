@@ -10,7 +10,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.parser import BytesParser
 
-from sqlalchemy import LargeBinary, delete, func, or_, select
+from sqlalchemy import ColumnElement, LargeBinary, delete, func, or_, select
 from sqlmodel import Field, Session, SQLModel, col
 
 from service.db.session import transaction
@@ -74,14 +74,21 @@ def parse(content: bytes) -> EmailMessage:
 
 
 def page(
-    session: Session, *, find: str = "", after: str | None = None, limit: int | None = None
+    session: Session,
+    *,
+    find: str = "",
+    to: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> paging.Page[Listed]:
-    """The mails, newest first; `find` is part of a recipient or a subject."""
+    """The mails, newest first; `find` is part of a recipient or a subject, `to` a whole recipient."""
     key, size = paging.decode(after), paging.size(limit)
     columns = (col(CapturedMail.id), col(CapturedMail.rcpt), col(CapturedMail.subject), col(CapturedMail.at))
     statement = select(*columns).order_by(col(CapturedMail.id).desc()).limit(size + 1)
     if isinstance(key, int):
         statement = statement.where(col(CapturedMail.id) < key)
+    if to is not None:
+        statement = statement.where(_sent_to(to))
     if find:
         like = {"other": find, "autoescape": True}
         statement = statement.where(
@@ -93,15 +100,22 @@ def page(
     return paging.Page(rows[:size], paging.encode(rows[size - 1].id) if len(rows) > size else None)
 
 
-def count(session: Session) -> int:
-    """How many mails are kept."""
-    return session.connection().execute(select(func.count()).select_from(CapturedMail)).scalar_one()
+def _sent_to(address: str) -> ColumnElement[bool]:
+    return func.lower(col(CapturedMail.rcpt)) == address.lower()
 
 
-def one(session: Session, mail_id: int) -> CapturedMail:
-    """One mail. Raises `MailUnknown`."""
+def count(session: Session, *, to: str | None = None) -> int:
+    """How many mails are kept, of all or of one recipient's."""
+    statement = select(func.count()).select_from(CapturedMail)
+    if to is not None:
+        statement = statement.where(_sent_to(to))
+    return session.connection().execute(statement).scalar_one()
+
+
+def one(session: Session, mail_id: int, *, to: str | None = None) -> CapturedMail:
+    """One mail. Raises `MailUnknown`, also for another recipient's when `to` is said."""
     row = session.get(CapturedMail, mail_id)
-    if row is None:
+    if row is None or (to is not None and row.rcpt.lower() != to.lower()):
         raise MailUnknown
     return row
 

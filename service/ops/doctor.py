@@ -1,4 +1,5 @@
-"""What `bidden doctor` looks at: the inside (health) and the outside (key file, clock, SMTP server, DNS, public address).
+"""What `bidden doctor` and the health page look at: the inside (health, key file, brand) and the outside (public address,
+clock, SMTP server, DNS).
 
 Each finding says what, why it matters, and the exact thing to do or paste.
 """
@@ -9,6 +10,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import httpx2
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.session import reading
 from service.domain.brands import queries as brands
@@ -24,17 +26,31 @@ MOST_DRIFT = 30  # seconds
 
 def examine(house: House, *, now: datetime) -> list[Fact]:
     """Look at everything. Opens network connections; never raises for what it finds."""
-    inside = readiness(house, now=now)
-    facts = [*inside.facts, _key_file(house), *_public(house, now), *_smtp(house)]
-    if inside.ready:
+    return [*inside(house, now=now), *outside(house, now=now)]
+
+
+def inside(house: House, *, now: datetime) -> list[Fact]:
+    """What can be seen without the network, in a moment: the health page shows it at every look."""
+    found = readiness(house, now=now)
+    facts = [*found.facts, _key_file(house)]
+    if found.ready:
+        with reading(house.engine) as session:
+            facts.append(_postal_address(brands.default_brand(session)))
+    return facts
+
+
+def outside(house: House, *, now: datetime) -> list[Fact]:
+    """What has to be asked for over the network, each for `PATIENCE` seconds at most."""
+    facts = [*_public(house, now), *_smtp(house)]
+    try:
         with reading(house.engine) as session:
             brand = brands.default_brand(session)
             keys = records.signing(session, house.ring)
-        facts.append(_postal_address(brand))
-        if not house.settings.practice:
-            facts += records.of(brand)
-        facts += records.signatures(keys, look=not house.settings.practice)
-    return facts
+    except SQLAlchemyError:
+        return facts  # `inside` says what is wrong with the database
+    if not house.settings.practice:
+        facts += records.of(brand)
+    return [*facts, *records.signatures(keys, look=not house.settings.practice)]
 
 
 def _key_file(house: House) -> Fact:

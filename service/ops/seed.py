@@ -1,4 +1,5 @@
-"""What a new database begins with: a brand, three topics with their wordings, a policy, the usual attributes.
+"""What a new database begins with: a brand, three topics with their wordings, a policy, the usual attributes,
+the pictures of the starters.
 
 Called after every upgrade and by the tests; what is there already stays as it is.
 """
@@ -14,11 +15,13 @@ from service.domain.people.tables import AttributeKind
 from service.domain.policies import actions as policies
 from service.domain.policies import queries as policy_queries
 from service.domain.policies.rules import PolicyText
+from service.domain.templates import actions as templates
 from service.domain.topics import actions as topics
 from service.domain.topics import queries as topic_queries
 from service.domain.topics.rules import WordingText
 from service.kit.places import templates_dir
 from service.kit.signing import Keyring
+from service.mail import starters
 
 BY = "system"
 POLICY = "privacy"
@@ -108,6 +111,8 @@ def seed(session: Session, ring: Keyring, *, now: datetime) -> None:
         for name, kind, purpose in ATTRIBUTES
     ]
     session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), rows)
+    for picture in starters.pictures():
+        templates.ship_media(session, picture, now=now)
 
 
 def _brand(session: Session, now: datetime) -> None:

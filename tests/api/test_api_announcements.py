@@ -203,6 +203,14 @@ def test_notice_from_draft_to_page_and_mail(api: TestClient) -> None:
     assert_problem(api.post(f"{path}/publish"), 409, "already_mailed")
 
 
+def test_std_g7_an_offer_in_an_important_notice_is_answered_for(api: TestClient) -> None:
+    words = {"en": {"title": "Keys expire", "body": "Jetzt kaufen: 10 % Rabatt"}}
+    said = {"topic": "important-notices", "mail": True, "content": words}
+    path = f"notices/{api.post('notices', json=said).json()['id']}/publish"
+    assert_problem(api.post(path, json={}), 422, "advertising_suspected")
+    assert api.post(path, json={"not_advertising": True}).json()["mailing_state"] == "freezing"
+
+
 def test_notice_without_mail(api: TestClient) -> None:
     said = {"topic": "updates", "mail": True, "content": {"en": {"title": "Version 3", "body": "Words"}}}
     made = api.post("notices", json=said).json()["id"]

@@ -1,7 +1,9 @@
 """Bodies that are too much, not JSON, or not text: refused fast, and never shown back."""
 
+import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -93,3 +95,27 @@ def test_other_media_are_not_read(api: TestClient) -> None:
         headers={"content-type": "application/x-www-form-urlencoded"},
     )
     assert_problem(refused, 415, "media_type_unsupported")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "detail"),
+    [
+        ([], None, "This must be an object: names and values between braces."),
+        ({"email": "a@example.org", "profile": 3}, "profile", "This must be an object"),
+        ({"email": "a@example.org", "consents": {}}, "consents", "This must be a list."),
+        ({"email": "a@example.org", "consents": [3]}, "consents[0]", "This must be an object"),
+        ({"email": "a@example.org", "locale": 3}, "locale", "This must be a text."),
+        (
+            {"email": "a@example.org", "consents": [{"topic": "updates", "given": "yes"}]},
+            "consents[0].given",
+            "This must be true or false.",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_told_without_names_of_ours(
+    api: TestClient, body: Any, field: str | None, detail: str
+) -> None:
+    answer = api.put("people/ana", json=body)
+    assert_problem(answer, 422, "field_invalid", field)
+    assert answer.json()["detail"].startswith(detail)
+    assert not re.search(r"instance|dictionary|PersonIn|ConsentItem", answer.text)

@@ -40,29 +40,36 @@ def test_a_key_for_some_topics_only(bidden: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "why"),
+    ("arguments", "why", "then"),
     [
-        (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), 1, "scope_unknown"),
-        (("keys", "create", "--name", "n", "--source", "me", "--scope", "all"), 1, "source_reserved"),
-        (("keys", "revoke", "k_0"), 1, "key_unknown"),
-        (("brand", "set", "default", "iban=1"), 1, "unknown_field"),
-        (("brand", "dkim", "use", "b1"), 1, "selector_unknown"),
-        (("brand", "dkim", "new", "nobody"), 1, "brand_unknown"),
-        (("brand", "dkim", "new", "--selector", "a.b"), 1, "selector_invalid"),
-        (("announce", "report", "a_0"), 1, "announcement_unknown"),
-        (("staff", "invite", "nowhere", "--name", "N", "--role", "admin"), 1, "address_syntax"),
-        (("staff", "invite", "n@example.org", "--name", "N", "--role", "king"), 1, "role_unknown"),
+        (("keys", "create", "--name", "n", "--source", "s", "--scope", "root"), "scope_unknown", None),
+        (("keys", "create", "--name", "n", "--source", "me", "--scope", "all"), "source_reserved", None),
+        (("keys", "revoke", "k_0"), "key_unknown", "bidden keys list"),
+        (("brand", "set", "default", "iban=1"), "unknown_field", None),
+        (("brand", "dkim", "use", "b1"), "selector_unknown", "bidden brand dkim show"),
+        (("brand", "dkim", "new", "nobody"), "brand_unknown", None),
+        (("brand", "dkim", "new", "--selector", "a.b"), "selector_invalid", None),
+        (("announce", "report", "a_0"), "announcement_unknown", None),
+        (("staff", "invite", "nowhere", "--name", "N", "--role", "admin"), "address_syntax", None),
+        (
+            ("staff", "invite", "n@example.org", "--name", "N", "--role", "king"),
+            "role_unknown",
+            "One of: marketing, product, privacy_officer, admin",
+        ),
     ],
 )
-def test_a_refusal_says_what_why_and_what_next(
-    bidden: Run, arguments: tuple[str, ...], code: int, why: str
+def test_a_refusal_says_what_and_why_and_a_next_step_only_where_it_mends(
+    bidden: Run, arguments: tuple[str, ...], why: str, then: str | None
 ) -> None:
     words = bidden(*arguments)
-    assert words.code == code
+    assert words.code == 1
     assert words.err.startswith("Not done: ")
     assert why in words.err
-    assert "next: " in words.err
-    assert bidden(*arguments, "--json").json["error"]["code"] == why
+    assert "bidden doctor" not in words.err
+    error = bidden(*arguments, "--json").json["error"]
+    assert error["code"] == why
+    assert ("next: " in words.err) == (error["fix"] is not None)
+    assert then is None or error["fix"] == then
 
 
 @pytest.mark.parametrize(
@@ -197,12 +204,37 @@ def test_announce_from_options_to_cancelled(bidden: Run, tmp_path: Path) -> None
     assert bidden("announce", "approve", name, "--content-hash", digest, "--json").json["state"] == "approved"
     when = ("--at", "2027-03-01T09:00", "--zone", "Europe/Berlin")
     assert bidden("announce", "schedule", name, *when, "--json").json["due_at"].startswith("2027-03-01T08:00")
+    assert "leaves        2027-03-01 08:00:00 UTC (2027-03-01" in bidden("announce", "show", name).out
     assert bidden("announce", "pause", name, "--json").json["state"] == "paused"
     assert bidden("announce", "resume", name, "--json").json["state"] == "scheduled"
     assert bidden("announce", "cancel", name, "--json").json["state"] == "cancelled"
     report = bidden("announce", "report", name, "--json").json
     assert (report["state"], report["planned"], report["outcomes"]["sent"]) == ("cancelled", 0, 0)
     assert "cancelled" in bidden("announce", "report", name).out
+
+
+def test_scheduling_for_now_says_when_it_leaves_and_what_holds_it(bidden: Run, tmp_path: Path) -> None:
+    bidden("brand", "set", "default", "postal_address=Mill Lane 1")
+    body = tmp_path / "body.md"
+    body.write_text(WORDS)
+    written = (
+        "--topic",
+        "new-products",
+        "--template",
+        "launch",
+        "--subject",
+        "Kettle",
+        "--body-file",
+        str(body),
+    )
+    name = bidden("announce", "create", *written, "--json").json["id"]
+    for step in ("submit", "approve"):
+        assert bidden("announce", step, name).code == 0
+    said = bidden("announce", "schedule", name, "--at", "now")
+    assert re.search(r"leaves +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", said.out), said.out
+    assert f"held until then; bidden announce cancel {name} calls it back" in said.out
+    shown = bidden("announce", "show", name, "--json").json
+    assert shown["hold_until"] == shown["due_at"]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +270,9 @@ def test_post_publishes_and_prints_the_address(bidden: Run, tmp_path: Path) -> N
     assert done.code == 0, done.out + done.err
     assert done.json["url"] == "http://127.0.0.1:8000/changelog/version-2"
     assert (done.json["mail"], done.json["people"]) == (False, 0)
-    draft = bidden("post", str(tmp_path / "v2.md"), "--draft", "--json").json
+    twice = bidden("post", str(tmp_path / "v2.md"), "--json")
+    assert (twice.code, twice.json["error"]["code"]) == (1, "already_posted")
+    draft = bidden("post", str(tmp_path / "v2.md"), "--draft", "--again", "--json").json
     assert (draft["state"], draft["url"]) == ("draft", None)
     (tmp_path / "bad.md").write_bytes(b"\xff\xfe")
     assert bidden("post", str(tmp_path / "bad.md")).code == 1

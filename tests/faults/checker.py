@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 ON_THE_WAY = 0.005  # seconds from a dot's departure to its arrival at the sink, on loopback
 PATIENCE = 3.0  # seconds after which nobody waits for a fence any more: then a no in the ledger binds
 FINAL = ("sent", "bounced", "skipped", "cancelled", "expired", "unknown")
-UNTRIED = ("skipped", "cancelled", "expired")  # states whose last attempt met no server
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 TAKES = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated", "person.erased")
 ACKNOWLEDGED = range(200, 300)
@@ -169,7 +168,7 @@ def _unknown(seen: Evidence) -> Iterator[Finding]:
         if missing := doubtful[pos] - recorded[pos]:
             yield Finding("doubt_not_recorded", f"{person}, attempt {min(missing)}")
         rest = len(recorded[pos] - doubtful[pos])
-        if rest + _odd(seen.rows[person]) < cut[person] - len(doubtful[pos]):
+        if rest < cut[person] - len(doubtful[pos]):
             yield Finding("cut_not_recorded", person)
         unexplained += max(0, rest - cut[person] - perhaps[person])
     if unexplained > seen.cuts:
@@ -177,16 +176,14 @@ def _unknown(seen: Evidence) -> Iterator[Finding]:
 
 
 def _unknown_attempts(row: dict[str, Any]) -> set[int]:
-    """The attempts of a member of which nobody knows what became: without a reply, and the last of one that ended so."""
-    tries = row["attempts"][:-1] if row["state"] in UNTRIED else row["attempts"]
-    ended = {len(tries)} if row["state"] == "unknown" else set()
-    return ended | {number for number, one in enumerate(tries, 1) if one["code"] is None}
+    """The attempts of a member that are on record as unknown, without a reply or with one that nobody understands. (A
+    clear no that follows a doubt is `unknown` as a whole, and no doubt of its own.)"""
+    tries = enumerate(row["attempts"], 1)
+    return {number for number, one in tries if one["state"] == "unknown" and not _is_clear(one["code"])}
 
 
-def _odd(row: dict[str, Any]) -> int:
-    """Earlier attempts with a reply that nobody can understand: to the dot they are unknown, before it deferred."""
-    codes = [one["code"] or 0 for one in row["attempts"][:-1]]
-    return sum(code // 100 not in (0, 4, 5) and code not in (250, 251, 252) for code in codes)
+def _is_clear(code: int | None) -> bool:
+    return code is not None and (code // 100 in (4, 5) or code in (250, 251, 252))
 
 
 def _sums(seen: Evidence) -> Iterator[Finding]:

@@ -36,14 +36,18 @@ def message(n: int, **other: Any) -> dict[str, Any]:
 
 
 def row(n: int, state: str = "sent", *codes: int | None) -> dict[str, Any]:
-    """What the export says of reader n."""
+    """What the export says of reader n; an earlier attempt is deferred, or unknown if it had no reply."""
+    tries = codes or (CODES.get(state),)
+    states = ["deferred" if code else "unknown" for code in tries[:-1]] + [state]
     return {
         "pos": n + 1,
         "external_ids": [{"source": "site", "id": f"u{n}"}],
         "state": state,
         "message_id": f"<m{n}@acme.example.org>",
         "warrant": n + 1,
-        "attempts": [{"at": None, "code": code} for code in codes or (CODES.get(state),)],
+        "attempts": [
+            {"at": None, "code": code, "state": said} for code, said in zip(tries, states, strict=True)
+        ],
     }
 
 
@@ -199,6 +203,17 @@ def test_a_line_too_many_may_be_a_doubt() -> None:
 def test_a_reply_that_nobody_understands_before_the_dot_is_no_doubt() -> None:
     seen = clean()
     seen.deliveries[0] = row(0, "sent", 699, 250)
+    assert names(seen) == set()
+
+
+def test_a_reply_to_the_dot_that_nobody_understands_is_a_doubt_on_record() -> None:
+    seen = clean()
+    seen.at_least_once = True
+    seen.deliveries[0] = row(0, "sent", 299, 250)
+    seen.sink[0]["fault"] = "dot:299"
+    seen.sink.append(message(0))
+    assert names(seen) == {"doubled", "cut_not_recorded"}
+    seen.deliveries[0]["attempts"][0]["state"] = "unknown"
     assert names(seen) == set()
 
 

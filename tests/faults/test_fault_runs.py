@@ -3,6 +3,7 @@
 The ordinary size is `make faults`; a failing trial says how to play it again.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,20 +26,20 @@ def test_the_names_of_trials_are_their_own() -> None:
     assert len(names) == len(set(names))
 
 
-def _play(directory: Path, database: str, url: str, part: int) -> list[str]:
+def _play(directory: Path, database: str, new_database: Callable[[], str], part: int) -> list[str]:
     """A half of one database's small size; what does not hold."""
     trials = runs.small(("sqlite", "postgres").index(database))[part::2]
     played = play.play(
-        lambda name: Town(directory / name, url), trials, database=database, seed=SEED, say=print
+        lambda name: Town(directory / name, new_database()), trials, database=database, seed=SEED, say=print
     )
     return [f"{one.name}: {finding.name}, {finding.where}" for one in played for finding in one.findings]
 
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_faults_on_sqlite(tmp_path: Path, part: int) -> None:
-    assert _play(tmp_path, "sqlite", "", part) == []
+    assert _play(tmp_path, "sqlite", str, part) == []
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_faults_on_postgresql(tmp_path: Path, postgres_database: str, part: int) -> None:
-    assert _play(tmp_path, "postgres", postgres_database, part) == []
+def test_faults_on_postgresql(tmp_path: Path, new_postgres_database: Callable[[], str], part: int) -> None:
+    assert _play(tmp_path, "postgres", new_postgres_database, part) == []

@@ -20,8 +20,9 @@ WITHOUT = {
     "scheduler/jobs.py": "the clock answers nobody",
     "scheduler/database.py": "the sender's transactions, and the sender is what the fence waits for",
 }
-# POSTs that change nothing the ledger knows: the composer's live figures, a cookie thrown away, the practice inbox.
-READ_ONLY = {"live_count", "live_checks", "live_preview", "verify", "sign_out", "empty"}
+# POSTs that change nothing the ledger knows: the composer's live figures, a look at the network, a cookie thrown away,
+# the practice inbox.
+READ_ONLY = {"examine", "live_count", "live_checks", "live_preview", "verify", "sign_out", "empty"}
 
 
 def _files() -> list[Path]:

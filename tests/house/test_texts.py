@@ -45,3 +45,22 @@ def test_templates_hold_under_the_strict_policy(path: Path) -> None:
 def test_templates_begin_with_what_they_expect(path: Path) -> None:
     """The contract with the handlers is the first thing in each file."""
     assert path.read_text().startswith("{#")
+
+
+CARDS = re.compile(r'<table class="table cards.*?</table>', re.DOTALL)
+CELL = re.compile(r"<td([^>]*)>(.*?)</td>", re.DOTALL)
+SPEAKS = (
+    "stamp(",
+    "<form",
+)  # a state or an act needs no name beside it; neither does the number in the corner
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in ALL if CARDS.search(path.read_text())], ids=lambda path: path.stem
+)
+def test_every_cell_of_a_phone_card_says_what_it_is(path: Path) -> None:
+    """On a phone a table's head is gone, so each cell carries its name."""
+    for table in CARDS.findall(path.read_text()):
+        for marks, content in CELL.findall(table):
+            named = "data-label=" in marks or 'class="n' in marks
+            assert named or any(word in content for word in SPEAKS), content

@@ -16,6 +16,7 @@ BRAND = BrandLook(
     postal_address="Acme GmbH, Musterstraße 1, 10115 Berlin",
     contact_url="https://mail.example.org/contact",
     privacy_url="https://mail.example.org/policies/privacy",
+    base_url="https://mail.example.org",
 )
 CLASSES: tuple[MailClass, ...] = ("marketing", "notice", "service", "system", "digest")
 

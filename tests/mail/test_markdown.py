@@ -182,3 +182,14 @@ def test_links_reads_targets_and_descriptions():
         ("https://a.example.org", False, None),
         ("https://b.example.org/i.png", True, "I"),
     ]
+
+
+def test_a_picture_kept_here_is_named_by_its_path_and_sent_with_its_address():
+    name = "/media/" + "0a" * 32 + ".png"
+    html, text = as_notice(f'![The new board]({name} "520x260")')
+    assert f'src="https://mail.example.org{name}" alt="The new board" width="520" height="260"' in html
+    assert f"[The new board]\n(https://mail.example.org{name})" in text
+    assert f'src="{name}"' in to_html(f"![The new board]({name})"), "on a page of ours it is at home"
+    for other in (f"[a link]({name})", "![a](/media/x.png)", f"![a](/{name})", "![a](/staff/logout)"):
+        with pytest.raises(LinkScheme):
+            as_notice(other)

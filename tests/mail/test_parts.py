@@ -23,6 +23,8 @@ TEXTS = some.lists(SIGNS, max_size=12).map("".join)
 @example(["x" * (LONGEST_LINE - 1), "y\n", "z"], True, set())
 @example(["a\r", "\nb"], False, {0})
 @example(["a\n", ".\n"], False, {0, 1})
+@example(["é", " ", "\n.", "\nfrom \n", "é"], False, {0, 1, 2, 3})
+@example(["x" * 80, "é\n" + "y" * 80 + " \n", ".\n", "\n"], False, {1, 3})
 def test_it_is_what_the_whole_would_be(pieces: list[str], html: bool, constant: set[int]) -> None:
     known = [text for place, text in enumerate(pieces) if place in constant]
     made = Encoder(known, html=html).encode(pieces)

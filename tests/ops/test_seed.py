@@ -1,5 +1,6 @@
 """What a new database begins with."""
 
+import re
 from datetime import datetime
 
 from sqlalchemy.engine import Engine
@@ -11,11 +12,15 @@ from service.domain.brands import queries as brands
 from service.domain.ledger import queries as ledger
 from service.domain.people.tables import AttributeKind
 from service.domain.policies import queries as policies
+from service.domain.templates import queries as templates
 from service.domain.topics import actions as topic_actions
 from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
+from service.mail import starters
 from service.mail.markdown import to_html
 from service.ops.seed import seed
+
+PICTURE = re.compile(r'!\[(.+?)\]\(/media/([0-9a-f]{64})\.png "(\d+)x(\d+)"\)')
 
 
 def test_three_topics_with_a_wording_in_two_languages(session: Session) -> None:
@@ -87,3 +92,21 @@ def test_seeding_again_changes_nothing(engine: Engine, ring: Keyring, now: datet
         assert brands.default_brand(session).title == "Acme"
         assert len(topics.everything(session)) == 3
         assert {row.name for row in session.exec(select(AttributeKind))} == {"plan", "role", "country"}
+
+
+def test_the_pictures_that_starters_show_are_kept(session: Session) -> None:
+    """Every picture in a starter's words is one of ours, said in words, at half its size for sharp screens."""
+    shown = [
+        (alt, name, int(width), int(height))
+        for starter in starters.starters()
+        for body in starter.body.values()
+        for alt, name, width, height in PICTURE.findall(body)
+    ]
+    assert {starter.slug for starter in starters.starters() if PICTURE.search(starter.body["en"])} == {
+        "launch"
+    }
+    for alt, name, width, height in shown:
+        kept = templates.media(session, name)
+        assert kept is not None
+        assert (kept.width, kept.height, len(alt) > 20) == (2 * width, 2 * height, True)
+        assert len(kept.content) < 20_000

@@ -66,6 +66,7 @@ class Post:
         count: int,
         *,
         attributes: dict[str, Any] | None = None,
+        zone: str | None = None,
         domain: str = "example.org",
         **profile: str,
     ) -> None:
@@ -74,7 +75,7 @@ class Post:
         confirmed = {"at": "2026-01-05T10:01:00Z", "method": "own mail"}
         said = [{"topic": "new-products", "given": True, "confirmed": confirmed, **evidence}]
         items = [
-            registration.Registration(f"u{n}", f"u{n}@{domain}", "en", None, dict(profile), attributes, said)
+            registration.Registration(f"u{n}", f"u{n}@{domain}", "en", zone, dict(profile), attributes, said)
             for n in range(self.people, self.people + count)
         ]
         self.people += count
@@ -92,9 +93,11 @@ class Post:
                 )
                 assert all(isinstance(one, registration.Registered) for one in answers)
 
-    def announce(self, house: House, words: dict[str, Any] = WORDS) -> str:
-        """One announcement to all of them, frozen; its public id."""
-        now = clock.now()
+    def announce(
+        self, house: House, words: dict[str, Any] = WORDS, *, now: datetime | None = None, **when: Any
+    ) -> str:
+        """One announcement to all of them, frozen; its public id. `when`: other than at once."""
+        now = now or clock.now()
         with transaction(self.engine) as session:
             brands.set_fields(session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli")
         with transaction(self.engine) as session:
@@ -111,10 +114,11 @@ class Post:
             announcements.approve(
                 session, house.settings, row.public_id, content_hash=row.content_hash, now=now, by="cli"
             )
-            announcements.schedule(session, row.public_id, at="now", hold_seconds=0, now=now, by="cli")
+            due = {"at": "now", **when}
+            announcements.schedule(session, row.public_id, **due, hold_seconds=0, now=now, by="cli")
             public_id = row.public_id
-        jobs.start_due(house, clock.now())
-        jobs.freeze(house, clock.now())
+        jobs.start_due(house, now)
+        jobs.freeze(house, now)
         return public_id
 
     def report(self, public_id: str) -> dict[str, Any]:
@@ -128,6 +132,12 @@ class Post:
             return int(
                 connection.execute(text("SELECT count(*) FROM batch WHERE state <> 'closed'")).scalar_one()
             )
+
+    def batches_in_hand(self) -> int:
+        """How many batches a sender holds."""
+        with self.engine.connect() as connection:
+            held = text("SELECT count(*) FROM batch WHERE state = 'claimed'")
+            return int(connection.execute(held).scalar_one())
 
     def stop_link(self, external_id: str) -> links.Link:
         """The stop link of one person, for `new-products`."""

@@ -291,6 +291,42 @@ def test_pause_and_resume_send_the_rest_once(post: Post) -> None:
     asyncio.run(run())
 
 
+def test_a_pause_gives_back_at_once_what_a_slow_rate_would_hold_for_long(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port, send_rate=1.0)
+            post.sign_up(50)
+            announcement = await asyncio.to_thread(post.announce, house)
+
+            async def pause() -> None:
+                while not sink.kept:
+                    await asyncio.sleep(0.01)
+                before = time.monotonic()
+                await fence.perform(
+                    house,
+                    lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"),
+                )
+                while await asyncio.to_thread(post.batches_in_hand):
+                    assert time.monotonic() - before < 15, "20 positions at 1/s would take 20 s"
+                    await asyncio.sleep(0.02)
+                await fence.perform(
+                    house,
+                    lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"),
+                )
+
+            stop = asyncio.Event()
+            sending = asyncio.create_task(Sender(house, "one").run(stop))
+            await pause()
+            stop.set()
+            await sending
+            jobs.settle(house, clock.now())
+            report = post.report(announcement)
+            assert outcomes(report) == report["planned"] == 50
+            assert report["outcomes"]["sent"] == len(sink.kept)
+
+    asyncio.run(run())
+
+
 def test_the_freeze_goes_on_in_another_clock(post: Post, monkeypatch: Any) -> None:
     """Two clocks step at the same mailing; the audience is whole, without gap and without double."""
     monkeypatch.setattr("service.domain.deliveries.rules.CHUNK", 7)

@@ -72,6 +72,9 @@ class When(Strict):
 
     at: str
     zone: str | None = None
+    local: bool = Field(
+        False, description="At this time on each reader's own clock; `zone` is for whose zone is not known."
+    )
 
 
 class Nothing(Strict):
@@ -151,6 +154,9 @@ class Report(BaseModel):
     planned: int | None
     outcomes: Outcomes
     excluded: dict[str, int]
+    next_at: datetime | None = Field(
+        None, description="When the first who wait are due; none when nobody does."
+    )
 
 
 def find(session: Session, caller: deps.Caller, public_id: str) -> Announcement:
@@ -273,8 +279,9 @@ async def schedule(
     """Say when it goes. `now` is after the hold, in which it can be called back."""
     hold = deps.house(request).settings.hold_seconds
     return await _step(
-        request, caller, public_id, actions.schedule, at=said.at, zone=said.zone, hold_seconds=hold
-    )
+        request, caller, public_id, actions.schedule, at=said.at, zone=said.zone, local=said.local,
+        hold_seconds=hold,
+    )  # fmt: skip
 
 
 @router.post("/announcements/{public_id}/pause", response_model=AnnouncementShown, dependencies=REPEATABLE)

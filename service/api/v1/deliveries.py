@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from service.api import deps
@@ -41,6 +41,7 @@ class Attempt(BaseModel):
 
     at: datetime | None
     code: int | None
+    state: str = Field(description="What this try came to, as far as anybody knows; a later one may differ.")
 
 
 class DeliveryShown(BaseModel):

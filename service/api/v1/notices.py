@@ -47,6 +47,9 @@ class Publication(Strict):
     """Whether to mail it as well; as the notice says when not said."""
 
     mail: bool | None = None
+    not_advertising: bool = Field(
+        False, description="Answers the check that an important notice sounds like an offer; recorded."
+    )
 
 
 class NoticeShown(BaseModel):
@@ -133,6 +136,7 @@ async def publish(
             found.public_id,
             mail=said.mail,
             hold_seconds=settings.hold_seconds,
+            not_advertising=said.not_advertising,
             now=now,
             by=caller.by,
         )

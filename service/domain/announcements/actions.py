@@ -131,16 +131,18 @@ def schedule(
     *,
     at: str,
     zone: str | None = None,
+    local: bool = False,
     hold_seconds: int,
     now: datetime,
     by: str,
 ) -> Announcement:
-    """Set when it goes: "now" (after the hold), an instant, or a time of day in a zone; see `rules.when`.
+    """Set when it goes: "now" (after the hold), an instant, a time of day in a zone or, with `local`, on each
+    reader's own clock; see `rules.when`.
 
     Raises NotApproved unless it is approved as it stands.
     """
     row = _locked(session, public_id)
-    due = rules.when(at, zone, now=now, hold_seconds=hold_seconds)
+    due = rules.when(at, zone, local=local, now=now, hold_seconds=hold_seconds)
     if row.state in ("draft", "in_review") or (
         row.state == "approved" and row.approved_hash != _hash(session, row)
     ):
@@ -368,7 +370,7 @@ def _pause(
 
 def _set_due(row: Announcement, due: rules.Due) -> None:
     row.due_at, row.zone, row.wall_time, row.hold_until = due.at_utc, due.zone, due.wall_time, due.hold_until
-    row.valid_until = due.at_utc + rules.VALID_FOR
+    row.valid_until = (due.last or due.at_utc) + rules.VALID_FOR
 
 
 def _void(row: Announcement) -> None:

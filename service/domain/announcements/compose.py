@@ -58,6 +58,7 @@ def begin(session: Session, settings: Settings, row: Announcement, *, now: datet
         now=now,
         due_at=row.due_at,
         valid_until=row.valid_until,
+        local=(row.wall_time, row.zone) if row.wall_time and rules.is_local(row.wall_time) else None,
         by=by,
     )
 

@@ -18,6 +18,7 @@ from service.mail.words import Content, first_locale, read_words
 LATE = timedelta(hours=6)  # a start missed by more is paused(late): old news is not sent unasked
 VALID_FOR = timedelta(hours=24)  # after the due time what has not left expires
 FURTHEST = timedelta(days=2 * 366)
+FIRST_CLOCK, LAST_CLOCK = timedelta(hours=14), timedelta(hours=12)  # UTC+14 and UTC-12, the ends of the day
 TESTS_PER_HOUR = 20
 
 # Which states a step may begin in (design.md 2, reliability.md 2.1).
@@ -89,6 +90,10 @@ class NotReady(Invalid):
         self.findings = list(findings)
 
 
+class LocalTimeNeeded(Invalid):
+    """On each reader's own clock it goes at a time of day, such as 2026-12-24T09:00, without an offset."""
+
+
 class ZoneMissing(Invalid):
     """A time of day needs its time zone, such as Europe/Berlin, or its offset."""
 
@@ -135,13 +140,14 @@ class Draft:
 
 @dataclass(frozen=True)
 class Due:
-    """When it goes: the instant, the zone it was meant in, the time on that zone's clocks; the end of the
-    hold, if any."""
+    """When it goes: the instant, the zone it was meant in, the time on that zone's clocks (without offset: on
+    each reader's own, of which `at_utc` is the first and `last` the last); the end of the hold, if any."""
 
     at_utc: datetime
     zone: str
     wall_time: str
     hold_until: datetime | None = None
+    last: datetime | None = None
 
 
 def read_draft(
@@ -208,14 +214,17 @@ def _done(step: str) -> str:
     return {"submit": "submitted"}.get(step, step + ("d" if step.endswith("e") else "ed"))
 
 
-def when(at: str, zone: str | None, *, now: datetime, hold_seconds: int) -> Due:
+def when(at: str, zone: str | None, *, local: bool = False, now: datetime, hold_seconds: int) -> Due:
     """Read when an announcement shall go (H68, H69).
 
-    `at` is "now" (then the hold runs), an ISO 8601 instant with its offset, or a local time in `zone`. Raises
-    TimeInvalid, TimeInPast, TimeTooFar, ZoneMissing, ZoneUnknown; TimeDoesNotExist or TimeIsAmbiguous, naming
-    both choices. The minute that is running counts as now.
+    `at` is "now" (then the hold runs), an ISO 8601 instant with its offset, or a local time in `zone`; with
+    `local` that time on each reader's own clock, and `zone` for whose zone is not known. Raises TimeInvalid,
+    TimeInPast, TimeTooFar, ZoneMissing, ZoneUnknown, LocalTimeNeeded; TimeDoesNotExist or TimeIsAmbiguous,
+    naming both choices. The minute that is running counts as now.
     """
     name = people.zone(zone)
+    if local:
+        return _everywhere(at, name, now)
     if at == "now":
         due = now + timedelta(seconds=hold_seconds)
         return Due(due, name or "UTC", _wall(due, name or "UTC"), due)
@@ -226,6 +235,23 @@ def when(at: str, zone: str | None, *, now: datetime, hold_seconds: int) -> Due:
         read = _one_instant(read, name)
     instant = _within_reach(read, now)
     return Due(instant, name or "UTC", _wall(instant, name or "UTC"))
+
+
+def _everywhere(at: str, zone: str | None, now: datetime) -> Due:
+    """A time of day on each reader's own clock; not past yet in `zone`, that of readers whose own is not known."""
+    read = None if at == "now" else _read(at)
+    if read is None or read.tzinfo is not None:
+        raise LocalTimeNeeded(field="at")
+    if zone is None:
+        raise ZoneMissing(field="zone")
+    _within_reach(read.replace(tzinfo=ZoneInfo(zone)), now)
+    wall = read.replace(tzinfo=UTC)
+    return Due(max(now, wall - FIRST_CLOCK), zone, read.isoformat(timespec="minutes"), last=wall + LAST_CLOCK)
+
+
+def is_local(wall_time: str | None) -> bool:
+    """Whether a kept `wall_time` is one on each reader's own clock."""
+    return wall_time is not None and datetime.fromisoformat(wall_time).tzinfo is None
 
 
 def _read(at: str) -> datetime:

@@ -32,9 +32,13 @@ def start(
     now: datetime,
     due_at: datetime,
     valid_until: datetime,
+    local: tuple[str, str | None] | None = None,
     by: str,
 ) -> Mailing:
-    """A mailing that the clock freezes from now on, chunk by chunk."""
+    """A mailing that the clock freezes from now on, chunk by chunk.
+
+    `local`: the time of day at which each member gets it on their own clock, and the zone of whose is not known.
+    """
     assert topic.id is not None
     mailing = mailings.new_mailing(
         kind=kind,
@@ -48,6 +52,8 @@ def start(
         audience=audience,
         content_hash=content_hash,
     )
+    if local:
+        mailing.facts = {"wall_time": local[0], "zone": local[1] or "UTC"}
     session.add(mailing)
     session.flush()
     assert mailing.id is not None

@@ -4,8 +4,10 @@ Where a freeze goes on is read from the audience itself under the mailing's lock
 """
 
 from datetime import datetime
+from itertools import groupby, islice
+from typing import Any
 
-from sqlalchemy import Exists, Select, Subquery, exists, func, insert, literal, select
+from sqlalchemy import ColumnElement, Exists, Select, Subquery, case, exists, func, insert, literal, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, UTCDateTime, col
 
@@ -32,8 +34,9 @@ def freezing(session: Session) -> list[int]:
     )
 
 
-def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
-    """Add the next chunk of people to the audience, or close it; True while there is more to do.
+def freeze_step(session: Session, mailing_id: int, *, batch: int = rules.BATCH, now: datetime) -> bool:
+    """Add the next chunk of people to the audience, or close it, cut into batches of `batch`; True while there is more
+    to do.
 
     Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
     killed one leaves nothing half done.
@@ -50,7 +53,7 @@ def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
     if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
         failpoints.hit("freeze.in_chunk")
         return True
-    _close_audience(session, mailing, topic, last_pos, now=now)
+    _close_audience(session, mailing, topic, last_pos, batch, now=now)
     return False
 
 
@@ -70,13 +73,33 @@ def _freeze_chunk(
         chosen.c[1],
         chosen.c[2],
         chosen.c[3],
-        literal(mailing.due_at, type_=UTCDateTime()),
-    )
+        _moment(mailing),
+    ).select_from(chosen.join(Person, col(Person.id) == chosen.c[1]) if _local(mailing)[0] else chosen)
     names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
     session.connection().execute(insert(Audience).from_select(names, numbered))
     return session.execute(
         select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)
     ).scalar() not in (None, last_pos)
+
+
+def _moment(mailing: Mailing) -> ColumnElement[Any]:
+    """When a member is due: all at once, or each at the same time of day on their own clock (`Person`'s zone)."""
+    at_once = literal(mailing.due_at, type_=UTCDateTime())
+    wall_time, unknown = _local(mailing)
+    if wall_time is None or mailing.due_at is None:
+        return at_once
+    waves = rules.waves(wall_time, not_before=mailing.due_at)
+    default = next(moment for moment, zones in waves.items() if unknown in zones)
+    moments = [
+        (col(Person.zone).in_(zones), literal(moment, type_=UTCDateTime())) for moment, zones in waves.items()
+    ]
+    return case(*moments, else_=literal(default, type_=UTCDateTime()))
+
+
+def _local(mailing: Mailing) -> tuple[datetime | None, str]:
+    facts = mailing.facts or {}
+    wall_time = facts.get("wall_time")
+    return (datetime.fromisoformat(wall_time) if wall_time else None), facts.get("zone", "UTC")
 
 
 def _one_per_mailbox(found: Select[int | None, int | None, str, int | None]) -> Subquery:
@@ -104,7 +127,9 @@ def _mailbox_is_in(mailing: Mailing) -> Exists:
     )
 
 
-def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: int, *, now: datetime) -> None:
+def _close_audience(
+    session: Session, mailing: Mailing, topic: Topic, planned: int, batch: int, *, now: datetime
+) -> None:
     """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
     assert mailing.id is not None
     counted = session.execute(
@@ -121,17 +146,42 @@ def _close_audience(session: Session, mailing: Mailing, topic: Topic, planned: i
             for reason, people in excluded.items()
         ]
         session.connection().execute(insert(Exclusion), rows)
+    mailing.planned = planned
+    batches = _cut_waves(session, mailing, batch) if _local(mailing)[0] else _cut(session, mailing, batch)
+    mailing.state, mailing.started_at = "sending", now
+    session.add(mailing)
+    body = {"planned": planned, "excluded": excluded, "batches": batches}
+    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    failpoints.hit("freeze.at_close")
+
+
+def _cut(session: Session, mailing: Mailing, size: int) -> int:
+    """Batches as ranges of positions; how many."""
     cut = [
         {"mailing_id": mailing.id, "first_pos": a, "last_pos": b, "due_at": mailing.due_at, "state": "open"}
-        for a, b in rules.ranges(planned)
+        for a, b in rules.ranges(mailing.planned or 0, size)
     ]
     if cut:
         session.connection().execute(insert(Batch), cut)
-    mailing.planned, mailing.state, mailing.started_at = planned, "sending", now
-    session.add(mailing)
-    body = {"planned": planned, "excluded": excluded, "batches": len(cut)}
-    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
-    failpoints.hit("freeze.at_close")
+    return len(cut)
+
+
+def _cut_waves(session: Session, mailing: Mailing, size: int) -> int:
+    """Batches of listed positions, each of one wave; how many."""
+    assert mailing.id is not None
+    members = (
+        select(col(Audience.due_at), col(Audience.pos))
+        .where(col(Audience.mailing_id) == mailing.id)
+        .order_by(col(Audience.due_at), col(Audience.pos))
+    )
+    count = 0
+    rows = session.execute(members, execution_options={"yield_per": 10_000})
+    for due_at, wave in groupby(rows, key=lambda row: row.due_at):
+        while listed := [[row.pos, 1] for row in islice(wave, size)]:
+            ends = {"first_pos": listed[0][0], "last_pos": listed[-1][0]}
+            session.add(Batch(mailing_id=mailing.id, **ends, positions=listed, due_at=due_at))
+            count += 1
+    return count
 
 
 def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:

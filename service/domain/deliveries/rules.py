@@ -1,13 +1,18 @@
 """What becomes of a position: the words of outcomes, when to try again, how audiences are cut. Pure."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
 
 BATCH = 400  # positions a batch: two transactions each (design.md 5, step 1)
+SMALLEST_BATCH, BATCH_SECONDS = (
+    20,
+    5,
+)  # with a slow rate set, a batch lasts about so long, and its figures come as often
 CHUNK = 5_000  # people a freeze takes in one transaction
 UNKNOWN_TRIES = (
     2  # further tries of what must not be lost, when nobody knows whether it left (reliability 2.3)
@@ -99,6 +104,25 @@ def alarm(
 def after_doubt(state: str, doubts: int) -> str:
     """The state of a member who may have the mail already: only a yes, or a further wait, says more than `unknown`."""
     return state if not doubts or state in ("sent", "deferred") else "unknown"
+
+
+def waves(wall: datetime, *, not_before: datetime) -> dict[datetime, list[str]]:
+    """For a time of day on each reader's own clock (`wall`, without offset): the instants at which it is that time
+    somewhere, and the zones whose clocks show it then.
+
+    Where it has passed already, `not_before`: who lives east gets it at once rather than never. An hour that clocks
+    skip is the hour after; of one that comes twice, the first.
+    """
+    found: dict[datetime, list[str]] = defaultdict(list)
+    for zone in sorted(available_timezones()):
+        moment = wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        found[max(moment, not_before)].append(zone)
+    return dict(found)
+
+
+def batch_size(rate: float) -> int:
+    """Positions a batch at `rate` messages a second (0: no limit), so that outcomes are recorded every few seconds."""
+    return min(BATCH, max(SMALLEST_BATCH, int(rate * BATCH_SECONDS))) if rate else BATCH
 
 
 def ranges(planned: int, size: int = BATCH) -> list[tuple[int, int]]:

@@ -9,7 +9,6 @@ somebody who came later.
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 import struct
@@ -59,7 +58,7 @@ def write(link: Link, keys: Mapping[int, bytes]) -> str:
     head = _HEAD.pack(
         VERSION, kid, link.purpose, link.person, link.topic, link.mailing.to_bytes(6), link.position
     )
-    mac = hmac.digest(keys[kid], head, hashlib.sha256)[:16]
+    mac = hmac.digest(keys[kid], head, "sha256")[:16]
     return base64.b32encode(head + mac).decode().rstrip("=").lower()
 
 
@@ -71,7 +70,7 @@ def read(token: str, keys: Mapping[int, bytes], *, purpose: int) -> Link:
     octets = _octets(token)
     version, kid, said, person, topic, mailing, position = _HEAD.unpack(octets[: _HEAD.size])
     key = keys.get(kid, b"\x00" * 32)
-    expected = hmac.digest(key, octets[: _HEAD.size], hashlib.sha256)[:16]
+    expected = hmac.digest(key, octets[: _HEAD.size], "sha256")[:16]
     if (
         not hmac.compare_digest(expected, octets[_HEAD.size :])
         or kid not in keys

@@ -1,7 +1,6 @@
 """States of a mailing and names of its messages. Pure."""
 
 import base64
-import hashlib
 import hmac
 
 from service.kit.errors import Conflict
@@ -43,5 +42,5 @@ def read_envelope_sender(key: bytes, address: str) -> tuple[int, int] | None:
 
 
 def _mark(key: bytes, text: str) -> str:
-    digest = hmac.digest(key, text.encode(), hashlib.sha256)
+    digest = hmac.digest(key, text.encode(), "sha256")
     return base64.b32encode(digest[:20]).decode().lower()

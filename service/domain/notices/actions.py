@@ -65,22 +65,34 @@ def create(
 
 
 def post(
-    session: Session, settings: Settings, posted: rules.PostedNotice, *, now: datetime, by: str
+    session: Session,
+    settings: Settings,
+    posted: rules.PostedNotice,
+    *,
+    again: bool = False,
+    now: datetime,
+    by: str,
 ) -> Notice:
-    """A new draft from a Markdown file, as `rules.read_post` read it."""
+    """A new draft from a Markdown file, as `rules.read_post` read it.
+
+    The same text for the same people is posted once: AlreadyPosted, unless `again` (a script that runs twice would
+    mail everybody twice).
+    """
     words = {"title": posted.title, "preheader": posted.preheader, "body": posted.body}
-    return create(
-        session,
-        settings,
-        topic=posted.topic,
-        content={posted.locale: words},
-        template=posted.template,
-        audience=posted.audience,
-        mail=bool(posted.mail),
-        slug=posted.slug,
-        now=now,
-        by=by,
-    )
+    given: dict[str, Any] = {
+        "topic": posted.topic,
+        "content": {posted.locale: words},
+        "template": posted.template,
+        "audience": posted.audience,
+    }
+    draft = queries.read(session, settings, rules.read_draft(**given))
+    known = None if again else queries.same_text(session, queries.content_hash(draft))
+    if known is not None:
+        where = f"a draft, {known.public_id}" if known.state == "draft" else f"published as {known.slug}"
+        fix = f"It is {where}. To post it once more, say --again."
+        raise rules.AlreadyPosted(fix=fix)
+    slug = None if again else posted.slug
+    return create(session, settings, **given, mail=bool(posted.mail), slug=slug, now=now, by=by)
 
 
 def edit(
@@ -127,25 +139,34 @@ def publish(
     *,
     mail: bool | None = None,
     hold_seconds: int = 0,
+    not_advertising: bool = False,
+    based_on: str | None = None,
     now: datetime,
     by: str,
 ) -> Notice:
     """Put it on the changelog at once and, where wanted (`mail`; None: as it was written), mail it after the
     hold.
 
-    One that is on the changelog already may still be mailed, once. Raises AlreadyMailed, NotReady while a
-    check forbids the mail, TopicRetired.
+    One that is on the changelog already may still be mailed, once. `not_advertising` answers the check that an
+    important notice sounds like an offer; the answer stands in the entry. `based_on` is the hash of what the publisher
+    saw. Raises AlreadyMailed, NotReady while a check forbids the mail, StaleVersion, TopicRetired.
     """
     row = _locked(session, public_id)
+    if based_on is not None and based_on != row.content_hash:
+        raise rules.StaleVersion
     if row.state == "cancelled":
         raise WrongState("This notice was cancelled; write a new one.")
     wanted = row.mail if mail is None else mail
     if row.state == "published" and row.mailing_id is not None and wanted:
         raise rules.AlreadyMailed
+    answered = _check(session, settings, row, not_advertising=not_advertising) if wanted else []
     mailing = _mail(session, settings, row, now, hold_seconds, by) if wanted else None
     row.mail = row.mail or wanted
     row.state, row.published_at, row.changed_at = "published", row.published_at or now, now
-    body = {"slug": row.slug, "content": row.content_hash, "mailing": mailing.public_id if mailing else None}
+    body: dict[str, Any] = {"slug": row.slug, "content": row.content_hash}
+    body["mailing"] = mailing.public_id if mailing else None
+    if answered:
+        body["not_advertising"] = answered
     _note(session, row, "published", body, now=now, by=by)
     return row
 
@@ -169,14 +190,21 @@ def cancel(session: Session, public_id: str, *, now: datetime, by: str) -> Notic
     return row
 
 
+def _check(session: Session, settings: Settings, row: Notice, *, not_advertising: bool) -> list[str]:
+    """Nothing that the checks forbid is mailed; the sentences that `not_advertising` answered. Raises NotReady."""
+    found = blocks(queries.check(session, settings, queries.draft_of(session, row)))
+    answered = [one for one in found if not_advertising and one.code == rules.ADVERTISING]
+    if left := [one for one in found if one not in answered]:
+        raise rules.NotReady(left)
+    return [one.sentence for one in answered]
+
+
 def _mail(
     session: Session, settings: Settings, row: Notice, now: datetime, hold_seconds: int, by: str
 ) -> Mailing:
     """Compile every language and hand the mailing to deliveries."""
     draft = queries.draft_of(session, row)
     topic = queries.topic_of(session, draft)
-    if found := blocks(queries.check(session, settings, draft)):
-        raise rules.NotReady(found)
     due_at = now + timedelta(seconds=hold_seconds)
     mailing = deliveries.start(
         session,

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from service.domain.notices.queries import Entry
+from service.mail.markdown import at_home
 
 ATOM = "http://www.w3.org/2005/Atom"
 PATH, ATOM_PATH, JSON_PATH = "/changelog", "/changelog/feed.atom", "/changelog/feed.json"
@@ -49,7 +50,7 @@ def _atom_entry(feed: ET.Element, entry: Entry, base_url: str) -> None:
     _add(one, "updated", _instant(_changed(entry)))
     _add(one, "link", rel="alternate", type="text/html", href=_url(entry, base_url))
     _add(one, "category", term=entry.topic, label=entry.topic_name)
-    _add(one, "content", entry.html, type="html")
+    _add(one, "content", at_home(entry.html, base_url), type="html")
 
 
 def json_feed(entries: Sequence[Entry], *, base_url: str, title: str) -> bytes:
@@ -70,7 +71,7 @@ def _json_item(entry: Entry, base_url: str) -> dict[str, Any]:
         "id": _urn(entry.public_id),
         "url": _url(entry, base_url),
         "title": entry.title,
-        "content_html": entry.html,
+        "content_html": at_home(entry.html, base_url),
         "date_published": _instant(entry.published_at),
         "language": entry.locale,
         "tags": [entry.topic_name],

@@ -30,6 +30,7 @@ from service.mail import check as checks
 from service.mail.letters import build
 from service.mail.loaded import Rendered
 from service.mail.markdown import to_html
+from service.mail.offers import signs
 from service.mail.starters import UnknownStarter
 
 
@@ -87,6 +88,12 @@ def by_public_id(session: Session, public_id: str) -> Notice:
 def by_mailing(session: Session, mailing_id: int) -> Notice | None:
     """The notice a mailing belongs to."""
     return session.scalars(select(Notice).where(col(Notice.mailing_id) == mailing_id)).first()
+
+
+def same_text(session: Session, content_hash: str) -> Notice | None:
+    """The first notice with the same words for the same people (`content_hash`), that was not given up."""
+    alike = select(Notice).where(col(Notice.content_hash) == content_hash, col(Notice.state) != "cancelled")
+    return session.scalars(alike.order_by(col(Notice.id)).limit(1)).first()
 
 
 def mailing_of(session: Session, row: Notice) -> Mailing | None:
@@ -290,7 +297,8 @@ def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str
 def check(session: Session, settings: Settings, draft: rules.Draft) -> list[checks.Finding]:
     """All checks of the mail in every language, blocks first; a finding in a text names it as
     `content.en.body`."""
-    found: list[checks.Finding] = []
+    found = [_no_offer(words, locale) for locale, words in draft.content.items() if signs(*words.values())]
+    found = found if topics.by_slug(session, draft.topic).mail_class == "service" else []
     for locale in draft.content:
         _, findings = checks.examine(
             loopback=settings.is_loopback, **letter(session, settings, draft, locale)
@@ -301,6 +309,15 @@ def check(session: Session, settings: Settings, draft: rules.Draft) -> list[chec
             if finding.level != "ok" or finding.code not in {one.code for one in found}:
                 found.append(replace(finding, field=place))
     return sorted(found, key=lambda finding: ("block", "warn", "ok").index(finding.level))
+
+
+def _no_offer(words: dict[str, str], locale: str) -> checks.Finding:
+    """An important notice reaches people who never asked for marketing; what sounds like it is answered for
+    by name (G7)."""
+    phrases = ", ".join(f"“{phrase}”" for phrase in signs(*words.values()))
+    sentence = f"{phrases}: that sounds like advertising, which an important notice must not carry."
+    fix = "Take it out, send it as an announcement, or say that it is none."
+    return checks.Finding(rules.ADVERTISING, "block", sentence, f"content.{locale}.body", fix)
 
 
 def audience(session: Session, draft: rules.Draft, *, now: datetime) -> preferences.Counts:

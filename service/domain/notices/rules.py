@@ -15,6 +15,7 @@ from service.kit.errors import Conflict, Invalid, NotFound
 from service.mail.words import Content, TitleMissing, first_locale, read_words
 
 DEFAULT_TOPIC = "updates"
+ADVERTISING = "advertising_suspected"  # the finding that `not_advertising` answers
 SLUG_LIMIT = 80
 FRONT_MATTER_LIMIT = 20_000
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -96,6 +97,10 @@ class StaleVersion(Conflict):
 class AlreadyMailed(Conflict):
     """This notice has been mailed once, and nothing is mailed twice; what you change corrects the page
     only."""
+
+
+class AlreadyPosted(Conflict):
+    """That text was posted before, to the same people, and nothing was posted now."""
 
 
 class NotReady(Invalid):

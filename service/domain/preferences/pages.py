@@ -27,6 +27,17 @@ from service.kit import sealing
 from service.kit.signing import Keyring
 
 LAST = 3
+# What somebody does about the mails they get, by whichever door.
+CHANGES = (
+    "consent.given",
+    "consent.renewed",
+    "consent.refused",
+    "consent.withdrawn",
+    "consent.restored",
+    "preference.changed",
+    "preference.break_set",
+    "preference.break_ended",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Why:
     confirmed_at: datetime | None
     audience: dict[str, object]
     mails_so_far: int
-    last_change_at: datetime | None
+    last_change: ledger.Seen | None
 
 
 @dataclass(frozen=True)
@@ -170,8 +181,6 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
     )
     if wording is None and topic and topic.id:
         wording = topics.wording_for(session, topic.id, locale) if topic.basis == "contract" else None
-    events = consents.events(session, person.public_id) if person and topic else []
-    mine = [seen for seen in events if topic and seen.body.get("topic") == topic.slug]
     return Why(
         person,
         topic,
@@ -186,8 +195,17 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
         grant.at if grant and grant.body.get("method") == "doi_click" else None,
         (mailing.audience or {}).get("attributes", {}) if mailing else {},
         _mails_so_far(session, person, topic),
-        mine[-1].at if mine else None,
+        _last_change(session, person, topic),
     )
+
+
+def _last_change(session: Session, person: Person | None, topic: Topic | None) -> ledger.Seen | None:
+    """What the person did last about this topic, or about all mails at once (a break, a weekly limit)."""
+    if person is None or topic is None:
+        return None
+    every = ledger.of_subject(session, person.public_id, kinds=CHANGES)
+    mine = [seen for seen in every if seen.body.get("topic", topic.slug) == topic.slug]
+    return mine[-1] if mine else None
 
 
 def _evidence(ring: Keyring, person: Person | None, grant: ledger.Seen | None) -> dict[str, str]:

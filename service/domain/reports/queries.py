@@ -21,7 +21,7 @@ from service.domain.brands import queries as brands
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.mailings import queries as mailings
 from service.domain.mailings import rules as mailing_rules
-from service.domain.mailings.tables import Audience, Mailing, Outcome
+from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
 from service.domain.people.tables import Identity, Person
@@ -115,8 +115,9 @@ def of_notice(session: Session, notice: Notice) -> dict[str, Any]:
 
 
 def report(session: Session, mailing: Mailing | None, *, state: str, reason: str = "") -> dict[str, Any]:
-    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end), `waits` those of them, and
-    of the deferred, who wait for a pace and not for their turn, by reason.
+    """The report of design.md 6; `waiting` are the members nothing has become of yet (0 at the end), `next_at` is when the
+    first of them is due, `waits` are those of them, and of the deferred, who wait for a pace and not for their turn, by
+    reason.
 
     planned = outcomes together + waiting. Before the audience is frozen everything is 0.
     """
@@ -131,9 +132,18 @@ def report(session: Session, mailing: Mailing | None, *, state: str, reason: str
         "planned": planned,
         "outcomes": outcomes,
         "waiting": planned - sum(counts.values()),
+        "next_at": _next_at(session, frozen) if frozen else None,
         "waits": mailings.waits(session, _id(frozen), now=clock.now()) if frozen else {},
         "excluded": mailings.exclusions(session, _id(frozen)) if frozen else {},
     }
+
+
+def _next_at(session: Session, mailing: Mailing) -> str | None:
+    due = select(func.min(col(Batch.due_at))).where(
+        col(Batch.mailing_id) == mailing.id, col(Batch.state) == "open"
+    )
+    moment = session.execute(due).scalar()
+    return moment.isoformat() if moment else None
 
 
 def adds_up(session: Session, mailing: Mailing) -> bool:
@@ -331,7 +341,7 @@ def _attempts(
     """What went over the wire, or may have; a skipped member was never tried."""
     found: dict[int, list[dict[str, Any]]] = {}
     rows = session.connection().execute(
-        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code))
+        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code), col(Outcome.state))
         .where(
             col(Outcome.mailing_id) == mailing.id,
             col(Outcome.pos).in_(positions),
@@ -340,7 +350,7 @@ def _attempts(
         .order_by(col(Outcome.pos), col(Outcome.attempt))
     )
     for row in rows:
-        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code})
+        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code, "state": row.state})
     return found
 
 

@@ -64,6 +64,20 @@ def keep_media(session: Session, content: bytes, *, now: datetime, by: str) -> M
     """Keep a picture under its hash; the same picture gives the same row. Raises `MediaType` or
     `MediaTooLarge`.
     """
+    row, fresh = _put(session, content, now)
+    if fresh:
+        body = {"sha256": row.sha256, "extension": row.extension, "octets": len(content)}
+        ledger.append(session, "media.kept", subject=None, body=body, by=by, now=now)
+    return row
+
+
+def ship_media(session: Session, content: bytes, *, now: datetime) -> Media:
+    """Keep a picture that comes with this version, for the starters: nobody's act, so without an entry."""
+    return _put(session, content, now)[0]
+
+
+def _put(session: Session, content: bytes, now: datetime) -> tuple[Media, bool]:
+    """The row of a picture, and whether it is new."""
     picture = rules.read_picture(content)
     digest = hashlib.sha256(content).hexdigest()
     row = {
@@ -75,7 +89,5 @@ def keep_media(session: Session, content: bytes, *, now: datetime, by: str) -> M
         "created_at": now,
     }
     insert = insert_or_skip(session, Media, ["sha256"]).values(row).returning(col(Media.sha256))
-    if session.connection().execute(insert).first() is not None:
-        body = {"sha256": digest, "extension": picture.extension, "octets": len(content)}
-        ledger.append(session, "media.kept", subject=None, body=body, by=by, now=now)
-    return session.get_one(Media, digest)
+    fresh = session.connection().execute(insert).first() is not None
+    return session.get_one(Media, digest), fresh

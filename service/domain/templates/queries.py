@@ -48,6 +48,7 @@ def look(brand: Brand, base_url: str) -> letters.BrandLook:
         logo_url=brand.logo_url,
         contact_url=f"{base_url}/contact",
         privacy_url=f"{base_url}/policies/privacy",
+        base_url=base_url,
     )
 
 

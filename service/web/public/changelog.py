@@ -1,7 +1,7 @@
 """`/changelog`: every published notice as a page, and as feeds for whoever reads along without mail."""
 
-import re
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,8 +21,9 @@ from service.web.public import join, tokens
 router = APIRouter()
 
 PER_PAGE = 8
-ROOM = 3_000  # characters of entries, in full or their beginnings, on one page
-_FIRST = re.compile(r"\s*(?:<(h[1-6])[^>]*>.*?</\1>\s*)*<p>.*?</p>", re.DOTALL)
+ROOM = 2_400  # characters of entries in full on one page
+BEGINNING = 200  # characters of what a longer one begins with
+_WORDY, _SILENT = {"p", "li"}, {"h1", "h2", "h3", "h4", "h5", "h6", "table", "pre"}
 IN_FEED = 30
 
 
@@ -97,25 +98,53 @@ def _entry(one: notices.Entry) -> dict[str, Any]:
 
 
 def _bounded(found: Sequence[notices.Entry], say: words.Say) -> list[dict[str, Any]]:
-    """Entries in full while the page stays small (standards M, 25 KB); of longer ones the beginning. The title
+    """Entries in full while the page stays small (standards M, 25 KB); of longer ones the first words. The title
     of an entry is a second heading here, so those in its text come below it."""
     left, shown = ROOM, []
     for one in found:
         entry, html = _entry(one), outline(one.html, 3)
-        body = html if len(html) <= left else _beginning(html, left)
-        left -= len(body)
-        entry["body"] = Markup(body)  # noqa: S704  the same HTML, or a part of it cut between blocks
-        if body != html:
-            more = Markup('<p><a href="{}">{}<span class="off-screen">: {}</span></a></p>')
-            entry["body"] += more.format(entry["href"], say("Read on"), one.title)
+        if len(html) <= left:
+            left -= len(html)
+            entry["body"] = Markup(html)  # noqa: S704  the same HTML, its headings one level lower
+        else:
+            first = Markup("<p>{}</p>").format(begun) if (begun := _beginning(html)) else ""
+            more = Markup('{}<p><a href="{}">{}<span class="off-screen">: {}</span></a></p>')
+            entry["body"] = more.format(first, entry["href"], say("Read on"), one.title)
         shown.append(entry)
     return shown
 
 
-def _beginning(html: str, room: int) -> str:
-    """The first paragraph, with the headings above it; nothing where the text begins otherwise."""
-    found = _FIRST.match(html)
-    return found[0] if found and len(found[0]) <= min(room, 600) else ""
+class _Sentences(HTMLParser):
+    """The words of paragraphs and list items, in order. Headings, tables and code say nothing out of their place."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.blocks: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _WORDY or tag in _SILENT:
+            self._open.append(tag)
+            self.blocks.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and tag == self._open[-1]:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open and not _SILENT & set(self._open):
+            self.blocks[-1] += data
+
+
+def _beginning(html: str) -> str:
+    """The first words of a text, whole, as plain text."""
+    found = _Sentences()
+    found.feed(html)
+    found.close()
+    said = " ".join(" ".join(found.blocks).split())
+    if len(said) <= BEGINNING:
+        return said
+    return said[: BEGINNING + 1].rpartition(" ")[0].rstrip(" ,;:–-") + "…"
 
 
 def _filters(request: Request, session: Session, chosen: str | None, lang: str) -> list[dict[str, Any]]:

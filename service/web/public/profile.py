@@ -1,7 +1,6 @@
 """`/me`: a person sees and corrects what is held about them, after a mailed sign-in; good for 30 minutes."""
 
 import secrets
-import zoneinfo
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,36 +10,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import fence
-from service.domain.consent import queries as consents
 from service.domain.links import rules as links
 from service.domain.links.rules import Link
-from service.domain.mailings import queries as mailings
-from service.domain.mailings.tables import Address
 from service.domain.people import actions as people_actions
 from service.domain.people import queries as people
 from service.domain.people import rules as people_rules
 from service.domain.people.tables import Person
-from service.domain.policies import queries as policies
 from service.domain.preferences import access
-from service.domain.topics import queries as topics
 from service.kit import addresses, clock
 from service.kit.errors import Invalid
-from service.web import deps, forms, pages, words
+from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.public import limits, tokens
+from service.web.public.held import everything
 
 router = APIRouter()
 
 SIGNED_IN = timedelta(minutes=30)
-# Offered while typing; any other IANA name is taken as well.
-ZONES = tuple(
-    """Africa/Cairo Africa/Johannesburg Africa/Lagos Africa/Nairobi America/Bogota America/Chicago
-    America/Denver America/Los_Angeles America/Mexico_City America/New_York America/Sao_Paulo America/Toronto
-    Asia/Dubai Asia/Hong_Kong Asia/Jakarta Asia/Jerusalem Asia/Karachi Asia/Kolkata Asia/Seoul Asia/Shanghai
-    Asia/Singapore Asia/Tokyo Australia/Sydney Europe/Amsterdam Europe/Athens Europe/Berlin Europe/Istanbul
-    Europe/Kyiv Europe/Lisbon Europe/London Europe/Madrid Europe/Moscow Europe/Paris Europe/Rome
-    Europe/Stockholm Europe/Vienna Europe/Warsaw Europe/Zurich Pacific/Auckland UTC""".split()  # noqa: SIM905
-)
 
 
 @router.get("/me")
@@ -211,89 +197,9 @@ async def _me(
 ) -> Response:
     def look(session: Session) -> tuple[Person, dict[str, Any]]:
         held = people.by_public_id(session, person.public_id) or person
-        return held, _held(request, session, held)
+        return held, everything(request, session, held)
 
     held, context = await deps.read(deps.house(request), look)
     context["values"] |= typed or {}
     context |= {"errors": errors or {}, "saved": {"at": saved, "receipt": None} if saved else None}
     return await pages.public(request, "public/me.html", context, status=status, person=held)
-
-
-def _held(request: Request, session: Session, person: Person) -> dict[str, Any]:
-    """Everything the page shows."""
-    opened, lang = deps.house(request), pages.language(request, person)
-    key = people.person_key(opened.ring, person)
-    address = people.address_of(session, opened.ring, person)
-    pending = session.get(Address, person.pending_address_id) if person.pending_address_id else None
-    known = people.profiles(session, opened.ring, person)
-    values = dict(known[-1].profile) if known else dict.fromkeys(people_rules.PROFILE, "")
-    values |= {"email": address.shown if address else "", "locale": person.locale, "zone": person.zone}
-    say = words.speaker(lang)
-    return {
-        "values": values,
-        "locales": [
-            {"value": code, "label": name, "selected": code == words.spoken(person.locale)}
-            for code, name in words.languages().items()
-        ],
-        "zones": [zone for zone in ZONES if zone in zoneinfo.available_timezones()],
-        "pending_email": mailings.open_address(opened.ring, pending, key).shown if pending else None,
-        "sources": _sources(session, person, known, say),
-        "consents": _consents(session, person, lang),
-        "policies": _policies(session, lang),
-        "preferences_href": tokens.path(opened, Link(links.PREFERENCES, person.alias)),
-    }
-
-
-def _sources(
-    session: Session, person: Person, known: list[people.Opened], say: words.Say
-) -> list[dict[str, Any]]:
-    """What each site sent, and the attributes kept beside it."""
-    assert person.id is not None
-    rows: list[dict[str, Any]] = []
-    for identity, opened in zip(people.identities(session, person.id), known, strict=True):
-        facts = [
-            {"name": say(LABELS[name]), "value": value} for name, value in opened.profile.items() if value
-        ]
-        rows.append({"name": opened.source, "since": identity.created_at, "facts": facts})
-    kept = people.attributes(session, person.id)
-    if kept and rows:
-        rows[0]["facts"] += [{"name": name, "value": ", ".join(values)} for name, values in kept.items()]
-    return rows
-
-
-LABELS = {
-    "first_name": "First name",
-    "last_name": "Last name",
-    "company": "Company",
-    "postal_address": "Postal address",
-    "telephone": "Telephone",
-}
-
-
-def _consents(session: Session, person: Person, lang: str) -> list[dict[str, Any]]:
-    """Every word the person has said, as the ledger has it."""
-    said_of = {state["topic"]: state for state in consents.states(session, person.public_id)}
-    rows = []
-    for topic in topics.everything(session):
-        if topic.slug in said_of:
-            said_now = said_of[topic.slug]
-            wording = (
-                topics.wording_by_public_id(session, said_now["wording"]) if said_now["wording"] else None
-            )
-            rows.append(
-                {
-                    "topic": tokens.name_of(session, topic, lang),
-                    "state": said_now["state"],
-                    "at": said_now["since"],
-                    "version": wording.version if wording else None,
-                }
-            )
-    return rows
-
-
-def _policies(session: Session, lang: str) -> list[dict[str, str]]:
-    slugs = {policy.id: policy.slug for policy in policies.slugs(session)}
-    return [
-        {"href": f"/policies/{slugs[text.policy_id]}", "label": text.title}
-        for text in policies.listed(session, lang, now=clock.now())
-    ]

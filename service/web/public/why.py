@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import fence
+from service.domain.ledger.queries import Seen
 from service.domain.links import rules as links
 from service.domain.links.rules import Link
 from service.domain.people import queries as people
@@ -23,6 +24,21 @@ from service.web.public.choices import HOW
 from service.web.public.unsubscribe import show_stopped
 
 router = APIRouter()
+
+# What a person did last, by the kind of its entry; how often, by the cadence behind it.
+CHANGED = {
+    "consent.given": "Your last change: you said yes",
+    "consent.renewed": "Your last change: you said yes again",
+    "consent.refused": "Your last change: you said no",
+    "consent.withdrawn": "Your last change: you stopped these mails",
+    "consent.restored": "Your last change: you took back a stop",
+    "preference.changed": "Your last change: how often you get mails",
+    "preference.changed each": "Your last change: a mail every time",
+    "preference.changed daily": "Your last change: one mail a day at most",
+    "preference.changed weekly": "Your last change: one mail a week at most",
+    "preference.break_set": "Your last change: you took a break",
+    "preference.break_ended": "Your last change: you ended your break",
+}
 
 # What people read when they open the case; the person's address and language stand beside it.
 CASE = (
@@ -176,9 +192,18 @@ def _steps(why: Why, say: words.Say) -> list[dict[str, Any]]:
             else say("Since then we sent you %(n)s of these", n=why.mails_so_far)
         )
         steps.append({"sign": "sent", "text": text, "at": None})
-    if why.last_change_at and why.last_change_at != why.given_at:
-        steps.append({"sign": "changed", "text": say("Your last change"), "at": why.last_change_at})
+    last = why.last_change
+    if last and last.at != why.given_at:
+        steps.append({"sign": "changed", "text": _changed(last, say), "at": last.at})
     return steps
+
+
+def _changed(seen: Seen, say: words.Say) -> str:
+    """The last thing the person did, in words."""
+    cadence, most = seen.body.get("cadence"), seen.body.get("max_per_week")
+    if most:
+        return say("Your last change: at most %(n)s mails a week", n=most)
+    return say(CHANGED.get(f"{seen.kind} {cadence}") or CHANGED[seen.kind])
 
 
 async def _nothing_known(request: Request, link: Link, seen: tokens.Named) -> Response:

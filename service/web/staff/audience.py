@@ -42,6 +42,20 @@ def words(reason: str) -> str:
     return REASONS.get(reason, reason.replace("_", " "))
 
 
+# The same said of one person, where a number's words would not do.
+_OF_ONE = {
+    "no_address": "has no address",
+    "address_pending": "is changing the address",
+    "on_break": "takes a break",
+    "same_mailbox": "shares a mailbox that gets it already",
+}
+
+
+def words_of_one(reason: str) -> str:
+    """A reason for people, on the page of one person."""
+    return _OF_ONE.get(reason) or words(reason)
+
+
 def chosen(form: Form) -> dict[str, Any]:
     """The audience a form describes: boxes give several values, a text field a list with commas."""
     given = {
@@ -72,7 +86,7 @@ def rule(audience: Mapping[str, Any]) -> str:
         said = segment_rules.words(segment_rules.check(dict(audience)))
     except DomainError as unreadable:
         return unreadable.detail
-    return f"those whose {said}" if said else "everybody who said yes to it"
+    return f"those whose {said}" if said else "everybody who may get it"
 
 
 def _attribute(one: segments.AttributeValues, audience: Mapping[str, Any]) -> dict[str, Any]:

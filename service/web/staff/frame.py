@@ -26,6 +26,7 @@ from service.kit import clock
 from service.kit.errors import DomainError
 from service.ops.house import House
 from service.web import deps, pages, sessions
+from service.web.staff import kept
 
 T = TypeVar("T")
 IN_FLIGHT = "Recorded; a message already on its way may still arrive."
@@ -41,7 +42,7 @@ MENU = {
     "policies": "policies:read",
     "contact": "contact:read",
     "ledger": "ledger:read",
-    "inbox": "inbox:read",
+    "inbox": "inbox:own",
     "health": "health:read",
     "settings": "settings:read",
     "staff": "staff:write",
@@ -108,6 +109,9 @@ async def error_page(request: Request, error: DomainError | None, status: int) -
     """The page for whatever went wrong under /staff and /inbox; strangers are asked to sign in."""
     if isinstance(error, sessions.NotSignedIn) and request.method in ("GET", "HEAD"):
         return pages.redirect(request, _login_path(request))
+    written = await kept.of_refused(request) if isinstance(error, sessions.NotSignedIn) else None
+    if written:
+        return kept.sign_in_page(request, {"next": "/staff"}, {}, written, status=status)
     context: dict[str, Any] = {
         "title": _TITLES.get(status, "That went wrong"),
         "sentence": error.detail if error else "Something failed on our side, and nothing was changed.",

@@ -1,17 +1,18 @@
-"""How the installation is: the facts of `ops.health`, each with what it means and what to do."""
+"""How the installation is: what `bidden doctor` finds, each with what it means and what to do."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import anyio
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.config import Settings
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
-from service.ops import health
+from service.ops import doctor
 from service.ops.health import Fact
 from service.web import deps
 from service.web.sessions import require
@@ -19,21 +20,42 @@ from service.web.staff.frame import show
 
 router = APIRouter()
 
+Reader = Annotated[SignedIn, require("health:read")]
+_ONE_AT_A_TIME = anyio.CapacityLimiter(1)  # asking the network may take some seconds, and holds a thread
+
 
 @router.get("/staff/health")
-async def page(request: Request, staff: Annotated[SignedIn, require("health:read")]) -> Response:
-    """Examined now."""
+async def page(request: Request, staff: Reader) -> Response:
+    """What can be seen without the network, examined now."""
     house, now = deps.house(request), clock.now()
-    found = await run_in_threadpool(lambda: health.readiness(house, now=now))
-    bad = sum(not fact.ok for fact in found.facts)
-    sentence = (
-        "All is well." if not bad else f"{bad} {'thing needs' if bad == 1 else 'things need'} somebody."
-    )
+    facts = await _examined(lambda: doctor.inside(house, now=now))
+    return await _page(request, staff, facts, asked=False)
+
+
+@router.post("/staff/health")
+async def examine(request: Request, staff: Reader) -> Response:
+    """The same and what is outside: the public address, the mail server, DNS. By a button, for it takes a while."""
+    house, now = deps.house(request), clock.now()
+    facts = await _examined(lambda: doctor.examine(house, now=now), limiter=_ONE_AT_A_TIME)
+    return await _page(request, staff, facts, asked=True)
+
+
+async def _examined(
+    look: Callable[[], list[Fact]], *, limiter: anyio.CapacityLimiter | None = None
+) -> list[Fact]:
+    return await anyio.to_thread.run_sync(look, limiter=limiter)
+
+
+async def _page(request: Request, staff: SignedIn, found: list[Fact], *, asked: bool) -> Response:
+    bad = sum(not fact.ok for fact in found)
     context: dict[str, Any] = {
-        "sentence": sentence if found.ready else f"Not ready. {sentence}",
-        "lines": [_line(fact) for fact in found.facts],
-        "facts": _facts(house.settings),
-        "at": now,
+        "sentence": "All is well."
+        if not bad
+        else f"{bad} {'thing needs' if bad == 1 else 'things need'} somebody.",
+        "lines": [_line(fact) for fact in found],
+        "facts": _facts(deps.house(request).settings),
+        "asked": asked,
+        "at": clock.now(),
     }
     return await show(request, staff, "health", "staff/health.html", lambda _: context)
 

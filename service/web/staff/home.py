@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.domain.announcements import queries as announcements
 from service.domain.brands import queries as brands
+from service.domain.people import queries as people
 from service.domain.privacy import queries as privacy
 from service.domain.reports import figures as reports
 from service.domain.reports import plots
@@ -37,6 +38,7 @@ async def page(request: Request, staff: Annotated[SignedIn, require("announcemen
             "recent": [_recent(one) for one in recent],
             "growth": _growth(session, now),
             "empty": not recent,
+            "nobody": not people.count(session),
             "may_write": may(staff.role, "announcements:write"),
         }
 

@@ -1,4 +1,7 @@
-"""The captured inbox: mail that would have left. There only in practice mode, while no SMTP server is set."""
+"""The captured inbox: mail that would have left. There only in practice mode, while no SMTP server is set.
+
+It holds everybody's mail in clear. Whoever may not read all of it (`inbox:all`) sees what was sent to themselves.
+"""
 
 import html
 import re
@@ -10,9 +13,12 @@ from fastapi import APIRouter, Depends, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
+from service.domain.staff import queries as members
 from service.domain.staff.queries import SignedIn
+from service.domain.staff.rules import may
 from service.kit.errors import NotFound
 from service.ops import captured
+from service.ops.house import House
 from service.web import deps, pages
 from service.web.sessions import require
 from service.web.staff.frame import act, pager, show, tab
@@ -31,7 +37,8 @@ async def in_practice(request: Request) -> None:
 
 router = APIRouter(dependencies=[Depends(in_practice)])
 
-Reader = Annotated[SignedIn, require("inbox:read")]
+Reader = Annotated[SignedIn, require("inbox:own")]
+Owner = Annotated[SignedIn, require("inbox:all")]
 
 VIEWS = {"read": "As read", "phone": "Phone", "text": "Text", "headers": "Headers", "source": "Source"}
 _HEAD = re.compile(r"<head[^>]*>", re.IGNORECASE)
@@ -44,16 +51,18 @@ async def page(request: Request, staff: Reader) -> Response:
     find, chosen, view = query.get("q", "").strip(), query.get("mail", ""), query.get("view", "read")
 
     def build(session: Session) -> dict[str, Any]:
-        found = captured.page(session, find=find, after=query.get("after"), limit=30)
+        to = _only(session, deps.house(request), staff)
+        found = captured.page(session, find=find, to=to, after=query.get("after"), limit=30)
         newest = str(found.rows[0].id) if found.rows else ""
         current = chosen if chosen.isdecimal() and len(chosen) < 18 else newest
         shown = view if view in VIEWS else "read"
         keep = {"q": find} if find else {}
         return {
             "q": find,
-            "count": captured.count(session),
+            "count": captured.count(session, to=to),
+            "own": to is not None,
             "mails": [_line(one, current, keep) for one in found.rows],
-            "mail": _mail(captured.one(session, int(current))) if current else None,
+            "mail": _mail(captured.one(session, int(current), to=to)) if current else None,
             "view": shown,
             "views": [
                 tab(label, _href(current, {**keep, "view": key}), key == shown)
@@ -63,6 +72,13 @@ async def page(request: Request, staff: Reader) -> Response:
         }
 
     return await show(request, staff, "inbox", "staff/inbox.html", build)
+
+
+def _only(session: Session, house: House, staff: SignedIn) -> str | None:
+    """The address whose mail this colleague may see; None for all of it."""
+    if may(staff.role, "inbox:all"):
+        return None
+    return members.address_of(session, house.ring, members.by_public_id(session, staff.public_id)).text
 
 
 def _href(mail: str, more: dict[str, str]) -> str:
@@ -124,7 +140,9 @@ def _notes(message: EmailMessage) -> list[dict[str, Any]]:
 async def body(request: Request, mail_id: int, staff: Reader) -> Response:
     """The HTML part in its frame; its links open in a new tab."""
     house = deps.house(request)
-    content = await deps.read(house, lambda session: captured.one(session, mail_id).content)
+    content = await deps.read(
+        house, lambda session: captured.one(session, mail_id, to=_only(session, house, staff)).content
+    )
     message = captured.parse(content)
     words = html.escape(_part(message, "plain"))
     plain = f"<!doctype html><html><head></head><body><pre>{words}</pre></body></html>"
@@ -134,7 +152,7 @@ async def body(request: Request, mail_id: int, staff: Reader) -> Response:
 
 
 @router.post("/inbox/empty")
-async def empty(request: Request, staff: Reader) -> Response:
+async def empty(request: Request, staff: Owner) -> Response:
     """Forget every captured mail."""
     await act(request, captured.empty)
     return pages.redirect(request, "/inbox", flash=("ok", "Empty."))

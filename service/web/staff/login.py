@@ -15,6 +15,7 @@ from service.kit import addresses, clock
 from service.kit.errors import DomainError
 from service.ops.house import House
 from service.web import deps, forms, pages, sessions
+from service.web.staff import kept
 from service.web.staff.frame import act, faults
 
 router = APIRouter()
@@ -27,7 +28,7 @@ async def login_page(request: Request) -> Response:
     following = deps.local_path(request.query_params.get("next", ""), "/staff")
     if await sessions.who(request):
         return pages.redirect(request, following)
-    return _login_form(request, {"next": following}, {})
+    return kept.sign_in_page(request, {"next": following}, {}, None)
 
 
 @router.post("/staff/login")
@@ -35,26 +36,16 @@ async def login(request: Request) -> Response:
     """Sign in by address and password; the same answer for a wrong password and an unknown account (N10)."""
     form, house = await forms.read(request), deps.house(request)
     values = {"email": form.text("email"), "next": deps.local_path(form.text("next"), "/staff")}
+    written = kept.of_sign_in(form)
     try:
         claim = await _claim(house, values["email"], form.text("password"))
         token = (await act(request, lambda session: actions.sign_in(session, claim, now=clock.now()))).value
         if token is None:
             raise rules.SignInRefused
     except (rules.SignInTooOften, rules.SignInRefused) as refused:
-        return _login_form(request, values, {"": refused.detail}, status=refused.status)
-    return await _go_in(request, token, values["next"])
-
-
-def _login_form(
-    request: Request, values: dict[str, str], errors: dict[str, str], *, status: int = 200
-) -> Response:
-    context = {
-        "next": values["next"],
-        "values": values,
-        "errors": errors,
-        "practice": deps.house(request).settings.practice,
-    }
-    return pages.html(request, "staff/login.html", context, status=status)
+        return kept.sign_in_page(request, values, {"": refused.detail}, written, status=refused.status)
+    response = kept.go_on_page(request, written) if written else pages.redirect(request, values["next"])
+    return await _go_in(request, token, response)
 
 
 async def _claim(house: House, typed: str, password: str) -> Claim:
@@ -67,12 +58,11 @@ async def _claim(house: House, typed: str, password: str) -> Claim:
     return await anyio.to_thread.run_sync(check, limiter=_CHECKS)
 
 
-async def _go_in(request: Request, token: str, path: str) -> Response:
+async def _go_in(request: Request, token: str, response: Response) -> Response:
     """End the session this browser had, if any, and begin the new one."""
     former = deps.get_cookie(request, sessions.COOKIE)
     if former:
         await act(request, lambda session: actions.sign_out(session, former, now=clock.now()))
-    response = pages.redirect(request, path)
     sessions.begin(request, response, token)
     return response
 
@@ -104,7 +94,7 @@ async def start(request: Request, token: str) -> Response:
     found, form = await _link(request, token), await forms.read(request)
     if found.purpose == "sign_in":
         fresh = await act(request, lambda session: actions.sign_in_by_token(session, token, now=clock.now()))
-        return await _go_in(request, fresh.value, "/staff")
+        return await _go_in(request, fresh.value, pages.redirect(request, "/staff"))
     values = {"name": form.text("name"), "email": form.text("email")}
     try:
         address = addresses.parse(values["email"]) if found.staff_id is None else None
@@ -117,7 +107,7 @@ async def start(request: Request, token: str) -> Response:
     session_token = (
         await act(request, lambda session: actions.sign_in(session, claim, now=clock.now()))
     ).value
-    return await _go_in(request, session_token or "", "/staff")
+    return await _go_in(request, session_token or "", pages.redirect(request, "/staff"))
 
 
 async def _accept(
@@ -162,6 +152,7 @@ async def _start_form(
         "email": email,
         "values": {"name": name, **values},
         "errors": errors,
+        "shortest": rules.SHORTEST,
         "practice": house.settings.practice,
     }
     return pages.html(request, "staff/set_password.html", context, status=status)
@@ -217,6 +208,7 @@ async def _password_form(
         "email": await deps.read(house, own),
         "values": {},
         "errors": errors,
+        "shortest": rules.SHORTEST,
         "practice": house.settings.practice,
     }
     return pages.html(request, "staff/set_password.html", context, status=status)

@@ -1,6 +1,7 @@
 """Notices: the board, the editor, the review with its two buttons, and the report of what was mailed."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -8,6 +9,7 @@ from markupsafe import Markup
 from sqlmodel import Session
 from starlette.responses import Response
 
+from service.domain.mailings import queries as mailings
 from service.domain.notices import actions, queries, rules
 from service.domain.notices.queries import Shown
 from service.domain.notices.rules import Draft
@@ -49,7 +51,7 @@ async def board(request: Request, staff: Reader) -> Response:
                 "title": title,
                 "count": counts.get(state, 0),
                 "items": [
-                    _slip(one, may_write=may_write)
+                    _slip(one, _held_until(session, one), may_write=may_write)
                     for one in queries.page(session, states=(state,), limit=20).rows
                 ],
                 "more": None,
@@ -61,9 +63,18 @@ async def board(request: Request, staff: Reader) -> Response:
     return await show(request, staff, "notices", "staff/notices.html", build)
 
 
-def _slip(one: Shown, *, may_write: bool) -> dict[str, Any]:
+def _held_until(session: Session, one: Shown) -> datetime | None:
+    """The end of its mail's hold, while that runs."""
+    mailing = mailings.by_public_id(session, one.mailing) if one.mailing else None
+    if mailing is None or mailing.state not in ("freezing", "sending") or mailing.due_at <= clock.now():
+        return None
+    return mailing.due_at
+
+
+def _slip(one: Shown, held_until: datetime | None, *, may_write: bool) -> dict[str, Any]:
     base = f"/staff/notices/{one.id}"
     mailed = {"sent": "mailed", "sending": "being mailed", "freezing": "being mailed", None: None}
+    note = f"mail held until {held_until:%H:%M:%S} UTC" if held_until else None
     return {
         "title": one.title,
         "href": base if may_write and one.state != "cancelled" else f"{base}/review",
@@ -72,7 +83,7 @@ def _slip(one: Shown, *, may_write: bool) -> dict[str, Any]:
         "topic": one.topic_name,
         "people": None,
         "missing": None,
-        "note": mailed.get(one.mailing_state, f"mail {one.mailing_state}"),
+        "note": note or mailed.get(one.mailing_state, f"mail {one.mailing_state}"),
     }
 
 

@@ -209,7 +209,13 @@ def _day(text: str, now: datetime) -> date:
 
 def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
     yes = [one["topic"] for one in standing if one["state"] in gate.PERMITTING]
-    said = ", ".join(yes) if yes else "nothing"
+    if not yes:
+        return (
+            "Had not said yes to any topic by the end of that day."
+            if until
+            else "Has not said yes to any topic."
+        )
+    said = ", ".join(yes)
     return f"Had said yes to {said} by the end of that day." if until else f"Says yes to {said}."
 
 
@@ -232,7 +238,7 @@ def _gate(
         "state": "never" if standing.state == "unknown" else standing.state,
         "note": said["note"] if said else f"stands on {topic.basis.replace('_', ' ')}",
         "allowed": decision.allowed,
-        "why": whom.words(decision.reason)
+        "why": whom.words_of_one(decision.reason)
         if decision.reason
         else f"{standing.basis.replace('_', ' ')} in force",
     }

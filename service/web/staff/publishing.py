@@ -7,7 +7,7 @@ from markupsafe import Markup
 from sqlmodel import Session
 from starlette.responses import Response
 
-from service.domain.notices import actions, queries
+from service.domain.notices import actions, queries, rules
 from service.domain.notices.queries import Shown
 from service.domain.reports import queries as reports
 from service.domain.staff.queries import SignedIn
@@ -49,7 +49,7 @@ def _review(session: Session, house: House, staff: SignedIn, public_id: str) -> 
     row = queries.by_public_id(session, public_id)
     shown, draft = queries.shown(session, row), queries.draft_of(session, row)
     base, body = f"/staff/notices/{public_id}", draft.content[draft.default_locale]["body"]
-    live = shown.state == "published"
+    live, found = shown.state == "published", queries.check(session, house.settings, draft)
     return {
         "title": shown.title,
         "base": base,
@@ -57,7 +57,9 @@ def _review(session: Session, house: House, staff: SignedIn, public_id: str) -> 
         "topic_name": shown.topic_name,
         "body": Markup(to_html(body)),  # noqa: S704 - cleaned
         "audience": count(session, draft),
-        "checks": desk.checks(queries.check(session, house.settings, draft), base),
+        "based_on": shown.content_hash,
+        "checks": desk.checks(found, base),
+        "sounds_like_offer": shown.mail and any(one.code == rules.ADVERTISING for one in found),
         "checked_at": clock.now(),
         "mail_src": f"{base}/preview" if shown.mail else None,
         "wants_mail": shown.mail,
@@ -89,13 +91,14 @@ async def preview(request: Request, public_id: str, staff: Reader) -> Response:
 async def publish(request: Request, public_id: str, staff: Publisher) -> Response:
     """Put it on the changelog and, by the other button, mail it once."""
     form, house = await forms.read(request), deps.house(request)
-    mail = form.text("mail") == "1"
+    mail, said = form.text("mail") == "1", "not_advertising" in form
 
     def go(session: Session) -> None:
         hold = house.settings.hold_seconds
         actions.publish(
-            session, house.settings, public_id, mail=mail, hold_seconds=hold, now=clock.now(), by=staff.by
-        )
+            session, house.settings, public_id, mail=mail, hold_seconds=hold, not_advertising=said,
+            based_on=form.text("based_on") or None, now=clock.now(), by=staff.by,
+        )  # fmt: skip
 
     fenced = await act(request, go)
     path = f"/staff/notices/{public_id}/{'report' if mail else 'review'}"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
-from service.domain.announcements import actions, queries
+from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.queries import Shown
 from service.domain.reports import queries as reports
 from service.domain.staff.queries import SignedIn
@@ -93,7 +93,7 @@ def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
     """The state of things in one sentence."""
     sent, planned, bounced = figures["outcomes"]["sent"], figures["planned"], figures["outcomes"]["bounced"]
     if shown.state == "scheduled":
-        return "The hold is running; then it goes." if _held(shown) else f"It goes on {clock_words(shown)}."
+        return "The hold is running; then it goes." if _held(shown) else f"It goes {clock_words(shown)}."
     if shown.state == "freezing":
         return "The audience is being fixed; nothing has left yet."
     if shown.state in ("draft", "in_review", "approved"):
@@ -109,15 +109,26 @@ def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
         "expired": f"Its time ran out: {words}.",
         "halted": f"Halted: {words}.",
     }
-    return ends[shown.state]
+    return ends[shown.state] + (_waits(figures) if shown.state == "sending" else "")
+
+
+def _waits(figures: dict[str, Any]) -> str:
+    """Who waits for an hour that has not come, such as that of their own clock."""
+    due = datetime.fromisoformat(figures["next_at"]) if figures["next_at"] else clock.now()
+    if due <= clock.now() or not figures["waiting"]:
+        return ""
+    return f" {figures['waiting']:,} wait for their hour; the next is {due:%H:%M} UTC on {due.day} {due:%b}."
 
 
 def clock_words(shown: Shown) -> str:
     """When it is due, as the clocks of its zone show it."""
     if shown.due_at is None:
         return ""
+    if shown.wall_time and rules.is_local(shown.wall_time):
+        wall = datetime.fromisoformat(shown.wall_time)
+        return f"on {wall.day} {wall:%b %Y, %H:%M}, on each reader’s own clock"
     local = shown.due_at.astimezone(ZoneInfo(shown.zone or "UTC"))
-    return f"{local.day} {local:%b %Y, %H:%M} ({shown.zone})"
+    return f"on {local.day} {local:%b %Y, %H:%M} ({shown.zone})"
 
 
 def _version(session: Session, shown: Shown) -> dict[str, Any]:

@@ -84,9 +84,10 @@ async def schedule(request: Request, public_id: str, staff: Writer) -> Response:
         _same(session, public_id, form)
         _steps_before(session, house, public_id, form.text("content_hash"), staff)
         at, zone = _when(form)
+        local = at != "now" and "local" in form
         hold = house.settings.hold_seconds
         actions.schedule(
-            session, public_id, at=at, zone=zone, hold_seconds=hold, now=clock.now(), by=staff.by
+            session, public_id, at=at, zone=zone, local=local, hold_seconds=hold, now=clock.now(), by=staff.by
         )
 
     try:
@@ -239,7 +240,7 @@ def hold_words(seconds: int) -> str | None:
 def _when_words(shown: Shown) -> str | None:
     if shown.state != "scheduled" or shown.due_at is None:
         return None
-    return f"on {clock_words(shown)}"
+    return clock_words(shown)
 
 
 def _clashes(session: Session, shown: Shown, now: datetime) -> list[dict[str, str]]:

@@ -94,9 +94,8 @@ async def upload(request: Request, staff: Uploader) -> Response:
         ).value
     except DomainError as wrong:
         return await _media(request, staff, None, {"file": wrong.detail}, status=wrong.status)
-    url = f"{deps.house(request).settings.base_url}/media/{kept.sha256}.{kept.extension}"
-    snippet = f'![What it shows]({url} "{kept.width}x{kept.height}")'
     path = f"/media/{kept.sha256}.{kept.extension}"
+    snippet = f'![What it shows]({path} "{kept.width}x{kept.height}")'
     return await _media(
         request, staff, {"snippet": snippet, "src": path, "width": kept.width, "height": kept.height}, {}
     )

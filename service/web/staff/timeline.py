@@ -4,6 +4,8 @@ Only the ledger says what was agreed; this turns its kinds into sentences and op
 the person's key.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,22 +25,24 @@ from service.domain.preferences.rules import PERMITTING
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
+from service.web import words
 from service.web.staff import actors
 from service.web.staff import audience as whom
 
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 # kind → (sign, what was done, the filter it belongs to)
 WORDS = {
     "person.registered": ("draft", "Registered", "change"),
     "person.changed": ("changed", "Changed", "change"),
     "person.merged": ("changed", "Merged", "change"),
-    "person.signed_in": ("note", "Signed in", "change"),
-    "person.viewed": ("note", "Looked at", "staff"),
-    "person.revealed": ("note", "Address revealed", "staff"),
-    "person.exported": ("note", "Exported", "staff"),
+    "person.signed_in": ("seen", "Signed in", "change"),
+    "person.viewed": ("seen", "Looked at", "staff"),
+    "person.revealed": ("seen", "Address revealed", "staff"),
+    "person.exported": ("seen", "Exported", "staff"),
     "address.changed": ("changed", "New address", "change"),
     "address.confirmed": ("given", "Address confirmed", "consent"),
     "confirmation.requested": ("held", "Asked to confirm", "consent"),
-    "link.requested": ("note", "Asked for a link", "change"),
+    "link.requested": ("seen", "Asked for a link", "change"),
     "consent.requested": ("held", "Asked for", "consent"),
     "consent.given": ("given", "Yes", "consent"),
     "consent.renewed": ("given", "Yes, renewed", "consent"),
@@ -50,7 +54,7 @@ WORDS = {
     "preference.break_set": ("paused", "Break", "consent"),
     "preference.break_ended": ("given", "Break ended", "consent"),
     "preference.changed": ("changed", "Changed", "consent"),
-    "stop.reason": ("note", "Said why", "consent"),
+    "stop.reason": ("seen", "Said why", "consent"),
     "suppression.added": ("stopped", "Do-not-mail list", "consent"),
     "suppression.lifted": ("given", "Off the do-not-mail list", "consent"),
 }
@@ -74,10 +78,23 @@ PURPOSES = {
 STEPS = {
     "one_click": "by the mail program’s button",
     "link": "by the link in a mail",
-    "double_opt_in": "by the button in the confirmation mail",
-    "page": "on our page",
+    "doi_click": "by the button in the confirmation mail",
+    "web_form": "with our sign-up form",
+    "page": "on their own page",
     "api": "through the site",
-    "mailto": "by mail",
+    "undo": "by taking back a stop",
+    "merge": "when two registrations of one mailbox became one",
+    "restore": "from the file of stops, after a copy was restored",
+}
+# Places of our own are told by the way it was said already; a site's own word for its place is added to that.
+OUR_PLACES = {"link", "page", "join", "me", "withdrawal file"}
+PLACES = {"same address": "under another registration of the same address"}
+EVIDENCE = {
+    "url": "Page",
+    "ip": "Network",
+    "user_agent": "Program",
+    "at": "Said at",
+    "confirmed method": "Confirmed by",
 }
 
 
@@ -124,7 +141,7 @@ def _topic_names(session: Session) -> dict[str, str]:
 
 def _words(seen: Seen) -> tuple[str, str, str]:
     return WORDS.get(
-        seen.kind, ("note", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
+        seen.kind, ("seen", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
     )
 
 
@@ -158,14 +175,26 @@ def _text(seen: Seen, names: dict[str, str], by: dict[str, str]) -> str:
 def _detail(body: dict[str, Any]) -> str | None:
     """Under which words, policy and way it was said."""
     method = str(body.get("method") or "")
+    source = str(body.get("source") or "")
     parts = [
         STEPS.get(method, method.replace("_", " ")),
-        f"at {body['source']}" if body.get("source") else "",
+        PLACES.get(source, f"at “{source}”") if source and source not in OUR_PLACES else "",
         f"wording {body['wording']}" if body.get("wording") else "",
         f"policy {body['policy']}" if body.get("policy") else "",
-        f"until {body['until']}" if body.get("until") else "",
+        f"until {_readable(body['until'])}" if body.get("until") else "",
     ]
     return ", ".join(part for part in parts if part) or None
+
+
+def _readable(value: object) -> str:
+    """A time as people read it, whatever else as it is: the ledger and its evidence hold ISO 8601."""
+    text = str(value)
+    if not _INSTANT.match(text):
+        return text
+    try:
+        return words.moment(datetime.fromisoformat(text), lang=words.ENGLISH, zone="")
+    except ValueError:
+        return text
 
 
 def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
@@ -177,11 +206,19 @@ def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
         found = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
     except sealing.Unsealable:
         return [{"name": "Evidence", "value": "cannot be opened with this person’s key"}]
-    return [
-        {"name": name.replace("_", " ").capitalize(), "value": str(value)}
-        for name, value in found.items()
-        if value
-    ]
+    return _facts(found)
+
+
+def _facts(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]:
+    """Evidence as names and values; what holds parts of its own (a confirmation at the site) is opened up."""
+    facts: list[dict[str, str]] = []
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            facts += _facts(value, f"{name} ")
+        elif value:
+            plain = EVIDENCE.get(within + name, (within + name).replace("_", " ").capitalize())
+            facts.append({"name": plain, "value": _readable(value)})
+    return facts
 
 
 def _mails(session: Session, person: Person) -> list[dict[str, Any]]:
@@ -204,7 +241,7 @@ def _became(one: mailings.Received) -> str:
     words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(
         one.state, one.state
     )
-    return f"{words} ({whom.words(one.reason)})" if one.reason else words
+    return f"{words} ({whom.words_of_one(one.reason)})" if one.reason else words
 
 
 def _mail_name(session: Session, one: mailings.Received) -> str:

@@ -109,6 +109,37 @@ def test_rel_h69_times_and_zones_that_cannot_be(at: str, zone: str | None, code:
     assert _refused(at, zone, now) == code
 
 
+def test_schedule_on_each_readers_own_clock_begins_with_the_first_and_ends_with_the_last(
+    now: datetime,
+) -> None:
+    due = rules.when("2026-12-01T09:00", BERLIN, local=True, now=now, hold_seconds=300)
+    assert (due.at_utc, due.last) == (
+        datetime(2026, 11, 30, 19, tzinfo=UTC),
+        datetime(2026, 12, 1, 21, tzinfo=UTC),
+    )
+    assert (due.wall_time, due.zone, rules.is_local(due.wall_time)) == ("2026-12-01T09:00", BERLIN, True)
+    assert not rules.is_local(_when("2026-12-01T09:00", BERLIN, now=now).wall_time)
+    soon = rules.when("2026-11-24T12:00", BERLIN, local=True, now=now, hold_seconds=300)
+    assert soon.at_utc == now, "east of there it is past noon already"
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "code"),
+    [
+        ("now", BERLIN, "local_time_needed"),
+        ("2026-12-01T09:00Z", BERLIN, "local_time_needed"),
+        ("2026-12-01T09:00", None, "zone_missing"),
+        ("2026-11-24T09:00", BERLIN, "time_in_past"),
+    ],
+)
+def test_schedule_on_each_readers_own_clock_needs_a_time_of_day(
+    at: str, zone: str | None, code: str, now: datetime
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        rules.when(at, zone, local=True, now=now, hold_seconds=0)
+    assert refused.value.code == code
+
+
 def test_schedule_takes_the_minute_that_is_running(now: datetime) -> None:
     assert _when("2026-11-24T09:20Z", now=now + timedelta(seconds=59)).at_utc == now
 

@@ -18,6 +18,11 @@ def test_ranges_hold_every_position_once(planned: int, size: int) -> None:
     assert all(last - first < size for first, last in cut)
 
 
+def test_a_slow_rate_cuts_small_batches() -> None:
+    sizes = [rules.batch_size(rate) for rate in (0, 0.5, 10, 30, 1_000)]
+    assert sizes == [rules.BATCH, rules.SMALLEST_BATCH, 50, 150, rules.BATCH]
+
+
 @given(st.lists(st.integers(0, 90_000), max_size=12), st.integers(1, 20), st.integers(0, 10**6))
 def test_a_retry_is_late_enough_spread_and_never_after_the_end(
     retries: list[int], attempt: int, seed: int

@@ -135,6 +135,48 @@ def test_publish_with_mail_is_refused_by_a_check_and_then_nothing_is_live(
     assert row.state == "draft"
 
 
+OFFER = {"en": {"title": "Keys expire", "preheader": "", "body": "Upgrade today and save 20 %."}}
+
+
+def test_std_g7_an_important_notice_that_sounds_like_an_offer_is_answered_for(
+    ready: Session, now: datetime
+) -> None:
+    row = _notice(ready, now, topic="important-notices", content=OFFER, mail=True)
+    with pytest.raises(rules.NotReady) as refused:
+        _publish(ready, row, now)
+    assert (refused.value.code, refused.value.field) == ("advertising_suspected", "content.en.body")
+    assert "“Upgrade today”, “save 20 %”" in refused.value.detail
+    assert row.state == "draft"
+    _publish(ready, row, now, not_advertising=True)
+    [entry] = [one for one in ledger.appended(ready) if one.kind == "notice.published"]
+    [answered] = json.loads(entry.text)["body"]["not_advertising"]
+    assert "save 20 %" in answered
+
+
+def test_std_g7_the_answer_covers_no_other_fault(session: Session, now: datetime) -> None:
+    row = _notice(session, now, topic="important-notices", content=OFFER, mail=True)
+    brands.set_fields(session, "default", {"postal_address": ""}, now=now, by="cli")
+    with pytest.raises(rules.NotReady) as refused:
+        _publish(session, row, now, not_advertising=True)
+    assert refused.value.code == "postal_address_missing"
+
+
+def test_std_g7_who_chose_news_may_read_of_a_discount(ready: Session, now: datetime) -> None:
+    row = _publish(ready, _notice(ready, now, content=OFFER, mail=True), now)
+    assert row.mailing_id is not None
+    [entry] = [one for one in ledger.appended(ready) if one.kind == "notice.published"]
+    assert "not_advertising" not in json.loads(entry.text)["body"]
+
+
+def test_rel_h70_what_is_published_is_what_was_looked_at(session: Session, now: datetime) -> None:
+    row = _notice(session, now)
+    seen = row.content_hash
+    actions.edit(session, SETTINGS, row.public_id, content=OFFER, now=now, by=BY)
+    with pytest.raises(rules.StaleVersion):
+        _publish(session, row, now, based_on=seen)
+    assert _publish(session, row, now, based_on=row.content_hash).state == "published"
+
+
 def test_addresses_are_unique(session: Session, now: datetime) -> None:
     assert [_notice(session, now).slug for _ in range(3)] == ["planner-2", "planner-2-2", "planner-2-3"]
     assert _notice(session, now, slug="planner").slug == "planner"
@@ -196,6 +238,24 @@ def test_post_keeps_a_file_as_a_draft(session: Session, now: datetime) -> None:
     assert (row.slug, row.mail, row.state, queries.title_of(row)) == ("p2", True, "draft", "Planner 2")
 
 
+def test_the_same_file_is_posted_once_unless_said_again(session: Session, now: datetime) -> None:
+    posted = rules.read_post("---\nslug: p2\n---\n# Planner 2\n\nBody\n")
+    row = actions.post(session, SETTINGS, posted, now=now, by="cli")
+    with pytest.raises(rules.AlreadyPosted) as refused:
+        actions.post(session, SETTINGS, posted, now=now, by="cli")
+    assert row.public_id in str(refused.value.fix)
+    assert actions.post(session, SETTINGS, posted, again=True, now=now, by="cli").slug == "planner-2"
+    other = rules.read_post("---\nslug: p3\n---\n# Planner 2\n\nAnother body\n")
+    assert actions.post(session, SETTINGS, other, now=now, by="cli").slug == "p3"
+
+
+def test_what_was_given_up_may_be_posted_again(session: Session, now: datetime) -> None:
+    posted = rules.read_post("# Planner 2\n\nBody\n")
+    row = actions.post(session, SETTINGS, posted, now=now, by="cli")
+    actions.cancel(session, row.public_id, now=now, by="cli")
+    assert actions.post(session, SETTINGS, posted, now=now, by="cli").id != row.id
+
+
 def test_preview_and_audience(ready: Session, ring: Keyring, now: datetime) -> None:
     draft = queries.draft_of(ready, _notice(ready, now))
     mail = queries.preview(ready, ring, SETTINGS, draft, locale="en", as_person=None, now=now)
@@ -249,6 +309,16 @@ def test_the_atom_feed_holds_only_what_xml_may(session: Session, now: datetime) 
     odd = [queries.Entry(**{**entry.__dict__, "title": "a\x0b\ufffeb", "html": "<p>\x00</p>"})]
     assert ET.fromstring(feeds.atom(odd, base_url="https://mail.example.org", title="Acme")) is not None
     assert ET.fromstring(feeds.atom([], base_url="https://mail.example.org", title="Acme")) is not None
+
+
+def test_a_picture_kept_here_has_its_address_in_both_feeds(session: Session, now: datetime) -> None:
+    name = "/media/" + "0a" * 32 + ".png"
+    words = {"en": {"title": "A board", "preheader": "", "body": f"![The board]({name})"}}
+    _publish(session, _notice(session, now, content=words), now)
+    made = [queries.by_slug(session, "a-board")]
+    for write in (feeds.atom, feeds.json_feed):
+        feed = write(made, base_url="https://mail.example.org", title="Acme").decode()
+        assert f"https://mail.example.org{name}" in feed
 
 
 def test_the_json_feed_has_what_version_1_1_asks_for(session: Session, now: datetime) -> None:

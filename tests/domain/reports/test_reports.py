@@ -274,7 +274,9 @@ def test_deliveries_in_the_shape_of_the_contract(run: Run) -> None:
     assert rest.next is None
     assert set(rows[0]) == {"pos", "external_ids", "state", "reason", "message_id", "warrant", "attempts"}
     assert [row["state"] for row in rows[:4]] == ["bounced", "unknown", "sent", "sent"]
-    assert [attempt["code"] for attempt in rows[2]["attempts"]] == [451, 250]
+    assert [(attempt["code"], attempt["state"]) for attempt in rows[2]["attempts"]] == [
+        (451, "deferred"), (250, "sent"),
+    ]  # fmt: skip
     assert rows[0]["reason"] == "mailbox_gone"
     assert rows[0]["external_ids"] == [{"source": "shop", "id": "u0"}]
     assert rows[0]["message_id"].startswith("<")

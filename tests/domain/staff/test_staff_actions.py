@@ -54,7 +54,7 @@ def test_first_run_needs_an_address_and_a_good_password(
     with pytest.raises(rules.AddressMissing):
         actions.accept(session, ring, token, name="Jana", password=PASSWORD, address=None, now=now)
     with pytest.raises(rules.PasswordCommon):
-        actions.accept(session, ring, token, name="Jana", password="password1", address=JANA, now=now)
+        actions.accept(session, ring, token, name="Jana", password="password12345678", address=JANA, now=now)
     assert queries.open_token(session, token, now=now) is not None
     assert not queries.any_staff(session)
 

@@ -7,7 +7,7 @@ from service.domain.staff import rules
 from service.kit.errors import Invalid
 
 READS = {
-    "announcements:read", "notices:read", "templates:read", "topics:read", "policies:read", "inbox:read",
+    "announcements:read", "notices:read", "templates:read", "topics:read", "policies:read", "inbox:own",
     "health:read", "settings:read",
 }  # fmt: skip
 
@@ -26,7 +26,7 @@ def test_the_permission_table_is_as_agreed() -> None:
             "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
             "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read",
             "contact:answer",
-            "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write",
+            "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write", "inbox:all",
         },
     }  # fmt: skip
     assert all(held >= READS for held in rules.PERMISSIONS.values())
@@ -41,15 +41,17 @@ def test_may_refuses_unknown_roles_and_misspelt_permissions() -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["kräm3r x", "v8Kq2mZt", "x9Kq" * 16, "correct horse battery staple", "ß-Pfad-7" * 32]
+    "password",
+    ["kräm3r x am See", "v8Kq2mZtR4nb7Wd", "x9Kq" * 16, "correct horse battery staple", "ß-Pfad-7" * 32],
 )
 def test_std_n14_passwords_at_the_bounds_are_taken(password: str) -> None:
     assert rules.check_password(password) == password
 
 
-def test_std_n14_seven_are_too_short_and_257_too_long() -> None:
-    with pytest.raises(rules.PasswordTooShort):
-        rules.check_password("v8Kq2mZ")
+def test_std_n14_fourteen_are_too_short_and_257_too_long() -> None:
+    with pytest.raises(rules.PasswordTooShort) as short:
+        rules.check_password("v8Kq2mZtR4nb7W")
+    assert f"at least {rules.SHORTEST} characters" in short.value.detail
     with pytest.raises(rules.PasswordTooLong):
         rules.check_password("v8Kq" * 64 + "x")
     assert len(rules.check_password("v8Kq" * 64)) == 256
@@ -58,18 +60,18 @@ def test_std_n14_seven_are_too_short_and_257_too_long() -> None:
 @pytest.mark.parametrize(
     "password",
     [
-        "password",
-        "Password123!",
-        "qwertyuiop",
-        "12345678",
-        "87654321",
-        "aaaaaaaa",
-        "abababab",
-        "iloveyou1",
-        "1qaz2wsx",
-        "Willkommen2026",
-        "sunshine!!",
-        "changeme",
+        "passwordpassword",
+        "Password123456!!",
+        "qwertyuiopasdfgh",
+        "123456789012345",
+        "543210987654321",
+        "aaaaaaaaaaaaaaa",
+        "abababababababab",
+        "iloveyou12345678",
+        "1qaz2wsx3edc4rfv",
+        "Willkommen-2026!",
+        "sunshine!!!!!!!!",
+        "abcabcabcabcabc",
     ],
 )
 def test_std_n14_common_passwords_are_refused(password: str) -> None:
@@ -79,16 +81,16 @@ def test_std_n14_common_passwords_are_refused(password: str) -> None:
 
 def test_std_n14_what_is_known_of_the_person_is_refused() -> None:
     about = ("Jana Marković", "jana.markovic@example.org")
-    for password in ("jana.markovic@example.org", "Marković1", "markovic99"):
+    for password in ("jana.markovic@example.org", "Marković-1234567", "markovic99999999"):
         with pytest.raises(rules.PasswordCommon):
             rules.check_password(password, about=about)
 
 
 def test_std_n14_a_password_typed_in_another_unicode_form_is_the_same() -> None:
-    stored = rules.hash_password(rules.check_password("Fu\u0308ße-am-Berg"))
+    stored = rules.hash_password(rules.check_password("Fu\u0308ße-am-Berg-Weg"))
     assert stored.startswith("$argon2id$")
-    assert rules.password_matches(stored, "F\u00fcße-am-Berg")
-    assert not rules.password_matches(stored, "Fuße-am-Berg")
+    assert rules.password_matches(stored, "F\u00fcße-am-Berg-Weg")
+    assert not rules.password_matches(stored, "Fuße-am-Berg-Weg")
 
 
 def test_std_n10_nobodys_hash_costs_what_a_real_one_does() -> None:

@@ -34,10 +34,9 @@ def publish(world: World, topic: str = "updates", **more: Any) -> str:
             session,
             world.house.settings,
             topic=topic,
-            content=HELLO,
             now=clock.now(),
             by="staff:s_test",
-            **more,
+            **{"content": HELLO, **more},
         )
         notices.publish(
             session, world.house.settings, row.public_id, mail=False, now=clock.now(), by="staff:s_test"
@@ -97,6 +96,23 @@ def test_the_changelog_its_entry_and_both_feeds(client: TestClient, world: World
     assert feed.headers["content-type"].startswith("application/feed+json")
     assert json.loads(feed.content)["items"][0]["url"].endswith(f"/changelog/{slug}")
     assert slug in client.get("/").text
+
+
+def test_long_entries_begin_with_whole_words_and_nothing_half(client: TestClient, world: World) -> None:
+    text = "## Where it is\n\nOpen **any table** and choose `Export`, " + "then wait a moment, " * 30 + "\n\n"
+    long = text + "| a | b |\n|---|---|\n| 1 | 2 |\n" + "\n\nMore of it. " * 300
+    bare = "# Only\n\n```\ncode\n```\n" + "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 300
+    for name, body in (("long", long), ("bare", bare)):
+        content = {"en": {"title": name, "preheader": "", "body": body}}
+        publish(world, slug=name, content=content)
+    page = client.get("/changelog").text
+    begun = page.partition("<p>Open any table and choose Export, then wait")[2].partition("</p>")[0]
+    assert begun.endswith("…")
+    assert len(begun) < 200
+    assert begun[-2].isalpha()
+    assert "Where it is" not in page, "a heading does not run into the text"
+    assert "|" not in page.partition("<main")[2].partition("</main>")[0]
+    assert page.count("Read on") == 2
 
 
 def test_the_changelog_narrows_and_goes_on(client: TestClient, world: World) -> None:

@@ -4,12 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading
 from service.domain.links import rules as links
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences.tables import Preference
+from service.domain.topics import queries as topics
+from service.kit import clock
 from tests.web.conftest import BASE, World
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -76,6 +80,26 @@ def test_everything_held_is_shown(client: TestClient, world: World) -> None:
     for held in ("ana@example.org", "Ana", "Aronia", "shop", "pro", "New products", "/policies/privacy"):
         assert held in page
     assert len(page.encode()) + len(client.get("/static/public.css").content) < 27_000
+
+
+def test_what_is_held_is_named_in_plain_words(client: TestClient, world: World) -> None:
+    person = signed_in(client, world, attributes={"plan": "pro"})
+
+    def choose(session: Session) -> None:
+        row = session.get(Preference, (person.id, topics.by_slug(session, "updates").id))
+        assert row is not None
+        row.cadence, row.break_until = "weekly", clock.now() + timedelta(days=9)
+
+    world.change(choose)
+    client.post("/me", data={"first_name": "Anna", "locale": "en", "zone": ""}, headers=OURS)
+    page = client.get("/me").text
+    for words in (
+        "From the site “shop”", "Its id for you", "Corrected by you on this page", "<dt dir=\"auto\">Plan</dt>",
+        "Yes, weekly,", "paused until", "Not shown here",
+    ):  # fmt: skip
+        assert words in page, words
+    assert "All we hold" not in page
+    assert ">From me<" not in page
 
 
 def test_correcting_the_profile(client: TestClient, world: World) -> None:

@@ -79,6 +79,23 @@ def test_it_names_day_place_and_words(client: TestClient, world: World) -> None:
     assert "ana@example.org" not in page
 
 
+def test_the_last_change_is_named(client: TestClient, world: World) -> None:
+    person = world.person()
+    mailing = mailed(world, person)
+    assert "Your last change" not in client.get(path(world, person, mailing)).text
+    form = "/p/" + world.link(links.PREFERENCES, person, mailing=mailing.alias, pos=1)
+    ends = (clock.now() + timedelta(days=9)).date().isoformat()
+    client.post(form, data={"do": "save", "break_until": ends})
+    assert "Your last change: you took a break" in client.get(path(world, person, mailing)).text
+    client.post(form, data={"do": "save", "topic:new-products": "off"})
+    page = client.get(path(world, person, mailing)).text
+    assert "Your last change: you stopped these mails" in page
+    assert (
+        "Ihre letzte Änderung: Sie haben diese Mails beendet"
+        in client.get(f"{path(world, person, mailing)}?lang=de").text
+    )
+
+
 def test_what_is_long_gone_still_has_a_page(client: TestClient, world: World) -> None:
     person = world.person()
     for who, topic in ((person, "new-products"), (0x1234_5678_9ABC_DEF0, None)):

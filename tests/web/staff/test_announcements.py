@@ -300,6 +300,21 @@ def test_rel_h68_an_hour_that_exists_twice_is_asked_about(
     assert state(office, public_id).due_at.isoformat() == "2027-10-31T03:30:00+00:00"
 
 
+def test_at_a_time_of_day_on_each_readers_own_clock(browser: Browser, office: Office) -> None:
+    office.world.person("reader@example.org")
+    public_id, marketing = office.announcement(), browser("marketing")
+    base = f"/staff/announcements/{public_id}"
+    data = {
+        "content_hash": state(office, public_id).content_hash, "when": "at", "zone": "Europe/Berlin", "local": "1",
+        "date": "2027-10-31", "time": "02:30",
+    }  # fmt: skip
+    assert marketing.post(f"{base}/schedule", data=data).status_code == 303
+    shown = state(office, public_id)
+    assert (shown.wall_time, shown.due_at.isoformat()) == ("2027-10-31T02:30", "2027-10-30T12:30:00+00:00")
+    report = marketing.get(f"{base}/report").text
+    assert "on 31 Oct 2027, 02:30, on each reader’s own clock" in report
+
+
 def test_rel_h68_an_hour_that_does_not_exist_offers_its_neighbours(browser: Browser, office: Office) -> None:
     public_id, marketing = office.announcement(), browser("marketing")
     data = {"content_hash": state(office, public_id).content_hash, "when": "at", "zone": "Europe/Berlin"}

@@ -33,6 +33,7 @@ def test_a_picture_is_kept_and_its_line_of_markdown_shown(
     answer = marketing.post("/staff/media", files={"file": ("../../etc/passwd.png", png(), "text/html")})
     assert answer.status_code == 200
     assert "3x2" in answer.text
+    assert "![What it shows](/media/" in answer.text, "its path alone: it shows under any public address"
     assert "passwd" not in answer.text
     path = answer.text.partition('<img src="')[2].partition('"')[0]
     kept = marketing.get(path)

@@ -1,10 +1,12 @@
 """The other rooms through their pages: notices, topics, policies, messages, ledger, settings, staff, keys, inbox."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
@@ -16,10 +18,11 @@ from service.domain.brands import queries as brands
 from service.domain.notices import queries as notices
 from service.domain.privacy import actions as privacy
 from service.domain.staff import queries as staff
+from service.domain.staff.rules import ROLES
 from service.domain.topics import queries as topics
 from service.inbox import Captured
 from service.kit import addresses, clock
-from service.ops import captured
+from service.ops import captured, doctor
 from service.ops.house import House
 from tests.web.conftest import BASE
 from tests.web.staff.conftest import OURS, Office
@@ -69,9 +72,35 @@ def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, 
     assert product.get(f"{base}/report").status_code == 200
     notice = shown_notice(office, base.rpartition("/")[2])
     assert (notice.state, notice.mailing_state) == ("published", "freezing")
+    assert re.search(r"mail held until \d\d:\d\d:\d\d UTC", product.get("/staff/notices").text)
     product.post(base, data={**form, "body": "Corrected"})
     assert shown_notice(office, notice.id).corrected_at is not None
     assert product.post(f"{base}/cancel").status_code in (202, 303)
+
+
+def test_std_g7_an_offer_in_an_important_notice_is_answered_on_the_review(
+    browser: Browser, office: Office
+) -> None:
+    product = browser("product")
+    form = {
+        "title": "Keys expire", "topic": "important-notices", "locale": "en", "mail": "1", "then": "review",
+        "body": "Upgrade today and save 20 %.",
+    }  # fmt: skip
+    review = product.post("/staff/notices/new", data=form).headers["location"]
+    page = product.get(review).text
+    assert "“Upgrade today”, “save 20 %”: that sounds like advertising" in page
+    assert 'name="not_advertising" value="1" required' in page
+    base = review.removesuffix("/review")
+    public_id, publish = base.rpartition("/")[2], {"mail": "1"}
+    refused = product.post(f"{base}/publish", data=publish)
+    assert (refused.status_code, "or say that it is none" in refused.text) == (422, True)
+    stale = product.post(f"{base}/publish", data={**publish, "not_advertising": "1", "based_on": "0" * 64})
+    assert stale.status_code == 409
+    assert shown_notice(office, public_id).state == "draft"
+    seen = shown_notice(office, public_id).content_hash
+    product.post(f"{base}/publish", data={**publish, "not_advertising": "1", "based_on": seen})
+    assert shown_notice(office, public_id).mailing_state == "freezing"
+    assert "not_advertising" not in product.get(review).text
 
 
 def test_two_tabs_never_overwrite_each_others_notice_unseen(browser: Browser, office: Office) -> None:
@@ -267,25 +296,44 @@ def test_the_captured_inbox_shows_a_mail_in_every_way(browser: Browser, office: 
     captured.keep(
         office.house, Captured("b+2@example.org", "zoe@example.org", MAIL.replace(b"ana@", b"zoe@"), at)
     )
-    product = browser("product")
-    page = product.get("/inbox").text
+    admin = browser("admin")
+    page = admin.get("/inbox").text
     assert "Captured inbox (2)" in page
     assert "Grüße" in page
     assert "One-click stop: both headers are there." in page
-    assert "ana@example.org" not in product.get("/inbox?q=zoe").text
+    assert "ana@example.org" not in admin.get("/inbox?q=zoe").text
     first = "/inbox?mail=1"
-    assert "Hello in text" in product.get(f"{first}&view=text").text
-    assert "List-Unsubscribe-Post" in product.get(f"{first}&view=headers").text
-    assert "=?utf-8?q?Gr=C3=BC" in product.get(f"{first}&view=source").text
-    frame = product.get("/inbox/1/html")
+    assert "Hello in text" in admin.get(f"{first}&view=text").text
+    assert "List-Unsubscribe-Post" in admin.get(f"{first}&view=headers").text
+    assert "=?utf-8?q?Gr=C3=BC" in admin.get(f"{first}&view=source").text
+    frame = admin.get("/inbox/1/html")
     assert frame.headers["content-security-policy"].startswith(
         "sandbox allow-popups allow-popups-to-escape-sandbox;"
     )
     assert "allow-scripts" not in frame.headers["content-security-policy"]
     assert '<base target="_blank">' in frame.text
-    assert product.get("/inbox?mail=77").status_code == 404
-    product.post("/inbox/empty")
-    assert "Nothing has arrived" in product.get("/inbox").text
+    assert admin.get("/inbox?mail=77").status_code == 404
+    admin.post("/inbox/empty")
+    assert "Nothing has arrived" in admin.get("/inbox").text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_admins_see_the_captured_mail_of_others(browser: Browser, office: Office, role: str) -> None:
+    at = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+    captured.keep(office.house, Captured("b+1@example.org", "ana@example.org", MAIL, at))
+    own = f"{role.replace('_', '-')}@example.org"
+    captured.keep(office.house, Captured("b+2@example.org", own.title(), MAIL, at))
+    colleague, sees_all = browser(role), role == "admin"
+    page = colleague.get("/inbox").text
+    assert f"Captured inbox ({2 if sees_all else 1})" in page
+    assert own.title() in page, "a test to oneself"
+    assert ("<bdi>ana@example.org</bdi>" in page) == sees_all
+    assert ("<bdi>ana@example.org</bdi>" in colleague.get("/inbox?q=ana").text) == sees_all
+    assert colleague.get("/inbox?mail=1").status_code == (200 if sees_all else 404)
+    assert colleague.get("/inbox/1/html").status_code == (200 if sees_all else 404)
+    assert colleague.get("/inbox/2/html").status_code == 200
+    assert ("Empty the inbox" in page) == sees_all
+    assert colleague.post("/inbox/empty").status_code == (303 if sees_all else 403)
 
 
 def test_there_is_no_inbox_where_mail_really_leaves(office: Office, tmp_path: Path) -> None:
@@ -309,9 +357,13 @@ def test_there_is_no_inbox_where_mail_really_leaves(office: Office, tmp_path: Pa
 
 
 def test_the_first_page_says_what_to_do_when_nothing_was_sent(browser: Browser, office: Office) -> None:
-    page = browser("admin").get("/staff").text
+    admin = browser("admin")
+    page = admin.get("/staff").text
     assert "Send yourself the first mail" in page
+    assert page.index('href="/join"') < page.index("Choose a starter"), "nobody is known here yet"
     assert "Nothing is planned for the next seven days; nothing waits for you." in page
+    office.world.person("ana@example.org")
+    assert 'href="/join"' not in admin.get("/staff").text
 
 
 def test_health_says_what_is_wrong_and_shows_no_secret(browser: Browser, office: Office) -> None:
@@ -319,3 +371,18 @@ def test_health_says_what_is_wrong_and_shows_no_secret(browser: Browser, office:
     assert "Ledger" in page
     assert "What was examined" in page
     assert "secret" not in page
+
+
+def test_the_health_page_finds_what_doctor_finds(browser: Browser, office: Office) -> None:
+    admin, house = browser("admin"), office.house
+    page = admin.get("/staff/health").text
+    inside = {fact.name for fact in doctor.inside(house, now=clock.now())}
+    everything = {fact.name for fact in doctor.examine(house, now=clock.now())}
+    assert {"key file", "postal address", "guards"} <= inside < everything
+    assert [name for name in everything if f"<strong>{name[:1].upper()}{name[1:]}</strong>" in page] == [
+        name for name in everything if name in inside
+    ]
+    assert "Public address, mail server, clock and DNS were not asked" in page
+    asked = browser("marketing").post("/staff/health").text
+    assert all(f"<strong>{name[:1].upper()}{name[1:]}</strong>" in asked for name in everything)
+    assert "does not answer" in asked, "nothing listens at the public address of this test"

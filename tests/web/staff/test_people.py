@@ -1,5 +1,6 @@
 """People through their pages: finding, the timeline as of any day, revealing; every look is on record."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -96,14 +97,31 @@ def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
     today = officer.get(base).text
     assert "May not be mailed: stopped this topic" in today
     assert "203.0.113.0/24" in today, "the sealed evidence, opened with the person's key"
+    assert "by the link in a mail" in today
+    assert "at “signup-form”" in today, "the site's own word for its place"
+    assert "at link" not in today
+    assert "Has not said yes to any topic." in today
+    shown = re.sub(r'datetime="[^"]*"', "", today)
+    raw = re.search(r".{30}\d{4}-\d\d-\d\dT\d\d:\d\d.{40}", shown)
+    assert raw is None, raw and raw[0]
     then = officer.get(f"{base}?on={given_on + timedelta(days=3)}").text
     assert "Had said yes to New products by the end of that day." in then
     assert 'class="later"' in then
     before = officer.get(f"{base}?on={given_on - timedelta(days=30)}").text
-    assert "Had said yes to nothing" in before
+    assert "Had not said yes to any topic" in before
     only_mail = officer.get(f"{base}?show=mail").text
     assert "Nothing of this kind." in only_mail
     assert officer.get(f"{base}?on=never").status_code == 200
+
+
+def test_a_reason_is_said_of_one_person(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    ends = (clock.now() + timedelta(days=9)).date().isoformat()
+    page = "/p/" + office.world.link(links.PREFERENCES, ana)
+    assert browser().post(page, data={"do": "save", "break_until": ends}).status_code == 200
+    shown = browser("marketing").get(f"/staff/people/{ana.public_id}").text
+    assert "May not be mailed: takes a break" in shown
+    assert "until" in shown.partition("<strong>Break</strong>")[2][:600]
 
 
 def test_a_stranger_is_not_found(browser: Browser, office: Office) -> None:
