@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlmodel import Session
 
@@ -35,10 +35,10 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """What this sender may still do. `live` is how many senders share the installation's rate."""
+    """What this sender may still do. `live` is how many senders share the installation's rate; `says` is published with it."""
 
-    def __init__(self, database: Database, name: str) -> None:
-        self.database, self.name = database, name
+    def __init__(self, database: Database, name: str, says: Callable[[], dict[str, Any]]) -> None:
+        self.database, self.name, self.says = database, name, says
         self.id = 0
         self.live = 1
         self.seen = 0
@@ -100,10 +100,14 @@ class Lease:
         self.seen = max(self.seen, one.seq)
 
     async def _publish(self) -> None:
-        now, seen = clock.now(), self.seen
+        now, seen, says = clock.now(), self.seen, self.says()
 
         def publish(session: Session) -> int:
-            return len(leases.live(session)) if senders.renew(session, self.id, seen_seq=seen, now=now) else 0
+            return (
+                len(leases.live(session))
+                if senders.renew(session, self.id, seen_seq=seen, says=says, now=now)
+                else 0
+            )
 
         self.live = await self.database.write(publish)
         if not self.live:

@@ -1,4 +1,4 @@
-"""How fast each recipient domain takes mail: what staff allow, and what its own answers say.
+"""How fast mail leaves: the installation's rate, and for each recipient domain what staff allow and what its answers say.
 
 A domain that asks for less is left alone for a while, then gets half as many letters at once, and more again one by one. Kept
 in the memory of one sender; the sender asks before each letter (`Work.next`) and says what came of it. Time and chance are
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from service.domain.deliveries.rules import PACED_TOGETHER
+from service.kit.pacing import Bucket
 
 FIRST_PAUSE = 60.0  # seconds, and no longer than a refused letter itself waits
 LONGEST_PAUSE = 3600.0
@@ -137,6 +138,31 @@ class Pace:
         ]
         for domain in well:
             del self.lanes[domain]
+
+
+class Turn:
+    """The rate of the whole installation (SEND_RATE), shared by the live senders. A place once taken in the queue is kept until a
+    letter has used it."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.at = rate, 0.0  # monotonic: when the place taken comes; 0: none is taken
+        self.bucket = Bucket(rate, burst=max(1.0, rate / 20))
+
+    def has_come(self, moment: float, live: int) -> bool:
+        """Whether the rate allows a letter now."""
+        if not self.rate:
+            return True
+        self.bucket.retune(self.rate / live)
+        self.at = self.at or moment + self.bucket.take(moment)
+        return moment >= self.at
+
+    def used(self) -> None:
+        """A letter has taken its turn."""
+        self.at = 0.0
+
+    def wait(self, moment: float, otherwise: float) -> float:
+        """Seconds until it comes."""
+        return self.at - moment if self.at else otherwise
 
 
 def domain_of(address: str) -> str:

@@ -9,22 +9,22 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from sqlmodel import Session
 
 from scheduler import journal
+from scheduler.carriers import Carriers, Place
 from scheduler.database import Database
 from scheduler.lease import Lease
-from scheduler.pace import Pace, domain_of
+from scheduler.pace import Pace, Turn, domain_of
 from scheduler.recovery import recover_all
-from scheduler.work import Work, composer_of
+from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
-from service.kit import clock, failpoints, logs, pacing
+from service.kit import clock, failpoints, logs
 from service.mail import transport
 from service.mail.headers import HeaderInjection
 from service.mail.render import RenderError
@@ -38,6 +38,7 @@ IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
 MOST_HELD = 30  # batches more of which only letters for busy domains are left
 SINGLES = 64  # single mails in hand at most
+RETRY = 0.1  # seconds between two tries to reach a server that has not been given up
 REST = 0.02  # seconds a connection waits before it looks again
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
@@ -54,21 +55,17 @@ class Sender:
         chance: random.Random | None = None,
     ) -> None:
         self.house, self.name = house, name
-        self.server = transport.parse_smtp_url(house.settings.wire_url)
         self.database = Database(
             house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
         )
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.bucket: pacing.Bucket | None = None
-        if rate := house.settings.send_rate:
-            self.bucket = pacing.Bucket(rate, burst=max(1.0, rate / 20))
-        self.turn_at: float | None = None  # monotonic: when the place taken in the bucket comes
+        self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
-        self.lease = Lease(self.database, name)
-        self.pace = Pace(self.server.connections, house.waits.refused[0], self.chance)
+        self.lease = Lease(self.database, name, self._says)
+        self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
+        self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
         self.letters: dict[int, tuple[Work, Member, str]] = {}
-        self.wires: set[Wire] = set()
         self.next_key = 0
         self.wake = asyncio.Event()  # something ended or came: look again
         self.more = asyncio.Event()  # letters wait
@@ -78,7 +75,7 @@ class Sender:
         """Send until told to stop."""
         await self._begin()
         watcher = asyncio.create_task(self.lease.watch(self._reset))
-        carriers = [asyncio.create_task(self._carry(n)) for n in range(self.server.connections)]
+        carriers = [asyncio.create_task(self._carry(n)) for n in range(self.carriers.connections)]
         stopper = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -119,6 +116,11 @@ class Sender:
         await self.lease.end()
         self.journal.close(remove=not self.works)
 
+    def _says(self) -> dict[str, Any]:
+        """How its servers and recipient domains are, for the lease to publish."""
+        moment = time.monotonic()
+        return {"servers": self.carriers.says(moment), "paused": self.pace.paused(moment)}
+
     # What was taken away
 
     def _is_taken(self, letter: Letter) -> bool:
@@ -132,7 +134,9 @@ class Sender:
             if self.lease.took("", work.claimed.mailing.public_id, work.claimed.seen_seq):
                 work.give_back(self.pace)
         holding = [
-            wire for wire in self.wires if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
+            wire
+            for wire in self.carriers.wires()
+            if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
         for wire in holding:
             wire.abort()
@@ -143,8 +147,13 @@ class Sender:
     async def _claim(self) -> None:
         """Take what is due: single mails always, batches while fewer than two are in hand.
 
-        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point.
+        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point. While every
+        server is left alone, what is in hand goes back.
         """
+        if self.carriers.shut(time.monotonic()):
+            for work in self.works:
+                work.give_back(self.pace)
+            return
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held = sum(1 for work in self.works if work.held and not work.waiting)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
@@ -167,9 +176,8 @@ class Sender:
             self._take_up(one, first=system)
 
     def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
-        composer = composer_of(self.house, claimed)
-        until = time.monotonic() + RECLAIM_AFTER.total_seconds()
-        work = Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))
+        self.pace.retune(claimed.limits, self.lease.live)
+        work = take_up(self.house, claimed, time.monotonic() + RECLAIM_AFTER.total_seconds())
         self.works.insert(0 if first else len(self.works), work)
         self.more.set()
         if work.done:
@@ -195,35 +203,38 @@ class Sender:
     # The wire
 
     async def _carry(self, number: int) -> None:
-        """One connection's life: wait for enough letters, connect, carry them, back off when the server is away."""
-        failures = 0
+        """One connection after the other: wait for enough letters and for a server that takes them, connect, carry."""
         while True:
             await self.more.wait()
-            if self._pending() <= number * LETTERS_PER_WIRE:
+            enough = self._pending() > number * LETTERS_PER_WIRE
+            place = self.carriers.choose(time.monotonic()) if enough else None
+            if place is None:
                 await self._rest()
                 continue
             try:
-                wire = await transport.connect(self.server, ehlo_name=self._ehlo())
+                wire = await self.carriers.connect(place, ehlo_name=self._ehlo())
             except transport.ConnectFailed as failed:
-                failures += 1
-                log.warning("no connection to the mail server", extra={"facts": {"reason": failed.reason}})
+                facts = {"server": place.name, "reason": failed.reason}
+                log.warning("no connection to the mail server", extra={"facts": facts})
+                self.carriers.failed(place, failed.reason, time.monotonic())
                 self._reclaim_old()
-                await asyncio.sleep(min(30.0, 0.5 * 2**failures))
+                await asyncio.sleep(RETRY)
                 continue
-            failures = 0
-            await self._use(wire)
+            await self._use(wire, place)
 
-    async def _use(self, wire: Wire) -> None:
-        self.wires.add(wire)
+    async def _use(self, wire: Wire, place: Place) -> None:
+        def next_letter() -> Letter | None:
+            return None if self.carriers.better(place) else self._next_letter()
+
         try:
-            while not wire.closed and not self.stopping:
+            while not wire.closed and not self.stopping and not self.carriers.better(place):
                 await transport.deliver(
-                    wire, self._next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
+                    wire, next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
                 )
                 if not wire.closed and not await self._wait_for_letters():
                     break
         finally:
-            self.wires.discard(wire)
+            self.carriers.ended(place, wire, time.monotonic(), by_them=wire.closed and not self.stopping)
             if wire.closed:
                 await wire.wait_closed()
             else:
@@ -242,8 +253,7 @@ class Sender:
         """Let others go first; with a rate set, as long as the bucket says."""
         if not self._pending():
             self.more.clear()
-        wait = self.turn_at - time.monotonic() if self.turn_at else REST
-        await asyncio.sleep(min(REST, max(0.001, wait)))
+        await asyncio.sleep(min(REST, max(0.001, self.turn.wait(time.monotonic(), REST))))
 
     def _pending(self) -> int:
         return sum(len(work.waiting) + (1 if work.held else 0) for work in self.works)
@@ -266,29 +276,19 @@ class Sender:
             if moment > work.until:
                 work.give_back(self.pace)
             while work.waiting or work.held:
-                if not self._is_my_turn():
+                if not self.turn.has_come(moment, self.lease.live):
                     return None
                 member = work.next(self.pace, moment)
                 if member is None:
                     break
                 letter = self._compose(work, member)
                 if letter is not None:
-                    self.turn_at = None
+                    self.turn.used()
                     return letter
         if not self._pending():
             self.more.clear()
             self.wake.set()
         return None
-
-    def _is_my_turn(self) -> bool:
-        """Whether the rate allows a letter now; a place once taken in the bucket is kept until its time comes."""
-        if self.bucket is None:
-            return True
-        moment = time.monotonic()
-        self.bucket.retune(self.house.settings.send_rate / self.lease.live)
-        if self.turn_at is None:
-            self.turn_at = moment + self.bucket.take(moment)
-        return moment >= self.turn_at
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:

@@ -81,9 +81,9 @@ class Work:
         self.results.append(Result(member.pos, member.attempt, "reclaim", word.reason, wait=word.seconds))
 
 
-def composer_of(house: House, claimed: claims.Claimed) -> Composer:
-    """What makes the messages of a claimed batch."""
-    return Composer(
+def take_up(house: House, claimed: claims.Claimed, until: float) -> Work:
+    """A batch just claimed, with what makes its mails."""
+    composer = Composer(
         house.settings,
         house.ring,
         claimed.mailing,
@@ -93,3 +93,4 @@ def composer_of(house: House, claimed: claims.Claimed) -> Composer:
         claimed.contents,
         claimed.key,
     )
+    return Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))

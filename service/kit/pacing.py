@@ -1,4 +1,6 @@
-"""Token bucket for the sending rate. Pure: the caller brings the clock; the sender and the limits use it."""
+"""Token bucket for the sending rate, breaker for what is away. Pure: the caller brings the clock; senders and limits use it."""
+
+from collections.abc import Callable
 
 
 class Bucket:
@@ -42,3 +44,43 @@ class Bucket:
         wait = ready_at - now - (self._burst - 1.0) * step
         self._ready_at = ready_at + step
         return wait if wait > 1e-9 else 0.0
+
+
+class Breaker:
+    """Whether something that fails is still asked: closed, open for a while, then half open for one that tries.
+
+    It opens after `cohort` failures without a success between them. Each time it opens again before a success it stays
+    open twice as long, up to `longest` seconds, and up to a tenth more by `chance`, so that many do not come back as one.
+    """
+
+    __slots__ = ("_chance", "_cohort", "_failures", "_opened", "reason", "until")
+
+    def __init__(self, cohort: int, chance: Callable[[], float]) -> None:
+        self._cohort, self._chance = cohort, chance
+        self._failures = self._opened = 0
+        self.reason = ""  # of the last failure, while it is not closed
+        self.until = 0.0
+
+    def state(self, now: float) -> str:
+        """closed, open or half_open."""
+        return "closed" if not self.reason else "open" if now < self.until else "half_open"
+
+    def failed(
+        self, now: float, reason: str, *, first: float, longest: float, whole_cohort: bool = False
+    ) -> None:
+        """One more failure; `whole_cohort`: it alone says enough."""
+        self._failures += 1
+        if not (self.reason or whole_cohort or self._failures >= self._cohort):
+            return
+        wait = min(longest, first * 2.0 ** min(self._opened, 30))
+        self._opened += 1
+        self.reason, self.until = reason, now + wait * (1 + self._chance() / 10)
+
+    def connected(self) -> None:
+        """It answered: others may try as well, but one further failure before it has served opens it again."""
+        if self.reason:
+            self.reason, self._failures = "", self._cohort - 1
+
+    def served(self) -> None:
+        """It did what it is there for; all is forgotten."""
+        self.reason, self._failures, self._opened = "", 0, 0

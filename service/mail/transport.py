@@ -8,6 +8,7 @@ its fence asks a wire for `in_flight` and `unsent_bytes`.
 import asyncio
 import functools
 import ipaddress
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from service.mail.wire import Errand, Outcome, Timeouts, Wire
 
 __all__ = [
     "BadSmtpUrl", "ConnectFailed", "Letter", "Outcome", "Reply", "Server", "Timeouts", "Wire",
-    "connect", "deliver", "parse_smtp_url",
+    "connect", "deliver", "parse_smtp_url", "parse_smtp_urls",
 ]  # fmt: skip
 
 Tls = Literal["auto", "always", "never", "implicit"]
@@ -92,6 +93,11 @@ def parse_smtp_url(url: str) -> Server:
         cast(Tls, tls),
         int(connections),
     )
+
+
+def parse_smtp_urls(urls: str) -> list[Server]:
+    """One such address, or several by comma: the first is used while it answers, then the next. Raises BadSmtpUrl."""
+    return [parse_smtp_url(url.strip()) for url in re.split(r",(?=\s*smtps?://)", urls)]
 
 
 async def connect(

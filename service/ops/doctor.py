@@ -17,7 +17,7 @@ from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
 from service.mail import transport
 from service.ops import records
-from service.ops.health import Fact, readiness
+from service.ops.health import SMTP_FIXES, Fact, readiness
 from service.ops.house import House
 
 PATIENCE = 5.0  # seconds for anything on the network
@@ -41,7 +41,7 @@ def inside(house: House, *, now: datetime) -> list[Fact]:
 
 def outside(house: House, *, now: datetime) -> list[Fact]:
     """What has to be asked for over the network, each for `PATIENCE` seconds at most."""
-    facts = [*_public(house, now), _smtp(house)]
+    facts = [*_public(house, now), *_smtp(house)]
     try:
         with reading(house.engine) as session:
             brand = brands.default_brand(session)
@@ -127,32 +127,24 @@ def _clock(answer: httpx2.Response, now: datetime) -> Fact:
     )
 
 
-def _smtp(house: House) -> Fact:
-    why, name = "Mail leaves there.", "captured inbox" if house.settings.practice else "SMTP server"
+def _smtp(house: House) -> list[Fact]:
+    """Each server that is set, in its order."""
+    practice = house.settings.practice
+    why, name = "Mail leaves there.", "captured inbox" if practice else "SMTP server"
     try:
-        server = transport.parse_smtp_url(house.settings.wire_url)
-        offers = asyncio.run(_greet(server))
+        servers = transport.parse_smtp_urls(house.settings.wire_url)
     except transport.BadSmtpUrl as error:
-        return Fact(name, False, str(error), why, "Mend BIDDEN_SMTP_URL.")
-    except transport.ConnectFailed as error:
-        said = f": it said {error.reply.code} {error.reply.text}" if error.reply else ""
-        fix = (
-            "bidden inbox"
-            if house.settings.practice
-            else _SMTP_FIXES.get(error.reason, _SMTP_FIXES["unreachable"])
-        )
-        return Fact(name, False, f"{server.host}:{server.port} {error.reason}{said}", why, fix)
-    return Fact(name, True, f"{server.host}:{server.port} answers ({offers})")
-
-
-_SMTP_FIXES = {
-    "unreachable": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
-    "timeout": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
-    "refused": "Ask whoever runs the server why it does not take mail from this machine.",
-    "tls_required": "Set starttls=auto in BIDDEN_SMTP_URL only if that network is yours; else have TLS mended there.",
-    "tls_failed": "Its certificate is not valid for that name; have it mended there.",
-    "auth_failed": "Mend user and password in BIDDEN_SMTP_URL.",
-}
+        return [Fact(name, False, str(error), why, "Mend BIDDEN_SMTP_URL.")]
+    facts = []
+    for server in servers:
+        try:
+            says, fix = f"{server.host}:{server.port} answers ({asyncio.run(_greet(server))})", ""
+        except transport.ConnectFailed as error:
+            said = f": it said {error.reply.code} {error.reply.text}" if error.reply else ""
+            says = f"{server.host}:{server.port} {error.reason}{said}"
+            fix = "bidden inbox" if practice else SMTP_FIXES[error.reason]
+        facts.append(Fact(name, not fix, says, why if fix else "", fix))
+    return facts
 
 
 async def _greet(server: transport.Server) -> str:

@@ -78,7 +78,8 @@ def readiness(house: House, *, now: datetime) -> Readiness:
         with reading(house.engine) as session:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
             facts.append(_guards(house))
-            facts += [_sending(session), _senders(session, now), _queue(session, now), _ledger(session)]
+            facts += [_sending(session), _senders(session, now), _servers(session)]
+            facts += [_queue(session, now), _ledger(session)]
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -132,6 +133,28 @@ def _senders(session: Session, now: datetime) -> Fact:
     if not live:
         return Fact("senders", False, "none is running", "No mail leaves.", "bidden send", 0)
     return Fact("senders", True, f"{len(live)} running", value=len(live))
+
+
+SMTP_FIXES = {
+    "unreachable": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
+    "timeout": "See that BIDDEN_SMTP_URL names the right host and port, and that no firewall stands between.",
+    "refused": "Ask whoever runs the server why it does not take mail from this machine.",
+    "closed": "Ask whoever runs the server why it ends connections before it has taken a letter.",
+    "tls_required": "Set starttls=auto in BIDDEN_SMTP_URL only if that network is yours; else have TLS mended there.",
+    "tls_failed": "Its certificate is not valid for that name; have it mended there.",
+    "auth_failed": "Mend user and password in BIDDEN_SMTP_URL.",
+}
+
+
+def _servers(session: Session) -> Fact:
+    """Whether senders get through, as they say themselves."""
+    away = senders.away(session)
+    if not away:
+        return Fact("mail servers", True, "no sender leaves one alone", value=0)
+    said = sorted({(one.server, one.reason) for one in away})
+    says = ", ".join(f"{server} is left alone: {reason}" for server, reason in said)
+    why = "Mail waits, or goes another way. It is tried again by itself, less often each time."
+    return Fact("mail servers", False, says, why, SMTP_FIXES[said[0][1]], len(said))
 
 
 def _sending(session: Session) -> Fact:

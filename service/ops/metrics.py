@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from service.db.session import reading
 from service.domain.brands import queries as brands
 from service.domain.ledger import queries as ledger
+from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Mailing, Outcome
 from service.domain.people.tables import Person
 from service.domain.preferences.tables import Preference
@@ -37,6 +38,15 @@ def text(house: House, *, now: datetime) -> str:
                 _one(int(brands.setting(session, "sending_on"))),
             ),
             _gauge("bidden_senders", "Senders with a lease.", _senders(session, now)),
+            _gauge("bidden_smtp_servers", "Mail servers as senders see them, by state.", _servers(session)),
+            _gauge(
+                "bidden_domains_paused", "Recipient domains left alone by senders.", _one(_paused(session))
+            ),
+            _gauge(
+                "bidden_waiting",
+                "People whose mail waits for a pace, by reason.",
+                [({"reason": why}, people) for why, people in mailings.waits(session, now=now).items()],
+            ),
             _gauge("bidden_batches_due", "Batches due and not taken.", _one(waiting.batches)),
             _gauge(
                 "bidden_queue_age_seconds", "For how long the oldest of them has been due.", _one(waiting.age)
@@ -63,6 +73,18 @@ def _one(value: float) -> list[Sample]:
 def _senders(session: Session, now: datetime) -> list[Sample]:
     live, suspect = len(senders.live(session)), len(senders.suspect(session, now=now))
     return [({"state": "live"}, live - suspect), ({"state": "suspect"}, suspect)]
+
+
+def _servers(session: Session) -> list[Sample]:
+    """By the state of their breakers, whose words are closed, open and half_open."""
+    states = [
+        server["state"] for one in senders.live(session) for server in (one.pace or {}).get("servers", [])
+    ]
+    return [({"state": state}, states.count(state)) for state in ("closed", "open", "half_open")]
+
+
+def _paused(session: Session) -> int:
+    return sum((one.pace or {}).get("paused", 0) for one in senders.live(session))
 
 
 def _mailings(session: Session) -> list[Sample]:

@@ -52,9 +52,12 @@ class Post:
         """The installation with its relay at this port."""
         settings = Settings(
             data_dir=self.directory,
-            smtp_url=f"smtp://127.0.0.1:{port}?starttls=never&connections={more.pop('connections', 1)}",
             hold_seconds=0,
-            **{"retry_seconds": "0,0,0", **more},
+            **{
+                "smtp_url": f"smtp://127.0.0.1:{port}?starttls=never&connections={more.pop('connections', 1)}",
+                "retry_seconds": "0,0,0",
+                **more,
+            },
         )
         return House(settings, self.engine, self.ring)
 

@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from scheduler.pace import HORIZON, LONGEST_PAUSE, PAUSED, Later, Pace
+from service.db.session import transaction
+from service.domain.brands import actions as brands
+from service.kit import clock
 from service.mail.replies import Reply, throttles
 from tests.faults.sink import Message
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
@@ -185,3 +188,45 @@ def test_with_that_pause_left_out_the_busy_domain_is_asked_on(
     monkeypatch.setattr("scheduler.sender.throttles", lambda reply: False)
     with pytest.raises((AssertionError, TimeoutError)):
         asyncio.run(asyncio.wait_for(_one_domain_is_busy(post), 6))
+
+
+def test_std_f11_what_staff_allow_a_domain_is_heeded(post: Post) -> None:
+    """One letter at once and two a second for one domain, as fast as it goes for the others; the setting is a row."""
+
+    async def story() -> None:
+        at_once = most = 0
+        times: list[float] = []
+
+        def hold(message: Message) -> asyncio.Future[None] | None:
+            nonlocal at_once, most
+            if not message.rcpt.endswith(BUSY):
+                return None
+            at_once, until = at_once + 1, asyncio.get_running_loop().create_future()
+            most = max(most, at_once)
+            times.append(message.t_mail)
+
+            def go() -> None:
+                nonlocal at_once
+                at_once -= 1
+                until.set_result(None)
+
+            asyncio.get_running_loop().call_later(0.05, go)
+            return until
+
+        async with Sink(SinkSettings(keep=True, hold=hold)) as sink:
+            house = post.house(sink.port, connections=4)
+            post.sign_up(6, domain=BUSY)
+            post.sign_up(60)
+            with transaction(post.engine) as session:
+                limit = f"{BUSY} per_hour=7200 connections=1"
+                brands.set_setting(session, "domain_limits", limit, now=clock.now(), by="cli")
+            announcement = await asyncio.to_thread(post.announce, house)
+            await send_all(post, house)
+            assert post.report(announcement)["outcomes"]["sent"] == 66
+        assert most == 1
+        assert len(times) == 6
+        assert all(b - a >= 0.45 for a, b in itertools.pairwise(sorted(times)))
+        others = [one.t_dot for one in sink.kept if not one.rcpt.endswith(BUSY)]
+        assert max(others) < min(times) + 1.5, "they did not wait for it"
+
+    asyncio.run(story())

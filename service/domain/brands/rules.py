@@ -10,6 +10,7 @@ from string import ascii_lowercase
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.domain.brands import limits
 from service.kit import addresses
 from service.kit.errors import Conflict, Invalid, NotFound
 from service.mail.colours import AA, contrast
@@ -96,7 +97,7 @@ class SelectorOfAnotherDomain(Conflict):
 
 @dataclass(frozen=True)
 class Kind:
-    """One setting: its type (flag, number, choice or hours), its default, the sentence that explains it."""
+    """One setting: its type (flag, number, choice, hours, limits or plan), its default, the sentence that explains it."""
 
     name: str
     type: str
@@ -139,6 +140,20 @@ SETTINGS = {
             "truncated",
             "How much of an IP address is kept with a consent.",
             choices=_IP,
+        ),
+        Kind(
+            "domain_limits",
+            "limits",
+            None,
+            "Most letters an hour, and connections of each sender, for a recipient domain.",
+            optional=True,
+        ),
+        Kind(
+            "warm_up",
+            "plan",
+            None,
+            "Letters of mailings on each day from a date on (UTC); the others wait for the next day.",
+            optional=True,
         ),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),
     )
@@ -293,8 +308,7 @@ def check_setting(name: str, value: object) -> Any:
     given = value.strip().lower() if isinstance(value, str) else value
     if kind.optional and given in (None, "", "none", "off"):
         return None
-    read = {"flag": _flag, "number": _number, "choice": _choice, "hours": _hours}[kind.type]
-    return read(kind, given)
+    return _READ[kind.type](kind, given)
 
 
 def _flag(kind: Kind, given: object) -> bool:
@@ -329,3 +343,22 @@ def _hours(kind: Kind, given: object) -> dict[str, str]:
         if all(isinstance(hour, str) and _HOUR.fullmatch(hour) for hour in hours) and hours[0] != hours[1]:
             return {"from": hours[0], "until": hours[1]}
     raise SettingInvalid("Two different times are needed, such as 20:00-08:00.", field=kind.name)
+
+
+def _limits(kind: Kind, given: object) -> dict[str, Any]:
+    return _understood(kind, limits.domains(given), "gmail.com per_hour=2000 connections=4")
+
+
+def _plan(kind: Kind, given: object) -> dict[str, Any]:
+    return _understood(kind, limits.plan(given), "2026-12-01: 200 400 800")
+
+
+def _understood(kind: Kind, read: dict[str, Any] | None, example: str) -> dict[str, Any]:
+    if read is None:
+        raise SettingInvalid(f"This is written like {example}.", field=kind.name)
+    return read
+
+
+_READ = {
+    "flag": _flag, "number": _number, "choice": _choice, "hours": _hours, "limits": _limits, "plan": _plan,
+}  # fmt: skip

@@ -6,17 +6,18 @@ Called by the sender; both are guarded by the batch's token, so that repeating t
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
+from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, queries, rules, waiting
+from service.domain.deliveries import guard, queries, rules, waiting, warming
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -47,6 +48,8 @@ class Claimed:
     names: dict[str, str]  # the topic's name (or those a confirmation asks about) by language
     brand: Brand
     seen_seq: int  # what was taken away up to this entry, the gate has heeded
+    limits: dict[str, Any] = field(default_factory=dict)  # of recipient domains, as staff set them
+    day: date | None = None  # of the warm-up plan, from whose amount it was taken
     key: dkim.Key | None = None  # signs this batch; read anew for each, so that a rotation needs no restart
 
 
@@ -58,16 +61,28 @@ def claim(
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
     `skipped` outcome here. Sending switched off claims nothing.
     """
-    settings = brands.settings(session)
-    if not settings["sending_on"]:
+    known = brands.settings(session)
+    if not known["sending_on"]:
         return []
+    day, room = None, None
+    amount = None if system else limits.amount_on(known["warm_up"], now.date())
+    if amount is not None:
+        day, limit = now.date(), 1
+        room = warming.left(session, amount, day)
+        if not room:
+            warming.put_off(session, now=now)
+            return []
     seen = entries.tail(session)[0]
     statement = for_update(
         session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True
     )
     batches = session.scalars(statement).all()
     return [
-        _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, settings, now=now)
+        replace(
+            _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, known, room, now=now),
+            limits=known["domain_limits"] or {},
+            day=day,
+        )
         for one in batches
     ]
 
@@ -79,9 +94,11 @@ def _claim_one(
     sender_id: int,
     seen: int,
     settings: dict[str, Any],
+    room: int | None,
     *,
     now: datetime,
 ) -> Claimed:
+    """`room`: how many letters the warm-up plan leaves for today, None without one."""
     mailing = session.get_one(Mailing, batch.mailing_id)
     topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
     assert mailing.id is not None
@@ -92,6 +109,10 @@ def _claim_one(
     )
     members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
     members = _who_may_now(session, mailing, members, settings, now=now)
+    if room is not None:
+        members, later = warming.split(members, room)
+        warming.keep_for_tomorrow(session, mailing, later, now=now)
+        warming.take(session, now.date(), sum(one.refusal is None for one in members))
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
         secrets.token_hex(8),
@@ -113,7 +134,7 @@ def _claim_one(
     brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
-    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key)
+    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key=key)
 
 
 def _who_may_now(
@@ -130,8 +151,8 @@ def _who_may_now(
     if not waits:
         return members
     assert mailing.id is not None
-    again = [_Again(*waits[one.pos], one.pos, one.attempt) for one in members if one.pos in waits]
-    _retry_batches(session, mailing.id, again)
+    again = [waiting.Again(*waits[one.pos], one.pos, one.attempt) for one in members if one.pos in waits]
+    waiting.come_back(session, mailing.id, again)
     mailing.valid_until = max(mailing.valid_until, *(one.due + timedelta(days=1) for one in again))
     session.add(mailing)
     return [one for one in members if one.pos not in waits]
@@ -178,29 +199,20 @@ def record(
     """
     mailing_id = claimed.mailing.id
     assert mailing_id is not None
-    ours = (
-        update(Batch)
-        .where(
-            col(Batch.id) == claimed.batch_id,
-            col(Batch.token) == claimed.token,
-            col(Batch.state) == "claimed",
-        )
-        .values(state="closed", closed_at=now)
-    )
-    if session.connection().execute(ours).rowcount != 1:
+    if not _close(session, claimed, now=now):
         return False
     warrants = {one.pos: one for one in claimed.members}
-    again: list[_Again] = []
+    again: list[waiting.Again] = []
     rows, leaves = [], []
     for result in results:
         member = warrants[result.pos]
         if result.state == "reclaim":
             later = now + timedelta(seconds=result.wait)
-            again.append(_Again(result.reason, later, result.pos, result.attempt))
+            again.append(waiting.Again(result.reason, later, result.pos, result.attempt))
             continue
         due = _due_again(claimed, member, result, waits, now=now, chance=chance)
         if due is not None:
-            again.append(_Again("", due, result.pos, result.attempt + 1))
+            again.append(waiting.Again("", due, result.pos, result.attempt + 1))
         state, reason = result.state, result.reason
         if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
@@ -211,12 +223,28 @@ def record(
         leaves.append(chain.leaf_hash(leaf))
     if rows:
         session.connection().execute(insert(Outcome), rows)
-    _retry_batches(session, mailing_id, again)
+    waiting.come_back(session, mailing_id, again)
+    if claimed.day is not None:
+        warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
     if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
         guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
     _seal(session, claimed, len(rows), chain.root(leaves), now=now)
     return True
+
+
+def _close(session: Session, claimed: Claimed, *, now: datetime) -> bool:
+    """Close the batch; False when it is no longer this claim's."""
+    ours = (
+        update(Batch)
+        .where(
+            col(Batch.id) == claimed.batch_id,
+            col(Batch.token) == claimed.token,
+            col(Batch.state) == "claimed",
+        )
+        .values(state="closed", closed_at=now)
+    )
+    return session.connection().execute(ours).rowcount == 1
 
 
 def orphaned(session: Session, name: str | None = None) -> list[int]:
@@ -319,44 +347,6 @@ def _due_again(
     return rules.next_try(
         waits, result, member.doubts, now=now, valid_until=mailing.valid_until, chance=chance
     )
-
-
-class _Again(NamedTuple):
-    """A position to come back: why (only if no refusal is the reason), when, and at which attempt."""
-
-    reason: str
-    due: datetime
-    pos: int
-    attempt: int
-
-
-def _retry_batches(session: Session, mailing_id: int, again: list[_Again]) -> None:
-    """Positions to come back, as batches of listed positions; those due within one minute of each other go together.
-
-    Those that wait for the pace of a domain are due with the first of them, and as many as a sender keeps in hand.
-    """
-    again.sort()
-    groups: list[list[_Again]] = []
-    for one in again:
-        first = groups[-1][0] if groups else None
-        window = rules.PACED_TOGETHER if one.reason else timedelta(minutes=1)
-        near = first and first.reason == one.reason and one.due - first.due < window
-        if near and len(groups[-1]) < rules.BATCH:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    for group in groups:
-        positions = sorted((one.pos, one.attempt) for one in group)
-        session.add(
-            Batch(
-                mailing_id=mailing_id,
-                first_pos=positions[0][0],
-                last_pos=positions[-1][0],
-                positions=[list(one) for one in positions],
-                due_at=group[0].due if group[0].reason else group[-1].due,
-                reason=group[0].reason,
-            )
-        )
 
 
 def _suppress(session: Session, claimed: Claimed, positions: list[int], *, now: datetime) -> None:

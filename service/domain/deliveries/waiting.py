@@ -1,19 +1,21 @@
-"""Who may get a marketing mail, but not now: quiet hours on the reader's own clock, and the most mails a week.
+"""Who may get a mail, but not now: quiet hours on the reader's own clock, the most announcements a week, and how those who
+come back are put into batches again.
 
-Called when a batch is claimed. Whoever waits is put into a batch of its own that is due when the wait is over; nobody is
+Called by claims. Whoever waits is put into a batch of its own that is due when the wait is over; nobody is
 dropped, no attempt is counted, and the report says who waits for what (design.md 2, deferred).
 """
 
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlmodel import Session, col
 
+from service.domain.deliveries import rules
 from service.domain.deliveries.queries import Member
-from service.domain.mailings.tables import Audience, Mailing, Outcome
+from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
 
 QUIET, CAP = "quiet", "cap"
 WEEK = timedelta(days=7)
@@ -83,3 +85,41 @@ def _capped(
     return {
         pos: (CAP, times[most[pos] - 1] + WEEK) for pos, times in lately.items() if len(times) >= most[pos]
     }
+
+
+class Again(NamedTuple):
+    """A position to come back: why (only if no refusal is the reason), when, and at which attempt."""
+
+    reason: str
+    due: datetime
+    pos: int
+    attempt: int
+
+
+def come_back(session: Session, mailing_id: int, again: list[Again]) -> None:
+    """Positions to come back, as batches of listed positions; those due within one minute of each other go together.
+
+    Those that wait for the pace of a domain are due with the first of them, and as many as a sender keeps in hand.
+    """
+    again.sort()
+    groups: list[list[Again]] = []
+    for one in again:
+        first = groups[-1][0] if groups else None
+        window = rules.PACED_TOGETHER if one.reason else timedelta(minutes=1)
+        near = first and first.reason == one.reason and one.due - first.due < window
+        if near and len(groups[-1]) < rules.BATCH:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    for group in groups:
+        positions = sorted((one.pos, one.attempt) for one in group)
+        session.add(
+            Batch(
+                mailing_id=mailing_id,
+                first_pos=positions[0][0],
+                last_pos=positions[-1][0],
+                positions=[list(one) for one in positions],
+                due_at=group[0].due if group[0].reason else group[-1].due,
+                reason=group[0].reason,
+            )
+        )

@@ -1,6 +1,6 @@
 """Address, and mailing → audience → batch → outcome (design.md 4). Outcomes are inserted, never changed."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -146,6 +146,15 @@ class Batch(SQLModel, table=True):
     warrants: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     closed_at: datetime | None = None
     root: str | None = Field(default=None, max_length=64)
+
+
+class WarmUpDay(SQLModel, table=True):
+    """How many letters of a day's warm-up amount the senders have taken, all together."""
+
+    __tablename__ = "warm_up_day"
+
+    on: date = Field(primary_key=True)
+    taken: int = 0
 
 
 class Outcome(SQLModel, table=True):

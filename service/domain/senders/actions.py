@@ -3,6 +3,7 @@
 import os
 import socket
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col
@@ -61,12 +62,17 @@ def _may_run(lease: Sender) -> bool:
     return lease.pid != os.getpid()
 
 
-def renew(session: Session, sender_id: int, *, seen_seq: int, now: datetime) -> bool:
-    """Publish what was seen; False when the lease was ended by somebody else, and the sender must stop."""
+def renew(
+    session: Session, sender_id: int, *, seen_seq: int, says: dict[str, Any] | None = None, now: datetime
+) -> bool:
+    """Publish what was seen, and what the sender `says` of servers and recipient domains.
+
+    False when the lease was ended by somebody else, and the sender must stop.
+    """
     statement = (
         update(Sender)
         .where(col(Sender.id) == sender_id, col(Sender.state) == "live", col(Sender.pid) == os.getpid())
-        .values(seen_seq=seen_seq, renewed_at=now)
+        .values(seen_seq=seen_seq, renewed_at=now, pace=says)
     )
     return session.connection().execute(statement).rowcount == 1
 

@@ -1,6 +1,7 @@
 """Who is sending, and what each has seen of what was taken away."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
@@ -24,6 +25,27 @@ def live(session: Session) -> Sequence[Sender]:
 def suspect(session: Session, *, now: datetime) -> Sequence[Sender]:
     """Leases that were not renewed for so long that nobody knows what their sender does."""
     return [one for one in live(session) if one.renewed_at < now - STALE_AFTER]
+
+
+@dataclass(frozen=True)
+class Away:
+    """A mail server that a sender leaves alone: since it does not answer, or will not have us."""
+
+    sender: str
+    server: str
+    state: str  # open | half_open
+    reason: str
+    seconds: int  # until it is tried again
+
+
+def away(session: Session) -> list[Away]:
+    """The servers that live senders leave alone."""
+    said = [(one.name, server) for one in live(session) for server in (one.pace or {}).get("servers", [])]
+    return [
+        Away(name, one["server"], one["state"], one["reason"], one["seconds"])
+        for name, one in said
+        if one["state"] != "closed"
+    ]
 
 
 def by_name(session: Session, name: str) -> Sender | None:

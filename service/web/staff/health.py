@@ -1,5 +1,6 @@
 """How the installation is: what `bidden doctor` finds, each with what it means and what to do."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -61,12 +62,13 @@ async def _page(request: Request, staff: SignedIn, found: list[Fact], *, asked: 
 
 def _facts(settings: Settings) -> list[dict[str, str]]:
     """What this installation is, without a secret in it."""
-    smtp = urlsplit(settings.wire_url)
+    servers = [urlsplit(one) for one in re.split(r",(?=\s*smtps?://)", settings.wire_url)]
+    smtp = ", then ".join(f"{one.hostname}:{one.port or 25}" for one in servers)
     return [
         {"name": "Readers see", "value": settings.base_url},
         {
             "name": "Mail goes to",
-            "value": "the captured inbox" if settings.practice else f"{smtp.hostname}:{smtp.port or 25}",
+            "value": "the captured inbox" if settings.practice else smtp,
         },
         {"name": "Database", "value": settings.database.partition(":")[0].partition("+")[0]},
         {"name": "Hold after “now”", "value": f"{settings.hold_seconds} s"},

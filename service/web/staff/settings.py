@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
-from service.domain.brands import actions, queries, rules
+from service.domain.brands import actions, limits, queries, rules
 from service.domain.brands.tables import Brand
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
@@ -35,12 +35,19 @@ LABELS = {
     "two_person_approval": "A second person approves",
     "quiet_hours": "Quiet hours",
     "weekly_cap": "Most announcements a week",
+    "domain_limits": "Limits of recipient domains",
+    "warm_up": "Warm-up plan",
     "ip_evidence": "IP address kept as evidence",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "brand": ("Brand", "Stands in and under every mail.", tuple(rules.FIELDS)),
     "sending": ("Sending", None, ("sending_on", "two_person_approval", "quiet_hours", "weekly_cap")),
+    "pace": (
+        "Pace",
+        "Empty: no limit. One domain a line, as gmail.com per_hour=2000 connections=4. A plan as 2026-12-01: 200 400 800.",
+        ("domain_limits", "warm_up"),
+    ),
     "evidence": ("Evidence", None, ("ip_evidence",)),
 }
 KINDS = {"postal_address": "area", "reply_to": "email"}
@@ -117,6 +124,9 @@ def _one(name: str, brand: Brand, known: dict[str, Any], typed: dict[str, str]) 
         value = typed.get(name, getattr(brand, name))
         return {**field, "hint": rules.FIELDS[name], "kind": KINDS.get(name, "text"), "value": value}
     setting, value = rules.SETTINGS[name], typed.get(name, known[name])
+    if setting.type in ("limits", "plan"):
+        shown = value if isinstance(value, str) else limits.words(value)
+        return {**field, "hint": setting.sentence, "kind": "area", "value": shown}
     choices = [choice(one, one.capitalize(), one == value) for one in setting.choices]
     kind = {"flag": "tick", "choice": "choice", "number": "number"}.get(setting.type, "text")
     if isinstance(value, dict):

@@ -122,6 +122,15 @@ def test_an_optional_field_may_be_emptied() -> None:
         ("quiet_hours", {"from": "20:00", "until": "08:00"}, {"from": "20:00", "until": "08:00"}),
         ("ip_evidence", "none", "none"),
         ("unconfirmed_days", 365, 365),
+        ("domain_limits", "", None),
+        (
+            "domain_limits",
+            "gmail.com per_hour=2000 connections=4\nYahoo.com connections=1",
+            {"gmail.com": {"per_hour": 2000, "connections": 4}, "yahoo.com": {"connections": 1}},
+        ),
+        ("domain_limits", {"gmail.com": {"per_hour": 1}}, {"gmail.com": {"per_hour": 1}}),
+        ("warm_up", None, None),
+        ("warm_up", "2026-12-01: 200 400", {"from": "2026-12-01", "amounts": [200, 400]}),
     ],
 )
 def test_a_setting_is_read_from_json_and_from_text(name: str, given: object, stored: object) -> None:
@@ -144,6 +153,17 @@ def test_a_setting_is_read_from_json_and_from_text(name: str, given: object, sto
         ("quiet_hours", {"from": 20, "until": 8}),
         ("ip_evidence", "all"),
         ("unconfirmed_days", None),
+        ("domain_limits", "gmail.com"),
+        ("domain_limits", "gmail.com per_day=3"),
+        ("domain_limits", "gmail.com per_hour=0"),
+        ("domain_limits", "gmail per_hour=5"),
+        ("domain_limits", {"gmail.com": {}}),
+        ("domain_limits", ["gmail.com"]),
+        ("warm_up", "2026-13-01: 200"),
+        ("warm_up", "2026-12-01:"),
+        ("warm_up", "2026-12-01: 200 -4"),
+        ("warm_up", {"from": "2026-12-01", "amounts": [True]}),
+        ("warm_up", {"from": "2026-12-01"}),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, given: object) -> None:
@@ -165,6 +185,8 @@ def test_the_defaults_do_not_depend_on_the_hour_or_the_number_of_colleagues() ->
         "two_person_approval": False,
         "quiet_hours": None,
         "weekly_cap": None,
+        "domain_limits": None,
+        "warm_up": None,
         "ip_evidence": "truncated",
         "unconfirmed_days": 30,
     }

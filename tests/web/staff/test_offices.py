@@ -226,6 +226,15 @@ def test_settings_are_changed_by_group_and_kept_when_wrong(browser: Browser, off
     assert known["sending_on"] is False, "its box was not ticked"
     assert office.world.entries("settings.sending_off") == 1
     assert "Sending is switched off" in admin.get("/staff/topics").text
+    pace = {
+        "group": "pace",
+        "domain_limits": "gmail.com per_hour=2000 connections=4",
+        "warm_up": "2026-12-01: 200 400",
+    }
+    assert admin.post("/staff/settings", data=pace | {"warm_up": "soon"}).status_code == 422
+    assert admin.post("/staff/settings", data=pace).status_code == 303
+    shown = admin.get("/staff/settings").text
+    assert all(value in shown for value in (pace["domain_limits"], pace["warm_up"]))
     assert admin.post("/staff/settings", data={"group": "nothing"}).status_code == 404
     assert "Save brand" not in browser("marketing").get("/staff/settings").text
 
