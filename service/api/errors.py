@@ -36,7 +36,7 @@ _EXPECTED = {
 }
 _PHRASES = {
     404: ("not_found", "There is nothing here by that name."),
-    405: ("method_not_allowed", "That cannot be done with this address."),
+    405: ("method_not_allowed", "This path knows no such method."),
 }
 
 

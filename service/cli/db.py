@@ -96,7 +96,7 @@ def restore(
             "entries": done.entries,
             "sending_on": False,
         },
-        f"Restored, {done.entries} entries; {done.reapplied} later withdrawals applied again. "
+        f"Restored, {done.entries} entries; later withdrawals applied again: {done.reapplied}. "
         + (f"{done.left} lines of the withdrawal file concern nobody in this copy. " if done.left else "")
         + "Sending is off: look around, then turn it on under Settings.",
         as_json=as_json,

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import inspect
@@ -186,10 +186,12 @@ def _put_sqlite(file: Path, place: Path) -> None:
 
 
 def _make_safe(session: Session, settings: Settings, *, now: datetime) -> restoring.Reapplied:
+    last = ledger.entry(session, ledger.tail(session)[0])
+    made = last.at if last else datetime.fromtimestamp(0, UTC)
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)
-    return restoring.reapply(session, safe.lines(settings.safe), now=now)
+    return restoring.reapply(session, safe.lines(settings.safe, made=made), now=now)
 
 
 def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
@@ -218,10 +220,8 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
 
 
 def _begin_safe_file(house: House, now: datetime) -> None:
-    """The old file spoke of entry numbers that the restored ledger gives out anew: set it aside, write a new one."""
-    old = house.settings.safe / safe.NAME
-    if old.exists():
-        old.rename(old.with_name(f"{old.stem}.until-{now:%Y%m%dT%H%M%S}{old.suffix}"))
+    """The old file is set aside, a new one written."""
+    safe.put_aside(house.settings.safe, now)
     with reading(house.engine) as session:
         restoring.keep(session, house.settings.safe)
 

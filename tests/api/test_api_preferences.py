@@ -39,6 +39,22 @@ def test_withdraw_and_cap(known: TestClient) -> None:
     assert answer.json()["max_per_week"] == 2
 
 
+def test_rel_h39_a_no_said_again_goes_before_the_button_that_came_between(known: TestClient) -> None:
+    def noes() -> int:
+        entries = known.get("ledger?limit=200").json()["items"]
+        return [one["kind"] for one in entries].count("consent.withdrawn")
+
+    no = {"topic": "new-products", "state": "withdrawn"}
+    put(known, no)
+    put(known, no)
+    assert noes() == 1, "nothing could make a yes, so nothing is written again"
+    later = (clock.now() + timedelta(minutes=1)).isoformat()
+    answer = known.put("people/1", json=ana(consents=said_yes("new-products", at=later)))
+    assert answer.json()["mail"] is not None, "the person is mailed a button"
+    put(known, no)
+    assert noes() == 2
+
+
 @pytest.mark.parametrize("first", ["withdrawn", None])
 def test_a_yes_is_never_made_here(api: TestClient, first: str | None) -> None:
     api.put("people/1", json=ana(consents=said_yes("new-products") if first else []))

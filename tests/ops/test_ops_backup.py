@@ -116,6 +116,25 @@ def test_restore_brings_back_everything_but_the_yes_that_became_a_no(house: Hous
     restored.engine.dispose()
 
 
+def test_p7_an_older_copy_still_hears_what_an_earlier_restore_put_aside(house: House, tmp_path: Path) -> None:
+    person = register(house)
+    oldest, newer = tmp_path / "oldest", tmp_path / "newer"
+    backup.backup(house, oldest)
+    stop(house, person, "updates")
+    backup.backup(house, newer)
+    house.engine.dispose()
+    made = clock.now()
+    assert backup.restore(house.settings, newer, replace=True, now=made).reapplied == 0, (
+        "it holds the no itself"
+    )
+    assert [line["kind"] for line in safe.lines(house.settings.safe)][:1] != []
+    done = backup.restore(house.settings, oldest, replace=True, now=made + timedelta(seconds=2))
+    assert done.reapplied == 1
+    final = open_house(house.settings)
+    assert states(final, person) == ["given", "withdrawn"]
+    final.engine.dispose()
+
+
 def test_restore_holds_what_may_have_left_since_the_copy(house: House, tmp_path: Path) -> None:
     """One mailing in a sender's hands and one announcement still to come: neither goes on by itself (P3)."""
     now = clock.now()

@@ -169,9 +169,9 @@ def _choices(
 def _choice(one: TopicChoice, present: Standing, field: str) -> str | None:
     """`off`, another cadence, or nothing to do. A yes that was not there is refused (P7)."""
     wanted = one.state or present.state
+    if one.state in NOES and one.state != "invalidated":
+        return "off"  # said once more it goes before whatever could still make a yes
     if wanted != present.state:
-        if wanted in NOES and wanted != "invalidated":
-            return "off"
         if wanted in PERMITTING and present.state in PERMITTING:
             return None
         if wanted in PERMITTING:

@@ -126,7 +126,9 @@ def instant(said: Any, field: str, now: datetime) -> datetime:
         at = datetime.fromisoformat(said) if isinstance(said, str) else None
     except ValueError:
         at = None
-    if at is None or at.tzinfo is None or at > now + timedelta(minutes=5) or at.year < 1990:
+    if at is not None and at.tzinfo is not None and at > now + timedelta(minutes=5):
+        raise EvidenceInvalid(field=field, fix="That instant has not come yet; evidence speaks of what was.")
+    if at is None or at.tzinfo is None or at.year < 1990:
         raise EvidenceInvalid(field=field, fix="Write it with its offset, such as 2026-11-24T09:20:00Z.")
     return at.astimezone(UTC)
 

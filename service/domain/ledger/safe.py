@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlmodel import Session
@@ -14,6 +15,7 @@ from sqlmodel import Session
 from service.domain.ledger import queries
 
 NAME = "withdrawals.jsonl"
+_STAMP = "%Y%m%dT%H%M%S"
 
 
 Mailboxes = Callable[[Session, list[str]], dict[str, str]]
@@ -50,12 +52,24 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def lines(directory: Path) -> list[dict[str, object]]:
-    """What the file holds, whole lines only."""
-    path = directory / NAME
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+def put_aside(directory: Path, now: datetime) -> None:
+    """A restored ledger gives out anew the numbers the file speaks of: the next line begins a new one."""
+    old = directory / NAME
+    if old.exists():
+        old.rename(old.with_name(f"{old.stem}.until-{now.astimezone(UTC):{_STAMP}}{old.suffix}"))
+
+
+def lines(directory: Path, *, made: datetime | None = None) -> list[dict[str, object]]:
+    """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
+    aside since then. Whole lines only."""
+    found = [directory / NAME]
+    if made is not None:
+        stem, _, suffix = NAME.partition(".")
+        since = f"{stem}.until-{made.astimezone(UTC):{_STAMP}}.{suffix}"
+        aside = sorted(path for path in directory.glob(f"{stem}.until-*.{suffix}") if path.name >= since)
+        found = [*aside, *found]
+    octets = b"".join(path.read_bytes() for path in found if path.exists())
+    return [json.loads(line) for line in octets.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def _opaque(body: dict[str, object]) -> dict[str, object]:

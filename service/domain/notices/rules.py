@@ -189,6 +189,8 @@ def read_post(text: str) -> PostedNotice:
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     found = _FRONT_MATTER.match(text)
+    if not found and re.match(r"---[ \t]*\n(?:[ \t]*\n)*[a-z_]+[ \t]*:", text):
+        raise FrontMatterInvalid("The front matter has no line --- at its end.", field="front_matter")
     facts = _front_matter(found.group(1)) if found else {}
     body = text[found.end() :] if found else text
     heading, rest = split_heading(body)

@@ -114,7 +114,7 @@ def stop_all(
             continue
         if preference is not None and preference.state in rules.NOES:
             say_no_again(change, topic, preference)
-        elif preference is not None or asked_again(change, topic):
+        else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
     ended = changes.refuse_for_neighbours(change, every)
     if not change.before:
@@ -264,9 +264,10 @@ def _choose(change: Change, topic: Topic, choice: str) -> str | None:
             withdraw(change, topic, preference)
             return "stopped"
         if preference is not None and state in rules.NOES:
-            say_no_again(change, topic, preference)
-        elif asked_again(change, topic):
+            return "said again" if say_no_again(change, topic, preference) else None
+        if asked_again(change, topic):
             withdraw(change, topic, preference)
+            return "said again"
         return None
     if topic.mail_class == "service":
         return None

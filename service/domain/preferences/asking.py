@@ -19,7 +19,7 @@ from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
-from service.domain.preferences.changes import Change, withdraw
+from service.domain.preferences.changes import Change, last_no, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
@@ -117,13 +117,12 @@ def asked_again(change: Change, topic: Topic) -> bool:
     address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
     if address is None:
         return False
-    preference = change.preference(topic)
     statement = (
         select(Confirmation)
         .join(Address, col(Address.id) == col(Confirmation.address_id))
         .where(
             col(Address.address_hash) == address.address_hash,
-            col(Confirmation.requested_seq) > (preference.last_seq if preference else 0),
+            col(Confirmation.requested_seq) > last_no(change.session, change.person, topic),
             col(Confirmation.confirmed_at).is_(None),
             col(Confirmation.expires_at) > change.now,
         )

@@ -4,6 +4,7 @@ Called by `actions` (links and pages), `confirmation` (buttons) and `registratio
 (design.md 4): a no said under one registration holds for every other one of the same mailbox.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from service.domain.topics.tables import Topic
 from service.kit.ids import receipt
 from service.kit.signing import Keyring
 
+NOES = ("consent.withdrawn", "consent.refused")  # the entries of a no
 LIVING = (*PERMITTING, "requested")  # what a no under the same mailbox ends
 
 
@@ -169,16 +171,26 @@ def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash:
     return ended
 
 
-def refused_since(session: Session, person: Person, address_hash: str, topic_id: int, seq: int) -> bool:
+def refused_since(session: Session, person: Person, address_hash: str, topic: Topic, seq: int) -> bool:
     """Whether anybody of this mailbox said no to a topic after entry `seq`: an older button cannot say yes then (H39)."""
-    ids = [person.id, *(one.id for one in neighbours(session, person, address_hash))]
-    noes = select(Preference).where(
-        col(Preference.person_id).in_(ids),
-        col(Preference.topic_id) == topic_id,
+    persons = {one.id: one for one in (person, *neighbours(session, person, address_hash))}
+    changed = select(col(Preference.person_id)).where(
+        col(Preference.person_id).in_(persons),
+        col(Preference.topic_id) == topic.id,
         col(Preference.state).in_(rules.NOES),
         col(Preference.last_seq) > seq,
     )
-    return session.exec(noes).first() is not None
+    return any(last_no(session, persons[one], topic) > seq for one in session.exec(changed))
+
+
+def last_no(session: Session, person: Person, topic: Topic) -> int:
+    """The entry of a person's latest no to a topic, 0 when there is none. A break or a cadence chosen since is no no."""
+    written = entries.of_subject(session, person.public_id, kinds=NOES)
+    noes = [one.seq for one in written if one.body.get("topic") == topic.slug]
+    for one in ledger.appended(session):  # of this transaction, not in the table yet
+        if one.subject == person.public_id and one.kind in NOES:
+            noes += [one.seq] if json.loads(one.text)["body"].get("topic") == topic.slug else []
+    return max(noes, default=0)
 
 
 def carry_over(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:

@@ -15,11 +15,11 @@ from service.domain.ledger import queries as ledger
 from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailings
-from service.domain.mailings.tables import Audience, Mailing, MailingContent, Outcome
+from service.domain.mailings.tables import Address, Audience, Mailing, MailingContent, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies.rules import best_locale
-from service.domain.preferences import queries
+from service.domain.preferences import changes, queries
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic, Wording
@@ -96,6 +96,7 @@ class Asked:
     confirmation: Confirmation
     expired: bool
     done: bool
+    void: bool  # a no was said since
 
 
 def overview(session: Session, ring: Keyring, person: Person, locale: str, now: datetime) -> Overview:
@@ -266,6 +267,10 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
     row = session.get(Confirmation, mailing.id) if mailing else None
     if row is None or person is None:
         raise links.LinkNotRecognised
-    return Asked(
-        person, consents.topics_of(session, row), row, row.expires_at <= now, row.confirmed_at is not None
+    asked = consents.topics_of(session, row)
+    mailbox = session.get(Address, row.address_id)
+    void = mailbox is not None and any(
+        changes.refused_since(session, person, mailbox.address_hash, topic, row.requested_seq)
+        for topic in asked
     )
+    return Asked(person, asked, row, row.expires_at <= now, row.confirmed_at is not None, void)

@@ -18,11 +18,12 @@ from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rules
-from service.domain.preferences.changes import Change, withdraw
+from service.domain.preferences.asking import say_no_again
+from service.domain.preferences.changes import NOES, Change, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
+from service.kit.clock import to_micros
 
-NOES = ("consent.withdrawn", "consent.refused")
 PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added")
 
 
@@ -78,16 +79,18 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
     if kind == "preference.break_set":
         until = datetime.fromisoformat(str(body["until"]))
         return until > now and changes.set_break(change, until)
-    return _no_again(change, body) if kind in NOES else None
+    return _no_again(change, body, int(line.get("at", to_micros(now)))) if kind in NOES else None
 
 
-def _no_again(change: Change, body: dict[str, Any]) -> bool | None:
+def _no_again(change: Change, body: dict[str, Any], at: int) -> bool | None:
     topic = next((one for one in topics.everything(change.session) if one.slug == body.get("topic")), None)
     if topic is None:
         return None
     preference = change.preference(topic)
     if preference is not None and preference.state in rules.NOES:
-        return False
+        return say_no_again(change, topic, preference)  # a button of the copy may be older than this no
+    if preference is not None and to_micros(preference.since_at) > at:
+        return False  # they have said yes since
     withdraw(change, topic, preference)
     return True
 

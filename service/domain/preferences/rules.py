@@ -100,8 +100,8 @@ class Decision:
 def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:
     """Say whether we may write to this person about this topic, and if not, why.
 
-    The single gate: the audience and the sender both obey it. A service topic rests on the registration: a break or an
-    no to marketing does not stop it, and an address attested by the site is enough for it; what is suppressed in scope `all`
+    The single gate: the audience and the sender both obey it. A service topic rests on the registration: a break or
+    a no to marketing does not stop it, and an address attested by the site is enough for it; what is suppressed in scope `all`
     (a dead mailbox, say) stops everything. Never raises: a person we know nothing about is simply not allowed.
     """
     reason = (

@@ -132,7 +132,7 @@ def _recent(session: Session, mailing: Mailing) -> Recent:
         kind=mailing.kind,
         public_id=public_id,
         state=mailing.state,
-        at=mailing.started_at or mailing.due_at,
+        at=max(filter(None, (mailing.started_at, mailing.due_at))),
         planned=queries.members(session, mailing),
         sent=queries.total(counts, "sent"),
         bounced=queries.total(counts, "bounced"),

@@ -16,6 +16,7 @@ from service.domain.people import queries as people
 from service.domain.preferences import confirmation
 from service.domain.preferences import pages as shown_pages
 from service.domain.preferences.pages import Asked
+from service.domain.preferences.rules import GrantNeedsNewConfirmation
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import clock
@@ -71,6 +72,8 @@ async def _page(request: Request, link: Link) -> Response:
         return await _done(request, link, receipt=None, already=True)
     if asked.expired:
         raise LinkExpired
+    if asked.void:
+        raise GrantNeedsNewConfirmation
     return await pages.public(request, "public/confirm.html", context, person=asked.person)
 
 

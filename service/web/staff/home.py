@@ -35,7 +35,7 @@ async def page(request: Request, staff: Annotated[SignedIn, require("announcemen
             "sentence": _sentence(len(coming), len(needs)),
             "needs": needs,
             "days": _days(coming, now),
-            "recent": [_recent(one) for one in recent],
+            "recent": [_recent(one, now) for one in recent],
             "growth": _growth(session, now),
             "empty": not recent,
             "nobody": not people.count(session),
@@ -111,12 +111,12 @@ def _days(coming: list[announcements.Listed], now: datetime) -> list[dict[str, A
     return days
 
 
-def _recent(one: reports.Recent) -> dict[str, Any]:
+def _recent(one: reports.Recent, now: datetime) -> dict[str, Any]:
     folder = "announcements" if one.kind == "announcement" else "notices"
     return {
         "name": one.name,
         "href": f"/staff/{folder}/{one.public_id}/report",
-        "state": one.state,
+        "state": "scheduled" if one.state in ("freezing", "sending") and one.at > now else one.state,
         "at": one.at,
         "planned": one.planned,
         "sent": one.sent,

@@ -83,7 +83,9 @@ def test_save_changes_only_what_it_names(client: TestClient, world: World) -> No
     answer = client.post(path(world, person), data={"do": "save", "topic:updates": "off"})
     assert "Saved" in answer.text
     assert world.states(person) == EVERYTHING | {"updates": "withdrawn"}
-    same = client.post(path(world, person), data={"do": "save", "topic:updates": "off"})
+    again = client.post(path(world, person), data={"do": "save", "topic:updates": "off"})
+    assert "No more" in again.text, "the way back of the first is still open, and this no goes before it"
+    same = client.post(path(world, person), data={"do": "save", "topic:new-products": "each"})
     assert "Nothing was changed" in same.text
     assert "None" not in re.sub(r"<[^>]+>", "", same.text)
 

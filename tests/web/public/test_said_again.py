@@ -1,6 +1,7 @@
 """A no said again: its answer waits like the first one's (P1), and it goes before every older button and undo (P7)."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,6 +12,7 @@ from service.domain.preferences import restoring
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.senders import actions as senders
 from service.kit import clock
+from service.kit.clock import to_micros
 from tests.builders import address_hash
 from tests.web.conftest import ONE_CLICK, World
 from tests.web.public.test_preferences import confirmation, path
@@ -73,6 +75,43 @@ def test_rel_h39_every_door_s_no_takes_the_button_back(client: TestClient, world
     assert world.states(person)["new-products"] == "withdrawn"
 
 
+def test_a_break_leaves_the_button_one_asked_for_and_a_no_after_it_does_not(
+    client: TestClient, world: World
+) -> None:
+    buttons = []
+    for email in ("ana@example.org", "bea@example.org"):
+        person = world.person(email)
+        client.post(world.stop_link(person), data=ONE_CLICK)
+        client.post(path(world, person), data={"do": "save", "topic:new-products": "each"})
+        until = f"{clock.now() + timedelta(days=5):%Y-%m-%d}"
+        assert client.post(path(world, person), data={"do": "save", "break_until": until}).status_code == 200
+        buttons.append((person, confirmation(world, world.mails("confirm")[-1])))
+    (ana, first), (bea, second) = buttons
+    assert client.post(first, data={"confirm": "yes"}).status_code == 200
+    assert world.states(ana)["new-products"] == "given"
+    client.post(world.stop_link(bea), data=ONE_CLICK)
+    assert client.get(second).status_code == 409, "nothing is offered that would be refused"
+    assert client.post(second, data={"confirm": "yes"}).status_code == 409
+
+
+def test_p7_stop_all_holds_against_an_older_yes_to_what_was_never_asked(
+    client: TestClient, world: World
+) -> None:
+    person = world.person()
+    before = clock.now() - timedelta(hours=1)
+    client.post(path(world, person), data={"do": "stop_all"})
+    yes = {
+        "topic": "updates", "given": True, "source": "form", "evidence": {"at": before.isoformat()},
+        "confirmed": {"at": before.isoformat(), "method": "own"},
+    }  # fmt: skip
+    said = Registration("ana@example.org", "ana@example.org", consents=[yes])
+    with transaction(world.house.engine) as session:
+        register_many(
+            session, world.house.ring, "shop", [said], attest=True, topics=None, now=clock.now(), by="key:k"
+        )
+    assert world.states(person)["updates"] == "withdrawn"
+
+
 def _undo_in(page: str) -> str:
     found = re.search(r'name="undo" value="([^"]+)"', page)
     assert found is not None
@@ -129,6 +168,42 @@ def test_p7_a_no_younger_than_the_copy_holds_for_whoever_the_copy_does_not_know(
     assert world.states(person)["new-products"] == "requested"
     assert world.states(person)["updates"] == "given"
     assert len(world.mails("confirm")) == 1
+
+
+def test_p7_a_no_younger_than_the_copy_goes_before_a_button_the_copy_holds(
+    client: TestClient, world: World
+) -> None:
+    person = world.person()
+    client.post(world.stop_link(person), data=ONE_CLICK)
+    client.post(path(world, person), data={"do": "save", "topic:new-products": "each"})
+    [mail] = world.mails("confirm")
+    line = {
+        "seq": 90_000,
+        "kind": "consent.withdrawn",
+        "subject": person.public_id,
+        "hash": "x",
+        "at": to_micros(clock.now()),
+        "body": {"topic": "new-products"},
+    }
+    done = world.change(lambda session: restoring.reapply(session, [line], now=clock.now()))
+    assert (done.again, done.left) == (1, 0)
+    assert client.post(confirmation(world, mail), data={"confirm": "yes"}).status_code == 409
+    once_more = world.change(lambda session: restoring.reapply(session, [line], now=clock.now()))
+    assert once_more.again == 0
+
+
+def test_p7_a_yes_said_since_a_restore_put_a_no_aside_stands(client: TestClient, world: World) -> None:
+    person = world.person()
+    line = {
+        "seq": 90_000,
+        "kind": "consent.withdrawn",
+        "subject": person.public_id,
+        "hash": "x",
+        "at": to_micros(clock.now() - timedelta(days=3)),
+        "body": {"topic": "new-products"},
+    }
+    assert world.change(lambda session: restoring.reapply(session, [line], now=clock.now())).again == 0
+    assert world.states(person)["new-products"] == "given"
 
 
 def test_p7_whoever_moved_since_the_copy_gets_no_marketing_at_the_old_address(world: World) -> None:
