@@ -3,6 +3,7 @@
     make faults                                          # the ordinary size, both databases beside each other
     make faults FAULTS="--size r1"                       # what `make test` plays
     make faults FAULTS="--shard 2/4 --database sqlite"   # a quarter of it
+    make faults FAULTS="--size long --people 60000"      # the two long runs (long_runs.py), one database after the other
     make faults FAULTS="--seed 7 --only 'F01 dot:120 marketing sqlite'"
 
 TEST_DATABASE_URL names a PostgreSQL server to make databases on; without it the one from the wheel is started.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.faults import play, runs
+from tests.faults import long_runs, play, runs
 from tests.faults.town import Town
 
 OUT = Path(__file__).parents[1] / "out"
@@ -59,7 +60,10 @@ def new_database(url: str) -> str:
 
 def chosen(arguments: argparse.Namespace, number: int, database: str) -> list[runs.Trial]:
     """The trials that were asked for, of one database."""
-    trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
+    if arguments.size == "long":
+        trials = long_runs.trials(arguments.people)
+    else:
+        trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
     part, _, parts = arguments.shard.partition("/")
     trials = trials[int(part) - 1 :: int(parts)]
     return [one for one in trials if arguments.only in f"{one.run} {one.name} {database}"]
@@ -70,7 +74,8 @@ def read(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make faults", description="Fault runs against a whole installation."
     )
-    parser.add_argument("--size", choices=["ordinary", "r1"], default="ordinary")
+    parser.add_argument("--size", choices=["ordinary", "r1", "long"], default="ordinary")
+    parser.add_argument("--people", type=int, default=200_000, help="how many the long size writes to")
     parser.add_argument("--shard", default="1/1", help="1/4 … 4/4: a quarter of the trials each")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--database", choices=["both", *DATABASES], default="both")
@@ -89,8 +94,9 @@ def main(argv: list[str] | None = None) -> int:
         with word:
             print(line, flush=True)
 
+    at_once = 1 if arguments.size == "long" else 2  # full speed is what one database does alone
     wanted = [one for one in DATABASES if arguments.database in ("both", one)]
-    with server(directory) as url, ThreadPoolExecutor(2) as both:
+    with server(directory) as url, ThreadPoolExecutor(at_once) as both:
 
         def one(database: str) -> list[play.Played]:
             found: Callable[[str], Town] = lambda name: Town(  # noqa: E731
@@ -100,10 +106,15 @@ def main(argv: list[str] | None = None) -> int:
             return play.play(found, trials, database=database, seed=arguments.seed, say=say)
 
         played = [one for several in both.map(one, wanted) for one in several]
-    whole = arguments.shard == "1/1" and not arguments.only and arguments.database == "both"
-    rows = play.figures(played, 24 if whole else None)
+    complete = (
+        arguments.size != "long"
+        and arguments.shard == "1/1"
+        and not arguments.only
+        and arguments.database == "both"
+    )
+    rows = play.figures(played, 24 if complete else None)
     print(play.table(rows))
-    play.write(rows, OUT / "faults.json")
+    play.write(rows, OUT / ("faults-long.json" if arguments.size == "long" else "faults.json"))
     if not any(one.findings for one in played):
         shutil.rmtree(directory, ignore_errors=True)
     return int(not played or not all(row["holds"] for row in rows.values()))

@@ -30,6 +30,7 @@ class Played:
     deaths: int = 0
     recoveries: list[float] = field(default_factory=list)
     reached: str = ""
+    notes: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -86,6 +87,7 @@ def _judge(one: Played, seen: Seen) -> None:
     one.unknown = evidence.report["outcomes"]["unknown"]
     one.doubled = sum(max(0, len(messages) - 1) for messages in evidence.committed.values())
     one.recoveries, one.reached, one.deaths = seen.recoveries, seen.reached, seen.deaths
+    one.notes = seen.notes
     if one.trial.expects not in ("", seen.reached):
         one.findings.append(checker.Finding("not_reached", one.trial.expects))
 
@@ -93,6 +95,7 @@ def _judge(one: Played, seen: Seen) -> None:
 def _line(one: Played) -> str:
     again = f", sending again after {max(one.recoveries):.1f} s" if one.recoveries else ""
     wrong = "".join(f"\n    {finding.name}: {finding.where}" for finding in one.findings[:10])
+    wrong += "".join(f"\n    {name}: {value:g}" for name, value in one.notes.items())
     return (
         f"{'holds ' if not one.findings else 'BROKEN'} {one.name}: unknown {one.unknown}, doubled {one.doubled}"
         f"{again} ({one.seconds:.1f} s){wrong}"
@@ -132,6 +135,10 @@ def figures(played: list[Played], places: int | None) -> dict[str, dict[str, Any
     note("processes that died", sum(one.deaths for one in played), "deaths")
     reached = {one.reached for one in played if one.reached}
     note("failpoints reached", len(reached), "places", places, least=True)
+    for one in played:
+        for name, value in one.notes.items():
+            what, _, unit = name.rpartition(", ")
+            note(f"{one.trial.run} {one.database} {what}", value, unit)
     slow = [moment for one in played if one.trial.run == "F01" for moment in one.recoveries]
     if slow:
         note("crash to sending again, median", sorted(slow)[len(slow) // 2], "s")

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from tests.faults.checker import AMBIGUOUS, PERHAPS, Evidence
@@ -75,6 +75,7 @@ class Seen:
     recoveries: list[float]
     deaths: int
     reached: str = ""
+    notes: dict[str, float] = field(default_factory=dict)  # what was measured besides, by name and unit
 
 
 @dataclass(frozen=True)

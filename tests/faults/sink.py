@@ -25,7 +25,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
+
+from tests.faults.aim import Holder
 
 _PATH = re.compile(rb"(?i)(?:MAIL FROM|RCPT TO):\s*<([^>]*)>(.*)")
 _MESSAGE_ID = re.compile(rb"(?im)^message-id:[ \t]*(?:\r\n[ \t]+)?([^\r\n]*)")
@@ -62,6 +65,7 @@ class Message:
     mail_from: str = ""
     options: str = ""
     rcpt: str = ""
+    t_open: float = 0.0
     t_first_byte: float = 0.0
     t_dot: float = 0.0
     t_reply: float = 0.0
@@ -141,6 +145,7 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self.conn = self.sink.connections
+        self.t_open = time.monotonic()
         self.sink.connections += 1
         self.sink.sessions.add(self)
         greeting = self.settings.greeting(self.conn)
@@ -256,6 +261,7 @@ class _Session(asyncio.Protocol):
             self.now,
             found[1].decode(),
             found[2].decode().strip(),
+            t_open=self.t_open,
             fault=self.settings.fault(number),
         )
         if self.dropped("mail"):
@@ -431,6 +437,12 @@ def _settings(args: argparse.Namespace) -> Settings:
             script = json.load(source)
         fault = lambda n: script.get(str(n))  # noqa: E731
     greetings = args.greeting
+    others: dict[str, Any] = {}
+    if args.hold:
+        holder = Holder(Path(args.hold))
+        others["hold"] = lambda message: holder.hold(message.rcpt)
+    if args.keep:
+        others |= {"keep": True, "on_dot": lambda message: _keep(Path(args.keep), message)}
     return Settings(
         pipelining=not args.no_pipelining,
         smtputf8=not args.no_smtputf8,
@@ -441,7 +453,12 @@ def _settings(args: argparse.Namespace) -> Settings:
         fsync=args.fsync,
         fault=fault,
         greeting=lambda n: greetings[n] if n < len(greetings) else "220 sink.example.org ESMTP",
+        **others,
     )
+
+
+def _keep(directory: Path, message: Message) -> None:
+    (directory / f"{message.rcpt}.eml").write_bytes(message.data)
 
 
 async def _main(args: argparse.Namespace) -> None:
@@ -478,6 +495,8 @@ def main(argv: list[str] | None = None) -> None:
         "--close-after", type=int, default=0, help="421 after so many messages on a connection"
     )
     parser.add_argument("--fsync", action="store_true", help="fdatasync the log before each 250")
+    parser.add_argument("--keep", metavar="DIR", help="each message as DIR/RECIPIENT.eml")
+    parser.add_argument("--hold", metavar="DIR", help="hold the 354 of those in DIR/aimed (see aim.py)")
     parser.add_argument("--max-seconds", type=float, default=0.0)
     args = parser.parse_args(argv)
     try:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ CONNECTIONS = 8
 SERVICE_TIME = ("--delay", "0.002")  # how long the mail server takes for a message
 SLOWLY = ("--delay", "0.05")  # 240 messages in a second and a half
 PEOPLE = 240
+BULK = 2_000  # people signed up by one request
 SERVICE = "service"  # the module that is started; a sabotage run starts another
 SUPERVISED = 0.5  # seconds after which a supervisor starts again what died
 NEVER = 90.0  # seconds after which a mailing counts as one that never ends
@@ -44,6 +46,8 @@ class Mailing:
     people: dict[str, str]  # address → external id
     log: Path
     port: int
+    plans: list[str]  # the values of the attribute that its audience has
+    fsync: bool = True  # whether the sink's log outlives the sink's own death
     path: str = ""
     sink: Process | None = None
     said: list[dict[str, Any]] = field(default_factory=list)
@@ -146,13 +150,26 @@ class Town:
     # A trial's mailing
 
     @contextmanager
-    def mailing(self, kind: str, *behaviour: str, people: int = PEOPLE) -> Iterator[Mailing]:
-        """People who have agreed, and a mail server for their mail; afterwards no sender is left."""
+    def mailing(
+        self,
+        kind: str,
+        *behaviour: str,
+        people: int = PEOPLE,
+        early: frozenset[int] = frozenset(),
+        fsync: bool = True,
+    ) -> Iterator[Mailing]:
+        """People who have agreed, and a mail server for their mail; afterwards no sender is left.
+
+        Those whose number is in `early` have a plan of their own, so that they can be written to before."""
         self.trials += 1
-        names = [f"t{self.trials}-{n}" for n in range(people)]
+        plans = [f"t{self.trials}", f"t{self.trials}-early"]
+        names = {f"t{self.trials}-{n}": plans[n in early] for n in range(people)}
         log = self.directory / f"sink-{self.trials}.jsonl"
-        made = Mailing(kind, {f"{name}@example.org": name for name in names}, log, free_port())
-        self._sign_up(names)
+        addresses = {f"{name}@example.org": name for name in names}
+        made = Mailing(kind, addresses, log, free_port(), plans if early else plans[:1], fsync)
+        everybody = list(names.items())
+        for start in range(0, people, BULK):
+            self._sign_up(dict(everybody[start : start + BULK]))
         self.serve(made, *behaviour)
         url = f"smtp://127.0.0.1:{made.port}?starttls=never&connections={CONNECTIONS}"
         self.stack.environment["BIDDEN_SMTP_URL"] = url
@@ -172,14 +189,14 @@ class Town:
             "--log",
             str(made.log),
         ]
-        options = ["--max-seconds", "600", "--fsync", *behaviour]
+        options = ["--max-seconds", "1800", *(["--fsync"] if made.fsync else []), *behaviour]
         made.sink = subprocess.Popen([*command, *options], stdout=subprocess.PIPE)
         assert made.sink.stdout is not None
         assert made.sink.stdout.readline()
         made.sink.stdout.close()
         self.running.append(made.sink)
 
-    def _sign_up(self, names: list[str]) -> None:
+    def _sign_up(self, plans: dict[str, str]) -> None:
         at = "2026-01-05T10:00:00Z"
         said = {
             "given": True,
@@ -192,11 +209,11 @@ class Town:
                 {
                     "external_id": name,
                     "email": f"{name}@example.org",
-                    "attributes": {"plan": f"t{self.trials}"},
+                    "attributes": {"plan": plan},
                     "consents": [{"topic": topic, **said} for topic in TOPICS.values()],
                 }
             )
-            for name in names
+            for name, plan in plans.items()
         ]
         answer = self.http.post(
             "/people/bulk", content="\n".join(lines), headers={"Content-Type": "application/x-ndjson"}
@@ -207,7 +224,7 @@ class Town:
 
     def launch(self, made: Mailing) -> None:
         """Announce it, or publish the notice: from now on the clock has it."""
-        audience = {"attributes": {"plan": f"t{self.trials}"}}
+        audience = {"attributes": {"plan": made.plans}}
         if made.kind == "important":
             words = {"title": "An outage", **WORDS}
             said: dict[str, Any] = {"content": {"en": words}, "mail": True}
@@ -228,24 +245,28 @@ class Town:
         assert answer.status_code in (200, 201, 202), answer.text
         return answer.json()
 
-    def withdraw(self, made: Mailing, person: str) -> int | None:
-        """One person says no; the answer's code, None when none came."""
-        choice = {"topics": [{"topic": TOPICS[made.kind], "state": "withdrawn"}]}
+    def withdraw(
+        self, made: Mailing, person: str, ask: Callable[[], httpx2.Response] | None = None
+    ) -> int | None:
+        """One person says no, to the API unless by `ask`; the answer's code, None when none came."""
+        ask = ask or partial(self.by_api, httpx2, person, TOPICS[made.kind])
         sent = time.monotonic()
         status = None
-        try:
-            answer = httpx2.put(
-                f"{self.stack.base_url}/api/v1/people/{person}/preferences",
-                json=choice,
-                headers={"Authorization": f"Bearer {self.stack.key}"},
-                timeout=20,
-            )
-            status = answer.status_code
-        except httpx2.HTTPError:
-            pass
+        with suppress(httpx2.HTTPError):
+            status = ask().status_code
         acknowledged = time.monotonic() if status else None
         made.said.append({"person": person, "t_sent": sent, "t_ack": acknowledged, "status": status})
         return status
+
+    def by_api(self, client: Any, person: str, topic: str) -> httpx2.Response:
+        """A no through the API, by that client or by a connection of its own."""
+        answer: httpx2.Response = client.put(
+            f"{self.stack.base_url}/api/v1/people/{person}/preferences",
+            json={"topics": [{"topic": topic, "state": "withdrawn"}]},
+            headers={"Authorization": f"Bearer {self.stack.key}"},
+            timeout=20,
+        )
+        return answer
 
     # What becomes of it
 
@@ -288,9 +309,9 @@ class Town:
         logs = sorted(self.directory.glob("*.log"))[-3:]
         return f"ended with {code}: " + "\n".join(path.read_text()[-1500:] for path in logs)
 
-    def evidence(self, made: Mailing) -> checker.Evidence:
+    def evidence(self, made: Mailing, seconds: float = NEVER) -> checker.Evidence:
         """Wait for the end; then everything the checker asks for."""
-        until("the end of the mailing", lambda: self.ended(made), NEVER, 0.05)
+        until("the end of the mailing", lambda: self.ended(made), seconds, 0.05 if seconds == NEVER else 1)
         lines = self.http.get(f"{made.path}/deliveries", headers={"Accept": "application/x-ndjson"})
         asked = {one["person"] for one in made.said} | set(list(made.people.values())[:10])
         persons = {one: self.http.get(f"/people/{one}").json()["person"] for one in asked}
