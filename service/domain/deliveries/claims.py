@@ -111,7 +111,10 @@ def _claim_one(
     members = _who_may_now(session, mailing, members, settings, now=now)
     if room is not None:
         members, later = warming.split(members, room)
-        warming.keep_for_tomorrow(session, mailing, later, now=now)
+        tomorrow = warming.next_day(now)
+        _put_off(
+            session, mailing, [waiting.Again(warming.WAITS, tomorrow, one.pos, one.attempt) for one in later]
+        )
         warming.take(session, now.date(), sum(one.refusal is None for one in members))
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
@@ -145,17 +148,21 @@ def _who_may_now(
     *,
     now: datetime,
 ) -> list[queries.Member]:
-    """Those who do not wait for an hour or a week; who waits goes into a batch of its own, and the mailing lives on for
-    them."""
+    """Those who do not wait for an hour or a week."""
     waits = waiting.later(session, mailing, members, settings, now=now)
-    if not waits:
-        return members
-    assert mailing.id is not None
     again = [waiting.Again(*waits[one.pos], one.pos, one.attempt) for one in members if one.pos in waits]
+    _put_off(session, mailing, again)
+    return [one for one in members if one.pos not in waits]
+
+
+def _put_off(session: Session, mailing: Mailing, again: list[waiting.Again]) -> None:
+    """Who waits for an hour, a week or a day of the plan goes into a batch due then, and the mailing lives on for them."""
+    if not again:
+        return
+    assert mailing.id is not None
     waiting.come_back(session, mailing.id, again)
     mailing.valid_until = max(mailing.valid_until, *(one.due + timedelta(days=1) for one in again))
     session.add(mailing)
-    return [one for one in members if one.pos not in waits]
 
 
 def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:

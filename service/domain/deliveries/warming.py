@@ -38,26 +38,6 @@ def split(members: list[queries.Member], room: int) -> tuple[list[queries.Member
     return [one for one in members if one.pos not in waiting], sendable[room:]
 
 
-def keep_for_tomorrow(
-    session: Session, mailing: Mailing, members: list[queries.Member], *, now: datetime
-) -> None:
-    """A batch of those who wait."""
-    if not members:
-        return
-    positions = sorted((one.pos, one.attempt) for one in members)
-    session.add(
-        Batch(
-            mailing_id=mailing.id or 0,
-            first_pos=positions[0][0],
-            last_pos=positions[-1][0],
-            positions=[list(one) for one in positions],
-            due_at=next_day(now),
-            reason=WAITS,
-        )
-    )
-    _live_on(session, [mailing.id or 0], now)
-
-
 def put_off(session: Session, *, now: datetime) -> None:
     """Nothing is left of today's amount: what is due waits for tomorrow's."""
     due = queries.due_batches(now=now, limit=AT_ONCE, system=False)

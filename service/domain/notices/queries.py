@@ -297,8 +297,10 @@ def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str
 def check(session: Session, settings: Settings, draft: rules.Draft) -> list[checks.Finding]:
     """All checks of the mail in every language, blocks first; a finding in a text names it as
     `content.en.body`."""
-    found = [_no_offer(words, locale) for locale, words in draft.content.items() if signs(*words.values())]
-    found = found if topics.by_slug(session, draft.topic).mail_class == "service" else []
+    found: list[checks.Finding] = []
+    if topics.by_slug(session, draft.topic).mail_class == "service":
+        heard = {locale: signs(*words.values()) for locale, words in draft.content.items()}
+        found = [_no_offer(phrases, locale) for locale, phrases in heard.items() if phrases]
     for locale in draft.content:
         _, findings = checks.examine(
             loopback=settings.is_loopback, **letter(session, settings, draft, locale)
@@ -311,10 +313,10 @@ def check(session: Session, settings: Settings, draft: rules.Draft) -> list[chec
     return sorted(found, key=lambda finding: ("block", "warn", "ok").index(finding.level))
 
 
-def _no_offer(words: dict[str, str], locale: str) -> checks.Finding:
+def _no_offer(heard: list[str], locale: str) -> checks.Finding:
     """An important notice reaches people who never asked for marketing; what sounds like it is answered for
     by name (G7)."""
-    phrases = ", ".join(f"“{phrase}”" for phrase in signs(*words.values()))
+    phrases = ", ".join(f"“{phrase}”" for phrase in heard)
     sentence = f"{phrases}: that sounds like advertising, which an important notice must not carry."
     fix = "Take it out, send it as an announcement, or say that it is none."
     return checks.Finding(rules.ADVERTISING, "block", sentence, f"content.{locale}.body", fix)
