@@ -26,6 +26,9 @@ AMBIGUOUS = (
     "drop:payload", "drop:dot", "drop:kept", "half:dot", "garbage:dot", "endless:dot", "hang:dot",
     "dot:299", "dot:699",
 )  # fmt: skip
+# Why the fate of one try may be unknown; `unknown` for any other reason is the end of a member whom an earlier try left in doubt.
+DOUBTS = ("no_reply", "odd_reply", "sender_died", "sender_lost", "restored")
+BESIDE = ("doubt_not_recorded", "cut_not_recorded", "unknown_without_doubt", "unknown_without_cause")
 PERHAPS = ("stray:dot",)  # a line too many: nobody can tell, unless the connection ends before it shows
 
 
@@ -66,7 +69,7 @@ class Evidence:
 
 def check(seen: Evidence) -> list[Finding]:
     """Everything that does not hold."""
-    judges = (_lost, _untrue, _doubled, _departed_after_no, _without_warrant, _unknown, _sums, _acknowledged)
+    judges = (_lost, _untrue, _doubled, _departed_after_no, _without_warrant, _doubts, _sums, _acknowledged)
     return [finding for judge in judges for finding in judge(seen)]
 
 
@@ -150,7 +153,7 @@ def _at(entry: dict[str, Any]) -> float:
     return datetime.fromisoformat(entry["at"]).timestamp()
 
 
-def _unknown(seen: Evidence) -> Iterator[Finding]:
+def _doubts(seen: Evidence) -> Iterator[Finding]:
     """Unknown are exactly the attempts with a dot line and no reply line in a dead sender's journal, and those the sink cut."""
     people = {row["pos"]: person for person, row in seen.rows.items()}
     recorded = {pos: _unknown_attempts(seen.rows[person]) for pos, person in people.items()}
@@ -167,6 +170,9 @@ def _unknown(seen: Evidence) -> Iterator[Finding]:
     for pos, person in people.items():
         if missing := doubtful[pos] - recorded[pos]:
             yield Finding("doubt_not_recorded", f"{person}, attempt {min(missing)}")
+        called = [number for number, _ in _called_unknown(seen.rows[person])]
+        if called and min(called) not in recorded[pos]:
+            yield Finding("unknown_without_doubt", f"{person}, attempt {min(called)}")
         rest = len(recorded[pos] - doubtful[pos])
         if rest < cut[person] - len(doubtful[pos]):
             yield Finding("cut_not_recorded", person)
@@ -176,14 +182,13 @@ def _unknown(seen: Evidence) -> Iterator[Finding]:
 
 
 def _unknown_attempts(row: dict[str, Any]) -> set[int]:
-    """The attempts of a member that are on record as unknown, without a reply or with one that nobody understands. (A
-    clear no that follows a doubt is `unknown` as a whole, and no doubt of its own.)"""
-    tries = enumerate(row["attempts"], 1)
-    return {number for number, one in tries if one["state"] == "unknown" and not _is_clear(one["code"])}
+    """The attempts of a member after which nobody could tell whether the mail had left. (A clear no, or giving up, after a
+    doubt is `unknown` as a whole, and no doubt of its own.)"""
+    return {number for number, one in _called_unknown(row) if one["reason"] in DOUBTS}
 
 
-def _is_clear(code: int | None) -> bool:
-    return code is not None and (code // 100 in (4, 5) or code in (250, 251, 252))
+def _called_unknown(row: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    return [(one["attempt"], one) for one in row["attempts"] if one["state"] == "unknown"]
 
 
 def _sums(seen: Evidence) -> Iterator[Finding]:

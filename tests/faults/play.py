@@ -128,9 +128,7 @@ def figures(played: list[Played], places: int | None) -> dict[str, dict[str, Any
         "mails",
     )
     note("unknown on record", sum(one.unknown for one in played), "people")
-    beside = sum(
-        findings[name] for name in ("doubt_not_recorded", "cut_not_recorded", "unknown_without_cause")
-    )
+    beside = sum(findings[name] for name in checker.BESIDE)
     note("unknown beside journals and script", beside, "people", 0)
     note("processes that died", sum(one.deaths for one in played), "deaths")
     reached = {one.reached for one in played if one.reached}

@@ -63,6 +63,7 @@ CODES = (
     "mail:699", "rcpt:699", "data:699", "dot:299", "dot:699", "rcpt:550 5.1.1 gone", "rcpt+data:550",
 )  # fmt: skip
 
+ENDS = ("mail:699", "rcpt:699", "rcpt:450", "drop:mail", "rcpt:550 5.1.1 gone")
 
 FEW = 190  # fewer than the answers after which so many refusals would halt the mailing
 
@@ -250,13 +251,24 @@ def clock_dies(town: Town, chance: random.Random, place: str, kind: str) -> Seen
 def misbehaving(town: Town, chance: random.Random, faults: tuple[str, ...], each: int, kind: str) -> Seen:
     """F21, F22: the server cuts or refuses messages at every phase, by a script."""
     numbers = chance.sample(range(FEW), len(faults) * each)
-    script = {str(number): faults[place % len(faults)] for place, number in enumerate(numbers)}
+    script = {number: faults[place % len(faults)] for place, number in enumerate(numbers)}
+    greetings = ["--greeting", "421 busy", "--greeting", "554 no"] if faults is CODES else []
+    return _scripted(town, script, kind, *greetings)
+
+
+def doubted(town: Town, chance: random.Random, ends: str) -> Seen:
+    """F22: one letter's fate is unknown, and so it is tried again; then the server says `ends` until nobody tries again."""
+    script = {chance.randrange(FEW): "dot:299"} | dict.fromkeys(range(FEW, FEW + 9), ends)
+    return _scripted(town, script, "important")
+
+
+def _scripted(town: Town, script: dict[int, str], kind: str, *behaviour: str) -> Seen:
+    """A mailing to a server that has a fault for the n-th message."""
     with town.mailing(kind, *SERVICE_TIME, people=FEW) as made:
         town.end(*[made.sink] if made.sink else [])
         path = made.log.with_suffix(".script.json")
         path.write_text(json.dumps(script))
-        greetings = ["--greeting", "421 busy", "--greeting", "554 no"] if faults is CODES else []
-        town.serve(made, *SERVICE_TIME, "--script", str(path), *greetings)
+        town.serve(made, *SERVICE_TIME, "--script", str(path), *behaviour)
         town.sender()
         town.launch(made)
         return _home(town, made)
@@ -336,6 +348,7 @@ def ordinary(run: str = "") -> list[Trial]:
         made += [Trial("F24", f"{kind} {n}", partial(server_dies, kind=kind)) for n in range(2)]
         made += [Trial("F28", f"{kind} {n}", partial(all_at_once, kind=kind)) for n in range(2)]
         made += [Trial("F29", f"{kind} {n}", partial(two_senders, kind=kind)) for n in range(2)]
+    made += [Trial("F22", f"doubted, then {ends}", partial(doubted, ends=ends)) for ends in ENDS]
     made += [_f04(place, n) for place in DOOR for n in range(5)]
     made += [Trial("F08", f"{n}", partial(frozen, seconds=float(n), noes=10)) for n in range(1, 6)]
     return [one for one in made if run in ("", one.run)]
@@ -360,6 +373,7 @@ def small(half: int) -> list[Trial]:
         Trial("F10", f"{kind} 0", partial(told_to_stop, kind=kind)),
         Trial("F21", f"{kind} 0", partial(misbehaving, faults=CUTS, each=9, kind=kind)),
         Trial("F22", f"{kind} 0", partial(misbehaving, faults=CODES, each=5, kind=kind)),
+        Trial("F22", f"doubted, then {ENDS[half]}", partial(doubted, ends=ENDS[half])),
     ]
 
 

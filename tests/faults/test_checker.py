@@ -37,6 +37,7 @@ def message(n: int, **other: Any) -> dict[str, Any]:
 
 def row(n: int, state: str = "sent", *codes: int | None) -> dict[str, Any]:
     """What the export says of reader n; an earlier attempt is deferred, or unknown if it had no reply."""
+    reasons = {"deferred": "temporary", "unknown": "no_reply"}
     tries = codes or (CODES.get(state),)
     states = ["deferred" if code else "unknown" for code in tries[:-1]] + [state]
     return {
@@ -46,7 +47,8 @@ def row(n: int, state: str = "sent", *codes: int | None) -> dict[str, Any]:
         "message_id": f"<m{n}@acme.example.org>",
         "warrant": n + 1,
         "attempts": [
-            {"at": None, "code": code, "state": said} for code, said in zip(tries, states, strict=True)
+            {"attempt": number, "at": None, "code": code, "state": said, "reason": reasons.get(said)}
+            for number, (code, said) in enumerate(zip(tries, states, strict=True), 1)
         ],
     }
 
@@ -213,8 +215,19 @@ def test_a_reply_to_the_dot_that_nobody_understands_is_a_doubt_on_record() -> No
     seen.sink[0]["fault"] = "dot:299"
     seen.sink.append(message(0))
     assert names(seen) == {"doubled", "cut_not_recorded"}
-    seen.deliveries[0]["attempts"][0]["state"] = "unknown"
+    seen.deliveries[0]["attempts"][0] |= {"state": "unknown", "reason": "odd_reply"}
     assert names(seen) == set()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(None, "suppressed"), (699, "gave_up"), (550, "mailbox_gone")])
+def test_what_ends_a_member_in_doubt_is_no_doubt_of_its_own(code: int | None, reason: str) -> None:
+    seen = clean()
+    seen.deliveries[3]["attempts"].append(
+        {"attempt": 2, "at": None, "code": code, "state": "unknown", "reason": reason}
+    )
+    assert names(seen) == set()
+    del seen.deliveries[3]["attempts"][0]
+    assert "unknown_without_doubt" in names(seen)
 
 
 def test_cuts_from_outside_are_counted() -> None:

@@ -39,9 +39,16 @@ class ExternalId(BaseModel):
 class Attempt(BaseModel):
     """One try and the next hop's answer to it."""
 
+    attempt: int = Field(
+        description="Its number, from 1; tries that never reached a next hop are not listed."
+    )
     at: datetime | None
     code: int | None
     state: str = Field(description="What this try came to, as far as anybody knows; a later one may differ.")
+    reason: str | None = Field(
+        description="Why, where there is more to say. `unknown` for no_reply, odd_reply, sender_died, sender_lost or restored: "
+        "the mail may have left in this try; for any other reason it may have left in an earlier one only."
+    )
 
 
 class DeliveryShown(BaseModel):

@@ -341,7 +341,14 @@ def _attempts(
     """What went over the wire, or may have; a skipped member was never tried."""
     found: dict[int, list[dict[str, Any]]] = {}
     rows = session.connection().execute(
-        select(col(Outcome.pos), col(Outcome.at), col(Outcome.code), col(Outcome.state))
+        select(
+            col(Outcome.pos),
+            col(Outcome.attempt),
+            col(Outcome.at),
+            col(Outcome.code),
+            col(Outcome.state),
+            col(Outcome.reason),
+        )
         .where(
             col(Outcome.mailing_id) == mailing.id,
             col(Outcome.pos).in_(positions),
@@ -350,7 +357,15 @@ def _attempts(
         .order_by(col(Outcome.pos), col(Outcome.attempt))
     )
     for row in rows:
-        found.setdefault(row.pos, []).append({"at": row.at, "code": row.code, "state": row.state})
+        found.setdefault(row.pos, []).append(
+            {
+                "attempt": row.attempt,
+                "at": row.at,
+                "code": row.code,
+                "state": row.state,
+                "reason": row.reason or None,
+            }
+        )
     return found
 
 

@@ -145,9 +145,11 @@ def run(engine: Engine, ring: Keyring, now: datetime) -> Run:
 
 
 def _mixed(pos: int) -> Answer:
-    return {1: ("bounced", "mailbox_gone", 550), 2: ("unknown", "", None), 3: ("deferred", "", 451)}.get(
-        pos, SENT
-    )
+    return {
+        1: ("bounced", "mailbox_gone", 550),
+        2: ("unknown", "no_reply", None),
+        3: ("deferred", "", 451),
+    }.get(pos, SENT)
 
 
 def test_the_report_has_every_outcome_and_adds_up(run: Run) -> None:
@@ -274,9 +276,11 @@ def test_deliveries_in_the_shape_of_the_contract(run: Run) -> None:
     assert rest.next is None
     assert set(rows[0]) == {"pos", "external_ids", "state", "reason", "message_id", "warrant", "attempts"}
     assert [row["state"] for row in rows[:4]] == ["bounced", "unknown", "sent", "sent"]
-    assert [(attempt["code"], attempt["state"]) for attempt in rows[2]["attempts"]] == [
-        (451, "deferred"), (250, "sent"),
-    ]  # fmt: skip
+    assert [{**attempt, "at": None} for attempt in rows[2]["attempts"]] == [
+        {"attempt": 1, "at": None, "code": 451, "state": "deferred", "reason": None},
+        {"attempt": 2, "at": None, "code": 250, "state": "sent", "reason": None},
+    ]
+    assert [attempt["reason"] for attempt in rows[1]["attempts"]] == ["no_reply"]
     assert rows[0]["reason"] == "mailbox_gone"
     assert rows[0]["external_ids"] == [{"source": "shop", "id": "u0"}]
     assert rows[0]["message_id"].startswith("<")
