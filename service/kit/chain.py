@@ -4,11 +4,13 @@ Called by the ledger's rules; `verify_ledger.py` will be written from design.md 
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 ZERO = "0" * 64
+_ATOMS = (str, bool, type(None))
 EXACT = (1 << 53) - 1  # the largest integer every JSON reader keeps
 
 
@@ -19,28 +21,30 @@ def canonical(value: Any) -> str:
     keys are allowed; anything else raises TypeError, because two programs may write one number in two ways.
     """
     plain = _check(value)
-    return json.dumps(
-        value if plain else _ordered(value), sort_keys=plain, separators=(",", ":"), ensure_ascii=False
-    )
+    if plain:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return orjson.dumps(_ordered(value)).decode()
 
 
 def _check(value: Any) -> bool:
     """Refuse what has more than one writing; False when a key is not ASCII and sorting needs more care."""
-    if value is None or isinstance(value, str | bool):
-        return True
-    if isinstance(value, int):
+    kind = type(value)
+    if kind is int:
         if abs(value) > EXACT:
             raise TypeError("a ledger entry holds integers up to 2^53 - 1; write a longer one as a string")
         return True
-    if not isinstance(value, list | dict):
-        raise TypeError(f"a ledger entry cannot hold {type(value).__name__}")
+    if kind in _ATOMS:
+        return True
+    if kind is not list and kind is not dict:
+        raise TypeError(f"a ledger entry cannot hold {kind.__name__}")
     plain = True
-    for key in value if isinstance(value, dict) else ():
-        if not isinstance(key, str):
+    for key in value if kind is dict else ():
+        if type(key) is not str:
             raise TypeError("a ledger object has string keys only")
         plain &= key.isascii()
-    for inner in value.values() if isinstance(value, dict) else value:
-        plain &= _check(inner)
+    for inner in value.values() if kind is dict else value:
+        if type(inner) is not str:
+            plain &= _check(inner)
     return plain
 
 

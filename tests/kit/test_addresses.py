@@ -1,7 +1,8 @@
 """One strict reading of an address (H01 to H03, H07, H08, H10 to H12, H54)."""
 
 import pytest
-from hypothesis import given
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.kit import addresses
@@ -125,3 +126,23 @@ def test_nothing_makes_the_parser_fail_in_another_way(typed: str) -> None:
     assert "\r" not in read.text
     assert "\n" not in read.text
     assert addresses.parse(read.text).key == read.key
+
+
+ATOM = st.text("abzAZ019!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=12)
+LABEL = st.text("abz019-", min_size=1, max_size=12)
+
+
+@settings(max_examples=400)
+@given(st.lists(ATOM, min_size=1, max_size=3), st.lists(LABEL, min_size=1, max_size=3))
+def test_a_plain_local_part_is_taken_wherever_the_validator_takes_it(
+    atoms: list[str], labels: list[str]
+) -> None:
+    """Only the domain's part of the validator's word is kept."""
+    typed = f"{'.'.join(atoms)}@{'.'.join(labels)}.example"
+    try:
+        validate_email(typed, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        with pytest.raises(addresses.AddressSyntax):
+            addresses.parse(typed)
+    else:
+        assert addresses.parse(typed).text == typed

@@ -154,9 +154,10 @@ def _make(
         return []
     keys = [sealing.new_key() for _ in given]
     persons = [_person_row(ring, one, key, now) for one, key in zip(given, keys, strict=True)]
-    returning = insert(Person).returning(col(Person.id), sort_by_parameter_order=True)
-    for new, row_id in zip(persons, session.scalars(returning, persons).all(), strict=True):
-        new["id"] = row_id
+    returning = insert(Person).returning(col(Person.alias), col(Person.id))
+    numbers = dict(session.connection().execute(returning, persons).all())
+    for new in persons:
+        new["id"] = numbers[new["alias"]]
     together = list(zip(given, keys, hashes, persons, strict=True))
     rows = [_address_row(ring, *each, each[2] not in confirmed, now) for each in together]
     _insert_addresses(session, persons, rows)
@@ -221,9 +222,10 @@ def _identity_row(source: str, one: Given, key: bytes, row_id: int, now: datetim
 
 def _insert_addresses(session: Session, persons: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     """The addresses, and in each person's row where their mail goes."""
-    returning = insert(Address).returning(col(Address.id), sort_by_parameter_order=True)
-    for person, row, row_id in zip(persons, rows, session.scalars(returning, rows).all(), strict=True):
-        row["id"] = person["address_id"] = row_id
+    returning = insert(Address).returning(col(Address.owner_id), col(Address.id))
+    numbers = dict(session.connection().execute(returning, rows).all())
+    for person, row in zip(persons, rows, strict=True):
+        row["id"] = person["address_id"] = numbers[person["id"]]
     session.connection().execute(
         update(Person)
         .where(col(Person.id) == bindparam("the_id"))

@@ -49,6 +49,7 @@ class Facts:
     policy: str | None
     policy_id: int | None
     ip_evidence: str
+    contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     def wording(self, topic: Topic, locale: str) -> Wording | None:
         """The newest words in a language, or in English, or any."""
@@ -60,6 +61,17 @@ class Facts:
             or by_locale.get("en")
             or next(iter(by_locale.values()), None)
         )
+
+    def contract(self, locale: str) -> list[dict[str, str]]:
+        """What rests on a registration itself, with the words for it: part of the registration's entry."""
+        if locale not in self.contracts:
+            resting = [one for one in self.topics.values() if one.basis in ("contract", "legal_obligation")]
+            words = {topic.slug: self.wording(topic, locale) for topic in resting}
+            self.contracts[locale] = [
+                {"topic": slug, "wording": said.public_id if said else ""}
+                for slug, said in sorted(words.items())
+            ]
+        return self.contracts[locale]
 
     def said(self, topic: Topic, name: str | None, locale: str) -> Wording | None:
         """The words a person saw: the version named, else the newest."""
@@ -98,18 +110,6 @@ def check(
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
         if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
-    registered: dict[str, Any] = {}
-    if one.attested:
-        contract = [
-            topic for topic in facts.topics.values() if topic.basis in ("contract", "legal_obligation")
-        ]
-        words = {topic.slug: facts.wording(topic, one.locale or "en") for topic in contract}
-        registered = {
-            "topics": [
-                {"topic": slug, "wording": said.public_id if said else ""}
-                for slug, said in sorted(words.items())
-            ]
-        }
     return Checked(
         index,
         people.Given(
@@ -121,7 +121,7 @@ def check(
             people_rules.attributes(one.attributes) if one.attributes is not None else None,
             confirmed=attest and any(item.confirmed for item in items),
             attested=one.attested,
-            registered=registered,
+            registered={"topics": facts.contract(one.locale or "en")} if one.attested else {},
         ),
         items,
     )
