@@ -17,7 +17,7 @@ from service.db.session import reading
 from service.domain.announcements import queries as announcement_queries
 from service.domain.mailings.tables import Mailing
 from service.domain.notices import queries as notice_queries
-from service.domain.reports import queries as reports
+from service.domain.reports import members as reports
 from service.kit import paging
 from service.ops.house import House
 

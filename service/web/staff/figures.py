@@ -8,9 +8,11 @@ from fastapi import Request
 from sqlmodel import Session
 
 from service.domain.mailings.tables import Mailing
+from service.domain.reports import members as report_members
 from service.domain.reports import plots
 from service.domain.reports import queries as reports
-from service.domain.reports.queries import Bucket, Delivery
+from service.domain.reports.members import Delivery
+from service.domain.reports.queries import Bucket
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
@@ -168,7 +170,7 @@ def deliveries_of(
     """One page of a mailing's people, all of them or those in one state."""
     state, after = request.query_params.get("state", ""), request.query_params.get("after")
     wanted = state if state in STATES else None
-    found = reports.deliveries(session, house.ring, mailing, state=wanted, after=after)
+    found = report_members.deliveries(session, house.ring, mailing, state=wanted, after=after)
     tabs = [
         tab(
             _state_words(name),

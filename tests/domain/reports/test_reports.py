@@ -27,7 +27,7 @@ from service.domain.notices import actions as notices
 from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
 from service.domain.preferences.registration import Registration, register_many
-from service.domain.reports import figures, queries
+from service.domain.reports import figures, members, queries
 from service.domain.senders import actions as senders
 from service.domain.topics import queries as topics
 from service.kit.errors import DomainError
@@ -267,9 +267,9 @@ def test_finish_writes_the_end_down_once(run: Run) -> None:
 def test_deliveries_in_the_shape_of_the_contract(run: Run) -> None:
     run.send(_mixed)
     run.send(lambda pos: SENT, run.at + timedelta(minutes=10))
-    first = run.look(lambda session, mailing: queries.deliveries(session, run.ring, mailing, limit=4))
+    first = run.look(lambda session, mailing: members.deliveries(session, run.ring, mailing, limit=4))
     rest = run.look(
-        lambda session, mailing: queries.deliveries(session, run.ring, mailing, after=first.next, limit=40)
+        lambda session, mailing: members.deliveries(session, run.ring, mailing, after=first.next, limit=40)
     )
     rows = [one.as_json() for one in [*first.rows, *rest.rows]]
     assert [row["pos"] for row in rows] == list(range(1, 11))
@@ -286,16 +286,16 @@ def test_deliveries_in_the_shape_of_the_contract(run: Run) -> None:
     assert rows[0]["message_id"].startswith("<")
     assert rows[0]["warrant"] > 0
     json.dumps(rows)
-    everybody = run.look(lambda session, mailing: list(queries.all_deliveries(session, run.ring, mailing)))
+    everybody = run.look(lambda session, mailing: list(members.all_deliveries(session, run.ring, mailing)))
     assert [one.as_json() for one in everybody] == rows
     unknown = run.look(
-        lambda session, mailing: queries.deliveries(session, run.ring, mailing, state="unknown")
+        lambda session, mailing: members.deliveries(session, run.ring, mailing, state="unknown")
     )
     assert [one.pos for one in unknown.rows] == [2]
 
 
 def test_deliveries_before_anything_was_tried_are_waiting(run: Run) -> None:
-    rows = run.look(lambda session, mailing: queries.deliveries(session, run.ring, mailing, state="waiting"))
+    rows = run.look(lambda session, mailing: members.deliveries(session, run.ring, mailing, state="waiting"))
     assert len(rows.rows) == 10
     assert rows.rows[0].attempts == []
 
@@ -330,7 +330,7 @@ def test_stops_and_skips_of_a_mailing_are_told(run: Run) -> None:
     assert run.report()["outcomes"]["skipped"] == {"withdrawn": 1}
     assert run.report()["outcomes"]["sent"] == 6
     skipped = run.look(
-        lambda session, mailing: queries.deliveries(session, run.ring, mailing, state="skipped")
+        lambda session, mailing: members.deliveries(session, run.ring, mailing, state="skipped")
     )
     assert [(one.pos, one.reason, one.attempts) for one in skipped.rows] == [(4, "withdrawn", [])]
 
