@@ -145,14 +145,16 @@ SETTINGS = {
             "domain_limits",
             "limits",
             None,
-            "Most letters an hour, and connections of each sender, for a recipient domain.",
+            "Most letters an hour and connections of each sender, a domain a line, as "
+            "gmail.com per_hour=2000 connections=4. Empty: none.",
             optional=True,
         ),
         Kind(
             "warm_up",
             "plan",
             None,
-            "Letters of mailings on each day from a date on (UTC); the others wait for the next day.",
+            "Most letters of mailings on each day from a date on (UTC), as 2026-12-01: 200 400 800; "
+            "the others wait for the next day. Empty: none.",
             optional=True,
         ),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),

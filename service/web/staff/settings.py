@@ -45,7 +45,7 @@ GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "sending": ("Sending", None, ("sending_on", "two_person_approval", "quiet_hours", "weekly_cap")),
     "pace": (
         "Pace",
-        "Empty: no limit. One domain a line, as gmail.com per_hour=2000 connections=4. A plan as 2026-12-01: 200 400 800.",
+        "How much leaves at once, where that must be bounded.",
         ("domain_limits", "warm_up"),
     ),
     "evidence": ("Evidence", None, ("ip_evidence",)),
