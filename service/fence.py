@@ -23,7 +23,7 @@ from service.kit import failpoints
 
 Value = TypeVar("Value")
 PATIENCE = 2.0  # seconds; then the answer is an honest 202
-POLL = 0.05
+POLL = 0.02
 
 
 class Installation(Protocol):

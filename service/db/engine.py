@@ -5,13 +5,20 @@ ignores the busy timeout and the driver's own transactions lose updates.
 """
 
 import os
+import sqlite3
 import stat
+import threading
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
+
+PATIENCE = 5.0  # seconds a write waits for another's end
+GLANCE = 8  # milliseconds after which SQLite's own waiting, which takes ever longer steps, begins anew
 
 
 def make_engine(url: str) -> Engine:
@@ -50,7 +57,7 @@ def _sqlite(url: str) -> Engine:
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 5},
     )
     event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
+    event.listen(engine, "begin", partial(_begin, threading.Lock()))
     return engine
 
 
@@ -59,7 +66,7 @@ def _prepare(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=5000",
+        f"busy_timeout={PATIENCE * 1000:.0f}",
         "secure_delete=ON",
         "recursive_triggers=ON",
         "cache_size=-16384",
@@ -67,9 +74,30 @@ def _prepare(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _begin(line: threading.Lock, connection: Connection) -> None:
+    if connection.get_execution_options().get("write"):
+        _begin_to_write(line, connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
+    """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
+    come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
+    until = time.monotonic() + PATIENCE
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    if not line.acquire(timeout=PATIENCE):
+        return connection.exec_driver_sql("BEGIN IMMEDIATE").close()
+    try:
+        raw.execute(f"PRAGMA busy_timeout={GLANCE}")
+        while time.monotonic() < until:
+            with suppress(sqlite3.OperationalError):
+                return raw.execute("BEGIN IMMEDIATE").close()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for its error
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
+        line.release()
 
 
 def rest(engine: Engine) -> float:
