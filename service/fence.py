@@ -8,9 +8,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
@@ -23,7 +23,7 @@ from service.kit import failpoints
 
 Value = TypeVar("Value")
 PATIENCE = 2.0  # seconds; then the answer is an honest 202
-POLL = 0.02
+POLL = 0.01  # seconds between two looks
 
 
 class Installation(Protocol):
@@ -51,10 +51,10 @@ async def perform(house: Installation, action: Callable[[Session], Value]) -> Fe
     if seq is None:
         return Fenced(value, True)
     deadline = time.monotonic() + PATIENCE
-    while await loop.run_in_executor(None, partial(_unsettled, house.engine, seq)):
+    lookout = _lookouts.setdefault(loop, {}).setdefault(house.engine, _Lookout(house.engine))
+    while (seen := await lookout.look()) is not None and seen < seq:
         if time.monotonic() >= deadline:
             return Fenced(value, False)
-        await asyncio.sleep(POLL)
     failpoints.hit("withdrawal.before_answer")
     return Fenced(value, True)
 
@@ -79,6 +79,30 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
     return value, seq
 
 
-def _unsettled(engine: Engine, seq: int) -> list[str]:
+class _Lookout:
+    """Looks how far the senders have seen, once for all doors of a process that wait: each for itself, they were busier with
+    looking than with answering."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.last = 0.0
+        self.next: asyncio.Task[int | None] | None = None
+
+    async def look(self) -> int | None:
+        """The entry up to which every live sender has seen, None where there is none, by a look that begins after this call."""
+        if self.next is None:
+            self.next = asyncio.create_task(self._look())
+        return await asyncio.shield(self.next)
+
+    async def _look(self) -> int | None:
+        await asyncio.sleep(self.last + POLL - time.monotonic())
+        self.next, self.last = None, time.monotonic()  # whoever comes from now on waits for another look
+        return await asyncio.get_running_loop().run_in_executor(None, _seen_by_all, self.engine)
+
+
+def _seen_by_all(engine: Engine) -> int | None:
     with reading(engine) as session:
-        return senders.unsettled(session, seq)
+        return senders.seen_by_all(session)
+
+
+_lookouts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Engine, _Lookout]] = WeakKeyDictionary()

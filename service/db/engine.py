@@ -92,8 +92,10 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     try:
         raw.execute(f"PRAGMA busy_timeout={GLANCE}")
         while time.monotonic() < until:
-            with suppress(sqlite3.OperationalError):
+            try:
                 return raw.execute("BEGIN IMMEDIATE").close()
+            except sqlite3.OperationalError:
+                continue
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for its error
     finally:
         raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")

@@ -179,13 +179,13 @@ def noes(directory: Path, people: int, *, a_second: float = 50.0) -> tuple[list[
         sign_up(house, people)
         house.start("send", "--name", "bench")
         time.sleep(3)
-        with ThreadPoolExecutor(16) as doors:
+        with house.client() as client, ThreadPoolExecutor(16) as doors:
             sending = doors.submit(announce, house, stages.BODY)
             answers: list[Future[tuple[float, int]]] = []
             person = people
             while not sending.done():
                 person -= 1  # the last in the audience first: most have not been written to yet
-                answers.append(doors.submit(_say_no, house, f"u{person}"))
+                answers.append(doors.submit(_say_no, client, f"u{person}"))
                 time.sleep(1 / a_second)
             sending.result()
         told = [answer.result() for answer in answers]
@@ -193,13 +193,8 @@ def noes(directory: Path, people: int, *, a_second: float = 50.0) -> tuple[list[
         return [spent for spent, _ in told], sum(status == 202 for _, status in told)
 
 
-def _say_no(house: Stack, person: str) -> tuple[float, int]:
+def _say_no(client: httpx2.Client, person: str) -> tuple[float, int]:
     choice = {"topics": [{"topic": "new-products", "state": "withdrawn"}]}
     began = time.perf_counter()
-    answer = httpx2.put(
-        f"{house.base_url}/api/v1/people/{person}/preferences",
-        json=choice,
-        headers={"Authorization": f"Bearer {house.key}"},
-        timeout=20,
-    )
+    answer = client.put(f"/people/{person}/preferences", json=choice, timeout=20)
     return time.perf_counter() - began, answer.status_code

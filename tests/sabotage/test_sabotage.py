@@ -67,7 +67,7 @@ def test_second_gate_removed(post: Post, monkeypatch: pytest.MonkeyPatch, remove
 
 def test_fence_not_awaited(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """The door answers without waiting, and the sender looks too seldom: a mail departs after the no was acknowledged."""
-    monkeypatch.setattr(fence, "_unsettled", lambda engine, seq: [])
+    monkeypatch.setattr(fence, "_seen_by_all", lambda engine: None)
     monkeypatch.setattr(lease, "WATCH_EVERY", 20.0)
     acknowledged, dots = asyncio.run(aimed_withdrawal(post))
     assert departures_after_no(acknowledged, dots) == ["u3@example.org"]

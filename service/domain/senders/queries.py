@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.domain.senders.tables import Sender
@@ -11,10 +12,11 @@ from service.domain.senders.tables import Sender
 STALE_AFTER = timedelta(seconds=30)  # then a lease is suspect and shown on every staff page
 
 
-def unsettled(session: Session, seq: int) -> list[str]:
-    """The senders that may still act on what was so before entry `seq`."""
-    statement = select(col(Sender.name)).where(col(Sender.state) == "live", col(Sender.seen_seq) < seq)
-    return list(session.exec(statement))
+def seen_by_all(session: Session) -> int | None:
+    """The entry up to which every live sender has seen what was taken away; None when no sender lives. Until an entry is
+    among them, a sender may still act on what was so before it."""
+    seen = select(func.min(col(Sender.seen_seq))).where(col(Sender.state) == "live")
+    return session.connection().execute(seen).scalar_one()
 
 
 def live(session: Session) -> Sequence[Sender]:

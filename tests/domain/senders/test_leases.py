@@ -51,12 +51,15 @@ def _give(session: Session) -> int:
 def test_a_lease_is_renewed_by_its_own_process_until_it_ends(session: Session, now: datetime) -> None:
     lease = _begin(session, now=now)
     assert actions.renew(session, lease.id or 0, seen_seq=7, now=now + timedelta(seconds=1))
-    assert queries.unsettled(session, 7) == []
-    assert queries.unsettled(session, 8) == ["one"]
+    assert queries.seen_by_all(session) == 7
+    actions.begin(session, "two", boot_id="b", seen_seq=5, now=now)
+    assert queries.seen_by_all(session) == 5
+    assert actions.end(session, "two", now=now)
+    assert queries.seen_by_all(session) == 7
     assert actions.end(session, "one", now=now)
     assert not actions.end(session, "one", now=now)
     assert not actions.renew(session, lease.id or 0, seen_seq=9, now=now)
-    assert queries.unsettled(session, 8) == []
+    assert queries.seen_by_all(session) is None
 
 
 def test_a_lease_of_another_process_is_not_ours_to_renew(session: Session, now: datetime) -> None:
@@ -165,7 +168,7 @@ def test_a_refused_action_writes_nothing_and_waits_for_nobody(house: House) -> N
         fence.perform_now(house, refuse)
     with reading(house.engine) as session:
         assert session.get(Sender, 1) is not None
-        assert queries.unsettled(session, 1) != []
+        assert queries.seen_by_all(session) is not None
     assert safe.lines(house.settings.safe) == []
     with transaction(house.engine) as session:
         assert (
