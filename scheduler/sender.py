@@ -269,9 +269,9 @@ class Sender:
 
     def _next_letter(self) -> Letter | None:
         """Compose the next letter that may go; None when there is none now."""
-        if self.stopping:
-            return None
         moment = time.monotonic()
+        if self.stopping or not self.lease.permits(moment):
+            return None  # a late renewal is waited for, with what is in hand
         for work in self.works:
             if moment > work.until:
                 work.give_back(self.pace)
