@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.faults import long_runs, play, runs
+from tests.faults import long_runs, net_runs, play, roads, runs
 from tests.faults.town import Town
 
 OUT = Path(__file__).parents[1] / "out"
@@ -64,9 +64,31 @@ def chosen(arguments: argparse.Namespace, number: int, database: str) -> list[ru
         trials = long_runs.trials(arguments.people)
     else:
         trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
+    return share(arguments, trials, database)
+
+
+def share(arguments: argparse.Namespace, trials: list[runs.Trial], database: str) -> list[runs.Trial]:
+    """Those of the trials that belong to the shard and bear the name that was asked for."""
     part, _, parts = arguments.shard.partition("/")
     trials = trials[int(part) - 1 :: int(parts)]
     return [one for one in trials if arguments.only in f"{one.run} {one.name} {database}"]
+
+
+def by_roads(arguments: argparse.Namespace, directory: Path, say: Callable[[str], None]) -> list[play.Played]:
+    """The runs over roads that fail, on a PostgreSQL of their own; none, with the reason, where there can be no roads."""
+    if arguments.size == "long" or arguments.database == "sqlite":
+        return []
+    try:
+        with roads.found(directory) as made:
+            sized = net_runs.small(made) if arguments.size == "r1" else net_runs.trials(made)
+            trials = share(arguments, sized, "postgres")
+            found: Callable[[str], Town] = lambda name: Town(  # noqa: E731
+                directory / f"roads-{name}", made.new_database()
+            )
+            return play.play(found, trials, database="postgres", seed=arguments.seed, say=say)
+    except roads.Unavailable as why:
+        say(f"left out: trials over roads that fail; {why}")
+        return []
 
 
 def read(argv: list[str] | None) -> argparse.Namespace:
@@ -106,6 +128,7 @@ def main(argv: list[str] | None = None) -> int:
             return play.play(found, trials, database=database, seed=arguments.seed, say=say)
 
         played = [one for several in both.map(one, wanted) for one in several]
+    played += by_roads(arguments, directory, say)
     complete = (
         arguments.size != "long"
         and arguments.shard == "1/1"

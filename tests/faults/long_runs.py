@@ -218,7 +218,7 @@ def killed_again_and_again(
     senders = [BOTH[number % 2] for number in range(kills * 2 // 3)]
     victims = senders + [chance.choice((*BOTH, "web", "clock")) for _ in range(kills - len(senders))]
     chance.shuffle(victims)
-    with _at_most(town, people / seconds), town.mailing("marketing", *SERVICE_TIME, people=people) as made:
+    with at_most(town, people / seconds), town.mailing("marketing", *SERVICE_TIME, people=people) as made:
         running = {name: town.sender(name) for name in BOTH}
         town.launch(made)
         wait_for(has_begun(made), LONG)
@@ -242,7 +242,7 @@ def killed_again_and_again(
 
 
 @contextmanager
-def _at_most(town: Town, rate: float) -> Iterator[None]:
+def at_most(town: Town, rate: float) -> Iterator[None]:
     """So many messages a second, in all; the clock cuts its batches by it."""
     town.stack.environment["BIDDEN_SEND_RATE"] = f"{rate:.1f}"
     town.again("clock")

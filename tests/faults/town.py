@@ -80,6 +80,9 @@ class Town:
         self.stack.environment["BIDDEN_SMTP_URL"] = "smtp://127.0.0.1:9"  # set anew by each trial
         self.journals = directory / "data" / "journal"
         self.modules = {"send": sender, "web": web}
+        self.apart: dict[
+            str, dict[str, str]
+        ] = {}  # what a process of that name (`web`, `clock`, a sender's) alone is given
         self.trials = self.started = 0
         self.running: list[Process] = []
         self.ledger: list[dict[str, Any]] = []
@@ -96,7 +99,8 @@ class Town:
         """A process of the installation, made to die at a failpoint if one is named."""
         self.started += 1
         module = self.modules.get(arguments[0], SERVICE)
-        given = self.stack.environment | environment | ({"BIDDEN_FAILPOINT": failpoint} if failpoint else {})
+        given = self.stack.environment | self.apart.get(arguments[-1], {}) | environment
+        given |= {"BIDDEN_FAILPOINT": failpoint} if failpoint else {}
         with (self.directory / f"{self.started:03d}-{arguments[0]}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments], env=given, stdout=log, stderr=subprocess.STDOUT
@@ -178,9 +182,10 @@ class Town:
         finally:
             self.end(*[process for process in self.running if process not in (self.web, self.clock)])
 
-    def serve(self, made: Mailing, *behaviour: str) -> None:
-        """The mail server of this mailing, at its port; its log goes on where it was."""
+    def serve(self, made: Mailing, *behaviour: str, within: str = "") -> None:
+        """The mail server of this mailing, at its port; its log goes on where it was. `within`: in that network namespace."""
         command = [
+            *(["ip", "netns", "exec", within] if within else []),
             sys.executable,
             "-m",
             "tests.faults.sink",
