@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
@@ -85,8 +85,7 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
     come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
     until = time.monotonic() + PATIENCE
-    raw = connection.connection.dbapi_connection
-    assert isinstance(raw, sqlite3.Connection)
+    raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
     if not line.acquire(timeout=PATIENCE):
         return connection.exec_driver_sql("BEGIN IMMEDIATE").close()
     try:
@@ -94,8 +93,9 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
         while time.monotonic() < until:
             try:
                 return raw.execute("BEGIN IMMEDIATE").close()
-            except sqlite3.OperationalError:
-                continue
+            except sqlite3.OperationalError as refused:
+                if refused.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for its error
     finally:
         raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
