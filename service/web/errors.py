@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from service.domain.links.rules import LinkExpired, LinkNotRecognised
 from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany
+from service.kit.methods import allowed
 from service.web import pages
 
 HEADINGS = {
@@ -85,4 +86,6 @@ async def answer(request: Request, error: Exception) -> Response:
     response = await pages.public(request, "public/message.html", context, status=fact.status)
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
+    if fact.status == 405:
+        response.headers["Allow"] = allowed(request)
     return response

@@ -36,6 +36,14 @@ def test_rel_h42_other_hosts_are_refused(client: TestClient, host: str) -> None:
         assert "evil" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "allow"), [("/u/abc", "GET, POST"), ("/policies", "GET"), ("/api/v1/people/1", "GET, PUT")]
+)
+def test_what_a_path_cannot_do_names_what_it_can(client: TestClient, path: str, allow: str) -> None:
+    answer = client.request("PATCH", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "LOCALHOST:8000"])
 def test_rel_h42_our_own_names_are_not(client: TestClient, host: str) -> None:
     assert client.get("/join", headers={"Host": host}).status_code == 200

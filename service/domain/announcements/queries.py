@@ -19,6 +19,7 @@ from service.domain.deliveries import compose
 from service.domain.deliveries import queries as deliveries
 from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Audience, Mailing
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
@@ -295,7 +296,7 @@ def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str
         "brand": compose.sender_of(
             brands.by_id(session, topic.brand_id), topic.mailbox, settings.base_url
         ).look,
-        "fields": sorted(segments.kinds(session)),
+        "fields": sorted(people.attribute_kinds(session)),
         "topic_name": topics.wording_for(session, topic.id or 0, locale).title,
     }
 
