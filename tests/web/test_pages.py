@@ -30,10 +30,11 @@ AT = datetime(2026, 10, 2, 22, 30, tzinfo=UTC)
     ("lang", "zone", "expected"),
     [
         ("en", "", "2 Oct 2026, 22:30 UTC"),
-        ("en", "Europe/Berlin", "3 Oct 2026, 00:30"),
-        ("de", "Europe/Berlin", "3. Okt. 2026, 00:30"),
+        ("en", "Europe/Berlin", "3 Oct 2026, 00:30 CEST"),
+        ("de", "Europe/Berlin", "3. Okt. 2026, 00:30 MESZ"),
         ("de", "", "2. Okt. 2026, 22:30 UTC"),
-        ("en", "America/New_York", "2 Oct 2026, 18:30"),
+        ("en", "Asia/Bangkok", "3 Oct 2026, 05:30 UTC+0700"),
+        ("en", "America/New_York", "2 Oct 2026, 18:30 EDT"),
     ],
 )
 def test_moments_in_the_readers_language_and_zone(lang: str, zone: str, expected: str) -> None:
