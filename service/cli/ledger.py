@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from service.cli import desk
+from service.db.engine import found_damaged
 from service.domain.ledger import queries
 from service.domain.preferences import projection as preferences
+from service.kit.errors import DatabaseDamaged
 
 Projection = Annotated[
     bool, typer.Option("--projection", help="Compute every preference anew from it, and compare.")
@@ -23,8 +25,13 @@ def about() -> None:
 @app.command()
 @desk.command
 def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
-    """Read every entry and say whether the chain holds; exit code 1 with the position if it does not."""
+    """Read every entry and say whether the chain holds; exit code 1 with the position if it does not.
+
+    A database file that is damaged anywhere else is refused, too.
+    """
     house = desk.house()
+    if desk.ask(house, lambda session: found_damaged(session.connection())):
+        raise DatabaseDamaged
     verdict = desk.ask(house, queries.verify)
     if not verdict.holds:
         desk.refuse(
