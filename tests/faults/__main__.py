@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.faults import long_runs, play, runs
+from tests.faults import database_runs, file_runs, host_runs, long_runs, play, runs
 from tests.faults.town import Town
 
 OUT = Path(__file__).parents[1] / "out"
@@ -63,7 +63,10 @@ def chosen(arguments: argparse.Namespace, number: int, database: str) -> list[ru
     if arguments.size == "long":
         trials = long_runs.trials(arguments.people)
     else:
-        trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
+        small = arguments.size == "r1"
+        trials = runs.small(number) if small else runs.ordinary()
+        for others in (host_runs, file_runs, database_runs):
+            trials += others.small(database) if small else others.ordinary(database)
     part, _, parts = arguments.shard.partition("/")
     trials = trials[int(part) - 1 :: int(parts)]
     return [one for one in trials if arguments.only in f"{one.run} {one.name} {database}"]
