@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
+from typing import Any
 
 import httpx2
 import psycopg
@@ -140,22 +141,18 @@ def restarted(town: Town, chance: random.Random, kind: str, times: int = 3) -> S
 def cannot_sync(town: Town, chance: random.Random, nth: int) -> Seen:
     """F17: from its n-th sync on the server's disk fails: it stops, nobody is told anything good, and it comes back whole."""
     own = beside(town)
-    settings = own.server.settings
-    try:
+    with own.town.mailing("marketing", *SLOWLY) as made, ThreadPoolExecutor(1) as launcher:
         own.server.stop()
-        settings |= {"fsync": "on", "wal_sync_method": "fdatasync"}
+        own.server.settings["fsync"] = "on"
         own.server.start(machine.inject("fdatasync", f"error=EIO:when={nth}+"))
-        with own.town.mailing("marketing", *SLOWLY) as made:
-            with ThreadPoolExecutor(1) as launcher:
-                launched = launcher.submit(_launch_patiently, own.town, made)
-                own.town.sender()
-                until("the server's end", lambda: own.server.process.poll() is not None, 60, 0.05)
-                say_no(own.town, made, list(made.people.values())[:3]).check(503)
-                own.server.start()
-                launched.result()
-            return home(own.town, made)
-    finally:
-        settings |= {"fsync": "off"}
+        launched = launcher.submit(_launch_patiently, own.town, made)
+        own.town.sender()
+        until("the server's end", lambda: own.server.process.poll() is not None, 60, 0.05)
+        say_no(own.town, made, list(made.people.values())[:3]).check(503)
+        own.server.settings["fsync"] = "off"
+        own.server.start()
+        launched.result()
+        return home(own.town, made)
 
 
 def _launch_patiently(town: Town, made: Mailing) -> None:
@@ -284,7 +281,11 @@ def fifty_writers(town: Town, chance: random.Random, level: str) -> Seen:
         codes = Counter(code for code, _ in told)
         assert set(codes) <= {200, 503}, codes
         assert codes[200] >= 20, codes
-        _check_serial(own.town, person, told)
+        subject = own.town.http.get(f"/people/{person}").json()["person"]
+        entries = [one for one in own.town.entries() if one["subject"] == subject]
+        now = own.town.http.get(f"/people/{person}/preferences").json()["topics"]
+        breaks = [one for one in entries if one["kind"] == "preference.break_set"]
+        check_serial(breaks, {one["break_until"] for one in now}, told)
         until("the end of the break", lambda: _take_a_break(own.town, person, None)[0] == 200)
         own.town.sender()
         own.town.launch(made)
@@ -305,19 +306,15 @@ def _take_a_break(town: Town, person: str, day: str | None) -> tuple[int, str | 
         return client.put(f"/people/{person}/preferences", json={"topics": [topic]}).status_code, day
 
 
-def _check_serial(town: Town, person: str, told: list[tuple[int, str | None]]) -> None:
-    """The breaks of one person as the ledger has them, against what the writers were told and what holds now."""
-    subject = town.http.get(f"/people/{person}").json()["person"]
-    kept = [
-        one["body"]["until"][:10]
-        for one in town.entries()
-        if one["subject"] == subject and one["kind"] == "preference.break_set"
-    ]
+def check_serial(
+    entries: list[dict[str, Any]], holds: set[str | None], told: list[tuple[int, str | None]]
+) -> None:
+    """One person's breaks as the ledger has them, against what the writers were told and what holds now."""
+    kept = [one["body"]["until"][:10] for one in entries]
     times = Counter(kept)
     untold = [day for code, day in told if code == 200 and not times[str(day)]]
     assert not untold, f"acknowledged without an entry: {untold[:3]}"
     assert max(times.values()) == 1, "one write made two entries"
-    holds = {one["break_until"] for one in town.http.get(f"/people/{person}/preferences").json()["topics"]}
     assert kept[-1] in holds, f"{holds} holds, the last entry says {kept[-1]}"
 
 
@@ -358,10 +355,3 @@ def ordinary(database: str) -> list[Trial]:
     made += [Trial("F15", f"{level} 50", partial(fifty_writers, level=level)) for level in LEVELS]
     made += [Trial("F15", "deadlock", deadlock)]
     return [*made, *(Trial("F17", f"postgres {n}", partial(cannot_sync, nth=n)) for n in (3, 12))]
-
-
-def small(database: str) -> list[Trial]:
-    """A few of them that take seconds."""
-    if database == "sqlite":
-        return []
-    return [Trial("F13", "after marketing", partial(cut_at_commit, how="after", kind="marketing"))]

@@ -203,4 +203,7 @@ def ordinary(database: str) -> list[Trial]:
 def small(database: str) -> list[Trial]:
     """A few of them that take seconds."""
     how = "torn" if database == "sqlite" else "empty"
-    return [Trial("F11", f"{how} marketing", partial(damaged, how=how, kind="marketing"))]
+    made = [Trial("F11", f"{how} marketing", partial(damaged, how=how, kind="marketing"))]
+    if database == "sqlite":
+        made.append(Trial("F20", "database, a page", damaged_file))
+    return made
