@@ -56,7 +56,8 @@ class Fenced(Generic[Value]):
 async def perform(house: Installation, action: Callable[[Session], Value]) -> Fenced[Value]:
     """Run the action in one transaction; if it took something away, wait until every sender knows."""
     loop = asyncio.get_running_loop()
-    value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action)
+    asked = time.monotonic()
+    value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action, asked)
     if seq is None:
         return Fenced(value, True)
     deadline = time.monotonic() + PATIENCE
@@ -73,9 +74,11 @@ def perform_now(house: Installation, action: Callable[[Session], Value]) -> Fenc
     return asyncio.run(perform(house, action))
 
 
-def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) -> tuple[Value, int | None]:
+def _commit(
+    engine: Engine, safe_dir: Path, action: Callable[[Session], Value], asked: float
+) -> tuple[Value, int | None]:
     """Commit, and write what was taken away a second time before anybody is told."""
-    with transaction(engine) as session:
+    with transaction(engine, since=asked) as session:
         value = action(session)
         seq: int | None = session.info.get("fence_seq")
         taken = session.info.get("taken", False)

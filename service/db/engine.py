@@ -24,6 +24,7 @@ AWAY = (
     NoneLeft,
 )  # the database is away, busy or full: what was asked is not done, and may be asked again
 PATIENCE = 5.0  # seconds a write waits for another's end
+NOTICED = 0.2  # seconds of waiting that are counted against it
 GLANCE = 8  # milliseconds after which SQLite's own waiting, which takes ever longer steps, begins anew
 
 
@@ -41,6 +42,7 @@ def make_engine(url: str) -> Engine:
         connect_args={"prepare_threshold": 3, "connect_timeout": int(PATIENCE)},
     )
     event.listen(engine, "connect", _limit_waiting)
+    event.listen(engine, "begin", _wait_no_longer)
     return engine
 
 
@@ -48,6 +50,16 @@ def _limit_waiting(connection: Any, _record: object) -> None:
     """Nobody waits longer for a lock than on SQLite. Said once connected: poolers refuse it as a start-up option."""
     connection.execute(f"SET lock_timeout = {PATIENCE * 1000:.0f}")
     connection.commit()
+
+
+def asked_at(connection: Connection) -> float:
+    """When this was asked for, by the steady clock: waiting for a thread was waiting, too (execution option `since`)."""
+    return float(connection.get_execution_options().get("since") or time.monotonic())
+
+
+def _wait_no_longer(connection: Connection) -> None:
+    if (waited := time.monotonic() - asked_at(connection)) > NOTICED:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(NOTICED, PATIENCE - waited) * 1000:.0f}")
 
 
 def _keep_private(path: Path) -> None:
@@ -100,9 +112,9 @@ def _begin(line: threading.Lock, connection: Connection) -> None:
 def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
     come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
-    until = time.monotonic() + PATIENCE
+    until = asked_at(connection) + PATIENCE
     raw: Any = connection.connection.dbapi_connection
-    ours = line.acquire(timeout=PATIENCE)
+    ours = line.acquire(timeout=max(0.0, until - time.monotonic()))
     try:
         raw.execute(f"PRAGMA busy_timeout={GLANCE}")
         while time.monotonic() < until:

@@ -8,9 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 from sqlmodel import Session
 
-from service.db.engine import PATIENCE, is_sqlite
+from service.db.engine import NOTICED, PATIENCE, asked_at, is_sqlite
 
-NOTICED = 0.2  # seconds of waiting that count
 LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append takes
 
 
@@ -22,7 +21,7 @@ def lock_ledger_tail(session: Session) -> None:
     connection = session.connection()
     if is_sqlite(connection):
         return
-    began = time.monotonic()
+    began = asked_at(connection)
     connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LEDGER_TAIL})
     if (waited := time.monotonic() - began) > NOTICED:
         left = max(NOTICED, PATIENCE - waited)

@@ -46,3 +46,16 @@ def test_rel_f14_a_new_connection_has_its_patience(engine: Engine) -> None:
             assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 5_000
         else:
             assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "5s"
+
+
+def test_rel_f16_waiting_for_a_turn_was_waiting_too(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was asked long ago is refused at once, and comes through where nobody else writes."""
+    monkeypatch.setattr(engines, "PATIENCE", SHORT)
+    with transaction(engine) as session:
+        session.execute(text("UPDATE brand SET title = 'y'"))
+        began = time.monotonic()
+        with pytest.raises(engines.AWAY), transaction(engine, since=began - SHORT) as other:
+            other.execute(text("UPDATE brand SET title = 'x'"))
+        assert time.monotonic() - began < SHORT
+    with transaction(engine, since=began - 9) as session:
+        session.execute(text("UPDATE brand SET title = 'z'"))
