@@ -340,15 +340,6 @@ class Sender:
     def _done(self, letter: Letter, outcome: Outcome) -> None:
         work, member, message_id = self.letters.pop(letter.pos)
         work.out -= 1
-        if outcome.kind == "replied" and outcome.reply is not None:
-            assert work.claimed.mailing.id is not None
-            self.journal.reply(
-                work.claimed.mailing.id,
-                member.pos,
-                member.attempt,
-                outcome.reply.code,
-                outcome.reply.enhanced,
-            )
         self._heed(member, outcome)
         if outcome.kind == "not_sent" and outcome.reply is None:
             work.waiting.appendleft(member)
@@ -357,6 +348,11 @@ class Sender:
         work.results.append(_result(member, message_id, outcome))
         if work.done:
             self.wake.set()
+        reply, mailing = outcome.reply, work.claimed.mailing.id or 0
+        if (
+            outcome.kind == "replied" and reply is not None
+        ):  # last: without room for it, it is recorded all the same
+            self.journal.reply(mailing, member.pos, member.attempt, reply.code, reply.enhanced)
 
     def _heed(self, member: Member, outcome: Outcome) -> None:
         """What an answer says of the recipient domain's pace. To MAIL nobody has been named yet: that is the server's own."""

@@ -12,6 +12,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from scheduler import database
+from scheduler.journal import Journal, JournalFailed
+from scheduler.sender import Sender
 from service.db.session import reading, transaction
 from service.kit.errors import DatabaseDamaged
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
@@ -59,3 +61,34 @@ def test_a_damaged_database_is_not_asked_again(engine: Engine) -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(DatabaseDamaged):
         asyncio.run(database.Database(engine, executor).read(query))
     assert len(asked) == 1
+
+
+def test_rel_f18_a_reply_the_journal_has_no_room_for_is_recorded_all_the_same(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender stops; whoever's mail was taken is on record, nobody is left without an outcome."""
+    replied: list[int] = []
+
+    def full(*line: Any) -> None:
+        replied.append(1)
+        if len(replied) > 2:
+            raise JournalFailed
+
+    post.sign_up(6)
+    announcement = post.announce(post.house(9))
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            with monkeypatch.context() as broken:
+                broken.setattr(Journal, "reply", full)
+                with pytest.raises(JournalFailed):
+                    await asyncio.wait_for(Sender(house, "one").run(asyncio.Event()), 20)
+            await asyncio.wait_for(send_all(post, house), 20)
+            return [message.rcpt for message in sink.kept]
+
+    readers = asyncio.run(run())
+    outcomes = post.report(announcement)["outcomes"]
+    assert len(readers) == len(set(readers))
+    assert outcomes["sent"] + outcomes["unknown"] == 6
+    assert outcomes["sent"] >= 3
