@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
@@ -113,19 +113,18 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
     come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
     until = asked_at(connection) + PATIENCE
-    raw: Any = connection.connection.dbapi_connection
+    raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
     ours = line.acquire(timeout=max(0.0, until - time.monotonic()))
     try:
         raw.execute(f"PRAGMA busy_timeout={GLANCE}")
         while time.monotonic() < until:
             try:
-                raw.execute("BEGIN IMMEDIATE").close()
-                return
-            except sqlite3.OperationalError:
-                continue
-        connection.exec_driver_sql(
-            "BEGIN IMMEDIATE"
-        )  # once more, for its error: waiting in line was waiting, too
+                return raw.execute("BEGIN IMMEDIATE").close()
+            except sqlite3.OperationalError as refused:
+                if refused.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+        # Once more, for its error, and no longer: waiting in line was waiting, too.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
         raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
         if ours:
