@@ -22,6 +22,10 @@ from tests.faults.runs import Seen, Trial, again
 from tests.faults.town import SERVICE_TIME, SLOWLY, SUPERVISED, Town, has_begun, wait_for
 
 LAST_PAGE = 4096 // 60  # messages whose two lines the journal still has room for on a full disk, at most
+CALLS = {
+    "write,writev": 700
+}  # for each kind of call as many as one thread of a sender surely makes for 240 people
+CALLS_OF = {"sqlite": {"pwrite64": 25, "fdatasync": 3}, "postgres": {"sendto": 150}}
 LIMITS = ({"nofile": 40}, {"nofile": 22}, {"as": 400_000_000}, {"as": 200_000_000})
 
 
@@ -29,12 +33,12 @@ LIMITS = ({"nofile": 40}, {"nofile": 22}, {"as": 400_000_000}, {"as": 200_000_00
 
 
 def at_call(town: Town, chance: random.Random, calls: str, most: int, kind: str) -> Seen:
-    """F03: the sender is killed at the n-th system call of a kind."""
+    """F03: the sender is killed at the n-th system call of a kind, which it surely makes while there is mail."""
     with town.mailing(kind, *SERVICE_TIME) as made:
         sender = town.sender(under=machine.inject(calls, f"signal=KILL:when={chance.randint(1, most)}"))
         town.launch(made)
-        if town.dies(made, sender):
-            again(town)
+        assert town.dies(made, sender), "it was not killed"
+        again(town)
         return home(town, made)
 
 
@@ -262,12 +266,11 @@ def limited(town: Town, chance: random.Random, who: str, limits: dict[str, int])
 def ordinary(database: str) -> list[Trial]:
     """Every trial of these runs on one database."""
     sqlite = database == "sqlite"
-    calls = {"write,writev": 800} | ({"pwrite64": 30, "fdatasync": 5} if sqlite else {"sendto": 150})
     made: list[Trial] = []
     for kind in ("marketing", "important"):
-        for call, most in calls.items():
+        for call, most in (CALLS | CALLS_OF[database]).items():
             at = partial(at_call, calls=call, most=most, kind=kind)
-            made += [Trial("F03", f"{call} {kind} {n}", at) for n in range(6 if most == 800 else 3)]
+            made += [Trial("F03", f"{call} {kind} {n}", at) for n in range(6 if call in CALLS else 3)]
     made += [
         Trial("F09", f"{who} 2 s", partial(stands_still, who=who, seconds=2.0)) for who in ("web", "sink")
     ]
@@ -295,5 +298,9 @@ def ordinary(database: str) -> list[Trial]:
 
 def small(database: str) -> list[Trial]:
     """One of them that takes seconds."""
-    call, most = ("write,writev", 800) if database == "sqlite" else ("sendto", 150)
+    call, most = (
+        ("write,writev", CALLS["write,writev"])
+        if database == "sqlite"
+        else ("sendto", CALLS_OF["postgres"]["sendto"])
+    )
     return [Trial("F03", f"{call} marketing 0", partial(at_call, calls=call, most=most, kind="marketing"))]
