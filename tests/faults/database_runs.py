@@ -143,13 +143,13 @@ def cannot_sync(town: Town, chance: random.Random, nth: int) -> Seen:
     own = beside(town)
     with own.town.mailing("marketing", *SLOWLY) as made, ThreadPoolExecutor(1) as launcher:
         own.server.stop()
-        own.server.settings["fsync"] = "on"
+        own.server.settings |= {"fsync": "on", "restart_after_crash": "off"}  # else it comes back by itself
         own.server.start(machine.inject("fdatasync", f"error=EIO:when={nth}+"))
         launched = launcher.submit(_launch_patiently, own.town, made)
         own.town.sender()
         until("the server's end", lambda: own.server.process.poll() is not None, 60, 0.05)
         say_no(own.town, made, list(made.people.values())[:3]).check(503)
-        own.server.settings["fsync"] = "off"
+        own.server.settings |= {"fsync": "off", "restart_after_crash": "on"}
         own.server.start()
         launched.result()
         return home(own.town, made)
