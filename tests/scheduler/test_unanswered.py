@@ -1,6 +1,8 @@
 """A database that fails the sender: a commit nobody answered is found again, a damaged file is not asked again."""
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from scheduler import database
-from scheduler.journal import Journal, JournalFailed
+from scheduler.journal import JournalFailed
 from scheduler.sender import Sender
 from service.db.session import reading, transaction
 from service.kit.errors import DatabaseDamaged
@@ -63,32 +65,35 @@ def test_a_damaged_database_is_not_asked_again(engine: Engine) -> None:
     assert len(asked) == 1
 
 
-def test_rel_f18_a_reply_the_journal_has_no_room_for_is_recorded_all_the_same(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The sender stops; whoever's mail was taken is on record, nobody is left without an outcome."""
-    replied: list[int] = []
-
-    def full(*line: Any) -> None:
-        replied.append(1)
-        if len(replied) > 2:
-            raise JournalFailed
-
+def test_rel_f18_a_reply_the_journal_has_no_room_for_is_recorded_all_the_same(post: Post) -> None:
+    """The journal cannot grow when the third reply comes: the sender stops, whoever's mail was taken is on record, and nobody is left
+    without an outcome."""
     post.sign_up(6)
     announcement = post.announce(post.house(9))
+    dots: list[int] = []
 
     async def run() -> list[str]:
         async with Sink(SinkSettings(keep=True)) as sink:
             house = post.house(sink.port)
-            with monkeypatch.context() as broken:
-                broken.setattr(Journal, "reply", full)
-                with pytest.raises(JournalFailed):
-                    await asyncio.wait_for(Sender(house, "one").run(asyncio.Event()), 20)
+            sender = Sender(house, "one")
+
+            def fill(_message: object) -> None:
+                dots.append(1)
+                if len(dots) == 3:
+                    full = os.memfd_create("full", os.MFD_ALLOW_SEALING)
+                    os.write(full, sender.journal.path.read_bytes())
+                    fcntl.fcntl(full, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+                    os.dup2(full, sender.journal._fd)
+                    os.close(full)
+
+            sink.settings.on_dot = fill
+            with pytest.raises(JournalFailed, match=r"not permitted|earlier"):
+                await asyncio.wait_for(sender.run(asyncio.Event()), 20)
+            assert post.report(announcement)["outcomes"]["sent"] == 3
             await asyncio.wait_for(send_all(post, house), 20)
             return [message.rcpt for message in sink.kept]
 
     readers = asyncio.run(run())
     outcomes = post.report(announcement)["outcomes"]
-    assert len(readers) == len(set(readers))
+    assert len(readers) == len(set(readers)) == 6
     assert outcomes["sent"] + outcomes["unknown"] == 6
-    assert outcomes["sent"] >= 3
