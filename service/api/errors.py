@@ -12,9 +12,10 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from service.db.engine import AWAY
 from service.kit.errors import DomainError, Invalid
 from service.kit.methods import allowed
 
@@ -203,7 +204,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(OperationalError, busy)
+    for kind in AWAY:
+        app.add_exception_handler(kind, busy)
     app.add_exception_handler(DataError, too_long)
     app.add_exception_handler(Exception, our_fault)
 

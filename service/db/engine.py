@@ -16,8 +16,15 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoneLeft
 
+AWAY = (
+    OperationalError,
+    NoneLeft,
+)  # the database is away, busy or full: what was asked is not done, and may be asked again
 PATIENCE = 5.0  # seconds a write waits for another's end
+NOTICED = 0.2  # seconds of waiting that are counted against it
 GLANCE = 8  # milliseconds after which SQLite's own waiting, which takes ever longer steps, begins anew
 
 
@@ -25,14 +32,34 @@ def make_engine(url: str) -> Engine:
     """An engine whose connections keep our promises on either dialect. Parameters never show up in errors (P6)."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url)
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         pool_size=10,
         max_overflow=20,
+        pool_timeout=PATIENCE,
         pool_pre_ping=True,
-        connect_args={"prepare_threshold": 3},
+        connect_args={"prepare_threshold": 3, "connect_timeout": int(PATIENCE)},
     )
+    event.listen(engine, "connect", _limit_waiting)
+    event.listen(engine, "begin", _wait_no_longer)
+    return engine
+
+
+def _limit_waiting(connection: Any, _record: object) -> None:
+    """Nobody waits longer for a lock than on SQLite. Said once connected: poolers refuse it as a start-up option."""
+    connection.execute(f"SET lock_timeout = {PATIENCE * 1000:.0f}")
+    connection.commit()
+
+
+def asked_at(connection: Connection) -> float:
+    """When this was asked for, by the steady clock: waiting for a thread was waiting, too (execution option `since`)."""
+    return float(connection.get_execution_options().get("since") or time.monotonic())
+
+
+def _wait_no_longer(connection: Connection) -> None:
+    if (waited := time.monotonic() - asked_at(connection)) > NOTICED:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(NOTICED, PATIENCE - waited) * 1000:.0f}")
 
 
 def _keep_private(path: Path) -> None:
@@ -54,6 +81,7 @@ def _sqlite(url: str) -> Engine:
         hide_parameters=True,
         pool_size=10,
         max_overflow=20,
+        pool_timeout=PATIENCE,
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 5},
     )
     event.listen(engine, "connect", _prepare)
@@ -84,10 +112,9 @@ def _begin(line: threading.Lock, connection: Connection) -> None:
 def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
     come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
-    until = time.monotonic() + PATIENCE
+    until = asked_at(connection) + PATIENCE
     raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
-    if not line.acquire(timeout=PATIENCE):
-        return connection.exec_driver_sql("BEGIN IMMEDIATE").close()
+    ours = line.acquire(timeout=max(0.0, until - time.monotonic()))
     try:
         raw.execute(f"PRAGMA busy_timeout={GLANCE}")
         while time.monotonic() < until:
@@ -96,10 +123,25 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
             except sqlite3.OperationalError as refused:
                 if refused.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     break
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for its error
+        # Once more, for its error, and no longer: waiting in line was waiting, too.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
         raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
-        line.release()
+        if ours:
+            line.release()
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether the database's own file is what is wrong (SQLite: malformed, no database; PostgreSQL: XX001): asking again does
+    not help."""
+    return type(error) in (DatabaseError, InternalError)
+
+
+def found_damaged(connection: Connection) -> bool:
+    """Whether SQLite finds its file damaged, reading all of it. (PostgreSQL has checksums for that, and says so when it reads.)"""
+    if not is_sqlite(connection):
+        return False
+    return bool(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one() != "ok")
 
 
 def rest(engine: Engine) -> float:

@@ -156,7 +156,7 @@ def _words(**more: str) -> dict[str, dict[str, str]]:
     ("content", "code", "field"),
     [
         (None, "content_invalid", "content"),
-        ({}, "content_missing", "content.en.subject"),
+        ({}, "content_missing", "content"),
         ({"en": {"subject": " ", "body": ""}}, "content_missing", "content.en.subject"),
         ({"en": "Hello"}, "content_invalid", "content.en"),
         ({"en": {"subject": "Hi", "body": 7}}, "content_invalid", "content.en.body"),
