@@ -15,7 +15,7 @@ from service.domain.notices.rules import NoticeUnknown
 from service.domain.policies.rules import PolicyUnknown, PolicyVersionUnknown
 from service.domain.privacy.rules import SUBJECTS
 from service.domain.topics.rules import TopicUnknown
-from service.kit.errors import DomainError
+from service.kit.errors import DatabaseDamaged, DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
 from service.web.public.choices import HOW
@@ -124,6 +124,7 @@ OURS = (
     "service.web.guard",
     "service.web.errors",
     "service.web.public.",
+    "service.fence",
     "service.kit.",
     "service.domain.links.",
     "service.domain.preferences.",
@@ -142,7 +143,7 @@ def refusals() -> set[str]:
 
     kinds = {
         kind for kind in below(DomainError) if kind.__module__.startswith(OURS) and kind.__module__ != NEVER
-    }
+    } - {DatabaseDamaged}  # said by commands and senders alone
     kinds |= set(ALSO)
     sentences = {" ".join((kind.__doc__ or "").split()) for kind in kinds}
     return sentences | {kind.fix_hint for kind in kinds if kind.fix_hint}
