@@ -1,10 +1,11 @@
 """The sender's way to the database: each transaction in an executor, and repeated until the database takes it.
 
-Every transaction of the sender may be repeated, so one that is away or busy is waited for.
+Every transaction of the sender may be repeated, so one that is away or busy is waited for. One that is damaged is not.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -13,7 +14,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from service.db.engine import is_damaged
 from service.db.session import reading, transaction
+from service.kit.errors import DatabaseDamaged
 
 log = logging.getLogger("bidden.sender")
 Value = TypeVar("Value")
@@ -25,6 +28,9 @@ class Database:
 
     def __init__(self, engine: Engine, executor: Executor) -> None:
         self.engine, self.executor = engine, executor
+        self.failed = float(
+            "-inf"
+        )  # when a transaction last ended without a word of its end, by the steady clock
 
     async def read(self, query: Callable[[Session], Value]) -> Value:
         """What the query returns, from one reading transaction."""
@@ -51,6 +57,9 @@ class Database:
             try:
                 return await loop.run_in_executor(self.executor, run)
             except SQLAlchemyError as away:
+                self.failed = time.monotonic()
+                if is_damaged(away):
+                    raise DatabaseDamaged from away
                 log.warning("the database did not answer", extra={"facts": {"error": type(away).__name__}})
                 await asyncio.sleep(wait)
                 wait = min(LONGEST_WAIT, wait * 2)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from service.kit import failpoints
+from service.kit.errors import Conflict, DomainError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
@@ -28,12 +29,17 @@ Key = tuple[int, int, int]
 """Mailing, position, attempt."""
 
 
-class JournalFailed(Exception):
+class JournalFailed(DomainError):
     """The journal cannot be written, so nothing may be sent."""
 
+    status = 500
+    fix_hint = "See that BIDDEN_JOURNAL_DIR has room and can be written; then start the sender again."
 
-class NameTaken(Exception):
+
+class NameTaken(Conflict):
     """Another sender with this name is running on this journal directory."""
+
+    fix_hint = "Give this one another name: bidden send --name NAME."
 
 
 class Answer(NamedTuple):
@@ -169,13 +175,18 @@ class Journal:
 
 
 def read(path: Path) -> JournalContents:
-    """The whole records of a journal. Raises JournalFailed when the file cannot be read or has no header."""
+    """The whole records of a journal. Raises JournalFailed when the file cannot be read or is of another version.
+
+    A file that does not begin whole is what a power cut leaves of one that was never synced: of no known boot, proving nothing.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise JournalFailed(_why(error)) from error
     head = _fields(lines[0])
-    if head is None or len(head) != 4 or head[:2] != ["J", "1"]:
+    if head is None:
+        return JournalContents("", path.name.rsplit(".", 2)[0], [], intact=False)
+    if len(head) != 4 or head[:2] != ["J", "1"]:
         raise JournalFailed(f"{path.name} does not begin as a journal.")
     records: list[Record] = []
     tail = lines.pop()
@@ -185,8 +196,8 @@ def read(path: Path) -> JournalContents:
             return JournalContents(head[2], head[3], records, intact=False)
         records.append(record)
     # A line cut short is a write that failed, after which no dot was written; zeros are a file system's
-    # repair.
-    return JournalContents(head[2], head[3], records, intact=b"\0" not in tail)
+    # repair, and a line that lacks but its end was written to the end: something has changed it since.
+    return JournalContents(head[2], head[3], records, intact=b"\0" not in tail and _fields(tail[:-1]) is None)
 
 
 def unlocked(directory: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from service.domain.ledger import queries as ledger
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit import clock
+from service.kit.errors import Conflict
 
 WATCH_EVERY = 0.05  # seconds between two looks at what was taken away
 HEARTBEAT = 1.0  # seconds between two renewals when nothing was
@@ -30,7 +31,7 @@ class Connection(Protocol):
     async def wait_closed(self) -> None: ...
 
 
-class LeaseLost(Exception):
+class LeaseLost(Conflict):
     """This sender's lease was ended by somebody else; it must not send any more."""
 
 

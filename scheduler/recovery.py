@@ -1,10 +1,12 @@
 """What a dead sender had in hand, settled by its journal: reply known, dot without reply, or never sent.
 
-Called by a sender when it starts, for every journal in its directory that nobody holds.
+Called by a sender when it starts, for every journal in its directory that nobody holds; and when the database failed it, for
+what it may have claimed without knowing.
 """
 
 import asyncio
 import random
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +76,24 @@ async def recover(
             await database.write(settle)
             failpoints.hit("recover.after_commit")
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - a sender that starts carries nothing yet
+
+
+async def give_back(
+    house: House, database: Database, incarnation: str, held: Collection[int], *, chance: random.Random
+) -> None:
+    """A claim whose commit nobody answered may stand all the same, and was made a second time for other batches: nothing of
+    it was ever in hand, so it goes back unsent (reliability 2.3, step 1)."""
+    now = clock.now()
+
+    def unsent(mailing: int, pos: int, attempt: int) -> Result:
+        return Result(pos, attempt, "reclaim")
+
+    for batch in await database.read(lambda session: claims.forgotten(session, incarnation, held)):
+
+        def end(session: Session, batch: int = batch) -> None:
+            claims.recover(session, house.ring, batch, unsent, waits=house.waits, now=now, chance=chance)
+
+        await database.write(end)
 
 
 def _fate(pos: int, attempt: int, known: journal.Answer | str) -> Result:

@@ -8,6 +8,7 @@ Run by `bidden send`, one incarnation per name.
 import asyncio
 import logging
 import random
+import secrets
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
@@ -19,7 +20,7 @@ from scheduler.carriers import Carriers, Place
 from scheduler.database import Database
 from scheduler.lease import Lease
 from scheduler.pace import Pace, Turn, domain_of
-from scheduler.recovery import recover_all
+from scheduler.recovery import give_back, recover_all
 from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
@@ -40,6 +41,7 @@ MOST_HELD = 30  # batches more of which only letters for busy domains are left
 SINGLES = 64  # single mails in hand at most
 RETRY = 0.1  # seconds between two tries to reach a server that has not been given up
 REST = 0.02  # seconds a connection waits before it looks again
+IN_DOUBT = 60.0  # seconds after the database failed us in which it may still do what we asked of it
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
 
@@ -59,6 +61,7 @@ class Sender:
             house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
         )
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
         self.lease = Lease(self.database, name, self._says)
@@ -154,6 +157,9 @@ class Sender:
             for work in self.works:
                 work.give_back(self.pace)
             return
+        if time.monotonic() < self.database.failed + IN_DOUBT:
+            mine = {work.claimed.batch_id for work in self.works}
+            await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held = sum(1 for work in self.works if work.held and not work.waiting)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
@@ -169,7 +175,9 @@ class Sender:
             return
         ring, lease = self.house.ring, self.lease.id
         claimed = await self.database.write(
-            lambda session: claims.claim(session, ring, lease, now=now, limit=limit, system=system)
+            lambda session: claims.claim(
+                session, ring, lease, now=now, limit=limit, system=system, incarnation=self.incarnation
+            )
         )
         failpoints.hit("claim.after_commit")
         for one in claimed:
@@ -332,15 +340,6 @@ class Sender:
     def _done(self, letter: Letter, outcome: Outcome) -> None:
         work, member, message_id = self.letters.pop(letter.pos)
         work.out -= 1
-        if outcome.kind == "replied" and outcome.reply is not None:
-            assert work.claimed.mailing.id is not None
-            self.journal.reply(
-                work.claimed.mailing.id,
-                member.pos,
-                member.attempt,
-                outcome.reply.code,
-                outcome.reply.enhanced,
-            )
         self._heed(member, outcome)
         if outcome.kind == "not_sent" and outcome.reply is None:
             work.waiting.appendleft(member)
@@ -349,6 +348,11 @@ class Sender:
         work.results.append(_result(member, message_id, outcome))
         if work.done:
             self.wake.set()
+        reply, mailing = outcome.reply, work.claimed.mailing.id or 0
+        if (
+            outcome.kind == "replied" and reply is not None
+        ):  # last: without room for it, it is recorded all the same
+            self.journal.reply(mailing, member.pos, member.attempt, reply.code, reply.enhanced)
 
     def _heed(self, member: Member, outcome: Outcome) -> None:
         """What an answer says of the recipient domain's pace. To MAIL nobody has been named yet: that is the server's own."""

@@ -5,12 +5,13 @@ neither a thread nor a database connection while it waits; without a live sender
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
@@ -20,10 +21,18 @@ from service.db.session import reading, transaction
 from service.domain.preferences import restoring
 from service.domain.senders import queries as senders
 from service.kit import failpoints
+from service.kit.errors import DomainError
 
+log = logging.getLogger("bidden.fence")
 Value = TypeVar("Value")
 PATIENCE = 2.0  # seconds; then the answer is an honest 202
 POLL = 0.01  # seconds between two looks
+
+
+class NotWrittenTwice(DomainError):
+    """That is recorded, but not yet written down a second time as every stop is. Please send it again in a moment."""
+
+    status = 503
 
 
 class Installation(Protocol):
@@ -47,7 +56,8 @@ class Fenced(Generic[Value]):
 async def perform(house: Installation, action: Callable[[Session], Value]) -> Fenced[Value]:
     """Run the action in one transaction; if it took something away, wait until every sender knows."""
     loop = asyncio.get_running_loop()
-    value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action)
+    asked = time.monotonic()
+    value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action, asked)
     if seq is None:
         return Fenced(value, True)
     deadline = time.monotonic() + PATIENCE
@@ -64,9 +74,11 @@ def perform_now(house: Installation, action: Callable[[Session], Value]) -> Fenc
     return asyncio.run(perform(house, action))
 
 
-def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) -> tuple[Value, int | None]:
+def _commit(
+    engine: Engine, safe_dir: Path, action: Callable[[Session], Value], asked: float
+) -> tuple[Value, int | None]:
     """Commit, and write what was taken away a second time before anybody is told."""
-    with transaction(engine) as session:
+    with transaction(engine, since=asked) as session:
         value = action(session)
         seq: int | None = session.info.get("fence_seq")
         taken = session.info.get("taken", False)
@@ -74,9 +86,21 @@ def _commit(engine: Engine, safe_dir: Path, action: Callable[[Session], Value]) 
             failpoints.hit("withdrawal.before_commit")
     if taken:
         failpoints.hit("withdrawal.after_commit")
+    if taken or engine in _behind:
+        _keep(engine, safe_dir)
+    return value, seq
+
+
+def _keep(engine: Engine, safe_dir: Path) -> None:
+    """Until it works again every later answer tries, too: who asks a second time takes nothing away any more."""
+    try:
         with reading(engine) as session:
             restoring.keep(session, safe_dir)
-    return value, seq
+    except OSError as error:
+        _behind.add(engine)
+        log.error("the withdrawal file cannot be written", extra={"facts": {"error": error.strerror or ""}})
+        raise NotWrittenTwice from error
+    _behind.discard(engine)
 
 
 class _Lookout:
@@ -105,4 +129,5 @@ def _seen_by_all(engine: Engine) -> int | None:
         return senders.seen_by_all(session)
 
 
+_behind: WeakSet[Engine] = WeakSet()
 _lookouts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Engine, _Lookout]] = WeakKeyDictionary()

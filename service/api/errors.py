@@ -12,10 +12,12 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from service.db.engine import AWAY
 from service.kit.errors import DomainError, Invalid
+from service.kit.methods import allowed
 
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
@@ -177,10 +179,13 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError | ValidationError)
         return problem(from_pydantic(error.errors(), skip=1))
 
-    async def http_error(_request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, title = _PHRASES.get(error.status_code, ("bad_request", "That request cannot be read."))
-        return answer(error.status_code, code, title)
+        response = answer(error.status_code, code, title)
+        if error.status_code == 405:
+            response.headers["allow"] = allowed(request)
+        return response
 
     async def busy(_request: Request, _error: Exception) -> Response:
         return answer(503, "busy", "The database is busy; please try again in a moment.")
@@ -199,7 +204,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(OperationalError, busy)
+    for kind in AWAY:
+        app.add_exception_handler(kind, busy)
     app.add_exception_handler(DataError, too_long)
     app.add_exception_handler(Exception, our_fault)
 

@@ -9,13 +9,14 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 from sqlmodel import Session
 
 from service import fence
 from service.config import Settings
+from service.db.engine import is_damaged
 from service.db.session import reading
-from service.kit.errors import DomainError
+from service.kit.errors import DatabaseDamaged, DomainError
 from service.kit.signing import KeyFileRefused
 from service.ops.house import House, open_house
 
@@ -57,6 +58,15 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         except (OperationalError, ProgrammingError):
             then = "bidden db check (is it up, and upgraded?); then: bidden db upgrade"
             refuse("The database cannot be used.", why="database", then=then, as_json=as_json)
+        except DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            refuse(
+                DatabaseDamaged().detail,
+                why=DatabaseDamaged.code,
+                then=DatabaseDamaged.fix_hint,
+                as_json=as_json,
+            )
         finally:
             while _opened:
                 _opened.pop().engine.dispose()

@@ -17,9 +17,18 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoneLeft
 
+AWAY = (
+    OperationalError,
+    NoneLeft,
+)  # the database is away, busy or full: what was asked is not done, and may be asked again
 PATIENCE = 5.0  # seconds a write waits for another's end
 GONE = 6  # seconds after which, on either side, an unanswered network connection to PostgreSQL counts as gone
+WE_LOOK = {"keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
+SERVER_LOOKS = {f"tcp_{name}": value for name, value in WE_LOOK.items()}
+NOTICED = 0.2  # seconds of waiting that are counted against it
 GLANCE = 8  # milliseconds after which SQLite's own waiting, which takes ever longer steps, begins anew
 
 
@@ -27,28 +36,47 @@ def make_engine(url: str) -> Engine:
     """An engine whose connections keep our promises on either dialect. Parameters never show up in errors (P6)."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url)
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         pool_size=10,
         max_overflow=20,
+        pool_timeout=PATIENCE,
         pool_pre_ping=True,
         connect_args={"prepare_threshold": 3} | _alive(make_url(url).query),
     )
+    event.listen(engine, "connect", _limit_waiting)
+    event.listen(engine, "begin", _wait_no_longer)
+    return engine
+
+
+def _limit_waiting(connection: Any, _record: object) -> None:
+    """Nobody waits longer for a lock than on SQLite, and the server looks whether we are still there. Said once connected:
+    poolers refuse it as a start-up option. Without meaning on a Unix socket."""
+    said = {"lock_timeout": f"{PATIENCE * 1000:.0f}", "tcp_user_timeout": GONE * 1000, **SERVER_LOOKS}
+    connection.execute("; ".join(f"SET {name} = {value}" for name, value in said.items()))
+    connection.commit()
+
+
+def asked_at(connection: Connection) -> float:
+    """When this was asked for, by the steady clock: waiting for a thread was waiting, too (execution option `since`)."""
+    return float(connection.get_execution_options().get("since") or time.monotonic())
+
+
+def _wait_no_longer(connection: Connection) -> None:
+    if (waited := time.monotonic() - asked_at(connection)) > NOTICED:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(NOTICED, PATIENCE - waited) * 1000:.0f}")
 
 
 def _alive(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Both sides look whether the other is still there. Else a process cut off in mid-transaction would keep its locks (the
-    ledger's tail, on which every no waits) for two hours, and would itself wait a quarter of an hour for an answer.
+    """We look whether the server is still there, as it looks for us (`_limit_waiting`). Else a process cut off in
+    mid-transaction would keep its locks (the ledger's tail, on which every no waits) for two hours, and would itself wait a
+    quarter of an hour for an answer.
 
     Without meaning on a Unix socket. What the URL says itself comes first.
     """
-    ours = {"connect_timeout": 5, "keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
-    theirs = {"tcp_keepalives_idle": 2, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 2}
-    options = " ".join(f"-c {name}={value}" for name, value in theirs.items())
-    options += f" -c tcp_user_timeout={GONE * 1000}"
-    known = ours | {"tcp_user_timeout": GONE * 1000, "options": options}
-    return {name: value for name, value in known.items() if name not in given}
+    ours = {"connect_timeout": int(PATIENCE), "tcp_user_timeout": GONE * 1000, **WE_LOOK}
+    return {name: value for name, value in ours.items() if name not in given}
 
 
 def _keep_private(path: Path) -> None:
@@ -70,6 +98,7 @@ def _sqlite(url: str) -> Engine:
         hide_parameters=True,
         pool_size=10,
         max_overflow=20,
+        pool_timeout=PATIENCE,
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 5},
     )
     event.listen(engine, "connect", _prepare)
@@ -100,21 +129,36 @@ def _begin(line: threading.Lock, connection: Connection) -> None:
 def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
     """SQLite has one writer and no queue for the next: whoever waited long looks ever more seldom and is passed by all who
     come later. So one thread of each process stands in `line` for all of its threads, and looks often."""
-    until = time.monotonic() + PATIENCE
+    until = asked_at(connection) + PATIENCE
     raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
-    if not line.acquire(timeout=PATIENCE):
-        return connection.exec_driver_sql("BEGIN IMMEDIATE").close()
+    ours = line.acquire(timeout=max(0.0, until - time.monotonic()))
     try:
         raw.execute(f"PRAGMA busy_timeout={GLANCE}")
         while time.monotonic() < until:
             try:
                 return raw.execute("BEGIN IMMEDIATE").close()
-            except sqlite3.OperationalError:
-                continue
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for its error
+            except sqlite3.OperationalError as refused:
+                if refused.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+        # Once more, for its error, and no longer: waiting in line was waiting, too.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
         raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
-        line.release()
+        if ours:
+            line.release()
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether the database's own file is what is wrong (SQLite: malformed, no database; PostgreSQL: XX001): asking again does
+    not help."""
+    return type(error) in (DatabaseError, InternalError)
+
+
+def found_damaged(connection: Connection) -> bool:
+    """Whether SQLite finds its file damaged, reading all of it. (PostgreSQL has checksums for that, and says so when it reads.)"""
+    if not is_sqlite(connection):
+        return False
+    return bool(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one() != "ok")
 
 
 def rest(engine: Engine) -> float:

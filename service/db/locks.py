@@ -1,5 +1,6 @@
 """Who waits for whom. With `engine.py` and the migrations the only place that knows the dialect."""
 
+import time
 from typing import Any
 
 from sqlalchemy import Select, text
@@ -7,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 from sqlmodel import Session
 
-from service.db.engine import is_sqlite
+from service.db.engine import NOTICED, PATIENCE, asked_at, is_sqlite
 
 LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append takes
 
@@ -15,10 +16,16 @@ LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append tak
 def lock_ledger_tail(session: Session) -> None:
     """Hold the ledger's tail until commit, so that numbers and commits come in one order (reliability 1, PostgreSQL).
 
-    On SQLite BEGIN IMMEDIATE already holds it.
+    On SQLite BEGIN IMMEDIATE already holds it. Whoever waited long for it has no patience left for another lock.
     """
-    if not is_sqlite(session.connection()):
-        session.connection().execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LEDGER_TAIL})
+    connection = session.connection()
+    if is_sqlite(connection):
+        return
+    began = asked_at(connection)
+    connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LEDGER_TAIL})
+    if (waited := time.monotonic() - began) > NOTICED:
+        left = max(NOTICED, PATIENCE - waited)
+        connection.execute(text(f"SET LOCAL lock_timeout = {left * 1000:.0f}"))
 
 
 def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:

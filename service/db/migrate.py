@@ -28,6 +28,7 @@ def upgrade(engine: Engine) -> None:
     config = _config()
     with engine.execution_options(write=True).begin() as connection:
         if not is_sqlite(connection):
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # the other may take its time
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -8,9 +8,11 @@ from sqlmodel import Session
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
-    """A writing transaction: everything in it happens, or nothing. What `at_end` collected runs last, before commit."""
-    with Session(engine.execution_options(write=True), expire_on_commit=False) as session:
+def transaction(engine: Engine, *, since: float | None = None) -> Iterator[Session]:
+    """A writing transaction: everything in it happens, or nothing. What `at_end` collected runs last, before commit.
+
+    `since`, by the steady clock, is when it was asked for, where it has waited for its turn already."""
+    with Session(engine.execution_options(write=True, since=since), expire_on_commit=False) as session:
         yield session
         session.flush()
         for last in session.info.pop("at_end", []):

@@ -103,7 +103,7 @@ def parse(typed: object, *, field: str = "email") -> Address:
     if _CONTROL.search(text):
         raise AddressControlChar(field=field)
     local, at, domain = text.rpartition("@")
-    if not at or not local or not domain or '"' in local:
+    if not at or not local or not domain or '"' in local or "@" in local:
         raise AddressSyntax(field=field)
     domain = _a_label(domain, field)
     if len(local.encode()) > LONGEST_LOCAL or len(local.encode()) + 1 + len(domain) > LONGEST:

@@ -56,3 +56,10 @@ class TooMany(DomainError):
     """That was asked for too often; please wait a little."""
 
     status = 429
+
+
+class DatabaseDamaged(DomainError):
+    """The database is damaged: what it says cannot be relied on, so nothing is sent."""
+
+    status = 500
+    fix_hint = "Keep the file as it is; restore the last backup beside it: bidden db restore."

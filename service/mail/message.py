@@ -109,7 +109,7 @@ class Assembler:
             f"To: {headers.wire_address(recipient.address)}",
             headers.unstructured("Subject", subject),
         ]
-        after = [f'Content-Type: multipart/alternative; boundary="{boundary.decode("ascii")}"', ""]
+        after = [f'Content-Type: multipart/alternative;\r\n boundary="{boundary.decode("ascii")}"', ""]
         if self.stoppable:
             after.insert(0, self._list_unsubscribe(recipient))
         return b"\r\n".join(

@@ -62,7 +62,8 @@ def read_words(content: object, *, heading: Heading) -> Content:
         if any(read.values()):
             words[read_locale(locale)] = _checked(read, f"content.{locale}", heading)
     if not words:
-        raise ContentMissing(field="content")
+        first = next(iter(content), None)
+        raise ContentMissing(field=f"content.{first}.{heading}" if first else "content")
     return words
 
 

@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.db.engine import AWAY
 from service.domain.links.rules import LinkExpired, LinkNotRecognised
 from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany
+from service.kit.methods import allowed
 from service.web import pages
 
 HEADINGS = {
@@ -25,6 +27,7 @@ HEADINGS = {
     422: "Not quite",
     429: "A little later, please",
     500: "Something broke on our side",
+    503: "A little later, please",
 }
 
 
@@ -32,6 +35,12 @@ class ServerError(DomainError):
     """Nothing you did was wrong. Please try again in a minute."""
 
     status = 500
+
+
+class Busy(DomainError):
+    """That could not be kept just now, so it is not done. Please try again in a moment."""
+
+    status = 503
 
 
 class MethodNotAllowed(DomainError):
@@ -48,6 +57,8 @@ def as_domain(error: Exception) -> DomainError:
     """Any exception as a fact of the domain."""
     if isinstance(error, DomainError):
         return error
+    if isinstance(error, AWAY):
+        return Busy()
     if isinstance(error, RequestValidationError):
         return Unreadable()
     if isinstance(error, HTTPException):
@@ -85,4 +96,8 @@ async def answer(request: Request, error: Exception) -> Response:
     response = await pages.public(request, "public/message.html", context, status=fact.status)
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
+    if fact.status == 405:
+        response.headers["Allow"] = allowed(request)
+    if fact.status == 503:
+        response.headers["Retry-After"] = "2"
     return response

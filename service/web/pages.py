@@ -86,9 +86,9 @@ def speaker(request: Request, person: Person | None = None) -> words.Say:
     return words.speaker(language(request, person))
 
 
-def said(request: Request, wrong: DomainError) -> dict[str, str]:
-    """An error at its field, in the reader's language."""
-    say = speaker(request)
+def said(request: Request, wrong: DomainError, person: Person | None = None) -> dict[str, str]:
+    """An error at its field, in the language of the page it stands on."""
+    say = speaker(request, person)
     return {field: say(sentence) for field, sentence in forms.errors_of(wrong).items()}
 
 

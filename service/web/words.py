@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta, get_timezone
+from babel.dates import format_datetime, format_timedelta, get_timezone, get_timezone_name
 from babel.numbers import format_decimal
 from markupsafe import Markup
 
@@ -105,11 +105,18 @@ def weekday(value: datetime, *, lang: str, zone: str) -> str:
 
 
 def moment(value: datetime | None, *, lang: str, zone: str) -> str:
-    """24 Nov 2026, 14:02; with its zone's name where the reader's own zone is not known."""
+    """24 Nov 2026, 14:02 CET: in the reader's own zone, else UTC, and which one it is."""
     if value is None:
         return ""
-    hour = format_datetime(value, "HH:mm", tzinfo=get_timezone(zone or "UTC"), locale=lang)
-    return f"{day(value, lang=lang, zone=zone)}, {hour}" + ("" if zone else " UTC")
+    there = value.astimezone(get_timezone(zone or "UTC"))
+    hour = format_datetime(there, "HH:mm", tzinfo=there.tzinfo, locale=lang)
+    return f"{day(value, lang=lang, zone=zone)}, {hour} {_zone_name(there, lang)}"
+
+
+def _zone_name(there: datetime, lang: str) -> str:
+    """CET: as the language calls it, else as the zone calls itself; UTC+0700 where nobody has a name for it."""
+    known = (get_timezone_name(there, width="short", locale=lang), there.tzname() or "")
+    return next((name for name in known if name[:1].isalpha()), f"UTC{there:%z}")
 
 
 def ago(value: datetime | None, *, lang: str) -> str:

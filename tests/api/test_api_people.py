@@ -1,5 +1,6 @@
 """PUT and GET /people: never a 409 for a known address, never a yes out of a no, each source its own."""
 
+import json
 import threading
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from sqlmodel import col, func, select
 from starlette.testclient import TestClient
 
 from service.db.session import reading
+from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Mailing
 from service.domain.people.tables import Person
 from service.ops.house import House
@@ -231,6 +233,33 @@ def test_attributes_are_read_back_as_they_were_given(api: TestClient) -> None:
     assert api.get("people/1").json()["attributes"] == given
     api.put("people/1", json=ana(attributes={"plan": None, "uses": []}))
     assert api.get("people/1").json()["attributes"] == {"seats": 3, "trial": False, "one": ["web"]}
+
+
+def test_a_changed_attribute_is_among_what_changed(api: TestClient, house: House) -> None:
+    api.put("people/1", json=ana(attributes={"plan": "pro", "uses": ["api", "web"]}))
+    same = api.put("people/1", json=ana(attributes={"uses": ["web", "api"], "plan": "pro"}))
+    assert same.json()["changed"] == []
+    changed = api.put("people/1", json=ana(attributes={"plan": "team"}))
+    assert changed.json()["changed"] == ["attributes"]
+    line = json.dumps({"external_id": "1", **ana(attributes={"plan": "free"})}).encode() + b"\n"
+    answer = api.post("people/bulk", content=line, headers={"content-type": "application/x-ndjson"})
+    assert json.loads(answer.text)["code"] == "changed"
+    assert api.get("people/1").json()["attributes"] == {"plan": "free", "uses": ["api", "web"]}
+    with reading(house.engine) as session:
+        changes = entries.page(session, after=None, limit=None, kind="person.changed")
+    kept = [entry.body["fields"] for entry in changes.rows]
+    assert kept == [["attributes"], ["attributes"]]
+
+
+@pytest.mark.parametrize("value", ["5", True, ["5"]])
+def test_an_attribute_keeps_the_type_it_was_declared_with(api: TestClient, value: object) -> None:
+    api.put("people/1", json=ana(attributes={"seats": None}))  # taking away declares nothing
+    api.put("people/1", json=ana(attributes={"seats": 5}))
+    answer = api.put("people/1", json=ana(attributes={"seats": value}))
+    assert_problem(answer, 422, "attribute_invalid", "attributes.seats")
+    assert answer.json()["fix"] == "seats is known here as a whole number."
+    assert api.get("people/1").json()["attributes"] == {"seats": 5}
+    assert api.put("people/1", json=ana(attributes={"seats": None})).status_code == 200
 
 
 def test_an_attribute_is_what_does_not_identify(api: TestClient) -> None:

@@ -82,10 +82,10 @@ def test_a_break_for_everything(known: TestClient) -> None:
     [
         ({"topic": "nothing", "state": "withdrawn"}, 422, "topic_unknown", "topics[0].topic"),
         ({"topic": "updates", "state": "perhaps"}, 422, "field_invalid", "topics[0].state"),
-        ({"topic": "updates", "cadence": "hourly"}, 422, "cadence_not_offered", None),
+        ({"topic": "updates", "cadence": "hourly"}, 422, "cadence_not_offered", "topics[0].cadence"),
         ({"topic": "updates", "break_until": "2026-02-30"}, 422, "break_invalid", "topics[0].break_until"),
         ({"topic": "updates", "break_until": "2020-01-01"}, 422, "break_invalid", None),
-        ({"topic": "important-notices", "state": "withdrawn"}, 409, "not_refusable", None),
+        ({"topic": "important-notices", "state": "withdrawn"}, 409, "not_refusable", "topics[0].state"),
         ({"topic": "updates", "colour": "red"}, 422, "unknown_field", "topics[0].colour"),
     ],
 )
@@ -94,6 +94,21 @@ def test_refusals(
 ) -> None:
     assert_problem(put(known, topic), status, code, field)
     assert states(known)["updates"] == "given"
+
+
+def test_what_was_never_agreed_to_has_no_other_frequency_either(api: TestClient) -> None:
+    api.put("people/1", json=ana())
+    assert_problem(
+        put(api, {"topic": "new-products", "cadence": "daily"}),
+        422,
+        "cadence_not_offered",
+        "topics[0].cadence",
+    )
+
+
+@pytest.mark.parametrize("most", [-1, 0, 51])
+def test_a_weekly_limit_is_refused_in_its_own_words(known: TestClient, most: int) -> None:
+    assert_problem(put(known, max_per_week=most), 422, "weekly_cap_invalid", "max_per_week")
 
 
 def test_rel_h52_a_key_bound_to_topics_touches_no_other(

@@ -296,6 +296,20 @@ def test_ledger_verify_finds_what_was_written_past_it(
     assert bidden("ledger", "verify").code == 0
 
 
+def test_ledger_verify_says_damaged_where_a_date_is_none_any_more(
+    bidden: Run, engine: Engine, ring: Keyring, now: datetime
+) -> None:
+    if not is_sqlite(engine):
+        pytest.skip("PostgreSQL keeps dates as dates")
+    with transaction(engine) as session:
+        make.a_person(session, ring, now=now)
+        session.flush()
+        session.connection().exec_driver_sql("UPDATE preference SET since_at = '2026-11-28 10:00:18.12767x'")
+    said = bidden("ledger", "verify", "--projection")
+    assert said.code == 1
+    assert "damaged" in said.out + said.err
+
+
 def test_backup_and_restore(bidden: Run, tmp_path: Path, database_url: str) -> None:
     copy = tmp_path / "copies" / "one.db"
     if not database_url.startswith("sqlite"):

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import psycopg
 
-from tests.faults import long_runs, net_runs, play, roads, runs
+from tests.faults import long_runs, net_runs, play, roads, sizes
+from tests.faults.runs import Trial
+from tests.faults.sizes import DATABASES
 from tests.faults.town import Town
 
 OUT = Path(__file__).parents[1] / "out"
-DATABASES = ("sqlite", "postgres")
 
 
 @contextmanager
@@ -58,16 +59,16 @@ def new_database(url: str) -> str:
     return f"{path.rpartition('/')[0]}/{name}{mark}{options}" if host else url
 
 
-def chosen(arguments: argparse.Namespace, number: int, database: str) -> list[runs.Trial]:
+def chosen(arguments: argparse.Namespace, database: str) -> list[Trial]:
     """The trials that were asked for, of one database."""
     if arguments.size == "long":
         trials = long_runs.trials(arguments.people)
     else:
-        trials = runs.small(number) if arguments.size == "r1" else runs.ordinary()
+        trials = sizes.small(database) if arguments.size == "r1" else sizes.ordinary(database)
     return share(arguments, trials, database)
 
 
-def share(arguments: argparse.Namespace, trials: list[runs.Trial], database: str) -> list[runs.Trial]:
+def share(arguments: argparse.Namespace, trials: list[Trial], database: str) -> list[Trial]:
     """Those of the trials that belong to the shard and bear the name that was asked for."""
     part, _, parts = arguments.shard.partition("/")
     trials = trials[int(part) - 1 :: int(parts)]
@@ -124,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             found: Callable[[str], Town] = lambda name: Town(  # noqa: E731
                 directory / name, new_database(url) if database == "postgres" else ""
             )
-            trials = chosen(arguments, DATABASES.index(database), database)
+            trials = chosen(arguments, database)
             return play.play(found, trials, database=database, seed=arguments.seed, say=say)
 
         played = [one for several in both.map(one, wanted) for one in several]

@@ -231,7 +231,7 @@ def _acknowledged(seen: Evidence) -> Iterator[Finding]:
 def without_reply(journal: bytes) -> set[tuple[int, int]]:
     """The positions, with their attempts, that have a dot line and no reply line."""
     doubtful: set[tuple[int, int]] = set()
-    for kind, *fields in _lines(journal):
+    for kind, *fields in whole_lines(journal):
         if kind == "J":
             continue
         key = (int(fields[1]), int(fields[2]))
@@ -239,7 +239,7 @@ def without_reply(journal: bytes) -> set[tuple[int, int]]:
     return doubtful
 
 
-def _lines(journal: bytes) -> Iterator[list[str]]:
+def whole_lines(journal: bytes) -> Iterator[list[str]]:
     for line in journal.split(b"\n")[:-1]:
         payload, _, mark = line.rpartition(b" ")
         if mark != b"%08x." % zlib.crc32(payload):

@@ -77,15 +77,15 @@ class Doors:
     links: dict[str, str]  # address → stop link
     client: httpx2.Client
 
-    def say_no(self, address: str, number: int) -> None:
-        """The n-th no, by the way whose turn it is."""
+    def say_no(self, address: str, number: int) -> int | None:
+        """The n-th no, by the way whose turn it is; the answer's code, None when none came."""
         way, person = WAYS[number % len(WAYS)], self.made.people[address]
         ask: Callable[[], httpx2.Response]
         if way == "api":
             ask = partial(self.town.by_api, self.client, person, TOPICS[self.made.kind])
         else:
             ask = partial(self.client.post, self.links[address], data=FORMS[way])
-        self.town.withdraw(self.made, person, ask)
+        return self.town.withdraw(self.made, person, ask)
 
 
 def noes_at_full_speed(
@@ -100,7 +100,7 @@ def noes_at_full_speed(
     ):
         for name in BOTH:
             town.sender(name)
-        links = _links_of_an_earlier_mail(town, made)
+        links = links_of_an_earlier_mail(town, made)
         addresses = chance.sample(sorted(links), len(links))
         aim = Aim(town.directory / f"aim-{town.trials}", addresses[:aimed])
         town.serve(made, *behaviour, "--hold", str(aim.directory))
@@ -111,7 +111,7 @@ def noes_at_full_speed(
         return Seen(evidence, [], 0, notes=_figures(evidence, set(addresses[:aimed])))
 
 
-def _links_of_an_earlier_mail(town: Town, made: Mailing) -> dict[str, str]:
+def links_of_an_earlier_mail(town: Town, made: Mailing) -> dict[str, str]:
     """Write to the early ones alone; their stop links, as a mail program finds them."""
     assert made.sink is not None
     town.end(made.sink)

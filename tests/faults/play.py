@@ -1,6 +1,7 @@
 """Playing trials one after the other, judging each by the checker, and what they come to together."""
 
 import json
+import os
 import random
 import time
 import traceback
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import checker
+from tests.faults.machine import Missing
 from tests.faults.runs import Seen, Trial
 from tests.faults.town import Town
 
+COMPLETE = os.environ.get("BIDDEN_TEST_COMPLETE") == "1"  # then nothing may be left out for want of a tool
 QUICK = 5.0  # seconds from a crash to sending again, at most (reliability 5)
 
 
@@ -30,6 +33,7 @@ class Played:
     deaths: int = 0
     recoveries: list[float] = field(default_factory=list)
     reached: str = ""
+    left_out: str = ""
     notes: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -68,6 +72,10 @@ def _play(town: Town, trial: Trial, database: str, seed: int) -> Played:
     try:
         seen = trial.do(town, chance)
         _judge(one, seen)
+    except Missing as missing:
+        one.left_out = str(missing)
+        if COMPLETE:
+            one.findings.append(checker.Finding("left_out", one.left_out))
     except Exception as error:  # whatever went wrong, the others are still to be played
         last = traceback.extract_tb(error.__traceback__)[-1]
         one.findings.append(
@@ -93,6 +101,8 @@ def _judge(one: Played, seen: Seen) -> None:
 
 
 def _line(one: Played) -> str:
+    if one.left_out:
+        return f"left out {one.name}: {one.left_out}"
     again = f", sending again after {max(one.recoveries):.1f} s" if one.recoveries else ""
     wrong = "".join(f"\n    {finding.name}: {finding.where}" for finding in one.findings[:10])
     wrong += "".join(f"\n    {name}: {value:g}" for name, value in one.notes.items())
@@ -111,7 +121,7 @@ def figures(played: list[Played], places: int | None) -> dict[str, dict[str, Any
         rows[name] = {"value": round(value, 2), "unit": unit, "bar": bar, "holds": holds}
 
     for run in sorted({one.trial.run for one in played}):
-        trials = [one for one in played if one.trial.run == run]
+        trials = [one for one in played if one.trial.run == run and not (one.left_out and not one.findings)]
         note(
             f"{run} trials that hold",
             sum(not one.findings for one in trials),

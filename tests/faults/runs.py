@@ -93,7 +93,7 @@ def _home(town: Town, made: Mailing, reached: str = "") -> Seen:
     return Seen(town.evidence(made), made.recoveries(), len(made.deaths), reached)
 
 
-def _again(town: Town, failpoint: str = "") -> Process:
+def again(town: Town, failpoint: str = "") -> Process:
     """As a supervisor starts a sender again."""
     time.sleep(SUPERVISED)
     return town.sender(failpoint=failpoint)
@@ -111,9 +111,9 @@ def at_failpoint(town: Town, chance: random.Random, place: str, nth: int, kind: 
         town.launch(made)
         reached = town.dies(made, sender)
         if reached and place in RECOVERY:
-            reached = town.dies(made, _again(town, failpoint=f"{place}:{nth}"))
+            reached = town.dies(made, again(town, failpoint=f"{place}:{nth}"))
         if reached:
-            _again(town)
+            again(town)
         seen = _home(town, made, place if reached else "")
     if place in BATCH and people == PEOPLE:  # no dot was on its way
         assert seen.evidence.report["outcomes"]["unknown"] == 0
@@ -139,7 +139,7 @@ def at_random(town: Town, chance: random.Random, kind: str) -> Seen:
         sender.kill()
         sender.wait()
         town.bury(made)
-        _again(town)
+        again(town)
         for no in noes:
             no.result()
         return _home(town, made)
@@ -158,7 +158,7 @@ def everything(town: Town, chance: random.Random, kind: str) -> Seen:
         for process in (town.web, town.clock, sender):
             process.wait()
         town.bury(made)
-        _again(town)
+        again(town)
         town.again("clock")
         town.again("web")
         return _home(town, made)
@@ -321,7 +321,7 @@ def two_senders(town: Town, chance: random.Random, kind: str) -> Seen:
         first.kill()
         first.wait()
         town.bury(made)
-        _again(town)
+        again(town)
         return _home(town, made)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.kit import failpoints
-from tests.faults import play, runs
+from tests.faults import play, runs, sizes
 from tests.faults.town import Town
 
 pytestmark = pytest.mark.journey
@@ -22,13 +22,14 @@ def test_the_small_size_reaches_every_failpoint() -> None:
 
 
 def test_the_names_of_trials_are_their_own() -> None:
-    names = [f"{one.run} {one.name}" for one in runs.ordinary()]
-    assert len(names) == len(set(names))
+    for database in sizes.DATABASES:
+        names = [f"{one.run} {one.name}" for one in sizes.ordinary(database)]
+        assert len(names) == len(set(names))
 
 
 def _play(directory: Path, database: str, new_database: Callable[[], str], part: int) -> list[str]:
     """A half of one database's small size; what does not hold."""
-    trials = runs.small(("sqlite", "postgres").index(database))[part::2]
+    trials = sizes.small(database)[part::2]
     played = play.play(
         lambda name: Town(directory / name, new_database()), trials, database=database, seed=SEED, say=print
     )

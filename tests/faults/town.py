@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,10 +79,12 @@ class Town:
         self.stack = Stack(directory, BIDDEN_HOLD_SECONDS="0", **environment)
         self.stack.environment["BIDDEN_SMTP_URL"] = "smtp://127.0.0.1:9"  # set anew by each trial
         self.journals = directory / "data" / "journal"
+        self.logs = directory  # where processes say what they say
+        self.words: dict[int, Path] = {}
+        self.beside: list[Any] = []  # what else trials made for this town and closes with it
         self.modules = {"send": sender, "web": web}
-        self.apart: dict[
-            str, dict[str, str]
-        ] = {}  # what a process of that name (`web`, `clock`, a sender's) alone is given
+        # What a process of that name (`web`, `clock`, a sender's) alone is given.
+        self.apart: dict[str, dict[str, str]] = {}
         self.trials = self.started = 0
         self.running: list[Process] = []
         self.ledger: list[dict[str, Any]] = []
@@ -95,22 +97,27 @@ class Town:
 
     # Processes
 
-    def start(self, *arguments: str, failpoint: str = "", **environment: str) -> Process:
-        """A process of the installation, made to die at a failpoint if one is named."""
+    def start(
+        self, *arguments: str, failpoint: str = "", under: Sequence[str] = (), **environment: str
+    ) -> Process:
+        """A process of the installation, made to die at a failpoint if one is named; `under` a command in front of it."""
         self.started += 1
         module = self.modules.get(arguments[0], SERVICE)
         given = self.stack.environment | self.apart.get(arguments[-1], {}) | environment
         given |= {"BIDDEN_FAILPOINT": failpoint} if failpoint else {}
-        with (self.directory / f"{self.started:03d}-{arguments[0]}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], env=given, stdout=log, stderr=subprocess.STDOUT
-            )
+        command = [*under, sys.executable, "-m", module, *arguments]
+        path = self.logs / f"{self.started:03d}-{arguments[0]}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(command, env=given, stdout=log, stderr=subprocess.STDOUT)
+        self.words[process.pid] = path
         self.running.append(process)
         return process
 
-    def sender(self, name: str = "one", failpoint: str = "") -> Process:
+    def sender(
+        self, name: str = "one", failpoint: str = "", under: Sequence[str] = (), **environment: str
+    ) -> Process:
         """A sender of that name."""
-        return self.start("send", "--name", name, failpoint=failpoint)
+        return self.start("send", "--name", name, failpoint=failpoint, under=under, **environment)
 
     def end(self, *processes: Process, how: int = signal.SIGTERM) -> None:
         """End processes that were started here; what does not heed SIGTERM is killed."""
@@ -137,10 +144,10 @@ class Town:
         except httpx2.HTTPError:
             return False
 
-    def again(self, role: str, failpoint: str = "") -> Process:
+    def again(self, role: str, failpoint: str = "", under: Sequence[str] = (), **environment: str) -> Process:
         """Web or clock anew, instead of the one that runs or died."""
         self.end(getattr(self, role))
-        process = self.start(role, failpoint=failpoint)
+        process = self.start(role, failpoint=failpoint, under=under, **environment)
         setattr(self, role, process)
         if role == "web":
             self.ready()
@@ -150,6 +157,8 @@ class Town:
         """End everything."""
         self.http.close()
         self.end(*self.running)
+        for one in reversed(self.beside):
+            one.close()
 
     # A trial's mailing
 
@@ -308,6 +317,16 @@ class Town:
         found = sorted(self.journals.glob(f"{name}.*.journal"))
         made.journals += [path.read_bytes() for path in found]
         self.running = [process for process in self.running if process.poll() is None]
+
+    def kill(self, made: Mailing, sender: Process) -> None:
+        """Kill a sender, unless it is dead already, and note its death."""
+        sender.kill()
+        sender.wait()
+        self.bury(made)
+
+    def words_of(self, process: Process) -> bytes:
+        """What a process has said so far."""
+        return self.words[process.pid].read_bytes()
 
     def said(self, code: int) -> str:
         """The last words of the processes, for a failure that was not asked for."""

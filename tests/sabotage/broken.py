@@ -27,6 +27,11 @@ def unknown_is_planned() -> None:
     recovery.journal.fates = forgetful  # type: ignore[attr-defined]
 
 
+def believed_after_a_power_cut() -> None:
+    """What a journal does not name was never sent, whatever has become of the journal."""
+    recovery.journal.unnamed = lambda contents, boot: "planned"  # type: ignore[attr-defined]
+
+
 def no_second_gate() -> None:
     """The claim asks nobody."""
     gate.refusal = lambda topic, now: null()  # type: ignore[assignment]
@@ -39,7 +44,8 @@ def no_fence() -> None:
 
 
 WAYS: dict[str, Callable[[], None]] = {
-    way.__name__: way for way in (muted_journal, unknown_is_planned, no_second_gate, no_fence)
+    way.__name__: way
+    for way in (muted_journal, unknown_is_planned, believed_after_a_power_cut, no_second_gate, no_fence)
 }
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker, runs
+from tests.faults import checker, database_runs, file_runs, runs
 from tests.faults.town import SLOWLY, Mailing, Town, has_begun, wait_for
 
 pytestmark = pytest.mark.sabotage
@@ -44,6 +44,31 @@ def test_unknown_treated_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with town(tmp_path, monkeypatch, "unknown_is_planned", sender=BROKEN) as made:
         seen = runs.at_failpoint(made, random.Random(1), "reply.before", 120, "marketing", 240)
     assert red(seen.evidence) >= {"doubled", "doubt_not_recorded"}
+
+
+def test_a_journal_believed_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has no line left counts as never sent, and the run sees that they are not unknown."""
+    with (
+        town(tmp_path, monkeypatch, "believed_after_a_power_cut", sender=BROKEN) as made,
+        pytest.raises(AssertionError, match="are not as they should be"),
+    ):
+        file_runs.damaged(made, random.Random(1), "empty", "marketing")
+
+
+def test_writes_that_are_in_no_order() -> None:
+    """Fifty writers' own eye: a success without its entry, one with two, and a last word that does not hold."""
+    kept = [
+        {"subject": "p", "kind": "preference.break_set", "body": {"until": f"2027-01-0{n}T00"}}
+        for n in (1, 2)
+    ]
+    database_runs.check_serial([*kept], {"2027-01-02"}, [(200, "2027-01-01"), (503, "2027-01-02")])
+    for entries, holds, told in (
+        (kept, "2027-01-02", (200, "2027-01-03")),
+        ([*kept, kept[1]], "2027-01-02", (200, "2027-01-02")),
+        (kept, "2027-01-01", (200, "2027-01-02")),
+    ):
+        with pytest.raises(AssertionError):
+            database_runs.check_serial(entries, {holds}, [told])
 
 
 def _say_no(made: Town, mailing: Mailing, people: list[str]) -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -151,11 +152,29 @@ def test_a_tail_of_zeros_is_damage_not_a_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"J 1 x\n", b"hello\n", b"\0" * 40])
-def test_a_file_without_header_is_refused(tmp_path: Path, start: bytes) -> None:
-    path = tmp_path / "a.journal"
+def test_a_file_without_header_proves_nothing(tmp_path: Path, start: bytes) -> None:
+    """What a power cut leaves of a journal that was never synced must not keep its sender from starting."""
+    path = tmp_path / "a-1.0123.journal"
     path.write_bytes(start)
+    contents = read(path)
+    assert (contents.name, contents.records, contents.intact) == ("a-1", [], False)
+    assert unnamed(contents, boot_id()) == "unknown"
+
+
+def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    path, whole = _filled(tmp_path)
+    head = b"J 2 boot a"
+    path.write_bytes(b"%b %08x.\n" % (head, zlib.crc32(head)) + whole.split(b"\n", 1)[1])
     with pytest.raises(JournalFailed):
         read(path)
+
+
+def test_any_one_bit_flipped_is_seen(tmp_path: Path) -> None:
+    """Wherever it is, a missing line proves nothing any more."""
+    path, whole = _filled(tmp_path)
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert not read(path).intact, at
 
 
 def test_a_full_disk_fails_closed_for_good(tmp_path: Path) -> None:

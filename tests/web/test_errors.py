@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from service import app
 from service.config import Settings
+from service.db.engine import AWAY
 from service.domain.links import rules as links
 from service.ops.house import House
 from service.web import errors, words
@@ -34,6 +36,14 @@ def test_rel_h42_other_hosts_are_refused(client: TestClient, host: str) -> None:
         assert answer.status_code == 400
         assert "host_not_allowed" in answer.text
         assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"), [("/u/abc", "GET, POST"), ("/policies", "GET"), ("/api/v1/people/1", "GET, PUT")]
+)
+def test_what_a_path_cannot_do_names_what_it_can(client: TestClient, path: str, allow: str) -> None:
+    answer = client.request("PATCH", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "LOCALHOST:8000"])
@@ -237,3 +247,23 @@ def test_rel_h46_ten_thousand_parts_are_refused(client: TestClient, kind: str) -
 @pytest.mark.parametrize("status", sorted(errors.HEADINGS))
 def test_every_status_has_a_heading_in_german_too(status: int) -> None:
     assert words.catalogue("de").get(errors.HEADINGS[status])
+
+
+@pytest.mark.parametrize("kind", AWAY)
+def test_rel_f16_a_database_that_is_away_is_a_503_that_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """A 500 would say that something is broken; whoever stops by one click is told to come again."""
+
+    async def away(*_: object) -> None:
+        raise (
+            OperationalError("BEGIN", None, Exception("database is locked"))
+            if kind is OperationalError
+            else kind
+        )
+
+    monkeypatch.setattr("service.web.forms.read_kindly", away)
+    monkeypatch.setattr("service.web.public.tokens.read", lambda *_: None)
+    answer = client.post("/u/x", data={"List-Unsubscribe": "One-Click"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert "busy" in answer.text

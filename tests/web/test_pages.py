@@ -15,7 +15,7 @@ from service.domain.notices.rules import NoticeUnknown
 from service.domain.policies.rules import PolicyUnknown, PolicyVersionUnknown
 from service.domain.privacy.rules import SUBJECTS
 from service.domain.topics.rules import TopicUnknown
-from service.kit.errors import DomainError
+from service.kit.errors import DatabaseDamaged, DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
 from service.web.public.choices import HOW
@@ -30,10 +30,11 @@ AT = datetime(2026, 10, 2, 22, 30, tzinfo=UTC)
     ("lang", "zone", "expected"),
     [
         ("en", "", "2 Oct 2026, 22:30 UTC"),
-        ("en", "Europe/Berlin", "3 Oct 2026, 00:30"),
-        ("de", "Europe/Berlin", "3. Okt. 2026, 00:30"),
+        ("en", "Europe/Berlin", "3 Oct 2026, 00:30 CEST"),
+        ("de", "Europe/Berlin", "3. Okt. 2026, 00:30 MESZ"),
         ("de", "", "2. Okt. 2026, 22:30 UTC"),
-        ("en", "America/New_York", "2 Oct 2026, 18:30"),
+        ("en", "Asia/Bangkok", "3 Oct 2026, 05:30 UTC+0700"),
+        ("en", "America/New_York", "2 Oct 2026, 18:30 EDT"),
     ],
 )
 def test_moments_in_the_readers_language_and_zone(lang: str, zone: str, expected: str) -> None:
@@ -123,6 +124,7 @@ OURS = (
     "service.web.guard",
     "service.web.errors",
     "service.web.public.",
+    "service.fence",
     "service.kit.",
     "service.domain.links.",
     "service.domain.preferences.",
@@ -141,7 +143,7 @@ def refusals() -> set[str]:
 
     kinds = {
         kind for kind in below(DomainError) if kind.__module__.startswith(OURS) and kind.__module__ != NEVER
-    }
+    } - {DatabaseDamaged}  # said by commands and senders alone
     kinds |= set(ALSO)
     sentences = {" ".join((kind.__doc__ or "").split()) for kind in kinds}
     return sentences | {kind.fix_hint for kind in kinds if kind.fix_hint}

@@ -17,7 +17,7 @@ from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import queries
 from service.domain.preferences.actions import UNCHANGED, Choices, Unchanged
-from service.domain.preferences.rules import NOES, PERMITTING, BreakInvalid
+from service.domain.preferences.rules import NOES, PERMITTING, BreakInvalid, CadenceNotOffered, NotRefusable
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import TopicUnknown
 from service.domain.topics.tables import Topic
@@ -169,7 +169,11 @@ def _choices(
 def _choice(one: TopicChoice, present: Standing, field: str) -> str | None:
     """`off`, another cadence, or nothing to do. A yes that was not there is refused (P7)."""
     wanted = one.state or present.state
+    if one.cadence is not None and one.cadence not in (present.cadence, *present.topic.cadences):
+        raise CadenceNotOffered(field=f"{field}.cadence")
     if one.state in NOES and one.state != "invalidated":
+        if present.topic.mail_class == "service":
+            raise NotRefusable(field=f"{field}.state")
         return "off"  # said once more it goes before whatever could still make a yes
     if wanted != present.state:
         if wanted in PERMITTING and present.state in PERMITTING:

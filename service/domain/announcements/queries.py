@@ -19,6 +19,7 @@ from service.domain.deliveries import compose
 from service.domain.deliveries import queries as deliveries
 from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Audience, Mailing
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.segments import queries as segments
@@ -36,6 +37,7 @@ from service.mail.loaded import Rendered
 from service.mail.starters import UnknownStarter
 
 RUNNING = ("freezing", "sending", "paused")
+WAITING = ("in_review", "approved", "scheduled", "paused")  # on the way to its time
 
 
 class State(NamedTuple):
@@ -111,9 +113,11 @@ def mailing_of(session: Session, row: Announcement) -> Mailing | None:
     return session.get(Mailing, row.mailing_id) if row.mailing_id else None
 
 
-def state_of(row: Announcement, mailing: Mailing | None) -> State:
-    """Its own state until it is started, its mailing's from then on."""
-    return State(row.state, row.reason) if mailing is None else State(mailing.state, mailing.reason)
+def state_of(row: Announcement, mailing: Mailing | None, *, retired: bool = False) -> State:
+    """Its own state until it is started, its mailing's from then on; under a retired topic it goes to nobody."""
+    if mailing is not None:
+        return State(mailing.state, mailing.reason)
+    return State(row.state, row.reason or ("topic_retired" if retired and row.state in WAITING else ""))
 
 
 def name_of(row: Announcement) -> str:
@@ -124,7 +128,10 @@ def name_of(row: Announcement) -> str:
 def shown(session: Session, row: Announcement) -> Shown:
     """One announcement with everything about it."""
     mailing, topic = mailing_of(session, row), topics.by_id(session, row.topic_id)
-    state, digest = state_of(row, mailing), content_hash(session, draft_of(session, row))
+    state, digest = (
+        state_of(row, mailing, retired=topic.state == "retired"),
+        content_hash(session, draft_of(session, row)),
+    )
     return Shown(
         id=row.public_id,
         name=name_of(row),
@@ -205,7 +212,7 @@ _JOINED = col(Mailing.id) == col(Announcement.mailing_id)
 
 def _lines() -> Any:
     return (
-        select(Announcement, Mailing, col(Topic.slug))
+        select(Announcement, Mailing, col(Topic.slug), col(Topic.state))
         .outerjoin(Mailing, _JOINED)
         .join(Topic, col(Topic.id) == col(Announcement.topic_id))
     )
@@ -216,9 +223,9 @@ def _listed(rows: Iterable[Any]) -> list[Listed]:
         Listed(
             id=row.public_id,
             name=name_of(row),
-            state=state_of(row, mailing).state,
-            reason=state_of(row, mailing).reason,
-            topic=topic,
+            state=state.state,
+            reason=state.reason,
+            topic=slug,
             author=row.author,
             due_at=row.due_at,
             zone=row.zone,
@@ -228,7 +235,8 @@ def _listed(rows: Iterable[Any]) -> list[Listed]:
             planned=mailing.planned if mailing else None,
             changed_at=row.changed_at,
         )
-        for row, mailing, topic in rows
+        for row, mailing, slug, topic_state in rows
+        for state in (state_of(row, mailing, retired=topic_state == "retired"),)
     ]
 
 
@@ -295,7 +303,7 @@ def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str
         "brand": compose.sender_of(
             brands.by_id(session, topic.brand_id), topic.mailbox, settings.base_url
         ).look,
-        "fields": sorted(segments.kinds(session)),
+        "fields": sorted(people.attribute_kinds(session)),
         "topic_name": topics.wording_for(session, topic.id or 0, locale).title,
     }
 

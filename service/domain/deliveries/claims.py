@@ -5,7 +5,7 @@ Called by the sender; both are guarded by the batch's token, so that repeating t
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -54,12 +54,20 @@ class Claimed:
 
 
 def claim(
-    session: Session, ring: Keyring, sender_id: int, *, now: datetime, limit: int, system: bool
+    session: Session,
+    ring: Keyring,
+    sender_id: int,
+    *,
+    now: datetime,
+    limit: int,
+    system: bool,
+    incarnation: str = "",
 ) -> list[Claimed]:
     """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
 
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
-    `skipped` outcome here. Sending switched off claims nothing.
+    `skipped` outcome here. Sending switched off claims nothing. The tokens begin with `incarnation`, so that its holder finds
+    a claim again whose commit nobody answered (`forgotten`).
     """
     known = brands.settings(session)
     if not known["sending_on"]:
@@ -72,14 +80,14 @@ def claim(
         if not room:
             warming.put_off(session, now=now)
             return []
-    seen = entries.tail(session)[0]
+    seen, holder = entries.tail(session)[0], (sender_id, incarnation)
     statement = for_update(
         session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True
     )
     batches = session.scalars(statement).all()
     return [
         replace(
-            _claim_one(session, ring, session.get_one(Batch, one), sender_id, seen, known, room, now=now),
+            _claim_one(session, ring, session.get_one(Batch, one), holder, seen, known, room, now=now),
             limits=known["domain_limits"] or {},
             day=day,
         )
@@ -91,7 +99,7 @@ def _claim_one(
     session: Session,
     ring: Keyring,
     batch: Batch,
-    sender_id: int,
+    holder: tuple[int, str],
     seen: int,
     settings: dict[str, Any],
     room: int | None,
@@ -118,8 +126,8 @@ def _claim_one(
         warming.take(session, now.date(), sum(one.refusal is None for one in members))
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
-        secrets.token_hex(8),
-        sender_id,
+        holder[1] + secrets.token_hex(8),
+        holder[0],
         now,
     )
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
@@ -260,6 +268,12 @@ def orphaned(session: Session, name: str | None = None) -> list[int]:
     if name is not None:
         statement = statement.where(col(Sender.name) == name)
     return list(session.scalars(statement.where(col(Batch.state) == "claimed")))
+
+
+def forgotten(session: Session, incarnation: str, held: Collection[int]) -> list[int]:
+    """The batches that stand as claimed by an incarnation and are not among those it holds."""
+    ours = (col(Batch.state) == "claimed", col(Batch.token).startswith(incarnation, autoescape=True))
+    return [one for one in session.scalars(select(col(Batch.id)).where(*ours)) if one and one not in held]
 
 
 def lose(

@@ -27,7 +27,7 @@ TAKING_AWAY = frozenset(
         "announcement.cancelled",
         "announcement.halted",
         "notice.cancelled",
-        "topic.paused",
+        "topic.retired",
         "settings.sending_off",
     }
 )

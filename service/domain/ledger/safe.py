@@ -25,26 +25,40 @@ Mailboxes = Callable[[Session, list[str]], dict[str, str]]
 def bring_up_to_date(session: Session, directory: Path, mailboxes: Mailboxes) -> int:
     """Append what the file has not yet, durably; returns how many lines were added. Safe from many processes."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(directory / NAME, "a+b", opener=_private) as file:
+    with open(directory / NAME, "a+b", buffering=0, opener=_private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         taken = queries.taken_since(session, _last_seq(file.fileno()))
         known = mailboxes(session, sorted({one.subject for one in taken if one.subject})) if taken else {}
-        for one in taken:
-            line = {
-                "seq": one.seq,
-                "at": one.at,
-                "kind": one.kind,
-                "subject": one.subject,
-                "body": _opaque(one.body),
-                "hash": one.hash,
-            }
-            if mailbox := known.get(one.subject or ""):
-                line["mailbox"] = mailbox
-            file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-        if taken:
-            file.flush()
-            os.fsync(file.fileno())
+        lines = b"".join(_line(one, known.get(one.subject or "")) for one in taken)
+        if lines:
+            _append(file.fileno(), lines)
         return len(taken)
+
+
+def _line(one: queries.Taken, mailbox: str | None) -> bytes:
+    line: dict[str, object] = {
+        "seq": one.seq,
+        "at": one.at,
+        "kind": one.kind,
+        "subject": one.subject,
+        "body": _opaque(one.body),
+        "hash": one.hash,
+    }
+    if mailbox:
+        line["mailbox"] = mailbox
+    return json.dumps(line, sort_keys=True).encode() + b"\n"
+
+
+def _append(descriptor: int, lines: bytes) -> None:
+    """Durably, or not at all: what may not be on the disk would else be taken for written by the next call."""
+    before = os.fstat(descriptor).st_size
+    try:
+        while lines:
+            lines = lines[os.write(descriptor, lines) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
 
 
 def _private(path: str, flags: int) -> int:

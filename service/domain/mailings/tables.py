@@ -35,7 +35,7 @@ class Address(SQLModel, table=True):
             sqlite_where=text(_LIVE),
             postgresql_where=text(_LIVE),
         ),
-        Index("ix_address_owner", "owner_kind", "owner_id"),
+        Index("ix_address_owner", "owner_id", "owner_kind"),
         Index("ix_address_hash", "address_hash"),
     )
 

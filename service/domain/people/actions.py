@@ -72,13 +72,13 @@ def upsert_many(
     for index, one_made in zip(fresh, made, strict=True):
         known[index] = one_made
     complete = [one for one in known if one is not None]
+    _set_attributes(session, given, complete, now=now)
     for one, row, digest in zip(given, complete, hashes, strict=True):
         if not row.created:
             same = digest == row.address.address_hash
             _update(session, ring, one, row, digest, now=now, by=by)
             if same and row.person.pending_address_id and row.merged is None:
                 _keep_address(session, row, now=now, by=by)
-    _set_attributes(session, given, complete, now=now)
     return complete
 
 
@@ -342,12 +342,41 @@ def note_list(session: Session, listed: Sequence[Person], *, now: datetime, by: 
 def _set_attributes(
     session: Session, given: list[Given], known_people: list[Known], *, now: datetime
 ) -> None:
-    """Replace the attributes that were said; unknown names are declared by their first use, with the plainest purpose."""
+    """Replace the attributes that were said and differ; who was known before gets `attributes` among the changed."""
     said = [(row, one.attributes) for one, row in zip(given, known_people, strict=True) if one.attributes]
     if not said:
         return
-    names = {name: kind for _, attributes in said for name, (kind, _) in attributes.items()}
-    declare = [
+    _declare(session, {name: kind for _, one in said for name, (kind, values) in one.items() if values}, now)
+    before = _attributes_of(session, [row.person.id or 0 for row, _ in said if not row.created])
+    fresh: dict[tuple[int, str], list[str]] = {}
+    for row, attributes in said:
+        person = row.person.id or 0
+        differing = {
+            name: values
+            for name, (_, values) in attributes.items()
+            if set(values) != before.get((person, name), set())
+        }
+        if differing and not row.created:
+            row.changed.append("attributes")
+            session.connection().execute(
+                delete(PersonAttribute).where(
+                    col(PersonAttribute.person_id) == person, col(PersonAttribute.name).in_(differing)
+                )
+            )
+        for name, values in differing.items():
+            fresh[person, name], before[person, name] = values, set(values)
+    rows = [
+        {"person_id": person, "name": name, "value": value}
+        for (person, name), values in fresh.items()
+        for value in dict.fromkeys(values)
+    ]
+    if rows:
+        session.connection().execute(insert(PersonAttribute), rows)
+
+
+def _declare(session: Session, kinds: dict[str, str], now: datetime) -> None:
+    """Unknown names are declared by their first use, with the plainest purpose."""
+    rows = [
         {
             "name": name,
             "type": kind,
@@ -355,21 +384,15 @@ def _set_attributes(
             "retention_days": 1095,
             "declared_at": now,
         }
-        for name, kind in sorted(names.items())
-    ]
-    session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), declare)
-    old = [(row.person.id, name) for row, attributes in said if not row.created for name in attributes]
-    for person, name in old:
-        session.connection().execute(
-            delete(PersonAttribute).where(
-                col(PersonAttribute.person_id) == person, col(PersonAttribute.name) == name
-            )
-        )
-    rows = [
-        {"person_id": row.person.id, "name": name, "value": value}
-        for row, attributes in said
-        for name, (_, values) in attributes.items()
-        for value in dict.fromkeys(values)
+        for name, kind in sorted(kinds.items())
     ]
     if rows:
-        session.connection().execute(insert(PersonAttribute), rows)
+        session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), rows)
+
+
+def _attributes_of(session: Session, people: list[int]) -> dict[tuple[int, str], set[str]]:
+    found: dict[tuple[int, str], set[str]] = {}
+    if people:
+        for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id).in_(people))):
+            found.setdefault((row.person_id, row.name), set()).add(row.value)
+    return found

@@ -2,6 +2,7 @@
 
 import re
 import zoneinfo
+from collections.abc import Mapping
 from typing import Any
 
 from service.kit.errors import Conflict, Invalid, NotFound
@@ -9,6 +10,12 @@ from service.kit.errors import Conflict, Invalid, NotFound
 PROFILE = ("first_name", "last_name", "company", "postal_address", "telephone")
 LIMITS = {"first_name": 200, "last_name": 200, "company": 200, "postal_address": 500, "telephone": 50}
 MAX_ATTRIBUTES = 40
+KINDS = {
+    "text": "a text or a list of texts",
+    "number": "a whole number",
+    "flag": "true or false",
+    "tags": "a text or a list of texts",
+}
 # Attributes lie in clear and are filtered by, so none may say who somebody is (design.md 4). These are the names
 # under which sites keep what does, without the signs between their words.
 _IDENTIFYING_WORDS = (
@@ -41,7 +48,7 @@ class ProfileInvalid(Invalid):
 
 
 class ExternalIdInvalid(Invalid):
-    """An external id is 1 to 200 visible characters."""
+    """An external id is 1 to 200 visible characters, with no space before or behind."""
 
 
 class AttributeInvalid(Invalid):
@@ -91,10 +98,11 @@ def _line(value: str, field: str, limit: int, *, many: bool = False) -> str:
     return value
 
 
-def attributes(given: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
+def attributes(given: dict[str, Any], declared: Mapping[str, str]) -> dict[str, tuple[str, list[str]]]:
     """Attributes cleaned: name → (type, values as text). An empty list or null removes the attribute.
 
-    Raises `AttributeInvalid`; `AttributeIdentifying` for a name or a value that says who somebody is.
+    `declared` are the types known already, name → type. Raises `AttributeInvalid`, also for a value of another
+    type than declared; `AttributeIdentifying` for a name or a value that says who somebody is.
     """
     if len(given) > MAX_ATTRIBUTES:
         raise AttributeInvalid(field="attributes", fix=f"At most {MAX_ATTRIBUTES} attributes.")
@@ -110,8 +118,16 @@ def attributes(given: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
         kind, values = _values(value, f"attributes.{name}")
         if any(_AN_ADDRESS.search(one) for one in values):
             raise AttributeIdentifying(field=f"attributes.{name}")
+        if values and _base(kind) != _base(declared.get(name, kind)):
+            fix = f"{name} is known here as {KINDS[declared[name]]}."
+            raise AttributeInvalid(field=f"attributes.{name}", fix=fix)
         cleaned[name] = kind, values
     return cleaned
+
+
+def _base(kind: str) -> str:
+    """One text or several are the same to whoever filters by them."""
+    return "text" if kind == "tags" else kind
 
 
 def _values(value: Any, field: str) -> tuple[str, list[str]]:
@@ -140,7 +156,7 @@ def as_given(kind: str, values: list[str]) -> Any:
 
 def external_id(given: str) -> str:
     """A source's id for a person: kept as it is, if it is visible text of 1 to 200 characters."""
-    if not 1 <= len(given) <= 200 or _UNSAFE.search(given) or "\n" in given:
+    if not 1 <= len(given) <= 200 or given != given.strip() or _UNSAFE.search(given) or "\n" in given:
         raise ExternalIdInvalid(field="external_id")
     return given
 

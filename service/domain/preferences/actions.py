@@ -303,7 +303,7 @@ def _set_cap(change: Change, most: int | Unchanged | None) -> bool:
     if most is UNCHANGED or change.person.max_per_week == most or isinstance(most, Unchanged):
         return False
     if most is not None and not 1 <= most <= 50:
-        raise rules.CadenceNotOffered(field="max_per_week")
+        raise rules.WeeklyCapInvalid(field="max_per_week")
     change.person.max_per_week = most
     change.session.add(change.person)
     changes.note(change, "preference.changed", {"max_per_week": most})

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from service.domain.brands import queries as brands
 from service.domain.consent import rules as consent_rules
 from service.domain.people import actions as people
+from service.domain.people import queries as people_queries
 from service.domain.people import rules as people_rules
 from service.domain.policies import queries as policies
 from service.domain.topics import queries as topics
@@ -49,6 +50,7 @@ class Facts:
     policy: str | None
     policy_id: int | None
     ip_evidence: str
+    kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     def wording(self, topic: Topic, locale: str) -> Wording | None:
@@ -94,6 +96,7 @@ def look_up(session: Session, now: datetime) -> Facts:
         policies.name_of(session, policy),
         policy.id,
         brands.setting(session, "ip_evidence"),
+        people_queries.attribute_kinds(session),
     )
 
 
@@ -110,7 +113,8 @@ def check(
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
         if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
-    return Checked(
+    attributes = people_rules.attributes(one.attributes, facts.kinds) if one.attributes is not None else None
+    checked = Checked(
         index,
         people.Given(
             people_rules.external_id(one.external_id),
@@ -118,13 +122,17 @@ def check(
             people_rules.locale(one.locale),
             people_rules.zone(one.zone),
             people_rules.profile(one.profile) if one.profile is not None else None,
-            people_rules.attributes(one.attributes) if one.attributes is not None else None,
+            attributes,
             confirmed=attest and any(item.confirmed for item in items),
             attested=one.attested,
             registered={"topics": facts.contract(one.locale or "en")} if one.attested else {},
         ),
         items,
     )
+    for name, (kind, values) in (attributes or {}).items():
+        if values:
+            facts.kinds.setdefault(name, kind)
+    return checked
 
 
 def apart(checked: list[Checked]) -> Iterator[list[Checked]]:

@@ -16,10 +16,12 @@ from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address, Audience, Mailing, MailingContent, Outcome
+from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies.rules import best_locale
-from service.domain.preferences import changes, queries
+from service.domain.preferences import changes, queries, rules
+from service.domain.preferences.tables import Preference
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic, Wording
@@ -268,9 +270,24 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
     if row is None or person is None:
         raise links.LinkNotRecognised
     asked = consents.topics_of(session, row)
-    mailbox = session.get(Address, row.address_id)
-    void = mailbox is not None and any(
-        changes.refused_since(session, person, mailbox.address_hash, topic, row.requested_seq)
+    asked_of = session.get(Address, row.address_id)
+    void = asked_of is not None and any(
+        changes.refused_since(session, person, asked_of.address_hash, topic, row.requested_seq)
         for topic in asked
     )
-    return Asked(person, asked, row, row.expires_at <= now, row.confirmed_at is not None, void)
+    done = row.confirmed_at is not None or _stands(session, asked, asked_of)
+    return Asked(person, asked, row, row.expires_at <= now, done, void)
+
+
+def _stands(session: Session, asked: list[Topic], asked_of: Address | None) -> bool:
+    """Whether everything a button asks for was made true by another one: two mails were sent, one was pressed.
+
+    Whoever holds the mailbox counts: a second sign-up is a person of its own until its button is pressed.
+    """
+    holder = (
+        mailbox.holders(session, [asked_of.address_hash]).get(asked_of.address_hash) if asked_of else None
+    )
+    if not asked or holder is None:
+        return False
+    rows = [session.get(Preference, (holder[0].id, topic.id)) for topic in asked]
+    return all(row is not None and row.state in rules.PERMITTING for row in rows)

@@ -43,6 +43,10 @@ class CadenceNotOffered(Invalid):
     """That frequency is not offered for this topic."""
 
 
+class WeeklyCapInvalid(Invalid):
+    """A weekly limit is 1 to 50 mails, or none."""
+
+
 class NotRefusable(Conflict):
     """These mails belong to your contract or the law and cannot be switched off here."""
 

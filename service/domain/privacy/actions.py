@@ -38,15 +38,20 @@ def ask(
     locale: str,
     now: datetime,
 ) -> ContactRequest:
-    """Keep a question. Raises `ContactTooOften` (three an hour for one address), `TextEmpty`, `TextTooLong`,
-    …
+    """Keep a question; the same one once more within the hour is a second press and changes nothing.
+
+    Raises `ContactTooOften` (three an hour for one address), `TextEmpty`, `TextTooLong`, …
     """
     asked = {
         "name": rules.check_name(name),
         "subject": rules.check_subject(subject),
         "text": rules.check_text(text),
     }
-    if queries.recent(session, address_hash(ring, address), since=now - rules.WINDOW) >= rules.MOST:
+    recent = queries.recent(session, address_hash(ring, address), since=now - rules.WINDOW)
+    for earlier in recent:
+        if queries.asked(ring, earlier) == asked:
+            return earlier
+    if len(recent) >= rules.MOST:
         raise rules.ContactTooOften
     row = mailings.keep_address(session, ring, address, owner_kind="visitor", owner_id=None, now=now)
     assert row.id is not None

@@ -1,6 +1,7 @@
 """Listing contact requests without their text, and opening one for the action that records the look."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -62,18 +63,26 @@ def by_public_id(session: Session, public_id: str) -> ContactRequest:
 
 def opened(session: Session, ring: Keyring, row: ContactRequest) -> Opened:
     """A request in clear; `actions.open_request` records that somebody looked."""
-    asked = json.loads(sealing.unseal(ring.house_key, row.sealed, ASKED_AT.format(row.public_id)))
+    written = asked(ring, row)
     return Opened(
         row.public_id,
         mailings.open_address(ring, session.get_one(Address, row.address_id)),
-        asked["name"],
-        asked["subject"],
-        asked["text"],
+        written["name"],
+        written["subject"],
+        written["text"],
         row.locale,
         row.state,
         row.created_at,
         answers(ring, row),
     )
+
+
+def asked(ring: Keyring, row: ContactRequest) -> dict[str, str]:
+    """What was written: name, subject, text."""
+    written: dict[str, str] = json.loads(
+        sealing.unseal(ring.house_key, row.sealed, ASKED_AT.format(row.public_id))
+    )
+    return written
 
 
 def answers(ring: Keyring, row: ContactRequest) -> list[Reply]:
@@ -114,12 +123,11 @@ def counts(session: Session) -> dict[str, int]:
     return {"open": 0, "answered": 0, "closed": 0, **dict(rows.all())}
 
 
-def recent(session: Session, address_hash: str, *, since: datetime) -> int:
-    """How many requests came from one address since then."""
-    counted = (
-        select(func.count())
-        .select_from(ContactRequest)
+def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[ContactRequest]:
+    """The requests that came from one address since then."""
+    statement = (
+        select(ContactRequest)
         .join(Address, col(Address.id) == col(ContactRequest.address_id))
         .where(col(Address.address_hash) == address_hash, col(ContactRequest.created_at) > since)
     )
-    return session.exec(counted).one()
+    return session.exec(statement).all()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, exists, func, true
 from sqlmodel import Session, col, select
 
+from service.domain.people.queries import attribute_kinds
 from service.domain.people.tables import AttributeKind, Person, PersonAttribute
 from service.domain.segments import rules
 
@@ -19,16 +20,9 @@ class AttributeValues:
     values: list[tuple[str, int]]
 
 
-def kinds(session: Session) -> dict[str, str]:
-    """The declared attributes: name → type."""
-    return {
-        row.name: row.type for row in session.exec(select(AttributeKind).order_by(col(AttributeKind.name)))
-    }
-
-
 def checked(session: Session, audience: object) -> rules.Filter:
     """Read an audience against the declared attributes. Raises `FilterInvalid` or `UnknownField`."""
-    return rules.check(audience, kinds(session))
+    return rules.check(audience, attribute_kinds(session))
 
 
 def matches(audience: rules.Filter) -> ColumnElement[bool]:

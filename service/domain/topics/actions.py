@@ -101,6 +101,16 @@ def retire(session: Session, slug: str, *, now: datetime, by: str) -> None:
     ledger.append(session, "topic.retired", subject=slug, body={}, by=by, now=now)
 
 
+def restore(session: Session, slug: str, *, now: datetime, by: str) -> None:
+    """Take a retired topic into use again: every yes and no under it stands as before. Raises `TopicUnknown`."""
+    topic = _locked(session, slug)
+    if topic.state == "active":
+        return
+    topic.state = "active"
+    session.flush()
+    ledger.append(session, "topic.restored", subject=slug, body={}, by=by, now=now)
+
+
 def publish_wording(
     session: Session, slug: str, texts: Mapping[str, rules.WordingText], *, now: datetime, by: str
 ) -> list[Wording]:

@@ -68,12 +68,12 @@ async def _page(request: Request, link: Link) -> Response:
         }
 
     asked, context = await deps.read(opened, look)
+    if asked.void:  # also of a button pressed before the no: it is not as that button made it any more
+        raise GrantNeedsNewConfirmation
     if asked.done:
         return await _done(request, link, receipt=None, already=True)
     if asked.expired:
         raise LinkExpired
-    if asked.void:
-        raise GrantNeedsNewConfirmation
     return await pages.public(request, "public/confirm.html", context, person=asked.person)
 
 

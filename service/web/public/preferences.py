@@ -79,9 +79,9 @@ def _day(typed: str) -> date | None:
 
 async def _refused(request: Request, link: Link, form: Form, wrong: Invalid) -> Response:
     """The page once more, as it was filled in, with what is wrong."""
-    return await choices.page(
-        request, link, typed=form.values(), errors=pages.said(request, wrong), status=wrong.status
-    )
+    seen = await deps.read(deps.house(request), lambda session: tokens.named(request, session, link))
+    errors = pages.said(request, wrong, seen.person)
+    return await choices.page(request, link, typed=form.values(), errors=errors, status=wrong.status)
 
 
 async def _save(request: Request, link: Link, chosen: Choices, form: Form) -> Response:

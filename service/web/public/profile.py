@@ -148,7 +148,11 @@ async def correct(request: Request) -> Response:
         done = await fence.perform(opened, lambda session: _correct(request, session, person, form))
     except Invalid as wrong:
         return await _me(
-            request, person, typed=form.values(), errors=pages.said(request, wrong), status=wrong.status
+            request,
+            person,
+            typed=form.values(),
+            errors=pages.said(request, wrong, person),
+            status=wrong.status,
         )
     return await _me(request, person, saved=clock.now(), status=200 if done.settled else 202)
 

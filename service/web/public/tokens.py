@@ -114,12 +114,22 @@ def keeps(session: Session, seen: Named, *, but: Topic | None) -> list[dict[str,
     if seen.person is None or seen.person.id is None or seen.person.state == "erased":
         return []
     kept = []
-    for topic_id, preference in preferences.of_person(session, seen.person.id).items():
-        topic = topics.by_id(session, topic_id)
-        if (but and topic.id == but.id) or topic.state != "active" or preference.state not in gate.PERMITTING:
+    for topic in _gets(session, seen.person):
+        if (but and topic.id == but.id) or (but is None and topic.mail_class != "service"):
             continue
-        if but is None and topic.mail_class != "service":
-            continue
-        words = topics.wording_for(session, topic_id, seen.lang)
+        words = topics.wording_for(session, topic.id or 0, seen.lang)
         kept.append((topic.position, {"name": words.title, "note": words.frequency}))
     return [one for _, one in sorted(kept, key=lambda pair: pair[0])]
+
+
+def stopped(session: Session, seen: Named) -> bool:
+    """Whether what the link stops is stopped now: its topic, or every one that can be."""
+    if seen.topic:
+        return seen.preference is not None and seen.preference.state in gate.NOES
+    return seen.person is None or all(one.mail_class == "service" for one in _gets(session, seen.person))
+
+
+def _gets(session: Session, person: Person) -> list[Topic]:
+    rows = preferences.of_person(session, person.id or 0)
+    permitted = [topics.by_id(session, one) for one, row in rows.items() if row.state in gate.PERMITTING]
+    return [topic for topic in permitted if topic.state == "active"]

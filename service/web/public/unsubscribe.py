@@ -178,12 +178,14 @@ async def _reason(request: Request, link: Link, reason: str) -> Response:
     def note(session: Session) -> None:
         actions.give_reason(session, link, reason, now=clock.now())
 
-    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]]]:
+    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]], bool]:
         seen = tokens.named(request, session, link)
-        return seen, tokens.keeps(session, seen, but=seen.topic)
+        return seen, tokens.keeps(session, seen, but=seen.topic), tokens.stopped(session, seen)
 
+    seen, kept, standing = await deps.read(opened, look)
+    if not standing:  # undone meanwhile, or never stopped: the page says what is so, and no reason is kept
+        return await _page(request, link)
     await fence.perform(opened, note)
-    seen, kept = await deps.read(opened, look)
-    since = seen.preference.since_at if seen.preference and seen.preference.state in rules.NOES else None
+    since = seen.preference.since_at if seen.preference else None
     stopped = Stopped(None, None, since, seen.person, seen.topic)
     return await show_stopped(request, link, stopped, seen, kept, settled=True, reason_saved=True)

@@ -132,6 +132,7 @@ def reason_words(reason: str | None) -> str | None:
         "staff": "by hand",
         "late": "its time was missed by more than six hours",
         "restored": "a copy was restored, and it may have been sent since that was made",
+        "topic_retired": "its topic is retired, so it goes to nobody",
         "": None,
         **{halted: f"{what} {look}" for halted, (what, look) in HALTS.items()},
     }

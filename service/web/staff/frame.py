@@ -119,7 +119,7 @@ async def error_page(request: Request, error: DomainError | None, status: int) -
         if error
         else "Try again; if it stays, give the code below to whoever runs this installation.",
         "code": error.code if error else getattr(request.state, "request_id", None),
-        "link": {"href": "/staff", "label": "To the first page"},
+        "link": _way_on(request),
     }
     framed = await _framed_error(request, context, status)
     if framed is not None:
@@ -130,6 +130,14 @@ async def error_page(request: Request, error: DomainError | None, status: int) -
         "link": {"href": "/staff/login", "label": "Sign in"},
     }
     return pages.html(request, "staff/door_error.html", plain, status=status)
+
+
+def _way_on(request: Request) -> dict[str, str]:
+    """Where a refused press leads on: the thing it was about, as it stands now; else the first page."""
+    parts = request.url.path.split("/")
+    if request.method == "POST" and len(parts) > 4 and parts[2] in ("announcements", "notices", "topics"):
+        return {"href": "/".join(parts[:4]), "label": "See how it stands now"}
+    return {"href": "/staff", "label": "To the first page"}
 
 
 async def _framed_error(request: Request, context: dict[str, Any], status: int) -> Response | None:

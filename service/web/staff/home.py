@@ -17,6 +17,7 @@ from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
 from service.web.sessions import require
+from service.web.staff.announcements import reason_words
 from service.web.staff.frame import drawing, show
 
 router = APIRouter()
@@ -100,7 +101,7 @@ def _days(coming: list[announcements.Listed], now: datetime) -> list[dict[str, A
             {
                 "name": one.name,
                 "href": f"/staff/announcements/{one.id}/report",
-                "note": f"{one.due_at:%H:%M} UTC" if one.due_at else None,
+                "note": ", ".join(filter(None, (f"{one.due_at:%H:%M} UTC", reason_words(one.reason)))),
                 "state": "held" if one.hold_until and one.hold_until > now else one.state,
             }
             for one in coming

@@ -180,13 +180,13 @@ def _review(
 ) -> dict[str, Any]:
     draft = queries.draft_of(session, queries.by_public_id(session, shown.id))
     found = queries.check(session, house.settings, draft)
-    now = clock.now()
+    now, count = clock.now(), desk.count(session, draft)
     return {
         "title": shown.name,
         "base": f"/staff/announcements/{shown.id}",
         "announcement": {"state": shown.state, "content_hash": shown.content_hash},
         "topic_name": shown.topic_name,
-        "audience": desk.count(session, draft) | {"approx": True},
+        "audience": count | {"approx": True},
         "facts": _facts(session, shown),
         "checks": desk.checks(found, f"/staff/announcements/{shown.id}"),
         "checked_at": now,
@@ -198,7 +198,7 @@ def _review(
         "when_words": _when_words(shown),
         "clashes": _clashes(session, shown, now),
         "approval": _approval(session, shown, staff),
-        "blocked": _blocked(session, shown, [one for one in found if one.level == "block"]),
+        "blocked": _blocked(session, shown, [one for one in found if one.level == "block"], count["count"]),
         "may_schedule": may(staff.role, "announcements:write"),
     }
 
@@ -210,7 +210,11 @@ def _facts(session: Session, shown: Shown) -> list[dict[str, str]]:
 
 
 def _proposal(shown: Shown, now: datetime) -> dict[str, str]:
-    """What stands in the fields at first: tomorrow at nine."""
+    """What stands in the fields at first: the time it goes, else now; tomorrow at nine for whoever wants a day."""
+    if shown.state == "scheduled" and shown.due_at and shown.zone:
+        at = shown.due_at.astimezone(zoneinfo.ZoneInfo(shown.zone))
+        local = {"local": "1"} if rules.is_local(shown.wall_time) else {}
+        return {"when": "at", "date": f"{at:%Y-%m-%d}", "time": f"{at:%H:%M}", "zone": shown.zone, **local}
     tomorrow = (now + timedelta(days=1)).date().isoformat()
     return {"when": "now", "date": tomorrow, "time": "09:00", "zone": shown.zone or "UTC"}
 
@@ -268,10 +272,12 @@ def _approval(session: Session, shown: Shown, staff: SignedIn) -> dict[str, Any]
     }
 
 
-def _blocked(session: Session, shown: Shown, blocking: list[Any]) -> str | None:
+def _blocked(session: Session, shown: Shown, blocking: list[Any], audience: int) -> str | None:
     """Why the button to schedule is off."""
     if shown.state not in ("draft", "in_review", "approved"):
         return f"It is {shown.state.replace('_', ' ')} already."
+    if not audience:
+        return "Nobody would get it: choose another topic, or other people."
     if blocking:
         return f"{len(blocking)} to fix first: {blocking[0].sentence}"
     if queries.approval_needed(session) and not (shown.state == "approved" and shown.approved):

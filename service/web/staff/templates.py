@@ -13,6 +13,7 @@ from service.domain.staff.rules import may
 from service.domain.templates import actions, queries
 from service.domain.templates.rules import MediaType
 from service.domain.topics import queries as topics
+from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.mail.starters import Starter
@@ -70,6 +71,8 @@ async def preview(request: Request, slug: str, staff: Reader) -> Response:
 def _topic(session: Session, starter: Starter) -> str:
     """A topic to show it under: the starter's own, else any that announcements may use."""
     offered = [topic.slug for topic in topics.active(session) if topic.mail_class != "service"]
+    if not offered:
+        raise TopicUnknown("There is no topic in use that announcements may be sent under.")
     return starter.topic if starter.topic in offered else offered[0]
 
 

@@ -162,7 +162,16 @@ async def retire(request: Request, slug: str, staff: Writer) -> Response:
     """Take a topic out of use; its stop links live for ever."""
     fenced = await act(request, lambda session: actions.retire(session, slug, now=clock.now(), by=staff.by))
     return await done(
-        request, staff, fenced, "/staff/topics", "Retired: nobody is written to under it any more."
+        request, staff, fenced, f"/staff/topics/{slug}", "Retired: nobody is written to under it any more."
+    )
+
+
+@router.post("/staff/topics/{slug}/restore")
+async def restore(request: Request, slug: str, staff: Writer) -> Response:
+    """Take it into use again: the way back from a mistaken press."""
+    await act(request, lambda session: actions.restore(session, slug, now=clock.now(), by=staff.by))
+    return pages.redirect(
+        request, f"/staff/topics/{slug}", flash=("ok", "In use again, for those who said yes to it.")
     )
 
 
@@ -199,7 +208,7 @@ async def _topic(
             "errors": errors,
             "wordings": [_wording(one, current, per) for one in queries.wordings(session, topic.id or 0)],
             "people": preferences.people_per_topic(session).get(topic.id or 0, 0),
-            "may_write": may(staff.role, "topics:write") and topic.state == "active",
+            "may_write": may(staff.role, "topics:write"),
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)

@@ -157,7 +157,7 @@ def _words(**more: str) -> dict[str, dict[str, str]]:
     [
         (None, "content_invalid", "content"),
         ({}, "content_missing", "content"),
-        ({"en": {"subject": " ", "body": ""}}, "content_missing", "content"),
+        ({"en": {"subject": " ", "body": ""}}, "content_missing", "content.en.subject"),
         ({"en": "Hello"}, "content_invalid", "content.en"),
         ({"en": {"subject": "Hi", "body": 7}}, "content_invalid", "content.en.body"),
         ({"en": {"subject": "Hi", "body": "x", "html": "x"}}, "content_invalid", "content.en.html"),

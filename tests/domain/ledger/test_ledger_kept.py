@@ -1,5 +1,6 @@
 """The ledger in its database: one chain whoever writes, no change let through, every change found (P4, standards K1, K2)."""
 
+import errno
 import json
 import multiprocessing
 import re
@@ -270,6 +271,24 @@ def test_a_file_of_one_torn_line_begins_anew(engine: Engine, now: datetime, tmp_
     (tmp_path / safe.NAME).write_bytes(b'{"at":')
     assert _bring(engine, tmp_path) == 1
     assert len(_lines(tmp_path)) == 1
+
+
+def test_rel_f17_what_did_not_surely_reach_the_disk_is_written_anew(
+    engine: Engine, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line whose sync failed would else be taken for written by the next call."""
+    with transaction(engine) as session:
+        _append(session, now, 1, "consent.withdrawn")
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", fails)
+        with pytest.raises(OSError):
+            _bring(engine, tmp_path)
+    assert _lines(tmp_path) == []
+    assert _bring(engine, tmp_path) == 1
 
 
 def _bring_often(url: str, directory: str, now: datetime, worker: int) -> None:

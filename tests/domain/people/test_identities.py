@@ -184,7 +184,7 @@ def test_rel_h10_one_mailbox_written_two_ways_gets_one_mail_and_the_stricter_ans
     yes = ("Ana@Example.org", [_yes(now, confirmed=True)])
     no = (" ana@example.org ", [make.an_answer("new-products", False, at=now)])
     for email, answers in [yes, no] if first == "yes" else [no, yes]:
-        make.register(session, ring, email, answers, external_id=email, now=now)
+        make.register(session, ring, email, answers, external_id=email.strip(), now=now)
     facts = _facts(session)
     session.flush()
     assert session.connection().execute(standing.eligible(facts, col(Person.id) > 0, now)).all() == []
@@ -198,7 +198,7 @@ def test_rel_h10_two_yeses_of_one_mailbox_are_one_member(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     for email in ("Ana@example.org", "ana@EXAMPLE.org", " ana@example.org"):
-        make.register(session, ring, email, [_yes(now, confirmed=True)], external_id=email, now=now)
+        make.register(session, ring, email, [_yes(now, confirmed=True)], external_id=email.strip(), now=now)
     session.flush()
     assert (
         len(session.connection().execute(standing.eligible(_facts(session), col(Person.id) > 0, now)).all())

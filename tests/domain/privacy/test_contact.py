@@ -53,11 +53,20 @@ def test_opening_is_a_read_on_record(session: Session, ring: Keyring, now: datet
         actions.open_request(session, ring, "q_gone", now=now, by="staff:s_1")
 
 
+def test_the_same_question_once_more_is_a_second_press(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    first = _ask(session, ring, now)
+    assert _ask(session, ring, now + timedelta(minutes=1)).public_id == first.public_id
+    assert _ask(session, ring, now + rules.WINDOW).public_id != first.public_id
+    assert _ask(session, ring, now, address=addresses.parse("bo@example.org")).public_id != first.public_id
+
+
 def test_a_fourth_question_within_the_hour_is_too_many(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     for minute in range(rules.MOST):
-        _ask(session, ring, now + timedelta(minutes=minute))
+        _ask(session, ring, now + timedelta(minutes=minute), text=f"Question {minute}")
     with pytest.raises(rules.ContactTooOften):
         _ask(session, ring, now + timedelta(minutes=59), address=addresses.parse("ANA@example.org"))
     _ask(session, ring, now, address=addresses.parse("bo@example.org"))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies
 from sqlmodel import Session, col, select
 
+from service.domain.people import queries as people_queries
 from service.domain.people.tables import AttributeKind, Person, PersonAttribute
 from service.domain.segments import queries, rules
 from service.kit.ids import new_alias, person_id
@@ -32,7 +33,7 @@ def _person(session: Session, now: datetime, **attributes: list[str]) -> int:
 
 @pytest.fixture
 def people(session: Session, now: datetime) -> dict[str, int]:
-    known = queries.kinds(session)
+    known = people_queries.attribute_kinds(session)
     session.add_all(
         AttributeKind(name=name, type=kind, purpose="a test", declared_at=now)
         for name, kind in KINDS.items()

@@ -177,3 +177,16 @@ def test_a_refused_action_writes_nothing_and_waits_for_nobody(house: House) -> N
             .rowcount
             == 1
         )
+
+
+def test_rel_f18_a_no_that_was_not_written_twice_is_not_called_done(house: House) -> None:
+    """Not the first time, and not when it is said again and takes nothing away any more; then it stands in the file."""
+    safe_dir = house.settings.safe
+    safe_dir.parent.mkdir(parents=True, exist_ok=True)
+    safe_dir.write_bytes(b"")  # no directory can be made here
+    for act in (_take, lambda session: 0):
+        with pytest.raises(fence.NotWrittenTwice):
+            fence.perform_now(house, act)
+    safe_dir.unlink()
+    assert fence.perform_now(house, lambda session: 0).settled
+    assert [line["kind"] for line in safe.lines(safe_dir)] == ["consent.withdrawn"]

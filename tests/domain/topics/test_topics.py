@@ -100,6 +100,10 @@ def test_a_retired_topic_stays_known(session: Session, now: datetime) -> None:
     assert "updates" not in [topic.slug for topic in queries.active(session)]
     assert queries.by_slug(session, "updates").state == "retired"
     assert [entry.kind for entry in appended(session)] == ["topic.retired"]
+    for _ in range(2):
+        actions.restore(session, "updates", now=now, by="cli")
+    assert queries.by_slug(session, "updates").state == "active"
+    assert [entry.kind for entry in appended(session)] == ["topic.retired", "topic.restored"]
     with pytest.raises(rules.TopicUnknown):
         actions.retire(session, "nothing", now=now, by="cli")
 

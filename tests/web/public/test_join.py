@@ -113,6 +113,17 @@ def test_the_button_makes_the_yes_and_looking_does_not(client: TestClient, world
     assert world.entries("consent.given") == 2
 
 
+def test_the_second_of_two_mails_says_that_the_first_was_pressed(client: TestClient, world: World) -> None:
+    for _ in range(2):
+        client.post("/join", data=filled(client, "neu@example.org", "updates"))
+    first, second = (confirmation(world, mail) for mail in world.mails("confirm"))
+    assert "Already confirmed" not in client.get(second).text
+    assert client.post(first, data={"confirm": "yes"}).status_code == 200
+    assert "Already confirmed" in client.get(second).text
+    assert client.post(second, data={"confirm": "yes"}).status_code == 200
+    assert world.entries("consent.given") == 1
+
+
 def test_a_confirmation_is_good_for_seven_days(client: TestClient, world: World, later: Any) -> None:
     client.post("/join", data=filled(client, "neu@example.org", "updates"))
     path = confirmation(world, world.mails("confirm")[0])

@@ -166,6 +166,15 @@ def test_it_speaks_the_persons_language_unless_asked(client: TestClient, world: 
     assert 'lang="en"' in client.get(path(world, person)).text, "what was chosen stays chosen"
 
 
+def test_what_is_wrong_is_said_in_the_language_of_the_page(client: TestClient, world: World) -> None:
+    person = world.person(locale="de", zone="Europe/Berlin")
+    far = {"do": "save", "break_until": "2999-01-01"}
+    answer = client.post(path(world, person), data=far, headers={"Accept-Language": "en"})
+    assert answer.status_code == 422
+    assert "Please choose a day" not in answer.text
+    assert "zwischen morgen und" in answer.text
+
+
 @pytest.mark.parametrize("way", ["one_click", "stop_all"])
 @pytest.mark.parametrize("before", ["withdrawn", "unknown"])
 def test_rel_h39_a_no_after_the_question_takes_the_button_back(

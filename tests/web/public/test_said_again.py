@@ -153,6 +153,7 @@ def test_rel_h39_a_used_button_does_not_say_that_all_is_well_after_a_stop(
     assert client.post(button, data={"confirm": "yes"}).status_code == 200
     client.post(world.stop_link(person), data=ONE_CLICK)
     assert client.post(button, data={"confirm": "yes"}).status_code == 409
+    assert client.get(button).status_code == 409
 
 
 def test_p7_a_no_younger_than_the_copy_holds_for_whoever_the_copy_does_not_know(world: World) -> None:

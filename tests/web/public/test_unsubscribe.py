@@ -203,6 +203,16 @@ def test_a_reason_is_asked_after_the_stop_and_kept_once(client: TestClient, worl
     assert world.entries("stop.reason") == 1
 
 
+def test_a_reason_without_a_stop_claims_none(client: TestClient, world: World) -> None:
+    """Sent from a page that has been undone elsewhere: the answer says what is so and keeps nothing."""
+    person = world.person()
+    answer = client.post(world.stop_link(person), data={"reason": "often"})
+    assert 'value="stop"' in answer.text
+    assert "Done." not in answer.text
+    assert world.entries("stop.reason") == 0
+    assert world.states(person)["new-products"] == "given"
+
+
 # --- tokens ---
 
 

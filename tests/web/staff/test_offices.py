@@ -137,6 +137,17 @@ def test_a_topic_is_added_and_its_wording_renewed(browser: Browser, office: Offi
     assert officer.post("/staff/topics/tips/retire").status_code == 303
     with reading(office.house.engine) as session:
         assert topics.by_slug(session, "tips").state == "retired"
+    assert "Use it again" in officer.get("/staff/topics/tips").text
+    assert officer.post("/staff/topics/tips/restore").status_code == 303
+    with reading(office.house.engine) as session:
+        assert topics.by_slug(session, "tips").state == "active"
+    assert "0 people would get no more" in officer.get("/staff/topics/tips").text
+
+
+def test_an_empty_notice_leads_to_the_field_that_is_missing(browser: Browser) -> None:
+    answer = browser("product").post("/staff/notices/new", data={"topic": "updates", "locale": "en"})
+    assert answer.status_code == 422
+    assert 'href="#title"' in answer.text
 
 
 def test_a_policy_is_previewed_and_published_as_the_next_version(browser: Browser, office: Office) -> None:

@@ -1,0 +1,148 @@
+"""What the staff takes away while mail is leaving: once it is acknowledged, nothing more of it departs (P1)."""
+
+import asyncio
+import time
+
+from scheduler import jobs
+from scheduler.sender import Sender
+from service import fence
+from service.domain.announcements import actions as announcements
+from service.domain.ledger.actions import stands
+from service.domain.topics import actions as topics
+from service.kit import clock
+from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
+from tests.scheduler.test_sender import outcomes, received
+
+
+def test_rel_h72_cancel_in_the_middle(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(120)
+            announcement = await asyncio.to_thread(post.announce, house)
+            after = 0.0
+
+            async def cancel() -> None:
+                nonlocal after
+                while len(sink.messages) < 20:
+                    await asyncio.sleep(0.005)
+                done = await fence.perform(
+                    house,
+                    lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"),
+                )
+                settled = done.settled
+                while not settled:  # a busy machine: the honest 202, so ask again until it is acknowledged
+                    settled = (await fence.perform(house, stands)).settled
+                after = time.monotonic()
+
+            stop = asyncio.create_task(cancel())
+            ended = asyncio.Event()
+            sending = asyncio.create_task(Sender(house, "one").run(ended))
+            await stop
+            await asyncio.sleep(0.3)
+            ended.set()
+            await sending
+            jobs.settle(house, clock.now())
+            report = post.report(announcement)
+            assert report["state"] == "cancelled"
+            assert outcomes(report) == report["planned"] == 120
+            assert report["outcomes"]["sent"] == len(sink.kept)
+            assert 0 < report["outcomes"]["cancelled"] < 120
+            assert [message for message in sink.messages if message.t_dot > after + 0.015] == []
+
+    asyncio.run(run())
+
+
+def test_pause_and_resume_send_the_rest_once(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.005)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(60)
+            announcement = await asyncio.to_thread(post.announce, house)
+
+            async def pause() -> None:
+                while len(sink.messages) < 10:
+                    await asyncio.sleep(0.002)
+                await fence.perform(
+                    house,
+                    lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"),
+                )
+                seen = len(sink.kept)
+                await asyncio.sleep(0.2)
+                assert len(sink.kept) <= seen + 1  # one reply may have been on its way back
+                await fence.perform(
+                    house,
+                    lambda session: announcements.resume(session, announcement, now=clock.now(), by="cli"),
+                )
+
+            await send_all(post, house, meanwhile=pause)
+            report = post.report(announcement)
+            assert report["outcomes"]["sent"] == 60
+            assert set(received(sink).values()) == {1}
+
+    asyncio.run(run())
+
+
+def test_a_pause_gives_back_at_once_what_a_slow_rate_would_hold_for_long(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port, send_rate=1.0)
+            post.sign_up(50)
+            announcement = await asyncio.to_thread(post.announce, house)
+
+            async def pause() -> None:
+                while not sink.kept:
+                    await asyncio.sleep(0.01)
+                before = time.monotonic()
+                await fence.perform(
+                    house,
+                    lambda session: announcements.pause(session, announcement, now=clock.now(), by="cli"),
+                )
+                while await asyncio.to_thread(post.batches_in_hand):
+                    assert time.monotonic() - before < 15, "20 positions at 1/s would take 20 s"
+                    await asyncio.sleep(0.02)
+                await fence.perform(
+                    house,
+                    lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"),
+                )
+
+            stop = asyncio.Event()
+            sending = asyncio.create_task(Sender(house, "one").run(stop))
+            await pause()
+            stop.set()
+            await sending
+            jobs.settle(house, clock.now())
+            report = post.report(announcement)
+            assert outcomes(report) == report["planned"] == 50
+            assert report["outcomes"]["sent"] == len(sink.kept)
+
+    asyncio.run(run())
+
+
+def test_a_topic_retired_in_the_middle_stops_what_is_on_its_way(post: Post) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.01)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(120)
+            announcement = await asyncio.to_thread(post.announce, house)
+            after = 0.0
+
+            async def retire() -> None:
+                nonlocal after
+                while len(sink.messages) < 20:
+                    await asyncio.sleep(0.005)
+                done = await fence.perform(
+                    house, lambda session: topics.retire(session, "new-products", now=clock.now(), by="cli")
+                )
+                settled = done.settled
+                while not settled:  # a busy machine: the honest 202, so ask again until it is acknowledged
+                    settled = (await fence.perform(house, stands)).settled
+                after = time.monotonic()
+
+            await send_all(post, house, meanwhile=retire)
+            report = post.report(announcement)
+            assert outcomes(report) == report["planned"] == 120
+            assert report["outcomes"]["skipped"]["topic_retired"] == 120 - len(sink.kept) > 0
+            assert [message for message in sink.messages if message.t_dot > after + 0.015] == []
+
+    asyncio.run(run())
