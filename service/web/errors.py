@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from service.db.engine import AWAY
 from service.domain.links.rules import LinkExpired, LinkNotRecognised
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
 from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany
 from service.kit.methods import allowed
-from service.web import pages
+from service.web import deps, pages
 
 HEADINGS = {
     400: "That did not work",
@@ -77,14 +79,17 @@ def as_domain(error: Exception) -> DomainError:
 async def answer(request: Request, error: Exception) -> Response:
     """The page for an error."""
     fact = as_domain(error)
+    person = await _reader(request) if fact.status < 500 else None
     if isinstance(fact, LinkNotRecognised):
         return await pages.public(
             request, "public/link_unknown.html", {"values": {}, "errors": {}}, status=fact.status
         )
     if isinstance(fact, LinkExpired):
         too_old: dict[str, Any] = {"stop_action": None, "values": {}, "errors": {}}
-        return await pages.public(request, "public/link_expired.html", too_old, status=fact.status)
-    say = pages.speaker(request)
+        return await pages.public(
+            request, "public/link_expired.html", too_old, status=fact.status, person=person
+        )
+    say = pages.speaker(request, person)
     context = {
         "title": say(HEADINGS.get(fact.status, HEADINGS[400])),
         "sentence": say(fact.title),
@@ -93,7 +98,7 @@ async def answer(request: Request, error: Exception) -> Response:
         "link": {"href": "/", "label": say("To the first page")},
         "error": True,
     }
-    response = await pages.public(request, "public/message.html", context, status=fact.status)
+    response = await pages.public(request, "public/message.html", context, status=fact.status, person=person)
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
     if fact.status == 405:
@@ -101,3 +106,14 @@ async def answer(request: Request, error: Exception) -> Response:
     if fact.status == 503:
         response.headers["Retry-After"] = "2"
     return response
+
+
+async def _reader(request: Request) -> Person | None:
+    """Whose link stands in the path, for their language; nobody while the database cannot say."""
+    link = getattr(request.state, "link", None)
+    if link is None:
+        return None
+    try:
+        return await deps.read(deps.house(request), lambda session: people.by_alias(session, link.person))
+    except AWAY:
+        return None

@@ -185,7 +185,7 @@ def noes(directory: Path, people: int, *, a_second: float = 50.0) -> tuple[list[
             person = people
             while not sending.done():
                 person -= 1  # the last in the audience first: most have not been written to yet
-                answers.append(doors.submit(_say_no, client, f"u{person}"))
+                answers.append(doors.submit(say_no, client, f"u{person}"))
                 time.sleep(1 / a_second)
             sending.result()
         told = [answer.result() for answer in answers]
@@ -193,7 +193,8 @@ def noes(directory: Path, people: int, *, a_second: float = 50.0) -> tuple[list[
         return [spent for spent, _ in told], sum(status == 202 for _, status in told)
 
 
-def _say_no(client: httpx2.Client, person: str) -> tuple[float, int]:
+def say_no(client: httpx2.Client, person: str) -> tuple[float, int]:
+    """One no over the API: the seconds until its answer, and the answer's status."""
     choice = {"topics": [{"topic": "new-products", "state": "withdrawn"}]}
     began = time.perf_counter()
     answer = client.put(f"/people/{person}/preferences", json=choice, timeout=20)

@@ -47,8 +47,10 @@ class Named:
 
 
 def read(request: Request, token: str, purpose: int) -> Link:
-    """The link in a path. Raises `LinkNotRecognised`."""
-    return links.read(token, deps.house(request).ring.link_keys, purpose=purpose)
+    """The link in a path; kept with the request, for what may go wrong yet. Raises `LinkNotRecognised`."""
+    link = links.read(token, deps.house(request).ring.link_keys, purpose=purpose)
+    request.state.link = link
+    return link
 
 
 def path(opened: House, link: Link, purpose: int | None = None) -> str:

@@ -173,6 +173,10 @@ def test_what_is_wrong_is_said_in_the_language_of_the_page(client: TestClient, w
     assert answer.status_code == 422
     assert "Please choose a day" not in answer.text
     assert "zwischen morgen und" in answer.text
+    fixed = {"do": "save", "topic:important-notices": "off"}
+    refused = client.post(path(world, person), data=fixed, headers={"Accept-Language": "en"})
+    assert refused.status_code == 409
+    assert 'lang="de"' in refused.text
 
 
 @pytest.mark.parametrize("way", ["one_click", "stop_all"])

@@ -1,0 +1,166 @@
+"""How long the audience of one announcement to a million takes to close, and how long noes wait meanwhile.
+
+    python -m tests.bench.freezes --people 1000000 --database postgres
+
+Not part of `make bench`: it takes minutes. Ten thousand people sign up over the API; the others are copies of their rows, which
+no API could make in the time (the freeze reads nothing that a copy lacks). Announcement and noes go over the API again.
+"""
+
+import argparse
+import json
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.bench.runs import say_no, sign_up
+from tests.faults.__main__ import new_database, server
+from tests.stack import Stack, stack, until
+
+SIGNED_UP = 10_000
+NOES_A_SECOND = 20
+Execute = Callable[[str], Any]
+COPIES = """
+INSERT INTO address (
+  id, owner_kind, owner_id, sealed, address_hash, attested, created_at, confirmed_at, ended_at)
+SELECT id + {by}, owner_kind, owner_id + {by}, sealed, substr(address_hash, 1, 48) || '{by}', attested, created_at,
+  confirmed_at, ended_at FROM address WHERE id <= {last} AND owner_kind = 'person';
+INSERT INTO person (
+  id, alias, public_id, state, locale, zone, wrapped_key, max_per_week, address_id, created_at)
+SELECT id + {by}, id + {by}, 'p_' || (id + {by}), state, locale, zone, wrapped_key, max_per_week, address_id + {by},
+  created_at FROM person WHERE id <= {last};
+INSERT INTO preference (
+  person_id, topic_id, state, basis, cadence, break_until, warrant_seq, since_at, valid_until, last_seq)
+SELECT person_id + {by}, topic_id, state, basis, cadence, break_until, warrant_seq, since_at, valid_until, last_seq
+  FROM preference WHERE person_id <= {last}
+"""
+
+
+def copy_rows(execute: Execute, people: int) -> None:
+    """Copies of everybody until there are `people`; each copy's numbers and hashes are its own."""
+    last = max(
+        execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0] for table in ("address", "person")
+    )
+    for copy in range(1, people // SIGNED_UP):
+        for statement in COPIES.split(";"):
+            execute(statement.format(by=copy * (last + 1), last=last))
+
+
+def fill(house: Stack, url: str | None, people: int) -> None:
+    """Ten thousand over the API, the rest in the database itself."""
+    sign_up(house, SIGNED_UP)
+    if url is None:
+        with closing(sqlite3.connect(house.directory / "data" / "bidden.db", timeout=30)) as connection:
+            copy_rows(connection.execute, people)
+            connection.commit()
+        return
+    with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as connection:
+        copy_rows(connection.execute, people)  # type: ignore[arg-type]
+        for table in ("address", "person"):
+            connection.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"
+            )
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("ANALYZE")  # autovacuum would have
+
+
+class Noes(threading.Thread):
+    """Noes at a steady pace over the API, each with the moment it was said."""
+
+    def __init__(self, house: Stack) -> None:
+        super().__init__()
+        self.house, self.ended = house, threading.Event()
+        self.said: list[tuple[float, float, int]] = []
+
+    def run(self) -> None:
+        with self.house.client() as client:
+            for number in range(SIGNED_UP):
+                if self.ended.wait(1 / NOES_A_SECOND):
+                    return
+                at = time.time()
+                self.said.append((at, *say_no(client, f"u{number}")))
+
+
+def frozen(house: Stack) -> tuple[datetime, datetime]:
+    """One announcement to everybody: when its mailing was started and when its audience was closed, by the ledger."""
+    words = {"subject": "To all", "preheader": "A line that stands beside the subject.", "body": "Hello.\n"}
+    with house.client() as client:
+        client.timeout = 300
+        made = client.post(
+            "/announcements", json={"topic": "new-products", "template": "letter", "content": {"en": words}}
+        ).json()
+        for step, said in (
+            ("submit", {}),
+            ("approve", {"content_hash": made["content_hash"]}),
+            ("schedule", {"at": "now"}),
+        ):
+            answer = client.post(f"/announcements/{made['id']}/{step}", json=said)
+            assert answer.status_code in (200, 202), answer.text
+
+        def entry(kind: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = client.get("/ledger", params={"kind": kind}).json()["items"]
+            return found
+
+        until("the end of the freeze", lambda: entry("mailing.frozen"), 900, 0.5)
+        return tuple(datetime.fromisoformat(entry(kind)[0]["at"]) for kind in KINDS)  # type: ignore[return-value]
+
+
+KINDS = ("mailing.started", "mailing.frozen")
+
+
+def run(directory: Path, people: int, url: str | None) -> dict[str, Any]:
+    """The figures of one database."""
+    directory.mkdir()
+    environment = {"BIDDEN_DATABASE_URL": url} if url else {}
+    with stack(directory, BIDDEN_HOLD_SECONDS="0", **environment) as house:
+        house.start("web")
+        house.ready()
+        fill(house, url, people)
+        house.start("clock")
+        noes = Noes(house)
+        noes.start()
+        try:
+            began, ended = frozen(house)
+        finally:
+            noes.ended.set()
+            noes.join()
+        meanwhile = sorted(
+            (spent, status) for at, spent, status in noes.said if began.timestamp() <= at <= ended.timestamp()
+        )
+        assert {status for _, status in meanwhile} <= {200, 202}, meanwhile[-3:]
+        return {
+            "people": people,
+            "seconds": round((ended - began).total_seconds(), 2),
+            "noes": len(meanwhile),
+            "median_ms": round(meanwhile[len(meanwhile) // 2][0] * 1e3) if meanwhile else None,
+            "p99_ms": round(meanwhile[len(meanwhile) * 99 // 100][0] * 1e3) if meanwhile else None,
+        }
+
+
+def main() -> None:
+    """One line of figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.freezes", description=__doc__)
+    parser.add_argument("--people", type=int, default=1_000_000)
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bidden-freeze-") as temporary:
+        directory = Path(temporary)
+        directory.chmod(0o755)
+        if arguments.database == "sqlite":
+            figures = run(directory / "one", arguments.people, None)
+        else:
+            with server(directory) as url:
+                figures = run(directory / "one", arguments.people, new_database(url))
+    print(json.dumps({"database": arguments.database} | figures))
+
+
+if __name__ == "__main__":
+    main()
