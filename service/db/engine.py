@@ -25,8 +25,8 @@ AWAY = (
     NoneLeft,
 )  # the database is away, busy or full: what was asked is not done, and may be asked again
 PATIENCE = 5.0  # seconds a write waits for another's end
-GONE = 6  # seconds after which, on either side, an unanswered network connection to PostgreSQL counts as gone
-WE_LOOK = {"keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
+GONE = 4  # seconds after which, on either side, an unanswered network connection to PostgreSQL counts as gone
+WE_LOOK = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 2}
 SERVER_LOOKS = {f"tcp_{name}": value for name, value in WE_LOOK.items()}
 NOTICED = 0.2  # seconds of waiting that are counted against it
 GLANCE = 8  # milliseconds after which SQLite's own waiting, which takes ever longer steps, begins anew

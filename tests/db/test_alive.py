@@ -48,4 +48,4 @@ def test_rel_f25_the_server_looks_whether_we_are_there(postgres_url: str) -> Non
         }
     engine.dispose()
     assert shown["lock_timeout"] == "5s"
-    assert (shown["tcp_user_timeout"], shown["tcp_keepalives_idle"]) == (("0", "0") if local else ("6s", "2"))
+    assert (shown["tcp_user_timeout"], shown["tcp_keepalives_idle"]) == (("0", "0") if local else ("4s", "2"))
