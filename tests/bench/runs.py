@@ -107,13 +107,9 @@ def announce(house: Stack, body: str) -> tuple[str, float]:
             answer = client.post(f"{path}/{step}", json=said)
             assert answer.status_code in (200, 202), answer.text
         began = time.perf_counter()
-        report = until(
-            "the end of the mailing",
-            lambda: (r := client.get(f"{path}/report").json())["state"] == "sent" and r,
-            600,
-            0.2,
-        )
+        until("the end of the mailing", lambda: client.get(path).json()["state"] == "sent", 600, 0.2)
         spent = time.perf_counter() - began
+        report = client.get(f"{path}/report").json()
         outcomes = dict(report["outcomes"])
         assert report["planned"] == sum(outcomes.pop("skipped").values()) + sum(outcomes.values())
         return made["id"], spent
