@@ -55,8 +55,12 @@ def freeze(house: House, now: datetime) -> None:
         more = True
         while more:
             with transaction(house.engine) as session:
-                more = audiences.freeze_step(session, mailing_id, batch=batch, now=now)
+                more = audiences.add_chunk(session, mailing_id, now=now)
             failpoints.hit("freeze.between")
+        with reading(house.engine) as session:
+            excluded = audiences.left_out(session, mailing_id, now=now)
+        with transaction(house.engine) as session:
+            audiences.close(session, mailing_id, excluded, batch=batch, now=now)
 
 
 def settle(house: House, now: datetime) -> None:

@@ -243,8 +243,16 @@ def a_started_mailing(house: House, *, now: datetime, **more: Any) -> Sending:
 
 def freeze(house: House, sending: Sending, *, now: datetime) -> None:
     """Take every step of a freeze."""
-    while act(house, lambda session: audiences.freeze_step(session, sending.id, now=now)):
+    while act(house, lambda session: freeze_step(session, sending.id, now=now)):
         pass
+
+
+def freeze_step(session: Session, mailing_id: int, *, now: datetime) -> bool:
+    """The next chunk of an audience, or its close; True while there is more to do."""
+    if audiences.add_chunk(session, mailing_id, now=now):
+        return True
+    audiences.close(session, mailing_id, audiences.left_out(session, mailing_id, now=now), now=now)
+    return False
 
 
 def act(house: House, action: Callable[[Session], Any]) -> Any:

@@ -34,27 +34,77 @@ def freezing(session: Session) -> list[int]:
     )
 
 
-def freeze_step(session: Session, mailing_id: int, *, batch: int = rules.BATCH, now: datetime) -> bool:
-    """Add the next chunk of people to the audience, or close it, cut into batches of `batch`; True while there is more
-    to do.
+def add_chunk(session: Session, mailing_id: int, *, now: datetime) -> bool:
+    """Add the next chunk of people to the audience; False when nobody is left to add.
 
     Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
     killed one leaves nothing half done.
     """
-    mailing = session.scalars(for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))).one()
+    mailing = _locked(session, mailing_id)
     if mailing.state != "freezing" or mailing.topic_id is None:
         return False
     topic = topics.by_id(session, mailing.topic_id)
-    last_pos, last_person = session.execute(
-        select(
-            func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)
-        ).where(col(Audience.mailing_id) == mailing_id)
-    ).one()
-    if _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
-        failpoints.hit("freeze.in_chunk")
-        return True
-    _close_audience(session, mailing, topic, last_pos, batch, now=now)
-    return False
+    last_pos, last_person = _ends(session, mailing_id)
+    if not _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
+        return False
+    failpoints.hit("freeze.in_chunk")
+    return True
+
+
+def left_out(session: Session, mailing_id: int, *, now: datetime) -> dict[str, int]:
+    """Why the others are not in the audience, counted over everybody: a look that takes a second with a million, so it is
+    no part of the transaction that closes, in which every no would wait for it."""
+    mailing = session.get_one(Mailing, mailing_id)
+    if mailing.state != "freezing" or mailing.topic_id is None:
+        return {}
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    facts = queries.topic_facts(topics.by_id(session, mailing.topic_id))
+    return preferences.audience_counts(session, facts, matches, now).excluded
+
+
+def close(
+    session: Session, mailing_id: int, excluded: dict[str, int], *, batch: int = rules.BATCH, now: datetime
+) -> None:
+    """The count proof, then batches of `batch`: positions run from 1 to the number planned without a gap, or nothing is
+    sent. Nothing happens where another clock was first."""
+    mailing = _locked(session, mailing_id)
+    if mailing.state != "freezing":
+        return
+    planned, _ = _ends(session, mailing_id)
+    counted = session.execute(
+        select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing_id)
+    ).scalar_one()
+    if counted != planned:
+        halt(session, mailing, "audience_does_not_add_up", now=now)
+        return
+    if excluded:
+        rows = [
+            {"mailing_id": mailing_id, "reason": reason, "people": people}
+            for reason, people in excluded.items()
+        ]
+        session.connection().execute(insert(Exclusion), rows)
+    mailing.planned = planned
+    batches = _cut_waves(session, mailing, batch) if _local(mailing)[0] else _cut(session, mailing, batch)
+    mailing.state, mailing.started_at = "sending", now
+    session.add(mailing)
+    body = {"planned": planned, "excluded": excluded, "batches": batches}
+    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    failpoints.hit("freeze.at_close")
+
+
+def _locked(session: Session, mailing_id: int) -> Mailing:
+    statement = for_update(session, select(Mailing).where(col(Mailing.id) == mailing_id))
+    mailing: Mailing = session.scalars(statement).one()
+    return mailing
+
+
+def _ends(session: Session, mailing_id: int) -> tuple[int, int]:
+    """The last position, and the person with the highest number in it."""
+    last = select(
+        func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)
+    )
+    pos, person = session.execute(last.where(col(Audience.mailing_id) == mailing_id)).one()
+    return pos, person
 
 
 def _freeze_chunk(
@@ -125,34 +175,6 @@ def _mailbox_is_in(mailing: Mailing) -> Exists:
         )
         .correlate(Address)
     )
-
-
-def _close_audience(
-    session: Session, mailing: Mailing, topic: Topic, planned: int, batch: int, *, now: datetime
-) -> None:
-    """The count proof: positions run from 1 to `planned` without a gap, or nothing is sent."""
-    assert mailing.id is not None
-    counted = session.execute(
-        select(func.count()).select_from(Audience).where(col(Audience.mailing_id) == mailing.id)
-    ).scalar_one()
-    if counted != planned:
-        halt(session, mailing, "audience_does_not_add_up", now=now)
-        return
-    matches = segments.matches(segments.checked(session, mailing.audience))
-    excluded = preferences.audience_counts(session, queries.topic_facts(topic), matches, now).excluded
-    if excluded:
-        rows = [
-            {"mailing_id": mailing.id, "reason": reason, "people": people}
-            for reason, people in excluded.items()
-        ]
-        session.connection().execute(insert(Exclusion), rows)
-    mailing.planned = planned
-    batches = _cut_waves(session, mailing, batch) if _local(mailing)[0] else _cut(session, mailing, batch)
-    mailing.state, mailing.started_at = "sending", now
-    session.add(mailing)
-    body = {"planned": planned, "excluded": excluded, "batches": batches}
-    ledger.append(session, "mailing.frozen", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
-    failpoints.hit("freeze.at_close")
 
 
 def _cut(session: Session, mailing: Mailing, size: int) -> int:

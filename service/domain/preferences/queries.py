@@ -31,7 +31,8 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
     state, basis = func.coalesce(col(Preference.state), "unknown"), col(Preference.basis)
     service = topic.mail_class == "service"
     address_hash, confirmed = col(Address.address_hash), col(Address.confirmed_at).is_not(None)
-    stopped = suppressions.applies(address_hash, topic.id, topic.mail_class)
+    no_address = or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None))
+    stopped = _why_stopped(topic, no_address)
     if service:
         reachable: ColumnElement[bool] = or_(confirmed, col(Address.attested).is_(True))
     else:
@@ -39,18 +40,8 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
         (col(Person.state) == "erased", literal("erased")),
         (col(Person.state) == "restricted", literal("restricted")),
-        (
-            suppressions.applies(address_hash, topic.id, topic.mail_class, ("complaint",)),
-            literal("complained"),
-        ),
-        (
-            suppressions.applies(
-                address_hash, topic.id, topic.mail_class, ("withdrawal", "objection", "erasure", "legal")
-            ),
-            literal("do_not_mail"),
-        ),
-        (or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None)), literal("no_address")),
-        (stopped, literal("bounced")),
+        (suppressions.applies(address_hash, topic.id, topic.mail_class), stopped),
+        (no_address, literal("no_address")),
         (literal(not topic.active), literal("topic_retired")),
         (state == "withdrawn", literal("withdrawn")),
         (state == "refused", literal("refused")),
@@ -77,6 +68,20 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
         ),
     ]
     return case(*whens, else_=None)
+
+
+def _why_stopped(topic: TopicFacts, no_address: ColumnElement[bool]) -> ColumnElement[str]:
+    """Which cause stands first for an address on the do-not-mail list; asked only of those who are on it."""
+
+    def by(*causes: str) -> ColumnElement[bool]:
+        return suppressions.applies(col(Address.address_hash), topic.id, topic.mail_class, causes)
+
+    return case(
+        (by("complaint"), literal("complained")),
+        (by("withdrawal", "objection", "erasure", "legal"), literal("do_not_mail")),
+        (no_address, literal("no_address")),
+        else_=literal("bounced"),
+    )
 
 
 def standing_of_everyone(topic: TopicFacts) -> Select[Any]:

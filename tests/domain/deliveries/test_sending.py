@@ -289,7 +289,7 @@ def _freeze_on(url: str, mailing_id: int, now: datetime) -> None:
     engine = make_engine(url)
     for _ in range(3):
         with transaction(engine) as session:
-            freezing.freeze_step(session, mailing_id, now=now)
+            freezing.add_chunk(session, mailing_id, now=now)
     engine.dispose()
 
 
@@ -301,7 +301,7 @@ def test_a_freeze_is_carried_on_by_another_process(
     now = clock.now()
     sending = make.a_started_mailing(post.house(9), now=now)
     with transaction(post.engine) as session:
-        assert freezing.freeze_step(session, sending.id, now=now)
+        assert freezing.add_chunk(session, sending.id, now=now)
     other = multiprocessing.get_context("spawn").Process(
         target=_freeze_on, args=(database_url, sending.id, now)
     )
@@ -327,7 +327,7 @@ def test_a_mailing_cancelled_while_it_freezes_planned_nobody(
     house, now = post.house(9), clock.now()
     sending = make.a_started_mailing(house, now=now)
     with transaction(post.engine) as session:
-        assert freezing.freeze_step(session, sending.id, now=now)
+        assert freezing.add_chunk(session, sending.id, now=now)
     make.act(
         house, lambda session: announcements.cancel(session, sending.announcement, now=now, by=make.STAFF)
     )

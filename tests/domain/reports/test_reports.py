@@ -32,6 +32,7 @@ from service.domain.senders import actions as senders
 from service.domain.topics import queries as topics
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
+from tests import builders as make
 
 BY = "staff:s_ana"
 WORDS = {"en": {"subject": "The planner is here", "preheader": "Plan a week in two minutes", "body": "Hello"}}
@@ -135,7 +136,7 @@ class Run:
         self.act(lambda session: announcements.finish(session, now=self.at))
 
     def _freeze(self, session: Session) -> bool:
-        steps = [audiences.freeze_step(session, one, now=self.at) for one in audiences.freezing(session)]
+        steps = [make.freeze_step(session, one, now=self.at) for one in audiences.freezing(session)]
         return any(steps)
 
 

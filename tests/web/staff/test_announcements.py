@@ -18,6 +18,7 @@ from service.domain.mailings.tables import Audience, Mailing
 from service.domain.senders.tables import Sender
 from service.domain.staff import queries as staff
 from service.kit import clock
+from tests import builders as make
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -355,7 +356,7 @@ def start(office: Office, public_id: str) -> None:
             mailing = queries.mailing_of(session, queries.by_public_id(session, public_id))
         if mailing is None or mailing.state != "freezing":
             return
-        office.world.change(lambda s, m=mailing: audiences.freeze_step(s, m.id or 0, now=now))
+        office.world.change(lambda s, m=mailing: make.freeze_step(s, m.id or 0, now=now))
 
 
 def test_pause_resume_and_stop_say_exactly_what_happens(browser: Browser, office: Office) -> None:
