@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from tests.bench.runs import say_no, sign_up
+from tests.bench.runs import say_no, schedule, sign_up
 from tests.faults.__main__ import new_database, server
 from tests.stack import Stack, stack, until
 
@@ -101,16 +101,7 @@ def frozen(house: Stack) -> tuple[float, float, int]:
     words = {"subject": "To all", "preheader": "A line that stands beside the subject.", "body": "Hello.\n"}
     with house.client() as client:
         client.timeout = 300
-        made = client.post(
-            "/announcements", json={"topic": "new-products", "template": "letter", "content": {"en": words}}
-        ).json()
-        for step, said in (
-            ("submit", {}),
-            ("approve", {"content_hash": made["content_hash"]}),
-            ("schedule", {"at": "now"}),
-        ):
-            answer = client.post(f"/announcements/{made['id']}/{step}", json=said)
-            assert answer.status_code in (200, 202), answer.text
+        schedule(client, "letter", words)
 
         def entry(kind: str) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = client.get("/ledger", params={"kind": kind}).json()["items"]

@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+
+from sqlmodel import Session
 
 from scheduler import jobs
 from scheduler.sender import Sender
@@ -10,8 +13,19 @@ from service.domain.announcements import actions as announcements
 from service.domain.ledger.actions import stands
 from service.domain.topics import actions as topics
 from service.kit import clock
+from service.ops.house import House
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.scheduler.test_sender import outcomes, received
+
+
+async def _in_the_middle(sink: Sink, house: House, action: Callable[[Session], object]) -> float:
+    """Do it when twenty letters have arrived; the moment it was acknowledged."""
+    while len(sink.messages) < 20:
+        await asyncio.sleep(0.005)
+    settled = (await fence.perform(house, action)).settled
+    while not settled:  # a busy machine: the honest 202, so ask again until it is acknowledged
+        settled = (await fence.perform(house, stands)).settled
+    return time.monotonic()
 
 
 def test_rel_h72_cancel_in_the_middle(post: Post) -> None:
@@ -24,16 +38,11 @@ def test_rel_h72_cancel_in_the_middle(post: Post) -> None:
 
             async def cancel() -> None:
                 nonlocal after
-                while len(sink.messages) < 20:
-                    await asyncio.sleep(0.005)
-                done = await fence.perform(
+                after = await _in_the_middle(
+                    sink,
                     house,
                     lambda session: announcements.cancel(session, announcement, now=clock.now(), by="cli"),
                 )
-                settled = done.settled
-                while not settled:  # a busy machine: the honest 202, so ask again until it is acknowledged
-                    settled = (await fence.perform(house, stands)).settled
-                after = time.monotonic()
 
             stop = asyncio.create_task(cancel())
             ended = asyncio.Event()
@@ -129,15 +138,11 @@ def test_a_topic_retired_in_the_middle_stops_what_is_on_its_way(post: Post) -> N
 
             async def retire() -> None:
                 nonlocal after
-                while len(sink.messages) < 20:
-                    await asyncio.sleep(0.005)
-                done = await fence.perform(
-                    house, lambda session: topics.retire(session, "new-products", now=clock.now(), by="cli")
+                after = await _in_the_middle(
+                    sink,
+                    house,
+                    lambda session: topics.retire(session, "new-products", now=clock.now(), by="cli"),
                 )
-                settled = done.settled
-                while not settled:  # a busy machine: the honest 202, so ask again until it is acknowledged
-                    settled = (await fence.perform(house, stands)).settled
-                after = time.monotonic()
 
             await send_all(post, house, meanwhile=retire)
             report = post.report(announcement)

@@ -72,13 +72,15 @@ def upsert_many(
     for index, one_made in zip(fresh, made, strict=True):
         known[index] = one_made
     complete = [one for one in known if one is not None]
-    _set_attributes(session, given, complete, now=now)
+    kept = [digest == row.address.address_hash for row, digest in zip(complete, hashes, strict=True)]
     for one, row, digest in zip(given, complete, hashes, strict=True):
         if not row.created:
-            same = digest == row.address.address_hash
             _update(session, ring, one, row, digest, now=now, by=by)
-            if same and row.person.pending_address_id and row.merged is None:
-                _keep_address(session, row, now=now, by=by)
+    _set_attributes(session, given, complete, now=now)  # after merges: what a site says last stands
+    for row, same in zip(complete, kept, strict=True):
+        _note_changes(session, row, now=now, by=by)
+        if not row.created and same and row.person.pending_address_id and row.merged is None:
+            _keep_address(session, row, now=now, by=by)
     return complete
 
 
@@ -266,7 +268,10 @@ def _update(
     elif one.confirmed and row.address.confirmed_at is None:
         mailbox.confirm_address(session, ring, row, row.address, now=now, by=by)
     session.add(person)
-    if row.changed:
+
+
+def _note_changes(session: Session, row: Known, *, now: datetime, by: str) -> None:
+    if row.changed and not row.created:
         body = {"source": row.identity.source, "fields": sorted(set(row.changed))}
         ledger.append(session, "person.changed", subject=row.person.public_id, body=body, by=by, now=now)
 
@@ -315,6 +320,7 @@ def correct(
         profile,
     )
     _update(session, ring, one, row, row.address.address_hash, now=now, by=by)
+    _note_changes(session, row, now=now, by=by)
     return row.changed
 
 

@@ -93,22 +93,20 @@ def change(
 
 def retire(session: Session, slug: str, *, now: datetime, by: str) -> None:
     """Take a topic out of use, never away: its stop links live for ever (P5). Raises `TopicUnknown`."""
-    topic = _locked(session, slug)
-    if topic.state == "retired":
-        return
-    topic.state = "retired"
-    session.flush()
-    ledger.append(session, "topic.retired", subject=slug, body={}, by=by, now=now)
+    _turn(session, slug, "retired", "topic.retired", now=now, by=by)
 
 
 def restore(session: Session, slug: str, *, now: datetime, by: str) -> None:
     """Take a retired topic into use again: every yes and no under it stands as before. Raises `TopicUnknown`."""
+    _turn(session, slug, "active", "topic.restored", now=now, by=by)
+
+
+def _turn(session: Session, slug: str, state: str, kind: str, *, now: datetime, by: str) -> None:
     topic = _locked(session, slug)
-    if topic.state == "active":
-        return
-    topic.state = "active"
-    session.flush()
-    ledger.append(session, "topic.restored", subject=slug, body={}, by=by, now=now)
+    if topic.state != state:
+        topic.state = state
+        session.flush()
+        ledger.append(session, kind, subject=slug, body={}, by=by, now=now)
 
 
 def publish_wording(

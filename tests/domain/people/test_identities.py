@@ -165,6 +165,29 @@ def test_an_attested_merge_writes_to_whoever_is_left(session: Session, ring: Key
     assert make.the_state(session, ana, "new-products") == "withdrawn"
 
 
+def test_what_the_site_says_with_an_attested_merge_stands(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The mail of a mailbox goes by the latest word about its attributes, whoever was merged into whom for it."""
+    ana = make.a_person(session, ring, now=now, yes=("new-products",), attributes={"plan": "free"})
+    make.register(
+        session, ring, consents=[_yes(now, "updates")], source="crm", external_id="c1", now=now, attest=False
+    )
+    answers = [_yes(now, "updates", confirmed=True)]
+    linked = make.register(
+        session,
+        ring,
+        consents=answers,
+        source="crm",
+        external_id="c1",
+        now=now + HOUR,
+        attributes={"plan": "team"},
+    )
+    assert linked.person_id == ana.public_id
+    assert "attributes" in linked.changed
+    assert queries.attributes(session, ana.id or 0) == {"plan": ["team"]}
+
+
 def test_a_no_of_the_mailbox_is_not_attested_away(session: Session, ring: Keyring, now: datetime) -> None:
     """P7: a site's word never goes over a no the mailbox gave under another registration; the person is asked."""
     noes = [make.an_answer("new-products", False, at=now)]
