@@ -84,9 +84,9 @@ def test_rel_h18_placeholders_of_other_programs_are_refused():
     ],
 )
 def test_rel_h19_what_costs_too_much_is_refused_at_once(source):
-    begun = time.perf_counter()
+    begun = time.thread_time()  # what it costs, not how long others made it wait
     assert refusal(source).code == "template_too_costly"
-    assert time.perf_counter() - begun < 2
+    assert time.thread_time() - begun < 2
     assert compile_text("{{ first_name }}", STANDARD_FIELDS).render({"first_name": "Ana"}) == "Ana"
 
 

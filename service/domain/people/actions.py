@@ -1,4 +1,4 @@
-"""Writing persons: registering many at once, their addresses, profiles, attributes; confirming and merging.
+"""Writing persons: registering many at once, their addresses and profiles; confirming and merging.
 
 Everything works on a chunk, a single PUT being a chunk of one, so that a bulk registration costs a few statements per
 200 people. Consents are the business of `preferences.actions`, which calls this.
@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col, select
 
-from service.db.locks import insert_or_skip
 from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
-from service.domain.people import mailbox, queries, rules
+from service.domain.people import attributes, mailbox, queries, rules
 from service.domain.people.mailbox import Known
-from service.domain.people.tables import AttributeKind, Identity, Person, PersonAttribute
+from service.domain.people.tables import Identity, Person
 from service.kit import addresses, sealing
 from service.kit.ids import new_alias, person_id
 from service.kit.signing import Keyring
@@ -76,7 +75,8 @@ def upsert_many(
     for one, row, digest in zip(given, complete, hashes, strict=True):
         if not row.created:
             _update(session, ring, one, row, digest, now=now, by=by)
-    _set_attributes(session, given, complete, now=now)  # after merges: what a site says last stands
+    said = [(row, one.attributes) for row, one in zip(complete, given, strict=True) if one.attributes]
+    attributes.replace(session, said, now=now)  # after merges: what a site says last stands
     for row, same in zip(complete, kept, strict=True):
         _note_changes(session, row, now=now, by=by)
         if not row.created and same and row.person.pending_address_id and row.merged is None:
@@ -343,62 +343,3 @@ def note_list(session: Session, listed: Sequence[Person], *, now: datetime, by: 
         by=by,
         now=now,
     )
-
-
-def _set_attributes(
-    session: Session, given: list[Given], known_people: list[Known], *, now: datetime
-) -> None:
-    """Replace the attributes that were said and differ; who was known before gets `attributes` among the changed."""
-    said = [(row, one.attributes) for one, row in zip(given, known_people, strict=True) if one.attributes]
-    if not said:
-        return
-    _declare(session, {name: kind for _, one in said for name, (kind, values) in one.items() if values}, now)
-    before = _attributes_of(session, [row.person.id or 0 for row, _ in said if not row.created])
-    fresh: dict[tuple[int, str], list[str]] = {}
-    for row, attributes in said:
-        person = row.person.id or 0
-        differing = {
-            name: values
-            for name, (_, values) in attributes.items()
-            if set(values) != before.get((person, name), set())
-        }
-        if differing and not row.created:
-            row.changed.append("attributes")
-            session.connection().execute(
-                delete(PersonAttribute).where(
-                    col(PersonAttribute.person_id) == person, col(PersonAttribute.name).in_(differing)
-                )
-            )
-        for name, values in differing.items():
-            fresh[person, name], before[person, name] = values, set(values)
-    rows = [
-        {"person_id": person, "name": name, "value": value}
-        for (person, name), values in fresh.items()
-        for value in dict.fromkeys(values)
-    ]
-    if rows:
-        session.connection().execute(insert(PersonAttribute), rows)
-
-
-def _declare(session: Session, kinds: dict[str, str], now: datetime) -> None:
-    """Unknown names are declared by their first use, with the plainest purpose."""
-    rows = [
-        {
-            "name": name,
-            "type": kind,
-            "purpose": "choosing who a mail concerns",
-            "retention_days": 1095,
-            "declared_at": now,
-        }
-        for name, kind in sorted(kinds.items())
-    ]
-    if rows:
-        session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), rows)
-
-
-def _attributes_of(session: Session, people: list[int]) -> dict[tuple[int, str], set[str]]:
-    found: dict[tuple[int, str], set[str]] = {}
-    if people:
-        for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id).in_(people))):
-            found.setdefault((row.person_id, row.name), set()).add(row.value)
-    return found
