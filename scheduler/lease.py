@@ -1,6 +1,6 @@
 """The sender's half of the fence: its lease, what was taken away since it looked, and the word that it has seen it.
 
-One per sender incarnation. Every 50 ms it reads what was taken away, resets whatever of it is still in our own hands, and
+One per sender incarnation. Every 20 ms it reads what was taken away, resets whatever of it is still in our own hands, and
 publishes how far it has seen; doors wait for that (`service/fence.py`). Without renewal the lease lets nothing depart.
 """
 
@@ -20,7 +20,7 @@ from service.domain.senders import queries as leases
 from service.kit import clock
 from service.kit.errors import Conflict
 
-WATCH_EVERY = 0.05  # seconds between two looks at what was taken away
+WATCH_EVERY = 0.02  # seconds between two looks at what was taken away
 HEARTBEAT = 1.0  # seconds between two renewals when nothing was
 GOOD_FOR = 3.0  # seconds of a renewal: a sender cut off from the database for longer writes no dot (reliability 2.3, F25)
 

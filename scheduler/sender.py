@@ -1,7 +1,7 @@
 """The sender: claims batches, composes, hands letters to the wire, records what came of them; heeds every no at once.
 
 One process, one event loop. The database is reached through an executor (a parameter), the wire is async. What was taken
-away is read every 50 ms and published for the fence (design.md 5, step 6); the check before each dot is memory only.
+away is read every 20 ms and published for the fence (design.md 5, step 6); the check before each dot is memory only.
 Run by `bidden send`, one incarnation per name.
 """
 
@@ -318,7 +318,7 @@ class Sender:
         self.next_key += 1
         work.out += 1
         self.letters[self.next_key] = (work, member, made.message_id)
-        return Letter(self.next_key, made.mail_from, made.rcpt, made.data, exact=True)
+        return Letter(self.next_key, made.mail_from, made.rcpt, made.data, dotted=made.dotted)
 
     def _skip(self, work: Work, member: Member, reason: str) -> None:
         """This one cannot be made; the others of the batch are not concerned."""

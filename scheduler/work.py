@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from scheduler.pace import Later, Pace, domain_of
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
-from service.domain.deliveries.queries import Member
+from service.domain.deliveries.queries import Member, opened
 from service.domain.deliveries.rules import Result
+from service.kit.sealing import Unsealable
 from service.ops.house import House
 
 
@@ -37,7 +38,9 @@ class Work:
             if member := self._next_held(domain, pace, moment):
                 return member
         while self.waiting:
-            member = self.waiting.popleft()
+            member = self._opened(self.waiting.popleft())
+            if member is None:
+                continue
             if not pace.lanes:
                 return member
             domain = domain_of(member.address)
@@ -50,6 +53,14 @@ class Work:
                 self.held.setdefault(domain, deque()).append(member)
                 pace.hold(domain, 1)
         return None
+
+    def _opened(self, member: Member) -> Member | None:
+        """The member in clear; whom no key opens gets that for a result."""
+        try:
+            return opened(self.composer.ring, member)
+        except Unsealable:
+            self.results.append(Result(member.pos, member.attempt, "skipped", "erased"))
+            return None
 
     def _next_held(self, domain: str, pace: Pace, moment: float) -> Member | None:
         line, found = self.held[domain], None

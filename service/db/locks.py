@@ -1,4 +1,4 @@
-"""Who waits for whom. With `engine.py` and the migrations the only place that knows the dialect."""
+"""Who waits for whom. With `engine.py`, `bulk.py` and the migrations the only place that knows the dialect."""
 
 import time
 from typing import Any

@@ -4,6 +4,8 @@ import base64
 import secrets
 import time
 
+from service.kit import base32
+
 
 def new_id(prefix: str) -> str:
     """A public id that sorts by time of creation: prefix, underscore, 26 signs (48 bits of milliseconds, 80 of chance)."""
@@ -18,7 +20,7 @@ def new_alias(octets: int) -> int:
 
 def person_id(alias: int) -> str:
     """The opaque name of a person, made from the 63-bit alias that also stands in that person's links."""
-    return "p_" + base64.b32encode(alias.to_bytes(8)).decode().rstrip("=").lower()
+    return "p_" + base32.encode(alias.to_bytes(8))
 
 
 def receipt(seq: int, digest: str) -> str:

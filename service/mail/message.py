@@ -10,14 +10,16 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.mail import headers
 from service.mail.headers import HeaderInjection
 from service.mail.letters import STOPPABLE, MailClass
 from service.mail.loaded import LoadedMail
-from service.mail.parts import Encoder
+from service.mail.parts import Encoder, Part
 
 _FIELD_NAME = re.compile(rb"^([!-9;-~]+):", re.MULTILINE)
+_FIRST = [b"Date", b"Message-ID", b"To", b"Subject"]
 _BULK = frozenset({"marketing", "notice", "digest"})
 _AUTO = frozenset({"service", "system", "digest"})
 
@@ -62,6 +64,13 @@ class Recipient:
     mailto_unsubscribe: str | None = None
 
 
+class Assembled(NamedTuple):
+    """One message ready for the wire: CRLF line ends, dots not yet doubled. `dotted`: a line of it begins with one."""
+
+    data: bytes
+    dotted: bool
+
+
 class Assembler:
     """Makes the messages of one mailing. Raises, when made, for facts that cannot stand in a header."""
 
@@ -78,43 +87,61 @@ class Assembler:
         self.stoppable = facts.mail_class in STOPPABLE if facts.stoppable is None else facts.stoppable
         fixed = _fixed_headers(facts, stoppable=self.stoppable)
         self._fixed = "\r\n".join(fixed).encode("utf-8")
-        names = ["Date", "Message-ID", "To", "Subject", *(line.partition(":")[0] for line in fixed)]
-        if self.stoppable:
-            names.append("List-Unsubscribe")
-        self._names = [name.encode("ascii") for name in [*names, "Content-Type"]]
+        _verify(self._fixed + b"\r\n", [line.partition(":")[0].encode("ascii") for line in fixed])
+        self._last = [b"List-Unsubscribe", b"Content-Type"] if self.stoppable else [b"Content-Type"]
 
-    def assemble(self, recipient: Recipient) -> bytes:
-        """One complete message with CRLF line ends, not yet dot-stuffed: rendered, encoded, verified,
-        signed.
+    def assemble(self, recipient: Recipient) -> Assembled:
+        """One complete message: rendered, encoded, verified, signed.
 
         Raises RenderError or HeaderInjection for this person alone; the others of the batch are not
         concerned.
         """
         pieces = self.mail.pieces(recipient.values)
         text, html = self._text.encode(pieces.text), self._html.encode(pieces.html)
-        boundary = _boundary(recipient.message_id, text, html)
-        head = self._head(recipient, pieces.subject, boundary)
-        self._verify(head)
-        delimiter = b"\r\n--" + boundary
-        message = b"".join(
-            (head, b"\r\n", delimiter, b"\r\n", text, delimiter, b"\r\n", html, delimiter, b"--\r\n")
-        )
-        return self.sign(message) if self.sign else message
+        message = self._joined(recipient, pieces.subject, text, html)
+        return Assembled(self.sign(message) if self.sign else message, text.dotted or html.dotted)
+
+    def _joined(self, recipient: Recipient, subject: str, text: Part, html: Part) -> bytes:
+        """Header and parts with a boundary that stands nowhere else in them (RFC 2046 section 5.1.1)."""
+        attempt = 0
+        while True:
+            boundary = _boundary(recipient.message_id, attempt)
+            head, delimiter = self._head(recipient, subject, boundary), b"\r\n--" + boundary
+            message = b"".join(
+                (
+                    head,
+                    b"\r\n",
+                    delimiter,
+                    b"\r\n",
+                    *text.pieces,
+                    delimiter,
+                    b"\r\n",
+                    *html.pieces,
+                    delimiter,
+                    b"--\r\n",
+                )
+            )
+            if message.count(boundary) == 4:
+                return message
+            attempt += 1
 
     def _head(self, recipient: Recipient, subject: str, boundary: bytes) -> bytes:
-        """The header fields, each line ended, without the empty line after them."""
-        lines = [
+        """The header fields, each line ended, without the empty line after them. What is the reader's own stands before and
+        after the fixed ones and is verified each time."""
+        first = [
             headers.date(recipient.sent_at),
             headers.message_id(recipient.message_id),
             f"To: {headers.wire_address(recipient.address)}",
             headers.unstructured("Subject", subject),
+            "",
         ]
-        after = [f'Content-Type: multipart/alternative;\r\n boundary="{boundary.decode("ascii")}"', ""]
+        last = [f'Content-Type: multipart/alternative;\r\n boundary="{boundary.decode("ascii")}"', ""]
         if self.stoppable:
-            after.insert(0, self._list_unsubscribe(recipient))
-        return b"\r\n".join(
-            ("\r\n".join(lines).encode("utf-8"), self._fixed, "\r\n".join(after).encode("ascii"))
-        )
+            last.insert(0, self._list_unsubscribe(recipient))
+        before, after = "\r\n".join(first).encode("utf-8"), "\r\n".join(last).encode("ascii")
+        _verify(before, _FIRST)
+        _verify(after, self._last)
+        return b"".join((before, self._fixed, b"\r\n", after))
 
     def _list_unsubscribe(self, recipient: Recipient) -> str:
         if recipient.unsubscribe_url is None:
@@ -123,17 +150,17 @@ class Assembler:
             recipient.unsubscribe_url, recipient.mailto_unsubscribe, loopback=self.facts.loopback
         )
 
-    def _verify(self, head: bytes) -> None:
-        """What was written holds exactly the header fields that were meant, each once, and no end before
-        its end."""
-        if _FIELD_NAME.findall(head) != self._names or b"\r\n\r\n" in head:
-            raise HeaderInjection("The headers of this message are not the ones that were meant.")
-        if (
-            head.count(b"\n") != head.count(b"\r\n")
-            or head.count(b"\r") != head.count(b"\r\n")
-            or b"\0" in head
-        ):
-            raise HeaderInjection("A header of this message holds a bare line break.")
+
+def _verify(lines: bytes, names: list[bytes]) -> None:
+    """What was written holds exactly the header fields that were meant, each once, every other line continues one, and nothing
+    ends the header before its end."""
+    if _FIELD_NAME.findall(lines) != names:
+        raise HeaderInjection("The headers of this message are not the ones that were meant.")
+    ends = lines.count(b"\r\n")
+    if lines.count(b"\n") != ends or lines.count(b"\r") != ends or b"\0" in lines:
+        raise HeaderInjection("A header of this message holds a bare line break.")
+    if ends != len(names) + lines.count(b"\r\n ") or not lines.endswith(b"\r\n"):
+        raise HeaderInjection("A header of this message ends before its end.")
 
 
 def _fixed_headers(facts: MailingFacts, *, stoppable: bool) -> list[str]:
@@ -165,13 +192,7 @@ def _fixed_headers(facts: MailingFacts, *, stoppable: bool) -> list[str]:
     return lines
 
 
-def _boundary(message_id: str, *parts: bytes) -> bytes:
-    """A boundary of 34 characters that follows from the Message-ID and stands in no part (RFC 2046 section
-    5.1.1)."""
-    attempt = 0
-    while True:
-        seed = f"{message_id}/{attempt}".encode("utf-8", "surrogatepass")
-        boundary = b"=_" + hashlib.sha256(seed).hexdigest()[:32].encode("ascii")
-        if not any(boundary in part for part in parts):
-            return boundary
-        attempt += 1
+def _boundary(message_id: str, attempt: int) -> bytes:
+    """A boundary of 34 characters that follows from the Message-ID."""
+    seed = f"{message_id}/{attempt}".encode("utf-8", "surrogatepass")
+    return b"=_" + hashlib.sha256(seed).hexdigest()[:32].encode("ascii")

@@ -6,6 +6,7 @@ constants, and the reader's values between. `Encoder` keeps the constants encode
 
 from binascii import b2a_qp
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 LONGEST_LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
@@ -21,6 +22,16 @@ class Piece(NamedTuple):
     last: int  # octets after its last line end; -1 when it has none
     breaks: bool  # begins with a line end
     blank: bool  # ends in white space
+    dotted: bool  # a line that begins in it begins with a dot
+    dot: bool  # it begins with a dot itself
+
+
+class Part(NamedTuple):
+    """A part of a message, with its headers, in pieces: the message is put together once, and no piece copied before.
+    `dotted`: a line of it begins with a dot, which the wire has to double."""
+
+    pieces: list[bytes]
+    dotted: bool
 
 
 class Lines(NamedTuple):
@@ -28,34 +39,42 @@ class Lines(NamedTuple):
 
     first: bytes  # up to its first line end, or all of it
     whole: bytes  # the lines between, quoted
+    dotted: bool  # one of those begins with a dot
     last: bytes | None  # after its last line end; None when it has none
 
 
 class Encoder:
     """Encodes the renderings of one template. `constants`: the texts its code yields unchanged."""
 
-    __slots__ = ("_html", "_known", "_lines")
+    __slots__ = ("_html", "_known", "_lines", "_must_quote")
 
     def __init__(self, constants: Iterable[str], *, html: bool) -> None:
         self._html = html
         self._known = {text: _piece(text, html=html) for text in constants}
         self._lines: dict[str, Lines] = {}
+        self._must_quote = any(not piece.plain for piece in self._known.values())
 
-    def encode(self, pieces: list[str]) -> bytes:
+    def encode(self, pieces: list[str]) -> Part:
         """The part of these pieces, the same octets as `part` makes of them joined."""
+        if self._must_quote:
+            return self._quoted(pieces)
         known, html = self._known, self._html
         out = [_PART_HEAD[html, "7bit"]]
-        column, blank = 0, False
+        column, blank, dotted = 0, False, False
         for text in pieces:
             piece = known.get(text)
             if (
                 piece is None and text.isascii() and text.isprintable()
             ):  # a name, a link: nothing to encode in it
+                if not column and text.startswith("."):
+                    dotted = True
                 column += len(text)
-                blank = text[-1:] == " " if text else blank
+                blank = text.endswith(" ") if text else blank
                 out.append(text.encode())
                 continue
-            piece = piece or _piece(text, html=html)
+            piece = piece or _common(text, html=html)
+            if piece.dotted or (piece.dot and not column):
+                dotted = True
             column += piece.first
             if not piece.plain or column > LONGEST_LINE or (blank and piece.breaks):
                 return self._quoted(pieces)
@@ -63,30 +82,44 @@ class Encoder:
                 column = piece.last
             blank = piece.blank if text else blank
             out.append(piece.octets)
-        return b"".join(out) if column <= LONGEST_LINE else self._quoted(pieces)
+        return Part(out, dotted) if column <= LONGEST_LINE else self._quoted(pieces)
 
-    def _quoted(self, pieces: list[str]) -> bytes:
+    def _quoted(self, pieces: list[str]) -> Part:
         """The same where the part cannot stand as it is: quoted-printable works line by line (RFC 2045 section 6.7), so
         only lines that hold something of the reader's are encoded anew."""
         if any("\r" in text for text in pieces):
             return part("".join(pieces), html=self._html)
-        out, line = [_PART_HEAD[self._html, "quoted-printable"]], b""
+        out, line, dotted = [_PART_HEAD[self._html, "quoted-printable"]], b"", False
         for text in pieces:
-            cut = self._lines.get(text) or self._cut(text)
+            cut = self._lines.get(text)
+            if cut is None and text.isascii() and text.isprintable():
+                line += text.encode()
+                continue
+            cut = cut or self._cut(text)
             line += cut.first
             if cut.last is not None:
-                out += (_quote(line + b"\n"), cut.whole)
+                quoted = _quote(line + b"\n")
+                dotted = dotted or cut.dotted or _dotted(quoted)
+                out += (quoted, cut.whole)
                 line = cut.last
-        out.append(_quote(line))
-        return b"".join(out)
+        quoted = _quote(line)
+        out.append(quoted)
+        return Part(out, dotted or _dotted(quoted))
 
     def _cut(self, text: str) -> Lines:
         first, mark, rest = _octets(text, html=self._html).partition(b"\n")
         whole, end, last = rest.rpartition(b"\n")
-        made = Lines(first, _quote(whole + end), last if mark else None)
+        quoted = _quote(whole + end)
+        made = Lines(first, quoted, _dotted(quoted), last if mark else None)
         if text in self._known:
             self._lines[text] = made
         return made
+
+
+@lru_cache(maxsize=256)
+def _common(text: str, *, html: bool) -> Piece:
+    """Of a value that many readers share, such as the sentence why they get a mail."""
+    return _piece(text, html=html)
 
 
 def _piece(text: str, *, html: bool) -> Piece:
@@ -100,10 +133,12 @@ def _piece(text: str, *, html: bool) -> Piece:
         len(octets) - last - 1 if last >= 0 else -1,
         first == 0,
         octets[-1:] in (b" ", b"\t"),
+        b"\n." in octets,
+        octets[:1] == b".",
     )
 
 
-def part(body: str, *, html: bool) -> bytes:
+def part(body: str, *, html: bool) -> Part:
     """One MIME part: its two headers, an empty line, the encoded body with CRLF (RFC 2045 section 6).
 
     HTML leaves as ASCII with character references; a text that is ASCII in short lines as it is; all else as
@@ -111,8 +146,16 @@ def part(body: str, *, html: bool) -> bytes:
     """
     octets = _octets(body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body, html=html)
     if octets.isascii() and _short_lines(octets):
-        return _PART_HEAD[html, "7bit"] + octets.replace(b"\n", b"\r\n")
-    return _PART_HEAD[html, "quoted-printable"] + _quote(octets)
+        return _whole(_PART_HEAD[html, "7bit"], octets.replace(b"\n", b"\r\n"))
+    return _whole(_PART_HEAD[html, "quoted-printable"], _quote(octets))
+
+
+def _whole(head: bytes, octets: bytes) -> Part:
+    return Part([head, octets], _dotted(octets))
+
+
+def _dotted(lines: bytes) -> bool:
+    return lines.startswith(b".") or b"\n." in lines
 
 
 def _quote(octets: bytes) -> bytes:

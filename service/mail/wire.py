@@ -300,13 +300,13 @@ class Wire(asyncio.Protocol):
         assert finished is not None
         opening, steps = _LEADS[lead] if lead else b"", list[Step]([lead] if lead else [])
         if lead and not self.facts.pipelining:
-            return self._write(opening, steps)
+            return self._write([opening], steps)
         self._announced = self._take(errand)
         if self._announced is not None:
             commands, more = self._commands(self._announced)
-            self._write(opening + commands, steps + more)
+            self._write([opening + commands], steps + more)
         elif opening:
-            self._write(opening, steps)
+            self._write([opening], steps)
         elif not finished.done():
             finished.set_result(None)
 
@@ -318,9 +318,9 @@ class Wire(asyncio.Protocol):
     def _step_on(self, errand: Errand, announced: Prepared, mail_taken: bool) -> None:
         """Without PIPELINING: the next command, while DATA can still be left unsaid."""
         if mail_taken:
-            self._write(announced.rcpt, ["rcpt"])
+            self._write([announced.rcpt], ["rcpt"])
         elif errand.may_depart(announced.letter):
-            self._write(b"DATA\r\n", ["data"])
+            self._write([b"DATA\r\n"], ["data"])
         else:
             self._announced = None
             errand.done(announced.letter, Outcome("withheld", None, "rcpt"))
@@ -328,7 +328,7 @@ class Wire(asyncio.Protocol):
 
     def _depart(self, errand: Errand, leaving: Prepared) -> None:
         """The one write that holds a dot: payload n, dot, and the commands of letter n+1."""
-        parts, steps = [leaving.payload], list[Step](["dot"])
+        parts, steps = [*leaving.payload], list[Step](["dot"])
         if self.facts.pipelining:
             self._following = self._take(errand)
         if self._following is not None:
@@ -346,15 +346,16 @@ class Wire(asyncio.Protocol):
         errand.marked(leaving.letter)
         self._departed, self._announced, self._following = leaving.letter, self._following, None
         self.carried += 1
-        self._write(b"".join(parts), steps)
+        self._write(parts, steps)
         failpoints.hit("dot.after")
 
-    def _write(self, data: bytes, steps: list[Step]) -> None:
+    def _write(self, parts: list[bytes], steps: list[Step]) -> None:
         if self.closed:
             return self._settle()
         self._awaited = steps
         failpoints.hit(steps[0])
-        self._transport.write(data)
+        # Under TLS each part would become a record of its own.
+        self._transport.writelines([b"".join(parts)] if self.tls_version else parts)
         self._unsent = self._transport.get_write_buffer_size()
         self._expect("block" if self._unsent else steps[0])
 

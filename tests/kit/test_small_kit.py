@@ -1,5 +1,7 @@
 """Names, times, pages, errors."""
 
+import base64
+import hmac
 import json
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.kit import clock, ids, paging
+from service.kit import base32, clock, ids, paging, sealing
 from service.kit.errors import Conflict, DomainError, Invalid
 
 
@@ -30,6 +32,16 @@ def test_ids_are_unlike_and_say_what_they_name() -> None:
     assert all(0 < ids.new_alias(octets) < 1 << (8 * octets - 1) for octets in (4, 6, 8) for _ in range(200))
     assert ids.person_id(1) != ids.person_id(2)
     assert len(ids.person_id(2**63 - 1)) <= 20
+
+
+@given(st.binary(max_size=60))
+def test_base32_is_that_of_the_standard(octets: bytes) -> None:
+    assert base32.encode(octets) == base64.b32encode(octets).decode().rstrip("=").lower()
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_the_mac_is_hmac_sha_256(key: bytes, octets: bytes) -> None:
+    assert sealing.mac(key, octets) == hmac.digest(key, octets, "sha256")
 
 
 @pytest.mark.parametrize(

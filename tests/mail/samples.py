@@ -83,7 +83,7 @@ def recipient(address: str = "ana@example.org", number: int = 1, **more: object)
 
 def raw(mail: CompiledMail | None = None, mail_class: MailClass = "marketing", **more: object) -> bytes:
     """The bytes of one message."""
-    return Assembler(facts(mail_class, **more), load(mail or built())).assemble(recipient())
+    return Assembler(facts(mail_class, **more), load(mail or built())).assemble(recipient()).data
 
 
 def head_lines(message: bytes) -> list[tuple[str, str]]:

@@ -122,7 +122,9 @@ def test_std_a3_message_id_is_the_one_given_and_holds_no_address():
 
 
 def test_std_a5_idn_domains_go_out_as_a_labels():
-    message = Assembler(facts(list_domain="пример.рф"), load(built())).assemble(recipient("user@пример.рф"))
+    message = (
+        Assembler(facts(list_domain="пример.рф"), load(built())).assemble(recipient("user@пример.рф")).data
+    )
     assert header(message, "To") == "user@xn--e1afmkfd.xn--p1ai"
     assert header(message, "List-Id") == "New products <new-products.lists.xn--e1afmkfd.xn--p1ai>"
 
@@ -147,6 +149,18 @@ def test_std_a7_boundary_is_short_and_stands_in_no_part():
     assert f"--{boundary.decode()}--" in parts(hostile)[0]
 
 
+def test_a_mail_says_whether_a_line_of_it_begins_with_a_dot():
+    plain, dotted = load(built()), load(built(body_markdown="    code\n    .\n"))
+    said = [Assembler(facts(), mail).assemble(recipient()) for mail in (plain, dotted)]
+    assert [made.dotted for made in said] == [False, True]
+    assert [b"\r\n." in made.data for made in said] == [False, True]
+    named = load(built(body_markdown="{{ company|default('You') }}"))
+    person = recipient(values=values(company=".hidden"))
+    made = Assembler(facts(), named).assemble(person)
+    assert made.dotted
+    assert b"\r\n.hidden" in made.data
+
+
 def test_std_a8_only_ascii_on_the_wire_and_trailing_space_survives():
     message = raw(built(body_markdown="Ünïcödé 👨‍👩‍👧 日本語\n\n    code \n    .", merge=False))
     assert message.isascii()
@@ -165,7 +179,7 @@ def test_std_a10_one_recipient_and_nobody_else():
 
 def test_std_b1_b2_b12_one_click_pair_and_grammar():
     assembler = Assembler(facts(), load(built()))
-    message = assembler.assemble(recipient(mailto_unsubscribe=f"mailto:stop+{TOKEN}@example.org"))
+    message = assembler.assemble(recipient(mailto_unsubscribe=f"mailto:stop+{TOKEN}@example.org")).data
     value = header(message, "List-Unsubscribe")
     assert re.fullmatch(r"<https://[!-;=?-~]+>, ?<mailto:[!-;=?-~]+>", value)
     assert value.count("https:") == 1
@@ -176,7 +190,7 @@ def test_std_b1_b2_b12_one_click_pair_and_grammar():
 def test_std_b1_http_only_towards_this_machine():
     mail = load(built())
     local = recipient(unsubscribe_url=f"http://127.0.0.1:8000/u/{TOKEN}")
-    assert header(Assembler(facts(loopback=True), mail).assemble(local), "List-Unsubscribe").startswith(
+    assert header(Assembler(facts(loopback=True), mail).assemble(local).data, "List-Unsubscribe").startswith(
         "<http://127"
     )
     with pytest.raises(UnsubscribeUrl):
@@ -208,7 +222,7 @@ def test_std_f9_feedback_id():
     value = header(raw(), "Feedback-ID")
     assert re.fullmatch(r"[\w.-]+:[\w.-]+:[\w.-]+:[\w.-]{5,15}", value)
     assert len(set(value.split(":"))) == 4
-    other = Assembler(facts(), load(built())).assemble(recipient("bob@example.org", 2))
+    other = Assembler(facts(), load(built())).assemble(recipient("bob@example.org", 2)).data
     assert header(other, "Feedback-ID") == value
     assert TOKEN not in value
     with pytest.raises(BadIdentifier):
@@ -221,7 +235,7 @@ def test_std_t1_structured_headers_are_never_encoded_nor_folded_inside_a_url():
     assembler = Assembler(facts(help_url=f"https://{host}/contact"), load(built()))
     message = assembler.assemble(
         recipient(unsubscribe_url=url, mailto_unsubscribe=f"mailto:s+{TOKEN * 2}@{host}")
-    )
+    ).data
     for name in (
         "List-Unsubscribe",
         "List-Help",
@@ -254,7 +268,7 @@ MAIL = load(
         body_markdown="Dear {{ first_name|default('you') }}, [x](https://x.org/?{{ company|default('-') }})",
     )
 )
-BENIGN = Assembler(facts(), MAIL).assemble(recipient())
+BENIGN = Assembler(facts(), MAIL).assemble(recipient()).data
 
 
 @given(first_name=PIECES, company=PIECES)
@@ -262,7 +276,7 @@ BENIGN = Assembler(facts(), MAIL).assemble(recipient())
 def test_std_t2_no_value_changes_the_headers_or_where_the_body_begins(first_name, company):
     person = recipient(values=values(first_name=first_name, company=company))
     try:
-        message = Assembler(facts(), MAIL).assemble(person)
+        message = Assembler(facts(), MAIL).assemble(person).data
     except (HeaderInjection, RenderError):
         return
     assert [name for name, _ in head_lines(message)] == [name for name, _ in head_lines(BENIGN)]
@@ -283,7 +297,7 @@ def test_rel_h05_a_value_that_reaches_a_header_stops_that_one_mail(hostile):
     with pytest.raises(HeaderInjection) as caught:
         assembler.assemble(recipient(values=values(first_name=hostile)))
     assert caught.value.code == "header_injection"
-    assert assembler.assemble(recipient("bob@example.org", 2)).startswith(b"Date: ")
+    assert assembler.assemble(recipient("bob@example.org", 2)).data.startswith(b"Date: ")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +335,7 @@ def test_rel_h13_dots_long_lines_and_bare_breaks_arrive_as_written():
         brand=BRAND,
         body_markdown="```\n" + "\n".join(lines) + "\rbare\n```",
     )
-    text, html = parts(Assembler(facts("notice"), load(mail)).assemble(recipient()))
+    text, html = parts(Assembler(facts("notice"), load(mail)).assemble(recipient()).data)
     wanted = "".join(f"    {line}\n" for line in [*lines, "bare"])
     assert wanted in text.replace("\r\n", "\n")
     assert "\n".join([*lines, "bare"]) in html.replace("\r\n", "\n")
@@ -350,7 +364,9 @@ class _Titles(HTMLParser):
     "name", ["<img src=x onerror=alert(1)>", "{{7*7}}", "{% raw %}", "</title><script>", "<b>\"'&"]
 )
 def test_rel_h23_a_hostile_name_is_shown_as_written(name):
-    text, html = parts(Assembler(facts(), load(built())).assemble(recipient(values=values(first_name=name))))
+    text, html = parts(
+        Assembler(facts(), load(built())).assemble(recipient(values=values(first_name=name))).data
+    )
     assert f"{name}, plan a week" in text
     assert f"{name}, plan a week" in unescape(re.sub(r"<[^>]*>", "", html[html.index("<h1") :]))
     reader = _Titles()
@@ -367,6 +383,6 @@ def test_sign_is_the_last_step_and_sees_the_final_bytes():
         seen.append(message)
         return b"X-Signed: yes\r\n" + message
 
-    message = Assembler(facts(), load(built()), sign=sign).assemble(recipient())
+    message = Assembler(facts(), load(built()), sign=sign).assemble(recipient()).data
     assert message == b"X-Signed: yes\r\n" + seen[0]
     assert seen[0] == raw()

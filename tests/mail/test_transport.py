@@ -375,9 +375,10 @@ def test_check_and_mark_stand_directly_before_the_write(run: Run) -> None:
             real = wire._transport
 
             class Watched:
-                def write(self, data: bytes) -> None:
+                def writelines(self, parts: list[bytes]) -> None:
+                    data = b"".join(parts)
                     calls.append("dot" if data.endswith(b".\r\n") or b"\r\n.\r\n" in data else "commands")
-                    real.write(data)
+                    real.writelines(parts)
 
                 def __getattr__(self, name: str) -> Any:
                     return getattr(real, name)

@@ -6,9 +6,10 @@ Called by announcements and notices, and by the timetable. Claims are `claims`' 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, true, update
+from sqlalchemy import Select, delete, func, select, true, update
 from sqlmodel import Session, col
 
+from service.db.bulk import insert_rows
 from service.db.locks import for_update
 from service.domain.deliveries import rules
 from service.domain.deliveries.freeze import SYSTEM, halt
@@ -136,7 +137,7 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
             }
             for pos, warrant, attempt, last in left
         ]
-        session.connection().execute(insert(Outcome), rows)
+        insert_rows(session, Outcome, rows)
         return len(rows)
     _finish(session, mailing, mailing.state, now=now)
     return 1

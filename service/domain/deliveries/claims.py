@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
+from service.db.bulk import insert_rows
 from service.db.locks import for_update
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
@@ -115,7 +116,7 @@ def _claim_one(
     fields = {name for version in contents.values() for name in version.fields} | (
         {"first_name"} if mailing.kind == "system" else set()
     )
-    members = queries.members(session, ring, batch, mailing, topic, fields, now=now)
+    members = queries.members(session, batch, mailing, topic, fields, now=now)
     members = _who_may_now(session, mailing, members, settings, now=now)
     if room is not None:
         members, later = warming.split(members, room)
@@ -137,8 +138,7 @@ def _claim_one(
         for one in members
         if one.refusal
     ]
-    if refused:
-        session.connection().execute(insert(Outcome), refused)
+    insert_rows(session, Outcome, refused)
     names = _names(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
     )
@@ -214,8 +214,6 @@ def record(
     """
     mailing_id = claimed.mailing.id
     assert mailing_id is not None
-    if not _close(session, claimed, now=now):
-        return False
     warrants = {one.pos: one for one in claimed.members}
     again: list[waiting.Again] = []
     rows, leaves = [], []
@@ -236,15 +234,17 @@ def record(
         rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
         leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
         leaves.append(chain.leaf_hash(leaf))
-    if rows:
-        session.connection().execute(insert(Outcome), rows)
+    root = chain.root(leaves)
+    if not _close(session, claimed, now=now):  # the first statement: the database is locked from here on only
+        return False
+    insert_rows(session, Outcome, rows)
     waiting.come_back(session, mailing_id, again)
     if claimed.day is not None:
         warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
     if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
         guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
-    _seal(session, claimed, len(rows), chain.root(leaves), now=now)
+    _seal(session, claimed, len(rows), root, now=now)
     return True
 
 

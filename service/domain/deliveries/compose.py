@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
@@ -35,15 +35,25 @@ from service.mail import dkim, letters, message, starters
 from service.mail.loaded import LoadedMail, Rendered
 
 SAMPLE_LINK = "/lost-link"  # where the links of previews and test mails lead: they stop nobody
+READER_LINKS = (
+    ("stop_url", "u", links.STOP),
+    ("manage_url", "p", links.PREFERENCES),
+    ("why_url", "why", links.WHY),
+)
+SYSTEM_LINKS = (
+    ("confirm_url", "confirm", links.CONFIRM),
+    ("sign_in_url", "me/enter", links.SIGN_IN),
+    ("manage_url", "p", links.PREFERENCES),
+)
 
 
-@dataclass(frozen=True)
-class Sendable:
+class Sendable(NamedTuple):
     """One message ready for the wire."""
 
     mail_from: str
     rcpt: str
     data: bytes
+    dotted: bool  # as `message.Assembled` says
     message_id: str
 
 
@@ -90,6 +100,7 @@ class Composer:
         self.mailto = settings.inbound_mailbox
         self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)
         self.contents, self.key = contents, key
+        self._links = SYSTEM_LINKS if mailing.kind == "system" else READER_LINKS
         self._assemblers: dict[str, message.Assembler] = {}
 
     def compose(self, member: Member, *, now: datetime) -> Sendable:
@@ -106,11 +117,11 @@ class Composer:
             unsubscribe_url=urls.get("stop_url"),
             mailto_unsubscribe=self._mailto(urls),
         )
-        data = self._assembler(locale, now).assemble(recipient)
+        made = self._assembler(locale, now).assemble(recipient)
         bounce = mailings.envelope_sender(
             self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain
         )
-        return Sendable(bounce, member.address, data, message_id)
+        return Sendable(bounce, member.address, made.data, made.dotted, message_id)
 
     def message_id(self, pos: int) -> str:
         """The Message-ID of a position, the same on every attempt."""
@@ -163,23 +174,12 @@ class Composer:
         """The links of this mail. Those of a test or of a mail to staff are samples that act on nobody."""
         if not member.alias:
             sample = f"{self.base}{SAMPLE_LINK}"
-            return dict.fromkeys(("stop_url", "manage_url", "why_url", "confirm_url", "sign_in_url"), sample)
-        topic = self.topic.alias if self.topic else 0
-        common = {"person": member.alias, "mailing": self.mailing.alias, "position": member.pos}
-
-        def url(path: str, purpose: int, topic_alias: int = topic) -> str:
-            return f"{self.base}/{path}/{links.write(links.Link(purpose=purpose, topic=topic_alias, **common), self.ring.link_keys)}"
-
-        if self.mailing.kind == "system":
-            return {
-                "confirm_url": url("confirm", links.CONFIRM),
-                "sign_in_url": url("me/enter", links.SIGN_IN),
-                "manage_url": url("p", links.PREFERENCES),
-            }
+            return {name: sample for name, _, _ in (*READER_LINKS, *SYSTEM_LINKS)}
+        topic, mailing = self.topic.alias if self.topic else 0, self.mailing.alias
         return {
-            "stop_url": url("u", links.STOP),
-            "manage_url": url("p", links.PREFERENCES),
-            "why_url": url("why", links.WHY),
+            name: f"{self.base}/{path}/"
+            + links.write(links.Link(purpose, member.alias, topic, mailing, member.pos), self.ring.link_keys)
+            for name, path, purpose in self._links
         }
 
     def _mailto(self, urls: Mapping[str, str]) -> str | None:

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, bindparam, case, func, literal, or_, select
 from sqlmodel import Session, UTCDateTime, col
@@ -25,9 +24,17 @@ from service.kit.signing import Keyring
 MINIMUM = {"first_name", "last_name", "company"}
 
 
-@dataclass(frozen=True)
-class Member:
-    """One position of a claimed batch, in clear, as the composer wants it. `refusal` None: it may be sent."""
+class Sealed(NamedTuple):
+    """What it takes to write to a member, as it is stored."""
+
+    key: bytes | None  # the person's own, wrapped; None: the house's
+    address: bytes
+    address_hash: str
+    profile: tuple[str, str, bytes] | None  # source, external id, sealed
+
+
+class Member(NamedTuple):
+    """One position of a claimed batch. `refusal` None: it may be sent; address and profile are in it once it is `opened`."""
 
     pos: int
     attempt: int
@@ -42,6 +49,7 @@ class Member:
     values: dict[str, str]
     doubts: int = 0  # how many earlier tries ended unknown: it may have arrived already
     most: int | None = None  # announcements a week, as the person wants it
+    sealed: Sealed | None = None
 
 
 def topic_facts(topic: Topic) -> TopicFacts:
@@ -80,7 +88,6 @@ def contents(session: Session, mailing_id: int) -> dict[str, TemplateVersion]:
 
 def members(
     session: Session,
-    ring: Keyring,
     batch: Batch,
     mailing: Mailing,
     topic: Topic | None,
@@ -88,7 +95,8 @@ def members(
     *,
     now: datetime,
 ) -> list[Member]:
-    """Every position of a batch with its standing now and, where it may be sent, what is needed to write to it."""
+    """Every position of a batch with its standing now and, where it may be sent, what is needed to write to it, sealed: it is
+    opened when its turn comes, and no lock is held meanwhile."""
     attempts = {pos: attempt for pos, attempt in batch.positions} if batch.positions else {}
     doubts = unknown_ends(session, batch.mailing_id, list(attempts))
     rows = _rows(session, batch, mailing, topic, now=now)
@@ -96,8 +104,7 @@ def members(
     profiles = _profiles(session, wanted) if fields & MINIMUM else {}
     attributes = _attributes(session, wanted, fields - MINIMUM) if fields - MINIMUM else {}
     return [
-        _member(ring, row, attempts.get(row.pos, 1), doubts.get(row.pos, 0), profiles, attributes)
-        for row in rows
+        _member(row, attempts.get(row.pos, 1), doubts.get(row.pos, 0), profiles, attributes) for row in rows
     ]
 
 
@@ -211,31 +218,20 @@ def _attributes(session: Session, person_ids: list[int], names: set[str]) -> dic
 
 
 def _member(
-    ring: Keyring,
     row: Row[Any],
     attempt: int,
     doubts: int,
     profiles: dict[int, tuple[str, str, bytes]],
     attributes: dict[int, dict[str, str]],
 ) -> Member:
-    address, values = "", {}
-    refusal: str | None = row.refusal
+    refusal, sealed = row.refusal, None
     if refusal is None:
-        try:
-            key = (
-                people.unwrap(ring, row.alias, row.wrapped_key)
-                if row.owner_kind == "person"
-                else ring.house_key
-            )
-            address = sealing.unseal(key, row.sealed, f"address|{row.address_hash}").decode()
-            values = dict(attributes.get(row.person_id, {}))
-            if row.person_id in profiles:
-                source, external_id, sealed = profiles[row.person_id]
-                values |= json.loads(
-                    sealing.unseal(key, sealed, people.PROFILE_AT.format(source, external_id)).decode()
-                )
-        except (sealing.Unsealable, TypeError):
+        own = row.owner_kind == "person"
+        if row.sealed is None or (own and row.wrapped_key is None):
             refusal = "erased"
+        else:
+            key = row.wrapped_key if own else None
+            sealed = Sealed(key, row.sealed, row.address_hash, profiles.get(row.person_id))
     return Member(
         row.pos,
         attempt,
@@ -243,11 +239,27 @@ def _member(
         row.warrant_seq,
         row.public_id or "",
         row.alias or 0,
-        address,
+        "",
         row.locale,
         row.zone or "",
         row.since_at,
-        values,
+        attributes.get(row.person_id, {}),
         doubts,
         row.max_per_week,
+        sealed,
     )
+
+
+def opened(ring: Keyring, member: Member) -> Member:
+    """The member in clear: address, and profile among the values. Raises `sealing.Unsealable` where the key does not fit."""
+    sealed = member.sealed
+    if sealed is None:
+        return member
+    key = ring.house_key if sealed.key is None else people.unwrap(ring, member.alias, sealed.key)
+    address = sealing.unseal(key, sealed.address, f"address|{sealed.address_hash}").decode()
+    values = member.values
+    if sealed.profile is not None:
+        source, external_id, profile = sealed.profile
+        place = people.PROFILE_AT.format(source, external_id)
+        values = {**values, **json.loads(sealing.unseal(key, profile, place).decode())}
+    return member._replace(address=address, values=values, sealed=None)

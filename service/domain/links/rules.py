@@ -13,8 +13,9 @@ import hmac
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from service.kit import base32, sealing
 from service.kit.errors import Conflict, NotFound
 from service.kit.ids import person_id
 
@@ -36,8 +37,7 @@ class LinkExpired(Conflict):
     """This link is too old, or was used already; please ask for a new one."""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """What a token says. The numbers are aliases; 0 means none."""
 
     purpose: int
@@ -58,8 +58,7 @@ def write(link: Link, keys: Mapping[int, bytes]) -> str:
     head = _HEAD.pack(
         VERSION, kid, link.purpose, link.person, link.topic, link.mailing.to_bytes(6), link.position
     )
-    mac = hmac.digest(keys[kid], head, "sha256")[:16]
-    return base64.b32encode(head + mac).decode().rstrip("=").lower()
+    return base32.encode(head + sealing.mac(keys[kid], head)[:16])
 
 
 def read(token: str, keys: Mapping[int, bytes], *, purpose: int) -> Link:
@@ -70,7 +69,7 @@ def read(token: str, keys: Mapping[int, bytes], *, purpose: int) -> Link:
     octets = _octets(token)
     version, kid, said, person, topic, mailing, position = _HEAD.unpack(octets[: _HEAD.size])
     key = keys.get(kid, b"\x00" * 32)
-    expected = hmac.digest(key, octets[: _HEAD.size], "sha256")[:16]
+    expected = sealing.mac(key, octets[: _HEAD.size])[:16]
     if (
         not hmac.compare_digest(expected, octets[_HEAD.size :])
         or kid not in keys
@@ -88,10 +87,6 @@ def _octets(token: str) -> bytes:
         octets = base64.b32decode(cleaned.upper() + "=" * (-len(cleaned) % 8)) if cleaned.isascii() else b""
     except binascii.Error:
         octets = b""
-    if (
-        len(cleaned) != LENGTH
-        or len(octets) != 41
-        or base64.b32encode(octets).decode().rstrip("=") != cleaned.upper()
-    ):
+    if len(cleaned) != LENGTH or len(octets) != 41 or base32.encode(octets) != cleaned.lower():
         return b"\x00" * 41
     return octets

@@ -1,8 +1,8 @@
 """States of a mailing and names of its messages. Pure."""
 
-import base64
 import hmac
 
+from service.kit import base32, sealing
 from service.kit.errors import Conflict
 
 # Marketing is never sent twice; a legal notice is never lost (design.md P3).
@@ -42,5 +42,4 @@ def read_envelope_sender(key: bytes, address: str) -> tuple[int, int] | None:
 
 
 def _mark(key: bytes, text: str) -> str:
-    digest = hmac.digest(key, text.encode(), "sha256")
-    return base64.b32encode(digest[:20]).decode().lower()
+    return base32.encode(sealing.mac(key, text.encode())[:20])

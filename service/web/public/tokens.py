@@ -3,7 +3,7 @@
 A link says little and proves it: it opens a masked address and choices, never a profile (standards N3).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session
@@ -55,7 +55,7 @@ def read(request: Request, token: str, purpose: int) -> Link:
 
 def path(opened: House, link: Link, purpose: int | None = None) -> str:
     """The path of a link, or of its neighbour for another purpose: the same person, topic and mail."""
-    meant = replace(link, purpose=purpose or link.purpose)
+    meant = link._replace(purpose=purpose or link.purpose)
     return PATHS[meant.purpose] + links.write(meant, opened.ring.link_keys)
 
 

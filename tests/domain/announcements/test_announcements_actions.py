@@ -18,6 +18,7 @@ from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
+from service.domain.deliveries.queries import opened
 from service.domain.ledger import actions as ledger
 from service.domain.ledger.rules import TAKING_AWAY
 from service.domain.mailings.rules import WrongState
@@ -275,7 +276,8 @@ def test_a_test_mail_is_what_that_person_would_get_with_links_that_act_on_nobody
     composer = Composer(settings, ring, batch.mailing, batch.topic, batch.names, batch.brand, batch.contents)
     [reader] = batch.members
     assert reader.refusal is None
-    message = email.message_from_bytes(composer.compose(reader, now=now).data, policy=email.policy.default)
+    made = composer.compose(opened(ring, reader), now=now)
+    message = email.message_from_bytes(made.data, policy=email.policy.default)
     text = message.get_body(("plain",))
     assert text is not None
     assert (message["To"], message["Subject"]) == ("ana@example.org", "[Test] Zoë, the planner is here")

@@ -1,0 +1,84 @@
+"""Many rows in one statement say the same as each by itself, on either database."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, LargeBinary, MetaData, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, SQLModel, col
+
+from service.db.bulk import insert_rows
+from service.db.session import reading, transaction
+
+
+class Scratch(SQLModel):
+    """What a table of our own may hold."""
+
+    metadata = MetaData()
+
+
+class Line(Scratch, table=True):
+    __tablename__ = "scratch_line"
+
+    number: int = Field(primary_key=True)
+    words: str
+    maybe: int | None = None
+    done: bool
+    at: datetime
+
+
+class Octets(Scratch, table=True):
+    __tablename__ = "scratch_octets"
+
+    number: int = Field(primary_key=True)
+    octets: bytes = Field(sa_type=LargeBinary)
+
+
+WORDS = ["", "plain", 'a "quote", it\'s', "Zoë 日本 👋", "two\nlines\\n", "[1, null]", "\x01\x7f"]
+
+
+def _line(number: int, words: str = "", **more: Any) -> dict[str, Any]:
+    at = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=UTC)
+    return {"number": number, "words": words, "maybe": None, "done": False, "at": at} | more
+
+
+@pytest.fixture
+def tables(engine: Engine) -> Engine:
+    Scratch.metadata.create_all(engine)
+    return engine
+
+
+def test_what_is_written_is_read(tables: Engine) -> None:
+    rows = [_line(n, words, maybe=n or None, done=n % 2 == 0) for n, words in enumerate(WORDS)]
+    rows.append(_line(1 << 30, maybe=-5))
+    with transaction(tables) as session:
+        insert_rows(session, Line, [])
+        insert_rows(session, Line, rows)
+    with reading(tables) as session:
+        found = session.scalars(select(Line).order_by(col(Line.number))).all()
+    assert [line.model_dump() for line in found] == rows
+
+
+def test_a_row_twice_is_refused_and_none_of_them_stays(tables: Engine) -> None:
+    with pytest.raises(IntegrityError), transaction(tables) as session:
+        insert_rows(session, Line, [_line(1), _line(2), _line(1)])
+    with reading(tables) as session:
+        assert session.scalars(select(Line)).all() == []
+
+
+def test_text_with_a_zero_in_it_is_not_cut(tables: Engine) -> None:
+    """SQLite's JSON ends a text there; PostgreSQL holds no such text at all."""
+    if tables.dialect.name != "sqlite":
+        return
+    with transaction(tables) as session:
+        insert_rows(session, Line, [_line(1, "a\0b"), _line(2, "c")])
+    with reading(tables) as session:
+        assert session.scalars(select(col(Line.words)).order_by(col(Line.number))).all() == ["a\0b", "c"]
+
+
+def test_octets_do_not_travel_so(tables: Engine) -> None:
+    if tables.dialect.name != "sqlite":
+        return
+    with pytest.raises(TypeError), transaction(tables) as session:
+        insert_rows(session, Octets, [{"number": 1, "octets": b"x"}])
