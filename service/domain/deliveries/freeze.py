@@ -99,11 +99,14 @@ def _locked(session: Session, mailing_id: int) -> Mailing:
 
 
 def _ends(session: Session, mailing_id: int) -> tuple[int, int]:
-    """The last position, and the person with the highest number in it."""
-    last = select(
-        func.coalesce(func.max(col(Audience.pos)), 0), func.coalesce(func.max(col(Audience.person_id)), 0)
+    """The last position and its person: positions are given in the order of persons' numbers."""
+    last = (
+        select(col(Audience.pos), func.coalesce(col(Audience.person_id), 0))
+        .where(col(Audience.mailing_id) == mailing_id)
+        .order_by(col(Audience.pos).desc())
+        .limit(1)
     )
-    pos, person = session.execute(last.where(col(Audience.mailing_id) == mailing_id)).one()
+    pos, person = session.execute(last).first() or (0, 0)
     return pos, person
 
 
