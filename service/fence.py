@@ -61,7 +61,7 @@ async def perform(house: Installation, action: Callable[[Session], Value]) -> Fe
     if seq is None:
         return Fenced(value, True)
     deadline = time.monotonic() + PATIENCE
-    lookout = _lookouts.setdefault(loop, {}).setdefault(house.engine, _Lookout(house.engine))
+    lookout = _lookout(loop, house.engine)
     while (seen := await lookout.look()) is not None and seen < seq:
         if time.monotonic() >= deadline:
             return Fenced(value, False)
@@ -122,6 +122,14 @@ class _Lookout:
         await asyncio.sleep(self.last + POLL - time.monotonic())
         self.next, self.last = None, time.monotonic()  # whoever comes from now on waits for another look
         return await asyncio.get_running_loop().run_in_executor(None, _seen_by_all, self.engine)
+
+
+def _lookout(loop: asyncio.AbstractEventLoop, engine: Engine) -> _Lookout:
+    """The one of this loop and database."""
+    mine = _lookouts.setdefault(loop, {})
+    if engine not in mine:
+        mine[engine] = _Lookout(engine)
+    return mine[engine]
 
 
 def _seen_by_all(engine: Engine) -> int | None:

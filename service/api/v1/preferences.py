@@ -1,5 +1,6 @@
 """What a person gets, as a site may see and change it: off and back to what was agreed, never a new yes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated
@@ -83,9 +84,12 @@ class Standing:
 def preferences_of(request: Request, external_id: str, caller: Reader) -> Preferences:
     """What this person gets. Reading changes nothing."""
     now = clock.now()
-    return deps.read(
-        request, lambda session: _shown(session, caller, known(session, caller, external_id)[1], now)
-    )
+
+    def shown(session: Session) -> Preferences:
+        _, person = known(session, caller, external_id)
+        return _shown(session, caller, person, topics.everything(session), now)
+
+    return deps.read(request, shown)
 
 
 @router.put("/people/{external_id}/preferences", response_model=Preferences)
@@ -100,19 +104,22 @@ async def save(
 
     def act(session: Session) -> Preferences:
         _, person = known(session, caller, external_id)
-        choices = _choices(session, caller, person, said, now)
+        offered = topics.everything(session)
+        choices = _choices(said, caller, person, _standing(session, caller, person, offered, now))
         preferences.save(session, house.ring, person, choices, how="api", evidence={}, now=now, by=caller.by)
-        return _shown(session, caller, person, now)
+        return _shown(session, caller, person, offered, now)
 
     return await deps.change(request, caller, act)
 
 
-def _standing(session: Session, caller: deps.Caller, person: Person, now: datetime) -> dict[str, Standing]:
+def _standing(
+    session: Session, caller: deps.Caller, person: Person, offered: Sequence[Topic], now: datetime
+) -> dict[str, Standing]:
     """Every topic this key may know of that is open, or that the person has said something about."""
     assert person.id is not None
     rows = queries.of_person(session, person.id)
     found = {}
-    for topic in topics.everything(session):
+    for topic in offered:
         row = rows.get(topic.id or 0)
         if not caller.sees(topic.slug) or (row is None and topic.state != "active"):
             continue
@@ -130,19 +137,20 @@ def _standing(session: Session, caller: deps.Caller, person: Person, now: dateti
     return found
 
 
-def _shown(session: Session, caller: deps.Caller, person: Person, now: datetime) -> Preferences:
+def _shown(
+    session: Session, caller: deps.Caller, person: Person, offered: Sequence[Topic], now: datetime
+) -> Preferences:
     rows = [
         TopicPreference(topic=slug, state=one.state, cadence=one.cadence, break_until=one.break_until)
-        for slug, one in _standing(session, caller, person, now).items()
+        for slug, one in _standing(session, caller, person, offered, now).items()
     ]
     return Preferences(topics=rows, max_per_week=person.max_per_week)
 
 
 def _choices(
-    session: Session, caller: deps.Caller, person: Person, said: PreferencesIn, now: datetime
+    said: PreferencesIn, caller: deps.Caller, person: Person, standing: dict[str, Standing]
 ) -> Choices:
     """What differs from what stands, as the domain takes it."""
-    standing = _standing(session, caller, person, now)
     chosen: dict[str, str] = {}
     breaks: set[date | None] = set()
     kept: set[date | None] = set()
