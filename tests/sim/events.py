@@ -318,18 +318,12 @@ def journal_full(world: World, seconds: float) -> None:
 def cut(world: World) -> None:
     """Every connection there is, each with a coin."""
 
-    def chosen(line: Any) -> bool:
-        hit = world.chance.random() < 0.5
-        world.cuts += hit
-        return hit
-
     world.note("network", "cuts connections")
-    world.network.cut(chosen)
+    world.network.cut(lambda line: world.chance.random() < 0.5)
 
 
 def server_down(world: World, seconds: float) -> None:
     world.note("server", f"is down for {seconds:.1f} s")
-    world.cuts += len(world.network.standing())
     world.server.crash()
 
     def back() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.faults.checker import AMBIGUOUS, PERHAPS
 from tests.faults.sink import Message, Settings, Sink, _Session
 
 
@@ -27,6 +28,7 @@ class Server(Sink):
     def __init__(self, settings: Settings, manners: Manners, clock: Callable[[], float]) -> None:
         super().__init__(settings)
         self.clock, self.manners = clock, manners
+        self.spoiled: set[int] = set()
         self.rows: list[dict[str, Any]] = []
         self.asked: Counter[str] = Counter()
         self.taken: Counter[int] = Counter()
@@ -41,6 +43,8 @@ class Server(Sink):
         """Keep it as the sink's log would have it."""
         row = {name: value for name, value in message.__dict__.items() if name != "data"}
         self.rows.append(row)
+        if message.fault in AMBIGUOUS or message.fault in PERHAPS:
+            self.spoiled.add(message.conn)
         self.committed += message.committed
         self.heard(message)
 
@@ -70,6 +74,11 @@ class Session(_Session):
     """One connection of it: knows when the bytes it reads departed."""
 
     sink: Server
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the script did something here after which nobody can tell."""
+        return self.conn in self.sink.spoiled
 
     def receive(self, data: bytes, departed: float) -> None:
         """Bytes arrive that the sender's kernel transmitted at `departed`."""

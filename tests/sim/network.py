@@ -27,7 +27,7 @@ class Road:
     window: int = 1 << 20  # what the server takes before it has read
     reading: float = 0.0  # how long the server takes to read that
     pieces: float = 0.0  # share of segments that arrive in two
-    stalls: tuple[float, float] = (0.0, 0.0)  # from when on, and how long, the server's window stays shut
+    stalls: tuple[float, float] = (0.0, 0.0)  # from when on, and how long, some servers' window stays shut
 
 
 class Socket:
@@ -51,6 +51,7 @@ class Network:
         self.loop, self.chance = loop, chance
         self.counted = FIRST_NUMBER
         self.lines: dict[int, Line] = {}
+        self.cuts = 0  # lines that were ended in mid-talk, and not by the server's script
 
     def dial(self, factory: Callable[[], Any], server: Callable[[], Any], road: Road) -> "Line":
         """A connection from the current process to a server."""
@@ -94,9 +95,10 @@ class Line(asyncio.Transport):
         self.held = bytearray()  # in user space
         self.kernel = bytearray()
         self.room = road.window
-        self.finishing = self.closing = self.shut = self.cut_off = False
+        self.finishing = self.closing = self.shut = self.cut_off = self.counted = False
         self.arrives = self.answers = 0.0
         self.opened = self.loop.moment
+        self.stalls = network.chance.random() < 0.3
         self.far = FarEnd(self)
 
     def begin(self) -> None:
@@ -137,6 +139,7 @@ class Line(asyncio.Transport):
 
     def abort(self) -> None:
         self.held.clear()
+        self._count()
         if not self.closing or not self.shut:
             self.closing = True
             self._lose(None)
@@ -166,7 +169,7 @@ class Line(asyncio.Transport):
             self._pump()
 
     def _transmit(self) -> None:
-        start, length = self.road.stalls
+        start, length = self.road.stalls if self.stalls else (0.0, 0.0)
         stalled = self.opened + start + length - self.loop.moment
         if length and 0 < stalled < length:
             self.loop.later(stalled, self._again)
@@ -243,8 +246,14 @@ class Line(asyncio.Transport):
         self.room += size
         self._again()
 
+    def _count(self) -> None:
+        if not self.counted:
+            self.counted = True
+            self.network.cuts += not self.server.spoiled
+
     def broken_off(self) -> None:
         """The connection is cut between the two: both sides find it reset."""
+        self._count()
         self.kernel.clear()
         self.cut_off = True
         self.loop.soon(self.far.gone, ConnectionResetError())
@@ -313,6 +322,7 @@ class FarEnd(asyncio.Transport):
 
     def abort(self) -> None:
         if not self.over:
+            self.line._count()
             self.over = True
             self.line._peer_gone(ConnectionResetError())
             self.gone(None)

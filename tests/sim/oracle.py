@@ -75,7 +75,7 @@ def gather(world: World) -> checker.Evidence:
         persons={one.name: one.subject for one in world.readers},
         at_least_once=world.plan.kind == "important",
         connections=world.plan.connections,
-        cuts=world.cuts,
+        cuts=world.network.cuts,
         wall=EPOCH.timestamp() - BEGINNING,
         on_the_way=0.0,
         patience=LEASE + world.stall,

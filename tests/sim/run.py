@@ -48,7 +48,7 @@ def play(town: Town, seed: int, plan: Plan | None = None) -> Result:
     plan = plan or draw(seed)
     town.begin()
     world = World(town, seed, plan)
-    town.committing = world.committing
+    town.beginning, town.committing = world.beginning, world.committing
     try:
         with world.machine.running(), knobs.turned(plan), contextlib.redirect_stderr(io.StringIO()):
             _open(world)
@@ -57,7 +57,6 @@ def play(town: Town, seed: int, plan: Plan | None = None) -> Result:
             world.loop.bury()
     finally:
         world.machine.close_files()
-        town.committing = lambda connection: None
     return Result(
         seed,
         plan,

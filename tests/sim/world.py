@@ -74,7 +74,6 @@ class World:
         self.halts: list[dict[str, Any]] = []  # noes to everybody: pause, cancel, retire
         self.journals: list[bytes] = []
         self.doubtful: set[tuple[int, int]] = set()
-        self.cuts = 0
         self.stall = 0.0
         self.readers = [one for one in town.readers if one.group in GROUPS[: plan.groups]]
         self.server = self._server()
@@ -131,38 +130,36 @@ class World:
     def _transaction(
         self, process: Process | None, do: Callable[[], Any]
     ) -> tuple[float, Callable[[], Any], float]:
-        """How a transaction fares."""
-        chance, plan = self.loop.chance, self.plan
-        before, after = chance.uniform(0.0001, 0.002), chance.uniform(0.0001, 0.002)
-        fails = unanswered = False
-        if not self.calm:
-            if chance.random() < plan.slow:
-                before, after = chance.uniform(0, 0.4), chance.uniform(0, 0.4)
-            fails, unanswered = chance.random() < plan.away, chance.random() < plan.unanswered
-        who = process.name if process is not None else "outside"
+        """How long what is done in a thread waits for its turn, and for its answer to be heard."""
+        chance, longest = self.loop.chance, 0.002
+        if not self.calm and chance.random() < self.plan.slow:
+            longest = 0.4
+        return chance.uniform(0.0001, longest), do, chance.uniform(0.0001, longest)
 
-        def done() -> Any:
-            if fails or self.loop.moment < self.away_until:
+    def beginning(self, connection: Connection) -> None:
+        """Asked when a transaction has begun; it may turn out that nobody is there."""
+        process = current.get()
+        who = process.name if process is not None else "outside"
+        writes = bool(connection.get_execution_options().get("write"))
+        if process is not None and not self.calm:
+            if self.loop.moment < self.away_until or self.loop.chance.random() < self.plan.away:
                 self.note(who, "finds no database")
                 raise Gone
-            self.note(who, "transaction")
-            value = do()
-            if unanswered:
-                self.note(who, "hears no answer")
-                raise Gone
-            return value
-
-        return before, done, after
+        self.note(who, "writes" if writes else "reads")
 
     def committing(self, connection: Connection) -> None:
-        """Asked before each commit of a writing transaction: which entries of the ledger it makes true."""
-        if not connection.get_execution_options().get("write"):
-            return
+        """Asked before a commit: which entries of the ledger it makes true, and whether its answer is heard."""
         raw: Any = connection.connection.dbapi_connection
+        process = current.get()
+        unanswered = process is not None and not self.calm and self.loop.chance.random() < self.plan.unanswered
         (tail,) = raw.execute("SELECT max(seq) FROM ledger_entry").fetchone()
         for seq in range(self.tail + 1, tail + 1):
             self.instants[seq] = self.loop.moment
         self.tail = tail
+        if unanswered and process is not None:
+            raw.execute("COMMIT")
+            self.note(process.name, "hears no answer")
+            raise Gone
 
     # Dying
 
