@@ -180,9 +180,11 @@ def _doubts(seen: Evidence) -> Iterator[Finding]:
     people = {row["pos"]: person for person, row in seen.rows.items()}
     recorded = {pos: _unknown_attempts(seen.rows[person]) for pos, person in people.items()}
     doubtful: dict[int, set[int]] = defaultdict(set)
+    # A line stays without a reply, too, where the connection was cut and the batch not yet recorded.
+    most = seen.connections + seen.cuts + sum(one["fault"] in (*AMBIGUOUS, *PERHAPS) for one in seen.sink)
     for copy in seen.journals:
         pairs = without_reply(copy)
-        if len(pairs) > seen.connections:
+        if len(pairs) > most:
             yield Finding("too_many_unknown", f"{len(pairs)} at one death")
         for pos, attempt in pairs:
             doubtful[pos].add(attempt)

@@ -24,10 +24,10 @@ from service.kit.errors import DomainError
 from tests.faults.checker import whole_lines
 from tests.sim.loop import Process
 from tests.sim.machine import Host
-from tests.sim.town import BY
+from tests.sim.town import BY, Reader
 from tests.sim.world import World
 
-AGAIN = 0.4  # seconds after which somebody who got no answer asks again
+AGAIN = 2.5  # seconds after which somebody who got no answer asks again
 
 
 # Noes
@@ -35,7 +35,18 @@ AGAIN = 0.4  # seconds after which somebody who got no answer asks again
 
 def withdraw(world: World, share: float) -> None:
     """Somebody presses the button of the mail client, and again if nobody answers."""
-    reader, town = world.reader(share), world.town
+    _withdraw(world, world.reader(share), 3)
+
+
+def aimed(world: World, share: float) -> None:
+    """The same by somebody whose letter is half on its way: the server knows the recipient, the dot is not there yet."""
+    half = {line.server.message.rcpt for line in world.network.lines.values() if line.server.message}
+    found = [one for one in world.readers if one.address in half]
+    _withdraw(world, found[int(share * len(found))] if found else world.reader(share), 3)
+
+
+def _withdraw(world: World, reader: Reader, left: int) -> None:
+    town = world.town
     link = links.Link(links.STOP, reader.alias, town.topics[world.topic()])
     row: dict[str, Any] = {"person": reader.name, "what": f"no of {reader.name}"}
 
@@ -47,12 +58,12 @@ def withdraw(world: World, share: float) -> None:
     world.note(reader.name, "says no")
     world.said.append(row)
     world.ask(row, stop)
-    world.loop.later(4.0, _ask_again, world, share, row, 3)
+    world.loop.later(AGAIN, _ask_again, world, reader, row, left)
 
 
-def _ask_again(world: World, share: float, row: dict[str, Any], left: int) -> None:
+def _ask_again(world: World, reader: Reader, row: dict[str, Any], left: int) -> None:
     if row["status"] in (None, 503) and left:
-        withdraw(world, share)
+        _withdraw(world, reader, left - 1)
 
 
 def do_not_mail(world: World, share: float) -> None:
@@ -131,6 +142,19 @@ def kill(world: World, share: float) -> None:
     if process := _sender(world, share):
         world.note(process.name, "is killed")
         process.end(-9)
+
+
+def kill_and_aim(world: World, share: float) -> None:
+    """A sender dies with a letter half on its way, and its reader says no once the dead one's lease is surely over."""
+    stuck = [line for line in world.network.standing() if line.kernel and line.process and line.process.alive]
+    if stuck:
+        line = stuck[int(share * len(stuck))]
+        rcpt = line.server.message.rcpt if line.server.message else ""
+        world.note(line.process.name, "is killed with octets in the kernel")
+        line.process.end(-9)
+        for reader in world.readers:
+            if reader.address == rcpt:
+                world.loop.later(world.chance.uniform(0.0, 0.6), _withdraw, world, reader, 3)
 
 
 def stop(world: World, share: float) -> None:
@@ -238,7 +262,7 @@ def power_cut(world: World, share: float, tail: float) -> None:
     host = world.hosts["b" if world.plan.far and share > 0.6 else "a"]
     world.note(f"host {host.name}", "loses power")
     host.dark = True
-    names = sorted(one.name for one in host.processes.values() if one.name in world.senders)
+    names = sorted(one.name for one in world.senders.values() if one.host is host)  # dead ones' journals, too
     kept = {path: path.read_bytes() for path in sorted(host.journals.glob("*.journal"))}
     for process in list(host.processes.values()):
         if process.name != "supervisor" or host.name == "b":
@@ -341,7 +365,7 @@ def database_away(world: World, seconds: float) -> None:
 KINDS: dict[str, Callable[..., None]] = {
     one.__name__: one
     for one in (
-        withdraw, do_not_mail, pause, cancel, retire, kill, stop, freeze, kill_web, kill_clock, power_cut,
+        withdraw, aimed, do_not_mail, pause, cancel, retire, kill, kill_and_aim, stop, freeze, kill_web, kill_clock, power_cut,
         wall_step, journal_full, cut, server_down, database_away,
     )
 }  # fmt: skip

@@ -45,6 +45,8 @@ class Server(Sink):
         self.rows.append(row)
         if message.fault in AMBIGUOUS or message.fault in PERHAPS:
             self.spoiled.add(message.conn)
+        else:
+            self.spoiled.discard(message.conn)
         self.committed += message.committed
         self.heard(message)
 
@@ -85,6 +87,11 @@ class Session(_Session):
         self.now = departed
         self.buffer += data
         self.run()
+
+    def mail(self, line: bytes) -> bool:
+        """As the sink does; what was before is over."""
+        self.sink.spoiled.discard(self.conn)
+        return super().mail(line)
 
     def rcpt(self, line: bytes) -> bool:
         """As the sink does, with a word on this recipient first."""

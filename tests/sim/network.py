@@ -95,7 +95,7 @@ class Line(asyncio.Transport):
         self.held = bytearray()  # in user space
         self.kernel = bytearray()
         self.room = road.window
-        self.finishing = self.closing = self.shut = self.cut_off = self.counted = False
+        self.finishing = self.closing = self.shut = self.cut_off = self.counted = self.waiting = False
         self.arrives = self.answers = 0.0
         self.opened = self.loop.moment
         self.stalls = network.chance.random() < 0.3
@@ -172,7 +172,9 @@ class Line(asyncio.Transport):
         start, length = self.road.stalls if self.stalls else (0.0, 0.0)
         stalled = self.opened + start + length - self.loop.moment
         if length and 0 < stalled < length:
-            self.loop.later(stalled, self._again)
+            if not self.waiting:
+                self.waiting = True
+                self.loop.later(stalled, self._again)
             return
         while self.kernel and self.room > 0 and not self.cut_off:
             size = min(len(self.kernel), self.room)
@@ -188,6 +190,7 @@ class Line(asyncio.Transport):
 
     def _again(self) -> None:
         """The server's window is open again."""
+        self.waiting = False
         if not self.cut_off:
             self._transmit() if self.shut else self._pump_and_close()
 

@@ -89,14 +89,14 @@ def draw(seed: int) -> Plan:
         failpoints=tuple(name for name in failpoints.NAMES if often and chance.random() < CHOSEN),
         deaths=chance.choice((0, 1, 2, 3)),
         batch=chance.choice((4, 8, 15, 30)),
-        chunk=chance.choice((5, 11, 5000)),
-        watch=chance.choice((0.05, 0.05, 0.1, 0.2)),
-        idle=chance.choice((0.25, 0.5)),
+        chunk=chance.choice((11, 5000, 5000)),
+        watch=chance.choice((0.05, 0.15, 0.3)),
+        idle=chance.choice((0.5, 1.0)),
         reclaim=chance.choice((60.0, 60.0, 1.0)),
-        stale=chance.choice((4.0, 30.0)) if chance.random() < 0.2 else 4.0,
+        stale=30.0 if chance.random() < 0.05 else 3.0,
     )
     plan.events = sorted(_events(chance, plan, often), key=lambda one: one.at)
-    plan.calm = max([4.0, *(one.at + 0.5 for one in plan.events)])
+    plan.calm = max([2.5, *(one.at + 0.5 for one in plan.events)])
     return plan
 
 
@@ -119,29 +119,31 @@ def _events(chance: random.Random, plan: Plan, often: bool) -> list[Event]:
     """Noes in most runs; the rest a few at a time."""
     found = []
 
-    def some(what: str, most: int, share: float, until: float = 4.0, *given: tuple[float, float]) -> None:
+    def some(what: str, most: int, share: float, until: float = 2.5, *given: tuple[float, float]) -> None:
         if chance.random() < share:
             for _ in range(chance.randint(1, most)):
                 drawn = tuple(chance.uniform(*bounds) for bounds in given)
                 found.append(Event(chance.uniform(0.1, until), what, drawn))
 
-    some("withdraw", 8, 0.8, 4.0, (0, 1))
-    some("do_not_mail", 2, 0.15, 4.0, (0, 1))
+    some("withdraw", 8, 0.8, 2.5, (0, 1))
+    some("aimed", 4, 0.5, 2.5, (0, 1))
+    some("do_not_mail", 2, 0.15, 2.5, (0, 1))
     if not often:
         return found
-    some("kill", 2, 0.35, 4.0, (0, 1))
-    some("stop", 2, 0.15, 4.0, (0, 1))
-    some("freeze", 2, 0.25, 4.0, (0, 1), (0.2, 7.0))
-    some("power_cut", 1, 0.12, 3.5, (0, 1), (0, 1))
-    some("cut", 3, 0.2, 4.0)
-    some("server_down", 1, 0.12, 3.0, (0.2, 4.0))
-    some("database_away", 1, 0.15, 3.0, (0.2, 4.0))
-    some("journal_full", 1, 0.06, 3.0, (0.1, 2.0))
-    some("wall_step", 1, 0.12, 3.0, (0, 1), (0.5, 3.0))
-    some("kill_web", 1, 0.08, 4.0)
-    some("kill_clock", 1, 0.1, 3.0)
-    some("retire", 1, 0.04, 3.5)
+    some("kill", 2, 0.35, 2.5, (0, 1))
+    some("kill_and_aim", 3, 0.7 if plan.road.stalls[1] or plan.road.reading else 0.0, 2.0, (0, 1))
+    some("stop", 2, 0.15, 2.5, (0, 1))
+    some("freeze", 2, 0.25, 2.5, (0, 1), (0.2, 5.5))
+    some("power_cut", 1, 0.12, 2.5, (0, 1), (0, 1))
+    some("cut", 3, 0.2, 2.5)
+    some("server_down", 1, 0.12, 2.0, (0.2, 2.5))
+    some("database_away", 1, 0.15, 2.0, (0.2, 2.5))
+    some("journal_full", 1, 0.06, 2.0, (0.1, 2.0))
+    some("wall_step", 1, 0.12, 2.0, (0, 1), (0.5, 3.0))
+    some("kill_web", 1, 0.08, 2.5)
+    some("kill_clock", 1, 0.1, 2.0)
+    some("retire", 1, 0.04, 2.5)
     if plan.kind == "marketing":
-        some("pause", 2, 0.2, 3.5, (0.2, 2.0))
-    some("cancel", 1, 0.1, 4.0)
+        some("pause", 2, 0.2, 2.5, (0.2, 2.0))
+    some("cancel", 1, 0.1, 2.5)
     return found

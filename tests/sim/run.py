@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from tests.sim.supervised import supervise
 from tests.sim.town import BY, Town
 from tests.sim.world import World
 
-LOOK = 0.25  # virtual seconds between two looks whether all is over
-AFTER = 0.3  # how long the world goes on then
+LOOK = 0.1  # virtual seconds between two looks whether all is over
+AFTER = 0.1  # how long the world goes on then
 LONG = 60.0  # seconds of calm after which nothing can be left but what waits for its time
 NEVER = 240.0  # seconds after the launch at which a mailing counts as one that never ends
 
@@ -77,7 +78,7 @@ def _open(world: World) -> None:
     url = f"smtp://mail.example.org:25?starttls=never&connections={plan.connections}"
     for name in world.hosts:
         world.houses[name] = town.house(
-            name, smtp_url=url, retry_seconds="1,1,2,3,3", unknown_retry_seconds=1, send_rate=plan.send_rate
+            name, smtp_url=url, retry_seconds="1,1,1,2", unknown_retry_seconds=1, send_rate=plan.send_rate
         )
     (world.tail,) = town.query("SELECT max(seq) FROM ledger_entry")[0]
     world.loop.outside.run(_launch, world)
@@ -122,18 +123,17 @@ def _calm(world: World) -> None:
 
 def _look(world: World) -> None:
     """Whether it is over; while it is not, whether staff have to do something, or time has to pass."""
-    mailing, shown = world.state()
-    if mailing in ENDED or (mailing is None and shown in ENDED):
-        if shown in ENDED or world.plan.kind == "important":
-            world.loop.later(AFTER, setattr, world.loop, "stopped", True)
-            return
+    mailing, shown, finished = world.state()
+    if (finished and (shown in ENDED or world.plan.kind == "important")) or (mailing is None and shown in ENDED):
+        world.loop.later(AFTER, setattr, world.loop, "stopped", True)
+        return
     if world.calm:
         quiet = world.since - world.plan.calm
         if shown == "paused" or mailing == "paused":
             events.resume(world)
         if quiet > LONG / 4 and int(quiet / LOOK) % 40 == 0:
             _let_time_pass(world)
-    world.loop.later(LOOK if mailing else LOOK, _look, world)
+    world.loop.later(LOOK, _look, world)
 
 
 def _let_time_pass(world: World) -> None:
@@ -141,8 +141,6 @@ def _let_time_pass(world: World) -> None:
     rows = world.town.query("SELECT min(due_at) FROM batch WHERE state = 'open'")
     if rows[0][0] is None:
         return
-    from datetime import UTC, datetime
-
     due = datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC)
     wait = (due - world.machine.now()).total_seconds()
     if wait > 5:

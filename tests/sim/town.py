@@ -76,6 +76,8 @@ class Town:
         self.ring = Keyring({1: b"k" * 32}, "0011223344556677")
         self.beginning: Callable[[Connection], None] = _nothing
         self.committing: Callable[[Connection], None] = _nothing
+        self.looking: sqlite3.Connection | None = None
+        self.houses: dict[tuple[Any, ...], House] = {}
         self._make()
         self.engine: Engine = make_engine(f"sqlite:///{self.live}")
         event.listen(self.engine, "begin", lambda connection: self.beginning(connection))
@@ -87,12 +89,14 @@ class Town:
 
     def close(self) -> None:
         """Take it away again."""
+        self._look_away()
         self.engine.dispose()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def begin(self) -> None:
         """A fresh copy, and empty directories for journals and the withdrawal file."""
         self.beginning = self.committing = _nothing
+        self._look_away()
         self.engine.dispose()
         for old in self.directory.glob("live.db*"):
             old.unlink()
@@ -101,23 +105,30 @@ class Town:
             (self.directory / name).mkdir()
         shutil.copyfile(self.made, self.live)
 
+    def _look_away(self) -> None:
+        if self.looking is not None:
+            self.looking.close()
+            self.looking = None
+
     def house(self, host: str, **settings: Any) -> House:
         """The installation as processes on that host see it."""
-        given = Settings(
-            data_dir=self.directory,
-            journal_dir=self.directory / host,
-            safe_dir=self.directory / "safe",
-            hold_seconds=0,
-            **settings,
-        )
-        return House(given, self.engine, self.ring)
+        known = self.houses.get((host, *settings.values()))
+        if known is None:
+            given = Settings(
+                data_dir=self.directory,
+                journal_dir=self.directory / host,
+                safe_dir=self.directory / "safe",
+                hold_seconds=0,
+                **settings,
+            )
+            known = self.houses[host, *settings.values()] = House(given, self.engine, self.ring)
+        return known
 
     def query(self, statement: str, *given: Any) -> list[Any]:
         """Rows of the copy as they are now, past the engine."""
-        with sqlite3.connect(self.live, isolation_level=None) as connection:
-            rows = connection.execute(statement, given).fetchall()
-        connection.close()
-        return rows
+        if self.looking is None:
+            self.looking = sqlite3.connect(self.live, isolation_level=None)
+        return self.looking.execute(statement, given).fetchall()
 
     # Making it
 

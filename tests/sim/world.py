@@ -31,7 +31,7 @@ from tests.sim.network import Line, Network
 from tests.sim.plan import FIRES, SINGLE, Plan
 from tests.sim.town import BUSY, GROUPS, TOPICS, Reader, Town
 
-PATIENCE = Timeouts(greeting=3.0, mail=2.0, rcpt=2.0, data=2.0, block=2.0, dot=3.0, quit=0.5)
+PATIENCE = Timeouts(greeting=1.5, mail=1.0, rcpt=1.0, data=1.0, block=1.0, dot=1.5, quit=0.5)
 PORT = 25
 
 
@@ -254,11 +254,11 @@ class World:
 
     # The end
 
-    def state(self) -> tuple[str, str]:
-        """Where the mailing and its announcement (or notice) stand."""
+    def state(self) -> tuple[str | None, str, bool]:
+        """Where the mailing and its announcement (or notice) stand, and whether the mailing's end is written down."""
         table = "notice" if self.plan.kind == "important" else "announcement"
         rows = self.town.query(
-            f"SELECT mailing.state, {table}.state FROM {table} LEFT JOIN mailing ON mailing.id = {table}.mailing_id"
+            f"SELECT mailing.state, {table}.state, mailing.finished_at IS NOT NULL FROM {table} LEFT JOIN mailing ON mailing.id = {table}.mailing_id"
             f" WHERE {table}.public_id = ?",
             self.public_id,
         )
