@@ -608,7 +608,11 @@ def test_rel_f02_what_a_killed_sender_left_in_the_kernel_never_departs() -> None
             peer, _ = listener.accept()
             with peer:
                 peer.settimeout(20)
-                for said in (b"220 hi\r\n", b"250-hi\r\n250 PIPELINING\r\n", b"250 ok\r\n250 ok\r\n354 go\r\n"):
+                for said in (
+                    b"220 hi\r\n",
+                    b"250-hi\r\n250 PIPELINING\r\n",
+                    b"250 ok\r\n250 ok\r\n354 go\r\n",
+                ):
                     peer.sendall(said)
                     if not said.endswith(b"go\r\n"):
                         peer.recv(1000)

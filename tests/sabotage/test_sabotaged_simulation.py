@@ -35,8 +35,8 @@ def plain(seed: int, *events: Event, **more: Any) -> Plan:
     """A seed's plan without anything but these events: people say no in mid-sending, on a road of some length."""
     given: dict[str, Any] = {
         "kind": "marketing", "groups": 2, "senders": 1, "far": False, "clocks": 1, "connections": 2,
-        "delay": 0.02, "close_after": 0, "letter_faults": 0.0, "greylisted": 0.0, "nobody": 0.0, "busy": False,
-        "send_rate": 0.0, "road": Road(latency=0.02), "slow": 0.0, "away": 0.0, "unanswered": 0.0,
+        "delay": 0.02, "close_after": 0, "letter_faults": 0.0, "greylisted": 0.0, "nobody": 0.0, "full": 0.0,
+        "busy": False, "send_rate": 0.0, "road": Road(latency=0.02), "slow": 0.0, "away": 0.0, "unanswered": 0.0,
         "failpoints": (), "deaths": 0, "batch": 30, "calm": 2.5, "watch": 0.15, "reclaim": 60.0,
     }  # fmt: skip
     return replace(draw(seed), events=list(events), **given | more)
@@ -87,7 +87,12 @@ WAYS: list[tuple[Break, str, dict[str, Any], list[Event]]] = [
     (last_look_removed, "departed_after_no", {}, NOES),
     (muted_journal, "doubled", {}, KILLS),
     (unknown_is_planned, "doubt_not_recorded", {}, KILLS),
-    (token_not_guarded, "doubled", {"unanswered": 0.25, "batch": 6, "connections": 1, "delay": 0.1, "calm": 6.0}, PAUSES),
+    (
+        token_not_guarded,
+        "doubled",
+        {"unanswered": 0.25, "batch": 6, "connections": 1, "delay": 0.1, "calm": 6.0},
+        PAUSES,
+    ),
 ]
 
 

@@ -1,8 +1,8 @@
 """Seeds by hand.
 
-    python -m tests.sim --seeds 0-499           # these, on all processors; 1 when anything does not hold
-    python -m tests.sim --seed 17               # one, with its plan and its trace: virtual time, who, what
-    python -m tests.sim --seeds 0-9999 --edges  # and how often each change of state and each failpoint was reached
+python -m tests.sim --seeds 0-499           # these, on all processors; 1 when anything does not hold
+python -m tests.sim --seed 17               # one, with its plan and its trace: virtual time, who, what
+python -m tests.sim --seeds 0-9999 --edges  # and how often each change of state and each failpoint was reached
 """
 
 import argparse

@@ -51,9 +51,7 @@ def _withdraw(world: World, reader: Reader, left: int) -> None:
     row: dict[str, Any] = {"person": reader.name, "what": f"no of {reader.name}"}
 
     def stop(session: Session) -> Any:
-        return preferences.stop(
-            session, town.ring, link, how="one_click", evidence={}, now=clock.now()
-        )
+        return preferences.stop(session, town.ring, link, how="one_click", evidence={}, now=clock.now())
 
     world.note(reader.name, "says no")
     world.said.append(row)
@@ -69,7 +67,11 @@ def _ask_again(world: World, reader: Reader, row: dict[str, Any], left: int) -> 
 def do_not_mail(world: World, share: float) -> None:
     """Staff put somebody's address on the list of those never to be written to."""
     reader = world.reader(share)
-    row: dict[str, Any] = {"person": reader.name, "what": f"do not mail {reader.name}", "kind": "suppression.added"}
+    row: dict[str, Any] = {
+        "person": reader.name,
+        "what": f"do not mail {reader.name}",
+        "kind": "suppression.added",
+    }
 
     def add(session: Session) -> Any:
         return suppressions.add(
@@ -332,6 +334,13 @@ def wall_step(world: World, share: float, seconds: float) -> None:
     world.loop.later(seconds, right)
 
 
+def day_passes(world: World) -> None:
+    """For the wall clocks it is the next day (a machine that slept): the time of what is on its way has run out."""
+    world.note("world", "finds that it is the next day")
+    for host in world.hosts.values():
+        host.wall += 86_400.0
+
+
 def journal_full(world: World, seconds: float) -> None:
     world.machine.full["a"] = (world.loop.moment, world.loop.moment + seconds)
 
@@ -366,6 +375,6 @@ KINDS: dict[str, Callable[..., None]] = {
     one.__name__: one
     for one in (
         withdraw, aimed, do_not_mail, pause, cancel, retire, kill, kill_and_aim, stop, freeze, kill_web, kill_clock, power_cut,
-        wall_step, journal_full, cut, server_down, database_away,
+        wall_step, day_passes, journal_full, cut, server_down, database_away,
     )
 }  # fmt: skip

@@ -176,7 +176,9 @@ class Loop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
-        handle = Handle(callback, args, contextvars.copy_context() if context is None else context, self.moment)
+        handle = Handle(
+            callback, args, contextvars.copy_context() if context is None else context, self.moment
+        )
         self.ready.append(handle)
         return handle
 

@@ -48,7 +48,13 @@ class Machine:
         self.pids = 1000
         self.hit: Callable[[str], None] = lambda name: None
         self.kernel_holds: Callable[[int], bytes] = lambda number: bytes(4)
-        self.real = {"open": os.open, "close": os.close, "write": os.write, "kill": os.kill, "ioctl": fcntl.ioctl}
+        self.real = {
+            "open": os.open,
+            "close": os.close,
+            "write": os.write,
+            "kill": os.kill,
+            "ioctl": fcntl.ioctl,
+        }
 
     def spawn(self, name: str, host: Host) -> Process:
         """A new process on that host."""

@@ -18,6 +18,7 @@ class Manners:
 
     greylist: frozenset[str] = frozenset()  # refused for now at the first try
     nobody: frozenset[str] = frozenset()  # 5.1.1, for ever
+    full: frozenset[str] = frozenset()  # refused for now, for ever
     busy: str = ""  # a domain that takes only so many letters a second
     rate: int = 3
 
@@ -56,6 +57,8 @@ class Server(Sink):
         self.asked[rcpt] += 1
         if rcpt in manners.nobody:
             return "550 5.1.1 no such user here"
+        if rcpt in manners.full:
+            return "452 4.2.2 mailbox full"
         if rcpt in manners.greylist and self.asked[rcpt] == 1:
             return "450 4.2.0 greylisted, come again"
         if manners.busy and rcpt.endswith("@" + manners.busy):

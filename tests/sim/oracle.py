@@ -14,7 +14,8 @@ from service.domain.announcements import queries as announcements
 from service.domain.ledger import queries as ledger
 from service.domain.notices import queries as notices
 from service.domain.preferences import projection
-from service.domain.reports import members, queries as reports
+from service.domain.reports import members
+from service.domain.reports import queries as reports
 from tests.faults import checker
 from tests.faults.checker import Finding
 from tests.sim.loop import BEGINNING

@@ -45,6 +45,7 @@ class Plan:
     letter_faults: float  # share of letters with a fault of their own
     greylisted: float
     nobody: float
+    full: float
     busy: bool
     send_rate: float
     road: Road
@@ -80,6 +81,7 @@ def draw(seed: int) -> Plan:
         letter_faults=chance.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
         greylisted=chance.choice((0.0, 0.0, 0.0, 0.3)),
         nobody=chance.choice((0.0, 0.0, 0.05)),
+        full=chance.choice((0.0, 0.0, 0.0, 0.0, 0.1)),
         busy=chance.random() < 0.15,
         send_rate=chance.choice((0.0, 0.0, 0.0, 0.0, 40.0)),
         road=_road(chance),
@@ -140,6 +142,7 @@ def _events(chance: random.Random, plan: Plan, often: bool) -> list[Event]:
     some("database_away", 1, 0.15, 2.0, (0.2, 2.5))
     some("journal_full", 1, 0.06, 2.0, (0.1, 2.0))
     some("wall_step", 1, 0.12, 2.0, (0, 1), (0.5, 3.0))
+    some("day_passes", 1, 0.03, 2.5)
     some("kill_web", 1, 0.08, 2.5)
     some("kill_clock", 1, 0.1, 2.0)
     some("retire", 1, 0.04, 2.5)

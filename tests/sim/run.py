@@ -124,7 +124,9 @@ def _calm(world: World) -> None:
 def _look(world: World) -> None:
     """Whether it is over; while it is not, whether staff have to do something, or time has to pass."""
     mailing, shown, finished = world.state()
-    if (finished and (shown in ENDED or world.plan.kind == "important")) or (mailing is None and shown in ENDED):
+    if (finished and (shown in ENDED or world.plan.kind == "important")) or (
+        mailing is None and shown in ENDED
+    ):
         world.loop.later(AFTER, setattr, world.loop, "stopped", True)
         return
     if world.calm:

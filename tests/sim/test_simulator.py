@@ -43,7 +43,9 @@ def test_rel_f36_every_seed_holds(town: Town, part: int) -> None:
     assert campaign.broken == {}
     # So many reach what every run is about; the rest is for the ordinary size to see.
     often = {"batch: claimed → closed", "delivery: planned → sent", "mailing: sending → sent"}
-    assert not often & {line.rpartition(":")[0] for line in coverage.missing(campaign.edges, campaign.reached)}
+    assert not often & {
+        line.rpartition(":")[0] for line in coverage.missing(campaign.edges, campaign.reached)
+    }
 
 
 def test_a_seed_is_one_exact_course(town: Town) -> None:
