@@ -174,6 +174,16 @@ def freeze(world: World, share: float, seconds: float) -> None:
         process.freeze(seconds)
 
 
+def freeze_far(world: World, seconds: float) -> None:
+    """The second machine's sender stands still for so long that it is given up; then it wakes up all the same."""
+    process = world.senders["b-1"]
+    if process.alive and process.frozen_until < world.loop.moment:
+        world.note(process.name, f"stands still for {seconds:.1f} s")
+        world.stall = max(world.stall, seconds)
+        process.freeze(seconds)
+        world.loop.later(world.plan.stale + 1.0, give_up, world, process.name, process)
+
+
 def kill_web(world: World) -> None:
     if world.web is not None:
         world.web.end(-9)
@@ -209,9 +219,10 @@ def _start_far_again(world: World, name: str) -> None:
         world.start_sender(name, world.hosts["b"])
 
 
-def give_up(world: World, name: str) -> None:
-    """`bidden send lost NAME` on the first machine, until it succeeds."""
-    if world.senders[name].alive:
+def give_up(world: World, name: str, frozen: Process | None = None) -> None:
+    """`bidden send lost NAME` on the first machine, until it succeeds; of one that lives only while it stands still."""
+    living = world.senders[name]
+    if living.alive and (living is not frozen or living.frozen_until < world.loop.moment):
         return
     operator = world.machine.spawn("operator", world.hosts["a"])
     operator.start(_lose(world, operator, name))
@@ -244,7 +255,7 @@ async def _lose(world: World, operator: Process, name: str) -> None:
         world.note("operator", f"is refused: {type(refused).__name__}")
         row["status"] = 503
     if row.get("status") not in (200, 202):
-        world.loop.later(1.0, give_up, world, name)
+        world.loop.later(1.0, give_up, world, name, world.senders[name])
     else:
         world.doubtful |= open_now
         world.note("operator", f"has given up {name}")
@@ -374,7 +385,7 @@ def database_away(world: World, seconds: float) -> None:
 KINDS: dict[str, Callable[..., None]] = {
     one.__name__: one
     for one in (
-        withdraw, aimed, do_not_mail, pause, cancel, retire, kill, kill_and_aim, stop, freeze, kill_web, kill_clock, power_cut,
+        withdraw, aimed, do_not_mail, pause, cancel, retire, kill, kill_and_aim, stop, freeze, freeze_far, kill_web, kill_clock, power_cut,
         wall_step, day_passes, journal_full, cut, server_down, database_away,
     )
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """An event loop whose time is virtual and whose steps belong to simulated processes; one seed is one exact course.
 
 When nothing is ready it jumps to the next timer. What an executor would do in a thread is a step of its own after a seeded
-delay, so transactions of several processes interleave by the seed and each is atomic. No sockets, no threads. Made by `world`.
+delay, so transactions of several processes interleave by the seed and each is atomic; between two of them it may rest (as a
+greenlet, there are no threads). No sockets. Made by `world`.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import greenlet
 
 STEP = 1e-6  # virtual seconds that each step takes: no two things happen at one instant
 BEGINNING = 1_000.0
@@ -100,6 +103,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.timers: list[tuple[float, int, Handle]] = []
         self.counted = 0
         self.tasks: list[asyncio.Task[Any]] = []
+        self.threads: list[greenlet.greenlet] = []
         self.wrong: list[str] = []  # what was raised where nobody catches it
         self.outside = contextvars.Context()
         self.plan: Plan = lambda process, do: (0.0, do, 0.0)
@@ -162,9 +166,12 @@ class Loop(asyncio.AbstractEventLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _unwind(task.get_coro())
+            for thread in self.threads:
+                thread.throw()
         finally:
             events._set_running_loop(None)
         self.tasks.clear()
+        self.threads.clear()
         self.ready.clear()
         self.timers.clear()
 
@@ -220,18 +227,35 @@ class Loop(asyncio.AbstractEventLoop):
         future = self.create_future()
         before, do, after = self.plan(current.get(), lambda: function(*args))
 
-        def step() -> None:
+        def work() -> None:
             try:
                 value = do()
-            except Killed:
-                raise
+            except (Killed, greenlet.GreenletExit):
+                return
             except BaseException as error:
                 self.call_later(after, self._answer, future, None, error)
             else:
                 self.call_later(after, self._answer, future, value, None)
 
-        self.call_later(before, step)
+        thread = greenlet.greenlet(work)
+        thread.gr_context = contextvars.copy_context()
+        self.threads.append(thread)
+        self.call_later(before, self._step, thread)
         return future
+
+    def _step(self, thread: greenlet.greenlet) -> None:
+        """Go on with what a thread does, until it is done or rests."""
+        seconds = thread.switch()
+        if thread.dead:
+            self.threads.remove(thread)
+        else:
+            self.call_later(seconds, self._step, thread)
+
+    def rest(self, seconds: float) -> None:
+        """Called in what a thread does: others go first for so long. Nothing where no thread is."""
+        thread = greenlet.getcurrent()
+        if thread.parent is not None:
+            thread.parent.switch(seconds)
 
     @staticmethod
     def _answer(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:

@@ -92,7 +92,7 @@ def draw(seed: int) -> Plan:
         deaths=chance.choice((0, 1, 2, 3)),
         batch=chance.choice((4, 8, 15, 30)),
         chunk=chance.choice((11, 5000, 5000)),
-        watch=chance.choice((0.05, 0.15, 0.3)),
+        watch=chance.choice((0.05, 0.15, 0.3, 0.3)),
         idle=chance.choice((0.5, 1.0)),
         reclaim=chance.choice((60.0, 60.0, 1.0)),
         stale=30.0 if chance.random() < 0.05 else 3.0,
@@ -136,6 +136,8 @@ def _events(chance: random.Random, plan: Plan, often: bool) -> list[Event]:
     some("kill_and_aim", 3, 0.7 if plan.road.stalls[1] or plan.road.reading else 0.0, 2.0, (0, 1))
     some("stop", 2, 0.15, 2.5, (0, 1))
     some("freeze", 2, 0.25, 2.5, (0, 1), (0.2, 5.5))
+    if plan.far and not plan.road.reading and not plan.road.stalls[1] and plan.stale < 10:
+        some("freeze_far", 1, 0.4, 2.0, (4.5, 9.0))
     some("power_cut", 1, 0.12, 2.5, (0, 1), (0, 1))
     some("cut", 3, 0.2, 2.5)
     some("server_down", 1, 0.12, 2.0, (0.2, 2.5))

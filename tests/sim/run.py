@@ -49,7 +49,7 @@ def play(town: Town, seed: int, plan: Plan | None = None) -> Result:
     plan = plan or draw(seed)
     town.begin()
     world = World(town, seed, plan)
-    town.beginning, town.committing = world.beginning, world.committing
+    town.beginning, town.committing, town.returning = world.beginning, world.committing, world.returning
     try:
         with world.machine.running(), knobs.turned(plan), contextlib.redirect_stderr(io.StringIO()):
             _open(world)
@@ -119,6 +119,7 @@ def _calm(world: World) -> None:
     world.calm = True
     world.server.down = False
     world.away_until = 0.0
+    world.road.reading, world.road.stalls, world.road.window = 0.0, (0.0, 0.0), 1 << 20
 
 
 def _look(world: World) -> None:

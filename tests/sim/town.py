@@ -3,6 +3,7 @@
 Made by `campaign` (once per process) and by the tests; the copy stands in memory where the system has such a place.
 """
 
+import gc
 import logging
 import random
 import shutil
@@ -76,19 +77,28 @@ class Town:
         self.ring = Keyring({1: b"k" * 32}, "0011223344556677")
         self.beginning: Callable[[Connection], None] = _nothing
         self.committing: Callable[[Connection], None] = _nothing
+        self.returning: Callable[[], None] = lambda: None
         self.looking: sqlite3.Connection | None = None
         self.houses: dict[tuple[Any, ...], House] = {}
         self._make()
         self.engine: Engine = make_engine(f"sqlite:///{self.live}")
         event.listen(self.engine, "begin", lambda connection: self.beginning(connection))
         event.listen(self.engine, "commit", lambda connection: self.committing(connection))
+        event.listen(self.engine, "checkin", lambda connection, record: self.returning())
         self.readers = self._readers()
         self.topics = self._pairs("SELECT slug, alias FROM topic")
         self.announcements = self._by_size("announcement")
         self.notices = self._by_size("notice")
+        # As the product's own processes do: the collector need not go through all that was loaded again and again.
+        self.collected = gc.get_threshold()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
 
     def close(self) -> None:
         """Take it away again."""
+        gc.set_threshold(*self.collected)
+        gc.unfreeze()
         self._look_away()
         self.engine.dispose()
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -96,6 +106,7 @@ class Town:
     def begin(self) -> None:
         """A fresh copy, and empty directories for journals and the withdrawal file."""
         self.beginning = self.committing = _nothing
+        self.returning = lambda: None
         self._look_away()
         self.engine.dispose()
         for old in self.directory.glob("live.db*"):

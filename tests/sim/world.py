@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -33,6 +34,7 @@ from tests.sim.town import BUSY, GROUPS, TOPICS, Reader, Town
 
 PATIENCE = Timeouts(greeting=1.5, mail=1.0, rcpt=1.0, data=1.0, block=1.0, dot=1.5, quit=0.5)
 OFTEN = 2.0  # seconds between two looks for what has expired; the timetable's twenty would make runs long
+RESTS = 0.2  # share of transactions after which a job or a door does not go on at once
 AT_THE_END = ("finish.before_commit",)  # a place that is mostly reached when all is calm
 
 
@@ -48,6 +50,7 @@ class World:
 
     def __init__(self, town: Town, seed: int, plan: Plan) -> None:
         self.town, self.seed, self.plan = town, seed, plan
+        self.road = replace(plan.road)
         self.chance = random.Random(f"world {seed}")
         self.loop = Loop(random.Random(f"loop {seed}"))
         self.loop.plan, self.loop.connect = self._transaction, self._dial
@@ -123,10 +126,10 @@ class World:
         return server
 
     async def _dial(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Line, Any]:
-        await asyncio.sleep(self.plan.road.latency * 2)
+        await asyncio.sleep(self.road.latency * 2)
         if self.server.down:
             raise ConnectionRefusedError
-        line = self.network.dial(factory, self.server.session, self.plan.road)
+        line = self.network.dial(factory, self.server.session, self.road)
         return line, line.protocol
 
     # The database
@@ -150,6 +153,11 @@ class World:
             self.note(who, "finds no database")
             raise Gone
         self.note(who, "writes" if writes else "reads")
+
+    def returning(self) -> None:
+        """Asked when a connection is given back: whoever has another transaction to make may be slow to begin it."""
+        if current.get() is not None and self.loop.chance.random() < RESTS:
+            self.loop.rest(self.loop.chance.uniform(0.0, 0.4 if self.plan.slow and not self.calm else 0.01))
 
     def committing(self, connection: Connection) -> None:
         """Asked before a commit: which entries of the ledger it makes true, and whether its answer is heard."""
@@ -221,7 +229,7 @@ class World:
     def start_clock(self, name: str, host: Host) -> Process:
         """The timetable, line by line."""
         process = self.machine.spawn(name, host)
-        for job in jobs.TIMETABLE:
+        for job in [one for one in jobs.TIMETABLE if one.name != "forget"]:  # of sign-ins and kept answers
             process.start(self._tick(process, job))
         return process
 
