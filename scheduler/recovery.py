@@ -6,6 +6,7 @@ what it may have claimed without knowing.
 
 import asyncio
 import random
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -21,6 +22,7 @@ from service.kit import clock, failpoints
 from service.mail.replies import Reply, classify
 from service.ops.house import House
 
+IN_DOUBT = 60.0  # seconds after the database failed us in which it may still do what we asked of it
 WAIT = 0.05  # seconds between two looks whether another sender is done with our former journal
 
 
@@ -82,7 +84,10 @@ async def give_back(
     house: House, database: Database, incarnation: str, held: Collection[int], *, chance: random.Random
 ) -> None:
     """A claim whose commit nobody answered may stand all the same, and was made a second time for other batches: nothing of
-    it was ever in hand, so it goes back unsent (reliability 2.3, step 1)."""
+    it was ever in hand, so it goes back unsent (reliability 2.3, step 1). Looked for while the database has failed us lately,
+    and by a sender that ends: its journal goes with it, and nobody would look again."""
+    if time.monotonic() >= database.failed + IN_DOUBT:
+        return
     now = clock.now()
 
     def unsent(mailing: int, pos: int, attempt: int) -> Result:
