@@ -205,8 +205,8 @@ def begin_far(world: World) -> None:
 
 
 def far_again(world: World, process: Process) -> None:
-    """It ended: somebody starts it again by hand, or gives it up."""
-    if process.host.dark:
+    """It ended: somebody starts it again by hand, or gives it up, unless they have done so already."""
+    if process.host.dark or process in world.given_up:
         return
     if world.chance.random() < 0.5:
         world.loop.later(world.chance.uniform(0.3, 4.0), _start_far_again, world, process.name)
@@ -258,6 +258,7 @@ async def _lose(world: World, operator: Process, name: str) -> None:
         world.loop.later(1.0, give_up, world, name, world.senders[name])
     else:
         world.doubtful |= open_now
+        world.given_up.append(world.senders[name])
         world.note("operator", f"has given up {name}")
     operator.end(0)
 

@@ -133,7 +133,8 @@ def _look(world: World) -> None:
     if world.calm:
         quiet = world.since - world.plan.calm
         if shown == "paused" or mailing == "paused":
-            events.resume(world)
+            given_up = any(one["what"] == "retire" for one in world.halts)
+            events.cancel(world) if given_up else events.resume(world)
         if quiet > LONG / 4 and int(quiet / LOOK) % 40 == 0:
             _let_time_pass(world)
     world.loop.later(LOOK, _look, world)

@@ -72,6 +72,7 @@ class World:
         )  # a sender ended that nobody watches over
         self.web: Process | None = None
         self.senders: dict[str, Process] = {}
+        self.given_up: list[Process] = []
         self.stops: dict[str, asyncio.Event] = {}
         self.public_id = ""
         self.began_at = 0.0
