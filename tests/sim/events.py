@@ -298,7 +298,7 @@ def _tear(world: World, kept: dict[Any, bytes], tail: float) -> None:
         if world.chance.random() < 0.2:
             torn += bytes(len(data) - size)  # a file system that keeps the length
         path.write_bytes(torn)
-        os.utime(path, ns=(0, 0))
+        os.utime(path, ns=(world.machine.entropy.randrange(10**9),) * 2)  # what a file system says of it then
 
 
 def answered(world: World, host: Host, name: str) -> set[tuple[int, int]]:

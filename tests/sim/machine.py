@@ -21,7 +21,12 @@ from scheduler import journal
 from service.kit import clock, failpoints
 from tests.sim.loop import BEGINNING, Killed, Loop, Process, current
 
-OURS = (".journal", ".lock", ".new")  # the files of senders, whose locks and writes are the machine's
+OURS = (
+    ".journal",
+    ".lock",
+    ".new",
+    ".recovery",
+)  # the files of senders, whose locks and writes are the machine's
 EPOCH = datetime.fromisoformat("2026-11-24T09:20:00+00:00")
 
 
@@ -135,7 +140,7 @@ class Machine:
                 raise OSError(28, "No space left on device")
             data = data[: self.entropy.randrange(len(data))]
         written = int(self.real["write"](number, data))
-        moment = int(self.loop.moment * 1e9)
+        moment = int(self.wall() * 1e9)
         os.utime(number, ns=(moment, moment))
         return written
 
