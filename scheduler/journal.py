@@ -185,7 +185,7 @@ def read(path: Path) -> JournalContents:
         raise JournalFailed(_why(error)) from error
     head = _fields(lines[0])
     if head is None:
-        return JournalContents("", path.name.rsplit(".", 2)[0], [], intact=False)
+        return JournalContents("", owner(path), [], intact=False)
     if len(head) != 4 or head[:2] != ["J", "1"]:
         raise JournalFailed(f"{path.name} does not begin as a journal.")
     records: list[Record] = []
@@ -225,6 +225,25 @@ def claim(path: Path) -> Iterator[bool]:
         os.close(fd)
 
 
+def owner(path: Path) -> str:
+    """The name of the sender whose journal this is."""
+    return path.name.rsplit(".", 2)[0]
+
+
+@contextlib.contextmanager
+def claim_all(directory: Path, name: str) -> Iterator[list[Path]]:
+    """Hold every abandoned journal of one sender while recovering it; none while somebody else does.
+
+    All of them at once and by one alone: what one journal does not name another may, and nobody can tell which of them is the
+    older, for a clock may have been set back between two deaths.
+    """
+    with contextlib.ExitStack() as held:
+        alone = os.open(directory / f"{name}.recovery", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held.callback(os.close, alone)
+        theirs = [path for path in sorted(directory.glob("*.journal")) if owner(path) == name]
+        yield [path for path in theirs if held.enter_context(claim(path))] if _lock(alone) else []
+
+
 def fates(contents: JournalContents) -> dict[Key, Answer | Literal["unknown", "withheld"]]:
     """What the journal knows of each position it names: its reply, `withheld`, or `unknown` (dot, no reply).
 
@@ -247,6 +266,19 @@ def unnamed(contents: JournalContents, boot: str) -> Literal["planned", "unknown
     Under the same boot id an intact journal misses nothing: no dot was written. Otherwise nobody can tell.
     """
     return "planned" if contents.intact and contents.boot_id == boot else "unknown"
+
+
+def merged(
+    journals: list[JournalContents], boot: str
+) -> tuple[dict[Key, Answer | Literal["unknown", "withheld"]], Literal["planned", "unknown"]]:
+    """The same of all journals of one sender together: a reply in any of them counts, and if one proves nothing, none does."""
+    known: dict[Key, Answer | Literal["unknown", "withheld"]] = {}
+    for contents in journals:
+        for key, fate in fates(contents).items():
+            if isinstance(fate, Answer) or known.get(key, "withheld") == "withheld":
+                known[key] = fate
+    proves = all(unnamed(contents, boot) == "planned" for contents in journals)
+    return known, "planned" if proves else "unknown"
 
 
 def _line(payload: str) -> bytes:

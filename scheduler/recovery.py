@@ -6,6 +6,7 @@ what it may have claimed without knowing.
 
 import asyncio
 import random
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -21,6 +22,7 @@ from service.kit import clock, failpoints
 from service.mail.replies import Reply, classify
 from service.ops.house import House
 
+IN_DOUBT = 60.0  # seconds after the database failed us in which it may still do what we asked of it
 WAIT = 0.05  # seconds between two looks whether another sender is done with our former journal
 
 
@@ -31,14 +33,12 @@ async def recover_all(
 
     Another sender may be at work on our former incarnation's: what we claimed meanwhile it would take for the dead one's.
     """
-    directory, name = own.path.parent, own.path.name.rsplit(".", 2)[0]
+    directory, name = own.path.parent, journal.owner(own.path)
     while True:
-        for path in journal.unlocked(directory):
-            await recover(house, database, path, now=clock.now(), chance=chance)
+        for dead in sorted({journal.owner(path) for path in journal.unlocked(directory)}):
+            await recover(house, database, directory, dead, now=clock.now(), chance=chance)
         if not [
-            path
-            for path in directory.glob("*.journal")
-            if path != own.path and path.name.rsplit(".", 2)[0] == name
+            path for path in directory.glob("*.journal") if path != own.path and journal.owner(path) == name
         ]:
             return
         await asyncio.sleep(WAIT)
@@ -46,43 +46,47 @@ async def recover_all(
 
 async def recover_lost(house: House, name: str) -> int:
     """Settle the journals of a sender that is gone, as far as they lie here and nobody holds them; how many there were."""
+    if name not in map(journal.owner, journal.unlocked(house.settings.journals)):
+        return 0
     with ThreadPoolExecutor(1) as executor:
-        database, found = Database(house.engine, executor), 0
-        for path in journal.unlocked(house.settings.journals):
-            if path.name.rsplit(".", 2)[0] == name:
-                await recover(house, database, path, now=clock.now(), chance=random.SystemRandom())
-                found += 1
-        return found
+        database = Database(house.engine, executor)
+        chance = random.SystemRandom()
+        return await recover(house, database, house.settings.journals, name, now=clock.now(), chance=chance)
 
 
 async def recover(
-    house: House, database: Database, path: Path, *, now: datetime, chance: random.Random
-) -> None:
-    """End every batch of the journal's sender and remove the journal; nothing when somebody else holds it."""
-    with journal.claim(path) as mine:
-        if not mine:
-            return
-        contents = journal.read(path)
-        known, unnamed = journal.fates(contents), journal.unnamed(contents, journal.boot_id())
+    house: House, database: Database, directory: Path, name: str, *, now: datetime, chance: random.Random
+) -> int:
+    """End every batch of a dead sender by all the journals it left, and remove them; how many there were. Nothing when somebody
+    else is at it."""
+    with journal.claim_all(directory, name) as paths:
+        if not paths:
+            return 0
+        known, unnamed = journal.merged([journal.read(path) for path in paths], journal.boot_id())
 
         def fate(mailing: int, pos: int, attempt: int) -> Result:
             return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
 
-        for batch in await database.read(lambda session: claims.orphaned(session, contents.name)):
+        for batch in await database.read(lambda session: claims.orphaned(session, name)):
 
             def settle(session: Session, batch: int = batch) -> None:
                 claims.recover(session, house.ring, batch, fate, waits=house.waits, now=now, chance=chance)
 
             await database.write(settle)
             failpoints.hit("recover.after_commit")
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a sender that starts carries nothing yet
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return len(paths)
 
 
 async def give_back(
     house: House, database: Database, incarnation: str, held: Collection[int], *, chance: random.Random
 ) -> None:
     """A claim whose commit nobody answered may stand all the same, and was made a second time for other batches: nothing of
-    it was ever in hand, so it goes back unsent (reliability 2.3, step 1)."""
+    it was ever in hand, so it goes back unsent (reliability 2.3, step 1). Looked for while the database has failed us lately,
+    and by a sender that ends: its journal goes with it, and nobody would look again."""
+    if time.monotonic() >= database.failed + IN_DOUBT:
+        return
     now = clock.now()
 
     def unsent(mailing: int, pos: int, attempt: int) -> Result:

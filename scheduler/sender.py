@@ -41,7 +41,6 @@ MOST_HELD = 30  # batches more of which only letters for busy domains are left
 SINGLES = 64  # single mails in hand at most
 RETRY = 0.1  # seconds between two tries to reach a server that has not been given up
 REST = 0.02  # seconds a connection waits before it looks again
-IN_DOUBT = 60.0  # seconds after the database failed us in which it may still do what we asked of it
 LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
 
@@ -116,6 +115,8 @@ class Sender:
         for work in self.works:  # what came back unsent from connections that were just ended
             work.give_back(self.pace)
         await self._settle()
+        mine = {work.claimed.batch_id for work in self.works}
+        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self.lease.end()
         self.journal.close(remove=not self.works)
 
@@ -157,9 +158,8 @@ class Sender:
             for work in self.works:
                 work.give_back(self.pace)
             return
-        if time.monotonic() < self.database.failed + IN_DOUBT:
-            mine = {work.claimed.batch_id for work in self.works}
-            await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
+        mine = {work.claimed.batch_id for work in self.works}
+        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held = sum(1 for work in self.works if work.held and not work.waiting)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))

@@ -84,7 +84,7 @@ class Supervisor:
             role.process = await self._start(role)
             code = await role.process.wait()
             if role.lease is not None:
-                await asyncio.to_thread(_end_lease, self.house, role.lease)
+                await self._end_lease(role.lease)
             if self.stopping.is_set():
                 return
             wait = FIRST_WAIT if time.monotonic() - began > LONG_ENOUGH else wait
@@ -93,6 +93,16 @@ class Supervisor:
             )
             await self._rest(wait)
             wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _end_lease(self, name: str) -> None:
+        """Tried until the database takes it: who gave up here would keep nothing running any more."""
+        while True:
+            try:
+                return await asyncio.to_thread(_end_lease, self.house, name)
+            except SQLAlchemyError:
+                if self.stopping.is_set():
+                    return
+                await self._rest(WATCH_EVERY)
 
     async def _watch_leases(self) -> None:
         """A sender that does not renew its lease though the database answers is frozen: killed, so that it is surely gone

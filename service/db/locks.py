@@ -40,6 +40,18 @@ def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = 
     )
 
 
+def for_reference(session: Session, statement: Select[Any]) -> Select[Any]:
+    """Lock the chosen rows against `for_removal` alone, till commit: others may change them meanwhile (a heartbeat)."""
+    return (
+        statement if is_sqlite(session.connection()) else statement.with_for_update(read=True, key_share=True)
+    )
+
+
+def for_removal(session: Session, statement: Select[Any]) -> Select[Any]:
+    """Wait until no open transaction holds the chosen rows by `for_reference`, and let none begin to till commit."""
+    return statement if is_sqlite(session.connection()) else statement.with_for_update()
+
+
 def insert_for(session: Session, table: Any) -> Any:
     """An INSERT that knows ON CONFLICT, in this session's dialect."""
     return sqlite.insert(table) if is_sqlite(session.connection()) else postgresql.insert(table)

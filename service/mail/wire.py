@@ -76,6 +76,9 @@ class Wire(asyncio.Protocol):
             self.tls_version = tls.version()
         self._loop = asyncio.get_running_loop()
         self._transport = transport
+        # However this socket ends, by our own death too, what lies in the kernel then is thrown away and never departs.
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._seconds = {**asdict(timeouts), "rset": timeouts.mail, "void": timeouts.dot}
         self._errand: Errand | None = None
         self._finished: asyncio.Future[None] | None = None
@@ -120,9 +123,6 @@ class Wire(asyncio.Protocol):
 
     def abort(self) -> None:
         """Reset the connection: what the kernel holds is thrown away; letters are reported now, `wait_closed` says when it is gone."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
         self._settle()
 

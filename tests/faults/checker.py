@@ -18,6 +18,7 @@ PATIENCE = 3.0  # seconds after which nobody waits for a fence any more: then a 
 FINAL = ("sent", "bounced", "skipped", "cancelled", "expired", "unknown")
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 TAKES = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated", "person.erased")
+WITHDRAWN = "consent.withdrawn"
 ACKNOWLEDGED = range(200, 300)
 RECORDED_ONLY = 202  # "a message already on its way may still arrive": no claim about departures
 
@@ -49,7 +50,8 @@ class Evidence:
     report: dict[str, Any]
     deliveries: list[dict[str, Any]]
     ledger: list[dict[str, Any]]
-    withdrawals: list[dict[str, Any]] = field(default_factory=list)  # person, t_sent, t_ack, status
+    # person, t_sent, t_ack, status; kind, where somebody else said no for them
+    withdrawals: list[dict[str, Any]] = field(default_factory=list)
     journals: list[bytes] = field(default_factory=list)  # of each sender that died, as it lay there
     persons: dict[str, str] = field(
         default_factory=dict
@@ -58,6 +60,13 @@ class Evidence:
     connections: int = 8
     cuts: int = 0  # connections ended from outside that neither a journal copy nor the sink's script tells of
     wall: float = 0.0  # wall clock minus the monotonic clock of the sink and the HTTP log
+    on_the_way: float = ON_THE_WAY  # 0 where the sink's log has the instant of the departure itself
+    patience: float = PATIENCE
+    # Noes to everybody (pause, cancel, a topic given up): what, t_ack, status, and until when, by the monotonic clock.
+    halts: list[dict[str, Any]] = field(default_factory=list)
+    excused: set[str] = field(default_factory=set)  # whom such a no left out before there was an audience
+    # Positions with their attempts that somebody had in hand when a machine and the end of its journal were lost.
+    doubtful: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rows = {row["external_ids"][0]["id"]: row for row in self.deliveries}
@@ -75,7 +84,7 @@ def check(seen: Evidence) -> list[Finding]:
 
 def _lost(seen: Evidence) -> Iterator[Finding]:
     """Nobody who had agreed may be without a mail and without a word on record why."""
-    refused = {one["person"] for one in seen.withdrawals}
+    refused = {one["person"] for one in seen.withdrawals} | seen.excused
     for person in seen.people.values():
         row = seen.rows.get(person)
         explained = row["state"] in FINAL and row["state"] != "sent" if row else person in refused
@@ -116,8 +125,21 @@ def _departed_after_no(seen: Evidence) -> Iterator[Finding]:
     for message in seen.sink:
         person = seen.people.get(message["rcpt"], "")
         late = message["t_dot"] - told[person] if person in told and message["t_dot"] else 0.0
-        if late > ON_THE_WAY:
+        if late > seen.on_the_way:
             yield Finding("departed_after_no", f"{person}, {late * 1000:.0f} ms late")
+    yield from _departed_in_a_halt(seen)
+
+
+def _departed_in_a_halt(seen: Evidence) -> Iterator[Finding]:
+    """The same for a no to everybody: from its answer until somebody asks to go on."""
+    for halt in seen.halts:
+        if halt["status"] not in ACKNOWLEDGED or halt["status"] == RECORDED_ONLY:
+            continue
+        until = halt["until"] if halt["until"] is not None else float("inf")
+        for message in seen.sink:
+            if halt["t_ack"] + seen.on_the_way < message["t_dot"] < until:
+                late = message["t_dot"] - halt["t_ack"]
+                yield Finding("departed_after_no", f"{halt['what']}, {late * 1000:.0f} ms late")
 
 
 def _without_warrant(seen: Evidence) -> Iterator[Finding]:
@@ -138,7 +160,7 @@ def _without_warrant(seen: Evidence) -> Iterator[Finding]:
         holders[subject] += 1
         if holders[subject] > 1 or seen.persons.get(person, subject) != subject:
             yield Finding("without_warrant", f"{person}: the entry is somebody else's")
-        ended = [no for no in noes[subject] if no["seq"] > warrant["seq"] and _at(no) + PATIENCE < dot]
+        ended = [no for no in noes[subject] if no["seq"] > warrant["seq"] and _at(no) + seen.patience < dot]
         if ended or _at(warrant) > dot:
             yield Finding("without_warrant", f"{person}: not in force")
 
@@ -158,12 +180,16 @@ def _doubts(seen: Evidence) -> Iterator[Finding]:
     people = {row["pos"]: person for person, row in seen.rows.items()}
     recorded = {pos: _unknown_attempts(seen.rows[person]) for pos, person in people.items()}
     doubtful: dict[int, set[int]] = defaultdict(set)
+    # A line stays without a reply, too, where the connection was cut and the batch not yet recorded.
+    most = seen.connections + seen.cuts + sum(one["fault"] in (*AMBIGUOUS, *PERHAPS) for one in seen.sink)
     for copy in seen.journals:
         pairs = without_reply(copy)
-        if len(pairs) > seen.connections:
+        if len(pairs) > most:
             yield Finding("too_many_unknown", f"{len(pairs)} at one death")
         for pos, attempt in pairs:
             doubtful[pos].add(attempt)
+    for pos, attempt in seen.doubtful:
+        doubtful[pos].add(attempt)
     cut = Counter(seen.people.get(one["rcpt"], "") for one in seen.sink if one["fault"] in AMBIGUOUS)
     perhaps = Counter(seen.people.get(one["rcpt"], "") for one in seen.sink if one["fault"] in PERHAPS)
     unexplained = 0
@@ -214,10 +240,11 @@ def _acknowledged(seen: Evidence) -> Iterator[Finding]:
     entries = Counter(
         entry["subject"]
         for entry in seen.ledger
-        if entry["kind"] == "consent.withdrawn" and entry["body"]["topic"] == seen.topic
+        if entry["kind"] == WITHDRAWN and entry["body"]["topic"] == seen.topic
     )
-    told = {one["person"] for one in seen.withdrawals if one["status"] in ACKNOWLEDGED}
-    for person in sorted({one["person"] for one in seen.withdrawals}):
+    by_themselves = [one for one in seen.withdrawals if one.get("kind", WITHDRAWN) == WITHDRAWN]
+    told = {one["person"] for one in by_themselves if one["status"] in ACKNOWLEDGED}
+    for person in sorted({one["person"] for one in by_themselves}):
         written = entries[seen.persons.get(person, person)]
         if person in told and not written:
             yield Finding("acknowledged_without_entry", person)

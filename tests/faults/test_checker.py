@@ -237,6 +237,70 @@ def test_cuts_from_outside_are_counted() -> None:
     assert names(seen) == set()
 
 
+def test_exact_instants_leave_no_room() -> None:
+    """Where the sink's log has the departures themselves, a millisecond is late."""
+    seen = clean()
+    seen.withdrawals.append(_no("u1", 10.999))
+    seen.ledger.append(entry(10, "consent.withdrawn", 1, 11))
+    assert names(seen) == set()
+    seen.on_the_way = 0.0
+    assert names(seen) == {"departed_after_no"}
+
+
+@pytest.mark.parametrize(
+    ("halt", "found"),
+    [
+        ({}, {"departed_after_no"}),
+        ({"status": 202}, set()),
+        ({"status": None, "t_ack": None}, set()),
+        ({"status": 503}, set()),
+        ({"until": 10.9}, set()),
+        ({"t_ack": 15.5}, set()),
+        ({"t_ack": 15.5, "until": 10.0}, set()),
+    ],
+)
+def test_nothing_departs_from_a_halt_until_somebody_asks_to_go_on(
+    halt: dict[str, Any], found: set[str]
+) -> None:
+    seen = clean()
+    seen.halts = [{"what": "pause", "t_ack": 10.5, "status": 200, "until": None} | halt]
+    assert names(seen) == found
+
+
+def test_who_was_put_on_the_do_not_mail_list_needs_no_entry_of_their_own() -> None:
+    seen = clean()
+    seen.withdrawals.append(_no("u5", 20.0) | {"kind": "suppression.added"})
+    assert names(seen) == set()
+    seen.withdrawals[-1]["t_ack"] = 14.0
+    assert names(seen) == {"departed_after_no"}
+
+
+def test_nobody_is_owed_a_mail_that_was_called_off_before_there_was_an_audience() -> None:
+    seen = clean()
+    del seen.deliveries[5]
+    seen.report["planned"], seen.report["outcomes"]["bounced"] = 5, 0
+    assert names(seen) == {"lost"}
+    seen.excused = {"u5"}
+    assert names(seen) == set()
+
+
+def test_what_was_in_a_lost_machines_hands_is_in_doubt() -> None:
+    seen = clean()
+    seen.journals.clear()
+    seen.doubtful = {(4, 1)}
+    assert names(seen) == set()
+    seen.doubtful.add((1, 1))
+    assert names(seen) == {"doubt_not_recorded"}
+
+
+def test_a_connection_cut_before_a_death_leaves_a_line_without_a_reply_too() -> None:
+    seen = clean()
+    seen.connections = 0
+    assert names(seen) == {"too_many_unknown"}
+    seen.sink[3]["fault"] = "drop:dot"
+    assert names(seen) == set()
+
+
 def test_a_journal_is_read_up_to_the_first_torn_line() -> None:
     whole = journal("S 1 7 1 t", "S 1 8 1 t", "R 1 7 1 250 2.0.0", "S 1 9 1 t", "X 1 9 1 withdrawn")
     assert without_reply(whole) == {(8, 1)}

@@ -583,6 +583,48 @@ def test_unsent_bytes_counts_what_only_the_kernel_holds(run: Run) -> None:
     run(main())
 
 
+_DIES = """
+import asyncio, os, signal, sys
+from tests.mail.test_transport import Post, deliver, letter, open_wire
+
+async def main():
+    wire = await open_wire(int(sys.argv[1]))
+    post = Post([letter(0, data=b"x" * 70 + b"\\r\\n" + (b"y" * 70 + b"\\r\\n") * 400)])
+    def marked(_):
+        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGKILL)
+    await deliver(wire, post.next_letter, may_depart=lambda _: True, marked=marked, done=post.done)
+
+asyncio.run(main())
+"""
+
+
+def test_rel_f02_what_a_killed_sender_left_in_the_kernel_never_departs() -> None:
+    """Its lease ends with it and every no is answered from then on: the kernel must not go on sending for it."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        command = [sys.executable, "-c", _DIES, str(listener.getsockname()[1])]
+        with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as sender:
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(20)
+                for said in (
+                    b"220 hi\r\n",
+                    b"250-hi\r\n250 PIPELINING\r\n",
+                    b"250 ok\r\n250 ok\r\n354 go\r\n",
+                ):
+                    peer.sendall(said)
+                    if not said.endswith(b"go\r\n"):
+                        peer.recv(1000)
+                assert sender.wait(20) == -9
+                got = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while more := peer.recv(1 << 16):
+                        got += more
+    assert b"\r\n.\r\n" not in got
+
+
 # Time
 
 

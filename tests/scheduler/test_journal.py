@@ -18,7 +18,9 @@ from scheduler.journal import (
     NameTaken,
     boot_id,
     claim,
+    claim_all,
     fates,
+    merged,
     read,
     unlocked,
     unnamed,
@@ -46,6 +48,39 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert unnamed(contents, "another boot") == "unknown"
     journal.close(remove=True)
     assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_all_journals_of_a_sender_speak_together(tmp_path: Path) -> None:
+    """Whichever is read first: a reply in one of them is a reply, a dot in one of them is a dot."""
+    first = Journal.open(tmp_path, "a")
+    first.sent_mark(7, 1, 1, "tok")
+    first.sent_mark(7, 2, 1, "tok")
+    first.reply(7, 2, 1, 250, None)
+    first.close()
+    second = Journal.open(tmp_path, "a")
+    second.withheld(7, 1, 1, "withdrawn")
+    second.sent_mark(7, 2, 1, "tok")
+    second.close()
+    both = [read(first.path), read(second.path)]
+    expected = {(7, 1, 1): "unknown", (7, 2, 1): Answer(250, None)}
+    assert merged(both, boot_id()) == merged(both[::-1], boot_id()) == (expected, "planned")
+    second.path.write_bytes(second.path.read_bytes()[:10])
+    assert merged([read(first.path), read(second.path)], boot_id())[1] == "unknown"
+
+
+def test_the_journals_of_a_sender_are_held_by_one_alone(tmp_path: Path) -> None:
+    """All that nobody holds; its own next incarnation may be running, and others' journals are not concerned."""
+    dead = Journal.open(tmp_path, "a")
+    dead.close()
+    other, living = Journal.open(tmp_path, "a.b"), Journal.open(tmp_path, "a")
+    other.close()
+    with claim_all(tmp_path, "a") as mine:
+        assert mine == [dead.path]
+        with claim_all(tmp_path, "a") as theirs:
+            assert theirs == []
+        with claim_all(tmp_path, "a.b") as theirs:
+            assert theirs == [other.path]
+    living.close()
 
 
 def test_rel_f29_same_name_is_refused_others_get_their_own_file(tmp_path: Path) -> None:

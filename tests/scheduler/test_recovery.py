@@ -17,7 +17,10 @@ from scheduler import journal
 from scheduler.sender import Sender
 from service import fence
 from service.db.engine import make_engine
+from service.db.session import transaction
+from service.domain.deliveries import claims
 from service.domain.preferences import actions as preferences
+from service.domain.senders import actions as senders
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.ops.house import House
@@ -96,6 +99,36 @@ def test_a_new_incarnation_waits_for_whoever_is_recovering_the_old_one(post: Pos
 
     asyncio.run(run())
     assert post.report(announcement)["outcomes"]["sent"] == 3
+
+
+@pytest.mark.parametrize("set_back", [False, True])
+def test_rel_f26_a_clock_set_back_between_two_deaths_hides_no_reply(post: Post, set_back: bool) -> None:
+    """The second incarnation died before it had settled the first one's batch, and its journal looks older: what the first had
+    sent is sent all the same, and nobody gets it twice."""
+    post.sign_up(3)
+    announcement = post.announce(post.house(9))
+    directory = post.house(9).settings.journals
+    with transaction(post.engine) as session:
+        lease = senders.begin(session, "one", boot_id=journal.boot_id(), seen_seq=0, now=clock.now())
+        [claimed] = claims.claim(session, post.ring, lease.id or 0, now=clock.now(), limit=1, system=False)
+    first = journal.Journal.open(directory, "one")
+    for pos in (1, 2):
+        first.sent_mark(claimed.mailing.id or 0, pos, 1, claimed.token)
+    first.reply(claimed.mailing.id or 0, 1, 1, 250, "2.0.0")
+    first.close()
+    second = journal.Journal.open(directory, "one")
+    second.close()
+    if set_back:
+        os.utime(second.path, (1_000, 1_000))
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            await asyncio.wait_for(send_all(post, post.house(sink.port)), 20)
+            return [message.rcpt for message in sink.kept]
+
+    assert asyncio.run(run()) == ["u2@example.org"]
+    outcomes = post.report(announcement)["outcomes"]
+    assert (outcomes["sent"], outcomes["unknown"]) == (2, 1)
 
 
 def test_a_no_waits_for_a_dead_sender_to_be_buried(post: Post) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from scheduler import database
 from scheduler.journal import JournalFailed
 from scheduler.sender import Sender
 from service.db.session import reading, transaction
+from service.domain.deliveries import claims
+from service.domain.senders import actions as senders
+from service.kit import clock
 from service.kit.errors import DatabaseDamaged
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 
@@ -51,6 +55,76 @@ def test_rel_t1_a_claim_whose_commit_nobody_answered_goes_back(
     readers = asyncio.run(run())
     assert lost
     assert len(readers) == len(set(readers)) == post.report(announcement)["outcomes"]["sent"] == 5
+
+
+def test_rel_t1_a_sender_that_ends_gives_back_what_it_claimed_without_knowing(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked to end before it has looked for such a claim; its journal is gone with it, so nobody else would."""
+    lost: list[int] = []
+    post.sign_up(5)
+    post.announce(post.house(9))
+
+    async def run() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        @contextmanager
+        def unanswered(engine: Engine) -> Iterator[Any]:
+            with transaction(engine) as session:
+                yield session
+            if not lost and post.batches_in_hand():
+                lost.append(1)
+                loop.call_soon_threadsafe(stop.set)
+                raise OperationalError("COMMIT", None, Exception("the connection was lost"))
+
+        monkeypatch.setattr(database, "transaction", unanswered)
+        await asyncio.wait_for(Sender(post.house(9), "one").run(stop), 20)
+
+    asyncio.run(run())
+    assert lost
+    assert (post.batches_in_hand(), post.open_batches()) == (0, 1)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_rel_t1_a_sender_given_up_claims_nothing_when_it_wakes(post: Post, given_up: bool) -> None:
+    """What it claimed would be found by nobody: its journals and batches have been looked through already."""
+    post.sign_up(3)
+    house = post.house(9)
+    post.announce(house)
+    with transaction(post.engine) as session:
+        lease = senders.begin(session, "far", boot_id="b", seen_seq=0, now=clock.now())
+        assert lease.id is not None
+        lease_id = lease.id
+    if given_up:
+        with transaction(post.engine) as session:
+            senders.end(session, "far", now=clock.now())
+    with transaction(post.engine) as session:
+        found = claims.claim(session, post.ring, lease_id, now=clock.now(), limit=1, system=False)
+    assert bool(found) is not given_up
+    assert bool(post.batches_in_hand()) is not given_up
+
+
+def test_rel_t1_who_ends_a_lease_waits_for_a_claim_under_way(post: Post) -> None:
+    """Else it would look for what the lease holds before that is there."""
+    with transaction(post.engine) as session:
+        lease = senders.begin(session, "far", boot_id="b", seen_seq=0, now=clock.now())
+        assert lease.id is not None
+        lease_id = lease.id
+    order: list[str] = []
+
+    def end() -> None:
+        with transaction(post.engine) as session:
+            senders.end(session, "far", now=clock.now())
+            order.append("ended")
+
+    with ThreadPoolExecutor(1) as executor:
+        with transaction(post.engine) as session:
+            assert senders.holds(session, lease_id)
+            done = executor.submit(end)
+            time.sleep(0.3)
+            order.append("claimed")
+        done.result(10)
+    assert order == ["claimed", "ended"]
 
 
 def test_a_damaged_database_is_not_asked_again(engine: Engine) -> None:

@@ -67,11 +67,11 @@ def claim(
     """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
 
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
-    `skipped` outcome here. Sending switched off claims nothing. The tokens begin with `incarnation`, so that its holder finds
-    a claim again whose commit nobody answered (`forgotten`).
+    `skipped` outcome here. Sending switched off claims nothing, nor does a lease that has ended. The tokens begin with
+    `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`).
     """
     known = brands.settings(session)
-    if not known["sending_on"]:
+    if not known["sending_on"] or not senders.holds(session, sender_id):
         return []
     day, room = None, None
     amount = None if system else limits.amount_on(known["warm_up"], now.date())

@@ -5,9 +5,10 @@ import socket
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
+from service.db.locks import for_reference, for_removal
 from service.domain.senders import queries
 from service.domain.senders.tables import Sender
 from service.kit.errors import Conflict, NotFound
@@ -27,6 +28,7 @@ class SenderNotLost(Conflict):
 
 def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
     """Take the lease of this name; a former incarnation's must have ended, stand still, or its process be gone."""
+    _wait_for_claims(session, name)
     present = queries.by_name(session, name)
     if (
         present is not None
@@ -77,6 +79,15 @@ def renew(
     return session.connection().execute(statement).rowcount == 1
 
 
+def holds(session: Session, sender_id: int) -> bool:
+    """Whether a lease is still this process' own. If so, nobody ends it or takes it over till commit: what is claimed under it
+    meanwhile is found by whoever does."""
+    ours = select(col(Sender.id)).where(
+        col(Sender.id) == sender_id, col(Sender.state) == "live", col(Sender.pid) == os.getpid()
+    )
+    return session.execute(for_reference(session, ours)).first() is not None
+
+
 def end(session: Session, name: str, *, now: datetime) -> bool:
     """End a lease: by the sender at its end, or by whoever knows that its process is gone."""
     return _end(session, name, "ended", now)
@@ -103,7 +114,12 @@ def check_lost(session: Session, name: str, *, now: datetime) -> None:
         raise SenderNotLost(field="name", fix="If its machine was switched off just now, wait half a minute.")
 
 
+def _wait_for_claims(session: Session, name: str) -> None:
+    session.execute(for_removal(session, select(col(Sender.id)).where(col(Sender.name) == name)))
+
+
 def _end(session: Session, name: str, state: str, now: datetime) -> bool:
+    _wait_for_claims(session, name)
     statement = (
         update(Sender)
         .where(col(Sender.name) == name, col(Sender.state) == "live")
