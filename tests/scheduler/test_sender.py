@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from scheduler import jobs
@@ -163,6 +164,27 @@ def test_rel_h21_one_who_has_no_name_is_skipped_alone(post: Post) -> None:
             report = post.report(announcement)
             assert report["outcomes"]["sent"] == 3
             assert report["outcomes"]["skipped"] == {"render_error": 1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("readable", [5, 0])
+def test_whom_no_key_opens_is_skipped_alone(post: Post, readable: int) -> None:
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(readable + 3)
+            announcement = await asyncio.to_thread(post.announce, house)
+            with post.engine.begin() as connection:
+                damaged = text("UPDATE address SET sealed = :other WHERE id IN (SELECT address_id FROM audience"
+                               " WHERE pos > :readable)")  # fmt: skip
+                connection.execute(damaged, {"other": b"\x01" + bytes(60), "readable": readable})
+            await send_all(post, house)
+            jobs.finish(house, clock.now())
+            report = post.report(announcement)
+            assert report["state"] == "sent"
+            assert (report["outcomes"]["sent"], report["outcomes"]["skipped"]) == (readable, {"erased": 3})
+            assert received(sink) == {f"u{n}@example.org": 1 for n in range(readable)}
 
     asyncio.run(run())
 
