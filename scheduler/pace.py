@@ -1,8 +1,9 @@
 """How fast mail leaves: the installation's rate, and for each recipient domain what staff allow and what its answers say.
 
-A domain that asks for less is left alone for a while, then gets half as many letters at once, and more again one by one. Kept
-in the memory of one sender; the sender asks before each letter (`Work.next`) and says what came of it. Time and chance are
-given. While no domain is limited or in trouble there is no lane, and nothing is asked.
+A domain that asks for less is left alone for a while, then gets half as many letters at once, and more again one by one; the
+domains of one mailbox provider are one lane, named by the best known of them. Kept in the memory of one sender; the sender asks
+before each letter (`Work.next`) and says what came of it. Time and chance are given. While no domain is limited or in trouble
+there is no lane, and nothing is asked.
 """
 
 import random
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from scheduler.providers import provider
 from service.domain.deliveries.rules import PACED_TOGETHER
 from service.kit.pacing import Bucket
 
@@ -30,7 +32,7 @@ class Later(NamedTuple):
 
 @dataclass(slots=True)
 class Lane:
-    """One recipient domain. `cap`: letters at once, its whole part counts."""
+    """One recipient domain, or all of a provider. `cap`: letters at once, its whole part counts."""
 
     ceiling: int
     step: float  # seconds between two letters; 0 is no limit
@@ -60,6 +62,7 @@ class Pace:
         self.limits, self.live = limits, live
         for lane in self.lanes.values():
             lane.ceiling, lane.step, lane.limited = self.ceiling, 0.0, False
+            lane.out = 0  # what is out now may come back by another lane's name
         for domain, limit in limits.items():
             lane = self._lane(domain)
             lane.limited = True
@@ -68,8 +71,14 @@ class Pace:
             lane.cap = min(lane.cap, lane.ceiling)
         self._forget_the_well()
 
+    def lane_of(self, address: str) -> str:
+        """The name of the lane that an address goes by: its own domain's where staff have set that one a limit, else its
+        provider's."""
+        domain = domain_of(address)
+        return domain if domain in self.limits else provider(domain)
+
     def paused(self, moment: float) -> int:
-        """How many domains are left alone now."""
+        """How many lanes are left alone now."""
         return sum(moment < lane.until for lane in self.lanes.values())
 
     def admit(self, domain: str, moment: float, *, held: bool = False) -> Later | bool:
@@ -166,5 +175,5 @@ class Turn:
 
 
 def domain_of(address: str) -> str:
-    """The recipient domain, as lanes are named."""
+    """The recipient domain, in small letters."""
     return address.rpartition("@")[2].lower()

@@ -19,7 +19,7 @@ from scheduler import journal
 from scheduler.carriers import Carriers, Place
 from scheduler.database import Database
 from scheduler.lease import Lease
-from scheduler.pace import Pace, Turn, domain_of
+from scheduler.pace import Pace, Turn
 from scheduler.recovery import give_back, recover_all
 from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
@@ -323,7 +323,7 @@ class Sender:
     def _skip(self, work: Work, member: Member, reason: str) -> None:
         """This one cannot be made; the others of the batch are not concerned."""
         work.results.append(Result(member.pos, member.attempt, "skipped", reason))
-        self.pace.release(domain_of(member.address))
+        self.pace.release(self.pace.lane_of(member.address))
         self.wake.set()
 
     def _may_depart(self, letter: Letter) -> bool:
@@ -360,15 +360,15 @@ class Sender:
         asks_for_less = reply is not None and outcome.phase in ("rcpt", "data", "dot") and throttles(reply)
         if not (asks_for_less or self.pace.lanes):
             return
-        domain, moment = domain_of(member.address), time.monotonic()
+        lane, moment = self.pace.lane_of(member.address), time.monotonic()
         if asks_for_less and reply is not None:
-            if self.pace.throttled(domain, moment):
+            if self.pace.throttled(lane, moment):
                 facts = {"code": reply.code, "enhanced": reply.enhanced}
                 log.warning("a recipient domain asks for less mail", extra={"facts": facts})
         elif outcome.kind == "replied":
-            self.pace.answered(domain)
+            self.pace.answered(lane)
         else:
-            self.pace.release(domain)
+            self.pace.release(lane)
 
 
 def _result(member: Member, message_id: str, outcome: Outcome) -> Result:

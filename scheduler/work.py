@@ -6,7 +6,7 @@ Made and asked by the sender alone.
 from collections import deque
 from dataclasses import dataclass, field
 
-from scheduler.pace import Later, Pace, domain_of
+from scheduler.pace import Later, Pace
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, opened
@@ -23,7 +23,7 @@ class Work:
     composer: Composer
     until: float  # monotonic: after that its permissions are too old to send on
     waiting: deque[Member] = field(default_factory=deque)
-    held: dict[str, deque[Member]] = field(default_factory=dict)  # by recipient domain
+    held: dict[str, deque[Member]] = field(default_factory=dict)  # by lane, as `pace` names them
     results: list[Result] = field(default_factory=list)
     out: int = 0
 
@@ -43,7 +43,7 @@ class Work:
                 continue
             if not pace.lanes:
                 return member
-            domain = domain_of(member.address)
+            domain = pace.lane_of(member.address)
             word = pace.admit(domain, moment)
             if isinstance(word, Later):
                 self._put_off(member, word)

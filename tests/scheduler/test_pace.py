@@ -230,3 +230,51 @@ def test_std_f11_what_staff_allow_a_domain_is_heeded(post: Post) -> None:
         assert max(others) < min(times) + 1.5, "they did not wait for it"
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("domain", "lane"),
+    [
+        ("gmail.com", "gmail.com"),
+        ("googlemail.com", "gmail.com"),
+        ("hotmail.fr", "outlook.com"),
+        ("live.co.uk", "outlook.com"),
+        ("live.com.au", "outlook.com"),
+        ("yahoo.co.jp", "yahoo.com"),
+        ("aol.com", "yahoo.com"),
+        ("web.de", "gmx.net"),
+        ("ya.ru", "yandex.ru"),
+        ("live.example.org", "live.example.org"),
+        ("mail.hotmail.example", "mail.hotmail.example"),
+        ("aliveness.com", "aliveness.com"),
+    ],
+)
+def test_std_f11_domains_of_one_provider_are_one_lane(domain: str, lane: str) -> None:
+    assert a_pace().lane_of(f"Ana@{domain.upper()}") == lane
+
+
+def test_a_domain_with_a_limit_of_its_own_leaves_its_providers_lane() -> None:
+    pace = a_pace()
+    pace.retune({"outlook.com": {"per_hour": 60}, "hotmail.com": {"connections": 1}}, 1)
+    assert pace.lane_of("ana@hotmail.com") == "hotmail.com"
+    assert pace.lane_of("ana@msn.com") == "outlook.com"
+    assert pace.admit(pace.lane_of("ana@msn.com"), 1000.0) is True
+    assert pace.admit(pace.lane_of("bo@live.fr"), 1000.0) is not True, "they share the hour's amount"
+
+
+def test_std_f11_a_provider_that_asks_for_less_is_left_alone_under_all_its_names() -> None:
+    pace = a_pace()
+    assert pace.throttled(pace.lane_of("ana@googlemail.com"), 1000.0)
+    assert isinstance(pace.admit(pace.lane_of("bo@gmail.com"), 1000.0), Later)
+    assert pace.admit(pace.lane_of("bo@yahoo.com"), 1000.0) is True
+
+
+def test_letters_that_were_out_when_a_domain_got_a_limit_of_its_own_block_no_lane() -> None:
+    pace = a_pace()
+    pace.throttled("outlook.com", 1000.0)
+    moment = pace.lanes["outlook.com"].until + 1
+    while pace.admit(pace.lane_of("ana@hotmail.com"), moment) is True:
+        pass
+    pace.retune({"hotmail.com": {"connections": 1}}, 1)
+    pace.release(pace.lane_of("ana@hotmail.com"))
+    assert pace.admit(pace.lane_of("ana@msn.com"), moment) is True
