@@ -68,12 +68,12 @@ class Stack:
         """The same with --json, read."""
         return json.loads(self.run(*arguments, "--json"))
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """A command that stays (`up`, `web`, `clock`, `send`, …)."""
+    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        """A command that stays (`up`, `web`, `clock`, `send`, …), with more in its environment."""
         command = [sys.executable, "-m", "service", *arguments]
         with (self.directory / f"{'-'.join(arguments)}-{len(self.processes)}.log").open("w") as log:
             process = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, text=True
+                command, env=self.environment | environment, stdout=log, stderr=subprocess.STDOUT, text=True
             )
         self.processes.append(process)
         return process

@@ -1,4 +1,4 @@
-"""Whole installations under the clock: sign-up of many, one announcement to them, noes meanwhile.
+"""Whole installations under the clock: sign-up of many, announcements to them, noes meanwhile.
 
 Everything goes through the commands, the API and a loopback SMTP sink. Called by `make bench`.
 """
@@ -21,21 +21,16 @@ import httpx2
 from tests.bench import stages
 from tests.stack import Stack, stack, until
 
+PLANS = ("pro", "few")  # values of an attribute: the plan of the first FEW people, and of all others
+FEW = 2_000
+READY = 3.0  # seconds until a sender's Python is up and its lease is taken
+
 
 @contextmanager
-def sink(log: Path) -> Iterator[int]:
-    """A fast SMTP sink on loopback that writes one line per message; its port."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.faults.sink",
-        "--port",
-        "0",
-        "--log",
-        str(log),
-        "--max-seconds",
-        "900",
-    ]
+def sink(log: Path, delay: float = 0.0) -> Iterator[int]:
+    """A fast SMTP sink on loopback that writes one line per message and takes so many seconds to answer a dot; its port."""
+    command = [sys.executable, "-m", "tests.faults.sink", "--port", "0", "--log", str(log)]
+    command += ["--delay", str(delay), "--max-seconds", "3000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -43,6 +38,17 @@ def sink(log: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def installation(directory: Path, **environment: str) -> Iterator[Stack]:
+    """Pages, API and clock; senders are started by whoever sends."""
+    directory.mkdir()
+    with stack(directory, BIDDEN_HOLD_SECONDS="0", **environment) as house:
+        house.start("web")
+        house.start("clock")
+        house.ready()
+        yield house
 
 
 def person(number: int) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def person(number: int) -> dict[str, Any]:
         "external_id": f"u{number}",
         "email": f"reader{number}@example.org",
         "profile": {"first_name": f"Reader {number}", "company": "Example"},
-        "attributes": {"plan": "pro" if number % 2 else "free"},
+        "attributes": {"plan": PLANS[number < FEW]},
         "consents": [
             {
                 "topic": "new-products",
@@ -87,9 +93,11 @@ def sign_up(house: Stack, people: int) -> float:
         return people / (time.perf_counter() - began)
 
 
-def schedule(client: httpx2.Client, template: str, words: dict[str, str]) -> str:
-    """An announcement to everybody, to go now; its path in the API."""
-    said = {"topic": "new-products", "template": template, "content": {"en": words}}
+def schedule(client: httpx2.Client, template: str, words: dict[str, str], plans: tuple[str, ...] = ()) -> str:
+    """An announcement to everybody, or to those plans, to go now; its path in the API."""
+    said: dict[str, Any] = {"topic": "new-products", "template": template, "content": {"en": words}}
+    if plans:
+        said["audience"] = {"attributes": {"plan": list(plans)}}
     made = client.post("/announcements", json=said).json()
     path = f"/announcements/{made['id']}"
     for step, more in (
@@ -102,22 +110,22 @@ def schedule(client: httpx2.Client, template: str, words: dict[str, str]) -> str
     return path
 
 
-def announce(house: Stack, body: str) -> tuple[str, float]:
-    """One announcement to everybody; its id, and the seconds from "now" to its last message."""
+def announce(house: Stack, body: str, plans: tuple[str, ...] = ()) -> tuple[int, float]:
+    """One announcement; how many it was for, and the seconds from "now" to its last message."""
     words = {
         "subject": "{{ first_name|default('there') }}, the new planner is here",
         "preheader": "Plan a week in two minutes, with the people you work with.",
         "body": body,
     }
     with house.client() as client:
-        path = schedule(client, "launch", words)
+        path = schedule(client, "launch", words, plans)
         began = time.perf_counter()
-        until("the end of the mailing", lambda: client.get(path).json()["state"] == "sent", 600, 0.2)
+        until("the end of the mailing", lambda: client.get(path).json()["state"] == "sent", 2_000, 0.2)
         spent = time.perf_counter() - began
         report = client.get(f"{path}/report").json()
         outcomes = dict(report["outcomes"])
         assert report["planned"] == sum(outcomes.pop("skipped").values()) + sum(outcomes.values())
-        return path.rpartition("/")[2], spent
+        return report["planned"], spent
 
 
 def check_log(log: Path, people: int) -> tuple[float, int]:
@@ -138,60 +146,68 @@ def cpu(process: "subprocess.Popen[str]") -> float:
 
 @dataclass
 class Figures:
-    """What one installation did."""
+    """What one mailing did."""
 
-    sign_up: float  # people/s
     wire: float  # messages/s between the first and the last dot
     whole: float  # messages/s from "now" to sent
     sender: float  # µs of processor time a message, all senders together
     octets: int
 
 
-def end_to_end(directory: Path, people: int, *, senders: int = 1, **environment: str) -> Figures:
-    """Sign-up, announcement, sink: one installation, one run; everybody exactly once."""
-    directory.mkdir()
-    log = directory / "sink.jsonl"
-    with sink(log) as port, _installation(directory, port, **environment) as house:
-        joined = sign_up(house, people)
-        running = [house.start("send", "--name", f"bench-{n}") for n in range(senders)]
-        time.sleep(3)  # Python is up, the leases are taken
+def mailing(
+    house: Stack,
+    body: str = stages.BODY,
+    *,
+    plans: tuple[str, ...] = (),
+    senders: int = 1,
+    delay: float = 0.0,
+) -> Figures:
+    """One announcement, by so many senders over eight connections each, to a sink of its own; everybody exactly once."""
+    name = f"run-{len(house.processes)}"
+    log = house.directory / f"{name}.jsonl"
+    with sink(log, delay) as port, sending(house, name, port, senders) as running:
         before = sum(map(cpu, running))
-        _, spent = announce(house, stages.BODY)
+        planned, spent = announce(house, body, plans)
         used = sum(map(cpu, running)) - before
-        rate, octets = check_log(log, people)
-        return Figures(joined, rate, people / spent, used / people * 1e6, octets)
+    rate, octets = check_log(log, planned)
+    return Figures(rate, planned / spent, used / planned * 1e6, octets)
 
 
 @contextmanager
-def _installation(directory: Path, port: int, **environment: str) -> Iterator[Stack]:
+def sending(house: Stack, name: str, port: int, senders: int = 1) -> Iterator[list["subprocess.Popen[str]"]]:
+    """So many senders that are ready, ended afterwards."""
     url = f"smtp://127.0.0.1:{port}?starttls=never&connections=8"
-    with stack(directory, BIDDEN_SMTP_URL=url, BIDDEN_HOLD_SECONDS="0", **environment) as house:
-        house.start("web")
-        house.start("clock")
-        house.ready()
-        yield house
+    running = [house.start("send", "--name", f"{name}-{n}", BIDDEN_SMTP_URL=url) for n in range(senders)]
+    time.sleep(READY)
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(40)
 
 
-def noes(directory: Path, people: int, *, a_second: float = 50.0) -> tuple[list[float], int]:
+def noes(house: Stack, people: int, *, a_second: float = 50.0) -> tuple[list[float], int]:
     """People say no over the API while a mailing to all of them goes out at full speed: seconds until each answer, and how
     many of the answers were 202."""
-    directory.mkdir()
-    with sink(directory / "sink.jsonl") as port, _installation(directory, port) as house:
-        sign_up(house, people)
-        house.start("send", "--name", "bench")
-        time.sleep(3)
-        with house.client() as client, ThreadPoolExecutor(16) as doors:
-            sending = doors.submit(announce, house, stages.BODY)
-            answers: list[Future[tuple[float, int]]] = []
-            person = people
-            while not sending.done():
-                person -= 1  # the last in the audience first: most have not been written to yet
-                answers.append(doors.submit(say_no, client, f"u{person}"))
-                time.sleep(1 / a_second)
-            sending.result()
+    with (
+        sink(house.directory / "noes.jsonl") as port,
+        sending(house, "noes", port),
+        house.client() as client,
+        ThreadPoolExecutor(16) as doors,
+    ):
+        going = doors.submit(announce, house, stages.BODY)
+        answers: list[Future[tuple[float, int]]] = []
+        person = people
+        while not going.done():
+            person -= 1  # the last in the audience first: most have not been written to yet
+            answers.append(doors.submit(say_no, client, f"u{person}"))
+            time.sleep(1 / a_second)
+        going.result()
         told = [answer.result() for answer in answers]
-        assert {status for _, status in told} <= {200, 202}, Counter(status for _, status in told)
-        return [spent for spent, _ in told], sum(status == 202 for _, status in told)
+    assert {status for _, status in told} <= {200, 202}, Counter(status for _, status in told)
+    return [spent for spent, _ in told], sum(status == 202 for _, status in told)
 
 
 def say_no(client: httpx2.Client, person: str) -> tuple[float, int]:
@@ -200,3 +216,9 @@ def say_no(client: httpx2.Client, person: str) -> tuple[float, int]:
     began = time.perf_counter()
     answer = client.put(f"/people/{person}/preferences", json=choice, timeout=20)
     return time.perf_counter() - began, answer.status_code
+
+
+def sign_letters(house: Stack) -> None:
+    """From now on every letter bears a DKIM signature of a new RSA key."""
+    selector = house.json("brand", "dkim", "new")["selector"]
+    house.run("brand", "dkim", "use", selector)

@@ -92,8 +92,8 @@ async def _waiting(port: int, messages: int) -> float:
     return messages / spent
 
 
-def in_c(messages: int = 20_000) -> float | None:
-    """Messages per second from Postfix's smtp-source to its smtp-sink, of our size; None where they are not installed."""
+def in_c(octets: int, messages: int = 20_000) -> float | None:
+    """Messages per second from Postfix's smtp-source to its smtp-sink, each so long; None where they are not installed."""
     source, sink = shutil.which("smtp-source", path=PATH), shutil.which("smtp-sink", path=PATH)
     if source is None or sink is None:
         return None
@@ -114,7 +114,7 @@ def in_c(messages: int = 20_000) -> float | None:
             f"127.0.0.1:{port}",
         ]
         until("smtp-sink", lambda: subprocess.run(once, check=False, capture_output=True).returncode == 0, 10)
-        many = [source, "-s", "8", "-m", str(messages), "-l", str(len(DATA)), *once[5:]]
+        many = [source, "-s", "8", "-m", str(messages), "-l", str(octets), *once[5:]]
         began = time.perf_counter()
         subprocess.run(many, check=True, capture_output=True)
         return messages / (time.perf_counter() - began)
