@@ -22,6 +22,7 @@ from service.kit.errors import Conflict
 
 WATCH_EVERY = 0.02  # seconds between two looks at what was taken away
 HEARTBEAT = 1.0  # seconds between two renewals when nothing was
+MANY = 10_000  # taken away at once: then nothing in hand leaves before it is claimed anew, and nobody is remembered singly
 GOOD_FOR = 3.0  # seconds of a renewal: a sender cut off from the database for longer writes no dot (reliability 2.3, F25)
 
 
@@ -74,6 +75,11 @@ class Lease:
         """Whether anything was taken from this person or mailing after entry `since`."""
         return max(self._taken.get(subject, 0), self._taken.get(mailing, 0), self._taken_all) > since
 
+    def forget(self, seq: int) -> None:
+        """Nothing in hand was claimed before entry `seq`: what was taken up to there was known to every claim."""
+        if len(self._taken) >= MANY:
+            self._taken = {who: when for who, when in self._taken.items() if when > seq}
+
     async def watch(self, reset: Callable[[], Sequence[Connection]]) -> None:
         """Look, heed, publish, for ever. `reset` aborts the connections that still hold what was taken away.
 
@@ -81,9 +87,11 @@ class Lease:
         """
         beat = 0.0
         while True:
-            taken = await self.database.read(lambda session: ledger.taken_since(session, self.seen))
+            taken = await self.database.read(lambda session: ledger.taken_since(session, self.seen, MANY))
             for one in taken:
                 self._heed(one)
+            if len(taken) == MANY:
+                self._taken_all = self.seen
             for wire in reset() if taken else []:
                 await wire.wait_closed()
             if taken or time.monotonic() - beat >= HEARTBEAT:

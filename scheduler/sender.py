@@ -205,6 +205,7 @@ class Sender:
             await self.database.write(record)
             failpoints.hit("record.after_commit")
             self.works = [work for work in self.works if work not in done]
+            self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
         if done and not self.works:
             self.journal.settle()
 

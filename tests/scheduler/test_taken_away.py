@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
 from sqlmodel import Session
 
-from scheduler import jobs
+from scheduler import jobs, lease
 from scheduler.sender import Sender
 from service import fence
 from service.domain.announcements import actions as announcements
 from service.domain.ledger.actions import stands
+from service.domain.preferences import actions as preferences
 from service.domain.topics import actions as topics
 from service.kit import clock
 from service.ops.house import House
@@ -149,5 +151,46 @@ def test_a_topic_retired_in_the_middle_stops_what_is_on_its_way(post: Post) -> N
             assert outcomes(report) == report["planned"] == 120
             assert report["outcomes"]["skipped"]["topic_retired"] == 120 - len(sink.kept) > 0
             assert [message for message in sink.messages if message.t_dot > after + 0.015] == []
+
+    asyncio.run(run())
+
+
+def test_many_noes_at_once_take_all_in_hand_back_to_a_new_claim(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than can be remembered one by one: nobody of them is written to afterwards, all others are, once, and nothing of it
+    stays in memory when no claim can be older."""
+    many = 5
+    monkeypatch.setattr(lease, "MANY", many)
+
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True, delay=0.005)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(60)
+            links = [post.stop_link(f"u{number}") for number in range(60 - 2 * many, 60)]
+            announcement = await asyncio.to_thread(post.announce, house)
+            sender, stop = Sender(house, "one"), asyncio.Event()
+
+            def say_no(session: Session) -> None:
+                for link in links:
+                    preferences.stop(session, post.ring, link, how="one_click", evidence={}, now=clock.now())
+
+            sending = asyncio.create_task(sender.run(stop))
+            after = await _in_the_middle(sink, house, say_no)
+            before = {message.rcpt for message in sink.kept}
+            while await asyncio.to_thread(post.open_batches):
+                await asyncio.sleep(0.01)
+            stop.set()
+            await sending
+            jobs.finish(house, clock.now())
+            report = post.report(announcement)
+            assert report["state"] == "sent"
+            assert set(received(sink).values()) == {1}
+            late = {message.rcpt for message in sink.messages if message.t_dot > after + 0.005}
+            assert late
+            assert late <= {f"u{number}@example.org" for number in range(60 - 2 * many)} - before
+            assert sum(report["outcomes"]["skipped"].values()) == 60 - len(sink.kept)
+            assert len(sender.lease._taken) < many
+            assert sender.lease._taken_all == sender.lease.seen
 
     asyncio.run(run())

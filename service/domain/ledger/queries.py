@@ -146,14 +146,16 @@ _TAKEN_SINCE = (  # asked fifty times a second by each sender, so it is built on
     select(LedgerEntry)
     .where(col(LedgerEntry.takes).is_(True), col(LedgerEntry.seq) > bindparam("after"))
     .order_by(col(LedgerEntry.seq))
+    .limit(bindparam("most"))
 )
+_ALL = 2**62
 
 
-def taken_since(session: Session, seq: int) -> list[Taken]:
-    """What was taken away after entry `seq`, in order (one probe of a partial index)."""
+def taken_since(session: Session, seq: int, most: int = _ALL) -> list[Taken]:
+    """What was taken away after entry `seq`, in order, the first `most` of it (one probe of a partial index)."""
     return [
         Taken(r.seq, r.kind, r.subject, r.at, json.loads(r.entry)["body"], r.hash)
-        for r in session.connection().execute(_TAKEN_SINCE, {"after": seq})
+        for r in session.connection().execute(_TAKEN_SINCE, {"after": seq, "most": most})
     ]
 
 
