@@ -9,7 +9,9 @@ import asyncio
 import functools
 import ipaddress
 import re
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -27,6 +29,12 @@ __all__ = [
 ]  # fmt: skip
 
 Tls = Literal["auto", "always", "never", "implicit"]
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_ASKED = {
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 6,
+}  # whether it is still there: seconds, seconds, times
 
 
 class BadSmtpUrl(ValueError):
@@ -193,6 +201,7 @@ def _take_over(client: aiosmtplib.SMTP, timeouts: Timeouts) -> Wire:
     if transport is None or transport.is_closing():
         raise ConnectFailed("unreachable")
     client.transport = client.protocol = None
+    _prepare(transport.get_extra_info("socket"))
     wire = Wire(transport, facts, timeouts)
     transport.set_protocol(wire)
     return wire
@@ -222,3 +231,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _prepare(sock: socket.socket) -> None:
+    """However it ends, by our own death too, what lies in the kernel then is thrown away and never departs. And a server that
+    is gone without a word, or that some box on the way has forgotten, is missed within a minute: waiting for the answer to a
+    dot nothing is sent that could fail, and that wait has ten."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ASKED.items():
+        if option := getattr(socket, name, None):  # not every system's TCP has them
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -6,8 +6,6 @@ without PIPELINING gets the same commands one at a time. Only `transport` makes 
 
 import asyncio
 import fcntl
-import socket
-import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
@@ -26,7 +24,6 @@ _OK = (250, b"")
 _SHIFTED = frozenset({250, 251, 252})
 _REPLY_LIMIT = 64 * 1024
 _SIOCOUTQ, _SIOCOUTQNSD = 0x5411, 0x894B  # Linux: bytes not yet acknowledged, bytes not yet sent
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,6 @@ class Wire(asyncio.Protocol):
             self.tls_version = tls.version()
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        # However this socket ends, by our own death too, what lies in the kernel then is thrown away and never departs.
-        if (sock := transport.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._seconds = {**asdict(timeouts), "rset": timeouts.mail, "void": timeouts.dot}
         self._errand: Errand | None = None
         self._finished: asyncio.Future[None] | None = None

@@ -187,7 +187,8 @@ def _holds_the_tail(watch: "psycopg.Connection[tuple[int]]", road: Road) -> bool
 
 
 def _some(made: Mailing, chance: random.Random, number: int) -> list[str]:
-    return chance.sample(sorted(made.people.values()), number)
+    """People who say no; an important notice is owed to everybody, so nobody does."""
+    return chance.sample(sorted(made.people.values()), number) if made.kind == "marketing" else []
 
 
 def far_from_the_database(town: Town, chance: random.Random, roads: Roads, kind: str, **line: float) -> Seen:
