@@ -144,7 +144,7 @@ class Sender:
             if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
         for wire in holding:
-            wire.abort()
+            wire.abort(given_up=True)
         return holding
 
     # Claiming and recording
@@ -236,7 +236,7 @@ class Sender:
 
     async def _use(self, wire: Wire, place: Place) -> None:
         def next_letter() -> Letter | None:
-            return None if self.carriers.better(place) else self._next_letter()
+            return None if self.carriers.yields(place, wire) else self._next_letter()
 
         try:
             while not wire.closed and not self.stopping and not self.carriers.better(place):

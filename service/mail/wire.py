@@ -70,7 +70,10 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, facts: Facts, timeouts: Timeouts) -> None:
         self.facts = facts
-        self.carried = 0
+        self.carried, self.given_up = (
+            0,
+            False,
+        )  # letters whose dot was answered; reset for no fault of the server's
         self.tls_version: str | None = None
         if (tls := transport.get_extra_info("ssl_object")) is not None:
             self.tls_version = tls.version()
@@ -118,8 +121,9 @@ class Wire(asyncio.Protocol):
         except OSError:  # not Linux: nobody can say, so the answer is "some"
             return waiting + 1
 
-    def abort(self) -> None:
+    def abort(self, *, given_up: bool = False) -> None:
         """Reset the connection: what the kernel holds is thrown away; letters are reported now, `wait_closed` says when it is gone."""
+        self.given_up |= given_up
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -237,6 +241,7 @@ class Wire(asyncio.Protocol):
         assert errand is not None
         if "dot" in answers and self._departed is not None:
             departed, self._departed = self._departed, None
+            self.carried += 1
             errand.done(departed, Outcome("replied", _reply(answers["dot"]), "dot"))
         if self._announced is None:
             return self._announce()
@@ -260,6 +265,7 @@ class Wire(asyncio.Protocol):
             return
         try:
             if departed is not None and "dot" in answers:
+                self.carried += 1
                 errand.done(departed, Outcome("replied", _reply(answers["dot"]), "dot"))
             elif departed is not None:
                 errand.done(departed, Outcome("unknown", None, "dot"))
@@ -294,8 +300,7 @@ class Wire(asyncio.Protocol):
 
     def _announce(self, lead: Literal["rset", "void"] | None = None) -> None:
         """Write the next letter's commands, after `lead` where the last one was refused; or rest."""
-        errand = self._errand
-        finished = self._finished
+        errand, finished = self._errand, self._finished
         assert errand is not None
         assert finished is not None
         opening, steps = _LEADS[lead] if lead else b"", list[Step]([lead] if lead else [])
@@ -342,10 +347,9 @@ class Wire(asyncio.Protocol):
         if not may_depart:
             self._announced = None
             errand.done(leaving.letter, Outcome("withheld", None, "data"))
-            return self.abort()
+            return self.abort(given_up=True)
         errand.marked(leaving.letter)
         self._departed, self._announced, self._following = leaving.letter, self._following, None
-        self.carried += 1
         self._write(b"".join(parts), steps)
         failpoints.hit("dot.after")
 
