@@ -70,10 +70,8 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, facts: Facts, timeouts: Timeouts) -> None:
         self.facts = facts
-        self.carried, self.given_up = (
-            0,
-            False,
-        )  # letters whose dot was answered; reset for no fault of the server's
+        self.carried = 0  # letters whose dot was answered
+        self.given_up = False  # reset for no fault of the server's
         self.tls_version: str | None = None
         if (tls := transport.get_extra_info("ssl_object")) is not None:
             self.tls_version = tls.version()
@@ -91,8 +89,7 @@ class Wire(asyncio.Protocol):
         self._tail = b""
         self._continued: list[bytes] = []  # the lines so far of a reply of several lines
         self._held = 0  # their bytes
-        self._deadline = 0.0
-        self._unsent = 0
+        self._deadline, self._unsent = 0.0, 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 

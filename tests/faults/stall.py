@@ -1,7 +1,7 @@
 """A mail server that stalls: it says nothing at all, or greets well and then reads one octet a second through a small window.
 
 Stand-alone like the sink; it never takes a message. `python -m tests.faults.stall --way drip --port N --log FILE` appends one
-line for each connection that has ended: octets read, and whether it was reset. Tests of the sender start `Stall` in a thread.
+line for each connection on which it begins to stall. Tests of the sender start `Stall` in a thread.
 """
 
 import argparse
@@ -25,7 +25,6 @@ OFFERS = b"250-stall.example.org\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n"
 @dataclass
 class _Peer:
     sock: socket.socket
-    octets: int = 0
     lines: bytes = b""
     stalled: bool = False
     due: float = 0.0
@@ -40,7 +39,6 @@ class Stall:
     port: int = 0
     log: str = ""
     met: int = 0
-    resets: int = 0
     peers: dict[int, _Peer] = field(default_factory=dict)
 
     def __enter__(self) -> "Stall":
@@ -101,6 +99,9 @@ class Stall:
 
     def _begin_to_stall(self, peer: _Peer) -> None:
         peer.stalled, self.met = True, self.met + 1
+        if self.log:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"t": time.monotonic()}) + "\n")
 
     def _drip(self, peer: _Peer) -> None:
         if time.monotonic() < peer.due:
@@ -116,17 +117,12 @@ class Stall:
         except BlockingIOError:
             return b""
         except OSError:
-            self.resets += 1
             return None
-        peer.octets += len(data)
         return data or None
 
     def _end(self, peer: _Peer) -> None:
         self.peers.pop(peer.sock.fileno(), None)
         peer.sock.close()
-        if self.log:
-            with open(self.log, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"octets": peer.octets, "t": time.monotonic()}) + "\n")
 
 
 def main() -> None:
