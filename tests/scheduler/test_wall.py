@@ -215,6 +215,18 @@ def test_rel_f26_nothing_begins_early_and_nothing_expires_by_a_jump(post: Post, 
     assert _state(post, name) == "freezing", "now it is time"
 
 
+def test_sabotage_a_clock_that_is_always_believed_begins_early(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wall, "jumped", lambda self: 0.0)
+    house, clocks = post.house(9), Clocks(start=clock.now() - timedelta(seconds=1_000))
+    watch = clocks.watch()
+    name = _schedule(post, house, at=(clock.now() + timedelta(minutes=30)).isoformat())
+    clocks.offset += HOUR
+    _pass(house, watch)
+    assert _state(post, name) != "scheduled"
+
+
 async def _after_a_jump(post: Post) -> None:
     async with Sink(SinkSettings(keep=True)) as sink:
         house, clocks = post.house(sink.port), Clocks()
