@@ -154,9 +154,7 @@ def reads_no_more(town: Town, chance: random.Random) -> Seen:
     """F23: the server reads nothing further on any connection: the sender, told to stop, does so in time; a no that comes
     first, for one of those mails, is not kept waiting."""
     with town.mailing("marketing", *SLOWLY) as made:
-        made.cuts += (
-            CONNECTIONS  # each connection is reset with a mail on it, and the server never learns which
-        )
+        made.cuts += CONNECTIONS + 1  # one on each connection, and that of the no was replaced
         aim = _aimed(town, made, sorted(made.people))
         sender = town.sender()
         town.launch(made)
