@@ -1,22 +1,30 @@
-"""The alarm clock: goes through the timetable by the clock that never steps. It remembers nothing; the tables do.
+"""The alarm clock: APScheduler in memory, in UTC, ticking through the timetable. It remembers nothing; the tables do.
 
 Run by `bidden clock`. A tick that fails is logged and comes again; a second clock is harmless. While the wall clock cannot be
-believed, what goes by the hour waits (`wall`).
+believed, what goes by the hour waits (`wall`). APScheduler reckons by the wall clock itself, and set back by an hour it would
+rest for that hour; so a tick that is late by the clock that never steps is brought forward.
 """
 
 import asyncio
 import logging
-from concurrent.futures import Executor, ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor as Pool
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.jobs import TIMETABLE, Job
 from scheduler.wall import Wall
 from service.db.session import reading, transaction
+from service.kit import clock
 from service.ops.house import House
 
 log = logging.getLogger("bidden.clock")
 AT_ONCE = 4  # jobs
+LOOK = 0.5  # seconds between two looks whether a tick is late
 
 
 def tick(house: House, job: Job, wall: Wall) -> None:
@@ -37,17 +45,49 @@ async def run(house: House, *, stop: asyncio.Event, wall: Wall | None = None) ->
     with reading(house.engine) as session:
         wall.begin(session)
     keep = Job("keep_time", timedelta(minutes=1), lambda house, now: _keep_time(house, wall))
+    lines = [_Line(job) for job in (*TIMETABLE, keep)]
+    alarm = AsyncIOScheduler(
+        timezone="UTC",
+        executors={"default": Pool(AT_ONCE)},
+        job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+    )
+    for line in lines:
+        alarm.add_job(
+            line.tick,
+            IntervalTrigger(seconds=line.job.every.total_seconds(), timezone="UTC"),
+            args=[house, wall],
+            id=line.job.name,
+            next_run_time=clock.now(),
+        )
+    alarm.start()
     log.info("clock started")
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        await asyncio.gather(*(_repeat(house, job, wall, threads, stop) for job in (*TIMETABLE, keep)))
-
-
-async def _repeat(house: House, job: Job, wall: Wall, threads: Executor, stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
     while not stop.is_set():
-        await loop.run_in_executor(threads, tick, house, job, wall)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), job.every.total_seconds())
+            await asyncio.wait_for(stop.wait(), LOOK)
+        for line in lines:
+            if line.late(time.monotonic()):
+                alarm.modify_job(line.job.name, next_run_time=clock.now())
+    await asyncio.get_running_loop().run_in_executor(ThreadPoolExecutor(1), alarm.shutdown)
+
+
+class _Line:
+    """A line of the timetable, and when it was last done by the clock that never steps."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.busy = False
+        self.done = time.monotonic()
+
+    def tick(self, house: House, wall: Wall) -> None:
+        self.busy = True
+        try:
+            tick(house, self.job, wall)
+        finally:
+            self.busy, self.done = False, time.monotonic()
+
+    def late(self, moment: float) -> bool:
+        """Whether it has not come for one interval and a little more."""
+        return not self.busy and moment > self.done + self.job.every.total_seconds() + 2 * LOOK
 
 
 def _keep_time(house: House, wall: Wall) -> None:

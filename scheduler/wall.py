@@ -27,11 +27,11 @@ class Wall:
 
     def __init__(
         self,
-        wall: Callable[[], datetime] = clock.now,
-        boot: Callable[[], float] = clock.since_boot,
+        wall: Callable[[], datetime] | None = None,
+        boot: Callable[[], float] | None = None,
         boot_id: str | None = None,
     ) -> None:
-        self.wall, self.boot = wall, boot
+        self.wall, self.boot = wall or clock.now, boot or clock.since_boot
         self.boot_id = boot_id or journal.boot_id()
         self.told = (
             False  # this process has switched sending off, and nobody has said since that the time is right
