@@ -60,6 +60,7 @@ class Machine:
             "write": os.write,
             "kill": os.kill,
             "ioctl": fcntl.ioctl,
+            "flock": fcntl.flock,
         }
 
     def spawn(self, name: str, host: Host) -> Process:
@@ -75,7 +76,7 @@ class Machine:
         process.host.processes.pop(process.pid, None)
         for number, owner in self.owners.items():
             if owner is process:
-                fcntl.flock(number, fcntl.LOCK_UN)
+                self.real["flock"](number, fcntl.LOCK_UN)
 
     def close_files(self) -> None:
         """At the end of a run."""
@@ -145,6 +146,18 @@ class Machine:
         os.utime(number, ns=(moment, moment))
         return written
 
+    def flock(self, file: Any, what: int) -> None:
+        """A lock that is waited for lets others go first: whoever has it rests, perhaps."""
+        if what & (fcntl.LOCK_NB | fcntl.LOCK_UN):
+            self.real["flock"](file, what)
+            return
+        while True:
+            try:
+                self.real["flock"](file, what | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                self.loop.rest(0.002)
+
     def ioctl(self, number: int, *given: Any) -> Any:
         return self.kernel_holds(number) if number >= 1_000_000 else self.real["ioctl"](number, *given)
 
@@ -166,6 +179,7 @@ class Machine:
             (os, "close", self.close),
             (os, "write", self.write),
             (fcntl, "ioctl", self.ioctl),
+            (fcntl, "flock", self.flock),
             (socket, "gethostname", lambda: self.host.name),
             (failpoints, "hit", lambda name: self.hit(name)),
             (journal, "_BOOT_ID", _BootId(self)),
