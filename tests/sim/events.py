@@ -4,6 +4,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -342,7 +343,6 @@ def wall_step(world: World, share: float, seconds: float) -> None:
 
     def right() -> None:
         host.wall -= step
-        world.note("host a", "has its wall clock right again")
         world.loop.later(1.5, believe, world)
 
     world.loop.later(seconds, right)
@@ -350,11 +350,8 @@ def wall_step(world: World, share: float, seconds: float) -> None:
 
 def believe(world: World) -> None:
     """Somebody has seen to the clocks and switches sending on again."""
-    world.note("staff", "believes the clocks")
-    world.ask(
-        {"what": "believe"},
-        lambda session: brands.set_setting(session, "sending_on", True, now=clock.now(), by=BY),
-    )
+    on = partial(brands.set_setting, name="sending_on", value=True, now=clock.now(), by=BY)
+    world.ask({"what": "believe"}, on)
 
 
 def day_passes(world: World) -> None:

@@ -242,7 +242,12 @@ class World:
             with reading(house.engine) as session:
                 wall.begin(session)
 
-        await self.loop.run_in_executor(None, begin)
+        try:
+            await self.loop.run_in_executor(None, begin)
+        except AWAY as error:
+            self.note(process.name, f"fails: {type(error).__name__}")
+            process.end(1)
+            return
         for job in [one for one in jobs.TIMETABLE if one.name != "forget"]:  # of sign-ins and kept answers
             process.start(self._tick(process, job, wall))
 
