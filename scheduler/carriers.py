@@ -1,7 +1,7 @@
 """Where connections go: the servers in their order, a breaker for each, and how many are tried at once.
 
-The first server whose breaker is closed gets them; while it is open, the next one does, and one connection tries from time to
-time whether the first is back. Made by the sender, which asks before every connection. Moments are given.
+The first server whose breaker is closed gets them; while it is open, the next one does, and one letter tries from time to time
+whether the first is back. Made by the sender, which asks before every connection. Moments are given.
 """
 
 import random
@@ -17,7 +17,7 @@ FIRST, LONGEST = 1.0, 300.0  # seconds it is left alone
 # What no further try mends: a login tried too often is locked, so these wait for somebody to look.
 STUBBORN = {"auth_failed", "tls_required", "tls_failed"}
 STUBBORN_FIRST, STUBBORN_LONGEST = 60.0, 3600.0
-GREETING_WITH_ANOTHER = 30.0  # seconds for a greeting while another server could take over
+WITH_ANOTHER = 30.0  # seconds for each step before the payload while another server could take over
 
 
 @dataclass(eq=False)
@@ -40,7 +40,8 @@ class Carriers:
     """The servers of one sender."""
 
     def __init__(self, servers: list[Server], chance: random.Random) -> None:
-        timeouts = Timeouts(greeting=GREETING_WITH_ANOTHER) if len(servers) > 1 else Timeouts()
+        short = Timeouts(greeting=WITH_ANOTHER, mail=WITH_ANOTHER, rcpt=WITH_ANOTHER, data=WITH_ANOTHER)
+        timeouts = short if len(servers) > 1 else Timeouts()
         self.places = [Place(server, Breaker(COHORT, chance.random), timeouts) for server in servers]
 
     @property
@@ -58,7 +59,7 @@ class Carriers:
             if state == "closed":
                 room = place.server.connections - len(place.wires) - place.trying
                 return place if room > 0 and place.trying < max(1, len(place.wires)) else None
-            if state == "half_open" and not place.trying:
+            if state == "half_open" and not place.trying and not place.wires:
                 return place
         return None
 
@@ -72,6 +73,13 @@ class Carriers:
             not one.breaker.reason for one in self.places[: self.places.index(place)]
         )
 
+    def yields(self, place: Place, wire: Wire) -> bool:
+        """The same, asked before each letter; so it is heard here that a server which was left alone has answered one: only
+        then is it back. (One that stalls greets well enough.)"""
+        if wire.carried and place.breaker.reason:
+            place.breaker.served()
+        return self.better(place)
+
     def wires(self) -> list[Wire]:
         """Every connection that stands."""
         return [wire for place in self.places for wire in place.wires]
@@ -83,7 +91,6 @@ class Carriers:
             wire = await transport.connect(place.server, ehlo_name=ehlo_name, timeouts=place.timeouts)
         finally:
             place.trying -= 1
-        place.breaker.connected()
         place.wires.add(wire)
         return wire
 
@@ -105,7 +112,7 @@ class Carriers:
         place.wires.discard(wire)
         if wire.carried:
             place.breaker.served()
-        elif by_them:
+        elif by_them and not wire.given_up:
             self.failed(place, "closed", moment)
 
     def says(self, moment: float) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from scheduler.database import Database
 from scheduler.lease import Lease
 from scheduler.pace import Pace, Turn, domain_of
 from scheduler.recovery import give_back, recover_all
+from scheduler.wall import Wall
 from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
@@ -63,7 +64,7 @@ class Sender:
         self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
-        self.lease = Lease(self.database, name, self._says)
+        self.lease, self.wall = Lease(self.database, name, self._says), Wall()
         self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
         self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
@@ -98,6 +99,7 @@ class Sender:
     async def _begin(self) -> None:
         self.journal = journal.Journal.open(self.house.settings.journals, self.name)
         await self.lease.begin(clock.now())
+        await self.database.read(self.wall.begin)
         await recover_all(self.house, self.database, self.journal, chance=self.chance)
         log.info("sender started", extra={"facts": {"sender": self.name}})
 
@@ -143,7 +145,7 @@ class Sender:
             if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
         for wire in holding:
-            wire.abort()
+            wire.abort(given_up=True)
         return holding
 
     # Claiming and recording
@@ -152,8 +154,10 @@ class Sender:
         """Take what is due: single mails always, batches while fewer than two are in hand.
 
         A batch of which only letters for busy domains are left keeps no other from being taken, up to a point. While every
-        server is left alone, what is in hand goes back.
+        server is left alone, what is in hand goes back. While the wall clock cannot be believed nothing is taken.
         """
+        if self.wall.jumped() and await self.database.write(self.wall.hold):
+            return
         if self.carriers.shut(time.monotonic()):
             for work in self.works:
                 work.give_back(self.pace)
@@ -165,7 +169,7 @@ class Sender:
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
 
     async def _claim_some(self, *, system: bool, limit: int) -> None:
-        now = clock.now()
+        now = self.wall.now()
         if self.stopping or limit < 1:
             return
         due = await self.database.read(
@@ -195,7 +199,7 @@ class Sender:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
         done = [work for work in self.works if work.done]
         if done:
-            waits, chance, now = self.house.waits, self.chance, clock.now()
+            waits, chance, now = self.house.waits, self.chance, self.wall.now()
 
             def record(session: Session) -> None:
                 for work in done:
@@ -232,7 +236,7 @@ class Sender:
 
     async def _use(self, wire: Wire, place: Place) -> None:
         def next_letter() -> Letter | None:
-            return None if self.carriers.better(place) else self._next_letter()
+            return None if self.carriers.yields(place, wire) else self._next_letter()
 
         try:
             while not wire.closed and not self.stopping and not self.carriers.better(place):
@@ -300,7 +304,7 @@ class Sender:
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:
-            made = work.composer.compose(member, now=clock.now())
+            made = work.composer.compose(member, now=self.wall.now())
         except (RenderError, HeaderInjection) as refused:
             self._skip(work, member, refused.code)
             return None

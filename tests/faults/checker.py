@@ -25,7 +25,7 @@ RECORDED_ONLY = 202  # "a message already on its way may still arrive": no claim
 # The sink's faults after which nobody but the sink can tell what became of the message.
 AMBIGUOUS = (
     "drop:payload", "drop:dot", "drop:kept", "half:dot", "garbage:dot", "endless:dot", "hang:dot",
-    "dot:299", "dot:699",
+    "dot:299", "dot:699", "unread:dot",
 )  # fmt: skip
 # Why the fate of one try may be unknown; `unknown` for any other reason is the end of a member whom an earlier try left in doubt.
 DOUBTS = ("no_reply", "odd_reply", "sender_died", "sender_lost", "restored")

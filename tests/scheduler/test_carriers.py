@@ -5,17 +5,19 @@ import itertools
 import random
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from scheduler.carriers import COHORT, Carriers
+from scheduler.carriers import COHORT, WITH_ANOTHER, Carriers
 from scheduler.sender import Sender
 from service.db.session import reading
 from service.domain.senders import queries as senders
 from service.kit import clock
 from service.kit.pacing import Breaker
-from service.mail.transport import parse_smtp_urls
+from service.mail.transport import Timeouts, parse_smtp_urls
 from service.ops import health, metrics
+from tests.faults.stall import Stall
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.stack import free_port
 
@@ -63,7 +65,14 @@ def test_rel_h77_what_no_try_mends_is_tried_once_a_minute_and_less(reason: str) 
     assert all(b - a >= 60 for a, b in itertools.pairwise(tried))
 
 
-def test_rel_f24_one_connection_tries_whether_it_is_back_and_then_all_may() -> None:
+class Answered:
+    """A connection that has carried so many letters."""
+
+    def __init__(self, carried: int, *, given_up: bool = False) -> None:
+        self.carried, self.given_up = carried, given_up
+
+
+def test_rel_f24_one_letter_tries_whether_it_is_back_and_then_all_may() -> None:
     carriers = some(ONE)
     [place] = carriers.places
     tries(carriers, 0.05, away={"one.example.org"})
@@ -74,12 +83,16 @@ def test_rel_f24_one_connection_tries_whether_it_is_back_and_then_all_may() -> N
     place.trying = 1
     assert carriers.choose(2.0) is None, "one that tries is enough"
     place.trying = 0
-    place.breaker.connected()
-    assert carriers.choose(2.1) is place
-    carriers.failed(place, "closed", 2.2)
+    wire: Any = Answered(0)
+    place.wires.add(wire)
+    assert carriers.choose(2.1) is None, "it greets; whether it takes letters is still to be seen"
+    carriers.ended(place, wire, 2.2, by_them=True)
     assert place.breaker.state(2.3) == "open", "it greeted, and took nothing"
-    place.breaker.connected()
-    place.breaker.served()
+    place.wires.add(wire)
+    wire.carried = 1
+    assert not carriers.yields(place, wire)
+    assert carriers.choose(2.3) is place, "it has answered one, so others may try"
+    place.wires.clear()
     carriers.failed(place, "unreachable", 5.0)
     assert place.breaker.state(5.1) == "closed", "a new cohort"
 
@@ -106,9 +119,33 @@ def test_the_second_is_used_while_the_first_is_left_alone() -> None:
     first.trying = 1
     assert carriers.choose(2.0) is second, "the others do not wait for it"
     first.trying = 0
-    first.breaker.connected()
+    greeted: Any = Answered(0)
+    first.wires.add(greeted)
+    assert carriers.choose(2.1) is second, "nor for one that has greeted"
+    assert not carriers.yields(first, greeted)
+    assert not carriers.better(second), "it may stall all the same"
+    greeted.carried = 1
+    assert not carriers.yields(first, greeted)
     assert carriers.better(second)
-    assert not carriers.better(first)
+
+
+def test_rel_f23_who_does_not_answer_after_the_dot_is_left_alone() -> None:
+    """A letter written and never answered is none that was served; and whoever ends a connection for a no of its own is not
+    the server."""
+    carriers = some(ONE)
+    [place] = carriers.places
+    for _ in range(2 * COHORT):
+        ours: Any = Answered(0, given_up=True)
+        carriers.ended(place, ours, 1.0, by_them=True)
+    assert place.breaker.state(1.0) == "closed"
+    for _ in range(COHORT):
+        assert place.breaker.state(1.0) == "closed"
+        silent: Any = Answered(0)
+        carriers.ended(place, silent, 1.0, by_them=True)
+    assert place.breaker.state(1.0) == "open"
+    for _ in range(15):  # the others that stood then
+        carriers.ended(place, silent, 1.1, by_them=True)
+    assert place.breaker.state(2.2) == "half_open", "they are no further tries"
 
 
 def test_several_addresses_by_comma() -> None:
@@ -202,3 +239,77 @@ def test_a_server_that_takes_connections_and_no_letter_is_left_alone(post: Post)
             assert time.monotonic() - began > 1, "it waited in between"
 
     asyncio.run(story())
+
+
+async def _sent(post: Post, sender: Sender, announcement: str, *, meanwhile: Any = None) -> dict[str, Any]:
+    """Run the sender until the mailing has ended; its report."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(sender.run(stop))
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(post.open_batches):
+            if meanwhile:
+                meanwhile()
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    return post.report(announcement)
+
+
+def test_rel_f23_silence_after_the_dot_opens_the_breaker_and_is_unknown(post: Post) -> None:
+    """Ten minutes in service, half a second here."""
+    opened: list[str] = []
+
+    async def story() -> None:
+        async with Sink(SinkSettings(keep=True, fault=lambda n: None if opened else "hang:dot")) as sink:
+            house = post.house(sink.port, connections=COHORT + 1)
+            post.sign_up(100)
+            announcement = await asyncio.to_thread(post.announce, house)
+            sender = Sender(house, "one")
+            [place] = sender.carriers.places
+            place.timeouts = Timeouts(dot=0.5)
+
+            def look() -> None:
+                if place.breaker.state(time.monotonic()) == "open":
+                    opened.append(place.breaker.reason)
+
+            said = (await _sent(post, sender, announcement, meanwhile=look))["outcomes"]
+            assert set(opened) == {"closed"}
+            assert said["unknown"] + said["sent"] == 100
+            assert said["unknown"] == sum(one.fault is not None for one in sink.messages) > COHORT
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("way", ["drip", "mute"])
+def test_rel_f23_a_server_that_stalls_does_not_keep_letters_from_the_next(post: Post, way: str) -> None:
+    """While the first stalls again and again, all letters go by the second, and none waits for a try at the first."""
+
+    async def story() -> None:
+        with Stall(way) as first:
+            async with Sink(SinkSettings(keep=True, delay=0.05)) as second:
+                urls = [
+                    f"smtp://127.0.0.1:{one}?starttls=never&connections=3"
+                    for one in (first.port, second.port)
+                ]
+                house = post.house(9, smtp_url=",".join(urls))
+                post.sign_up(390)
+                announcement = await asyncio.to_thread(post.announce, house)
+                sender = Sender(house, "one")
+                short = Timeouts(greeting=0.6, mail=0.6, rcpt=0.6, data=0.6)
+                sender.carriers.places[0].timeouts = short
+                said = await _sent(post, sender, announcement)
+                assert said["outcomes"]["sent"] == len(second.kept) == 390
+                assert first.met > (COHORT + 1 if way == "drip" else 2), "it was tried again, and again"
+                dots = sorted(message.t_dot for message in second.kept)
+                assert max(b - a for a, b in itertools.pairwise(dots)) < 0.5, "somebody waited for the first"
+
+    asyncio.run(story())
+
+
+def test_rel_f23_with_another_server_nobody_waits_five_minutes_for_an_answer_to_mail() -> None:
+    both, alone = some(TWO).places[0].timeouts, some(ONE).places[0].timeouts
+    assert (both.greeting, both.mail, both.rcpt, both.data) == (WITH_ANOTHER,) * 4
+    assert (both.dot, both.block) == (alone.dot, alone.block) == (600.0, 180.0), (
+        "after the dot nothing is cut short"
+    )
+    assert alone.mail == 300.0

@@ -135,6 +135,8 @@ def _look(world: World) -> None:
         if shown == "paused" or mailing == "paused":
             given_up = any(one["what"] == "retire" for one in world.halts)
             events.cancel(world) if given_up else events.resume(world)
+        if world.town.query("SELECT 1 FROM setting WHERE name = 'sending_on' AND value = 'false'"):
+            events.believe(world)
         if quiet > LONG / 4 and int(quiet / LOOK) % 40 == 0:
             _let_time_pass(world)
     world.loop.later(LOOK, _look, world)
@@ -150,7 +152,7 @@ def _let_time_pass(world: World) -> None:
     if wait > 5:
         world.note("world", f"waits for {wait:.0f} s")
         for host in world.hosts.values():
-            host.wall += wait
+            host.wall, host.slept = host.wall + wait, host.slept + wait
 
 
 def _edges(world: World) -> Counter[str]:
