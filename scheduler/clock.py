@@ -1,8 +1,9 @@
 """The alarm clock: APScheduler in memory, in UTC, ticking through the timetable. It remembers nothing; the tables do.
 
 Run by `bidden clock`. A tick that fails is logged and comes again; a second clock is harmless. While the wall clock cannot be
-believed, what goes by the hour waits (`wall`). APScheduler reckons by the wall clock itself, and set back by an hour it would
-rest for that hour; so a tick that is late by the clock that never steps is brought forward.
+believed, what goes by the hour waits (`wall`). APScheduler reckons by the wall clock itself: set back by an hour it would rest
+for that hour, so a tick that is late by the clock that never steps is brought forward; put forward by a year it would count
+every second of that year for each line, so its trigger is one that knows no past.
 """
 
 import asyncio
@@ -10,11 +11,11 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.jobs import TIMETABLE, Job
 from scheduler.wall import Wall
@@ -54,7 +55,7 @@ async def run(house: House, *, stop: asyncio.Event, wall: Wall | None = None) ->
     for line in lines:
         alarm.add_job(
             line.tick,
-            IntervalTrigger(seconds=line.job.every.total_seconds(), timezone="UTC"),
+            Every(line.job.every),
             args=[house, wall],
             id=line.job.name,
             next_run_time=clock.now(),
@@ -88,6 +89,18 @@ class _Line:
     def late(self, moment: float) -> bool:
         """Whether it has not come for one interval and a little more."""
         return not self.busy and moment > self.done + self.job.every.total_seconds() + 2 * LOOK
+
+
+class Every(BaseTrigger):
+    """Once each interval; however much time went by unseen, once for all of it."""
+
+    def __init__(self, interval: timedelta) -> None:
+        self.interval = interval
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The tick after that one, which is always still to come."""
+        following = (previous_fire_time or now) + self.interval
+        return following if following > now else now + self.interval
 
 
 def _keep_time(house: House, wall: Wall) -> None:

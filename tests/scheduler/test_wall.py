@@ -1,11 +1,13 @@
 """The wall clock that cannot be believed (F26): told from a slow one, held for a person, and believed again when one says so."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from scheduler import clock as alarm
 from scheduler import jobs
@@ -273,6 +275,42 @@ def test_rel_f26_the_clock_ticks_on_while_the_wall_clock_goes_back_or_stands(
 
     asyncio.run(run())
     assert max(ticks) - min(ticks) < timedelta(seconds=TOLERATED)
+
+
+@pytest.mark.parametrize("unseen", [0.1, 1.0, 61.5, 400 * 86_400.0, 50 * 365 * 86_400.0])
+def test_rel_f26_a_clock_put_forward_ticks_once_for_all_that_time(unseen: float) -> None:
+    """APScheduler asks for one tick after the other until they are no longer past: it must not take a year's worth of them."""
+    every, last = alarm.Every(timedelta(seconds=1)), clock.now()
+    now = last + timedelta(seconds=unseen)
+    assert timedelta() < every.get_next_fire_time(last, now) - now <= every.interval
+    assert every.get_next_fire_time(None, now) == now + every.interval
+
+
+def test_rel_f26_the_alarm_rings_at_once_after_four_hundred_days_put_forward() -> None:
+    """Its next tick then lies so far back; counting the ticks between would take it minutes and gigabytes."""
+    rung: list[float] = []
+
+    async def run() -> None:
+        scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None}
+        )
+        long_ago = clock.now() - timedelta(days=400)
+        scheduler.add_job(
+            lambda: rung.append(time.monotonic()), alarm.Every(timedelta(seconds=0.2)), next_run_time=long_ago
+        )
+        scheduler.start()
+        async with asyncio.timeout(10):
+            while len(rung) < 3:
+                await asyncio.sleep(0.01)
+        scheduler.shutdown()
+
+    asyncio.run(run())
+    assert rung[2] - rung[0] > 0.2, "once for all that time, then as ever"
+
+
+def test_a_tick_that_is_taken_up_a_little_late_keeps_the_beat() -> None:
+    every, last = alarm.Every(timedelta(seconds=1)), clock.now()
+    assert every.get_next_fire_time(last, last + timedelta(milliseconds=30)) == last + every.interval
 
 
 def test_rel_f26_a_sender_under_a_frozen_wall_clock_still_gives_signs_of_life(post: Post) -> None:
