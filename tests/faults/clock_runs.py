@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -106,6 +107,16 @@ def sending_is_on(town: Town) -> bool:
 def held(town: Town) -> None:
     """Wait until a process has seen the jump."""
     until("sending that is switched off", lambda: not sending_is_on(town), SOON, 0.05)
+
+
+def shows(town: Town, seconds: int) -> None:
+    """Wait until the web process has looked at the hands, and goes by a time that is so much off."""
+
+    def off() -> float:
+        said = town.http.get("/announcements").headers["date"]
+        return parsedate_to_datetime(said).timestamp() - time.time()
+
+    until("a web process that goes by that time", lambda: abs(off() - seconds) < 60, SOON, 0.05)
 
 
 def trusted(town: Town) -> None:
@@ -216,12 +227,14 @@ def missed(town: Town, chance: random.Random, seconds: int) -> Seen:
         town.sender()
         tail = town.entries()[-1]["seq"]
         hands.set(seconds)
+        shows(town, seconds)
         town.launch(made)
         until("a late one that waits", lambda: shown(town, made.path)["state"] == "paused", SOON, 0.05)
         assert shown(town, made.path)["reason"] == "late"
         time.sleep(0.5)
         assert not made.log.exists() or not made.lines()
         hands.set(0)
+        shows(town, 0)
         town._post(f"{made.path}/resume", {})
         seen = home(town, made)
         in_true_time(seen.evidence, tail, seconds)
