@@ -18,6 +18,8 @@ FIRST, LONGEST = 1.0, 300.0  # seconds it is left alone
 STUBBORN = {"auth_failed", "tls_required", "tls_failed"}
 STUBBORN_FIRST, STUBBORN_LONGEST = 60.0, 3600.0
 WITH_ANOTHER = 30.0  # seconds for each step before the payload while another server could take over
+LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
+SLOW = 1.0  # seconds at one letter after which others no longer wait for that connection
 
 
 @dataclass(eq=False)
@@ -43,6 +45,7 @@ class Carriers:
         short = Timeouts(greeting=WITH_ANOTHER, mail=WITH_ANOTHER, rcpt=WITH_ANOTHER, data=WITH_ANOTHER)
         timeouts = short if len(servers) > 1 else Timeouts()
         self.places = [Place(server, Breaker(COHORT, chance.random), timeouts) for server in servers]
+        self.asked: dict[Wire, float] = {}  # when a connection under way last asked for a letter
 
     @property
     def connections(self) -> int:
@@ -63,6 +66,16 @@ class Carriers:
                 return place
         return None
 
+    def wanted(self, letters: int, moment: float) -> bool:
+        """Whether so many letters that wait deserve one connection more than will soon ask for them: a connection that is held
+        up by its letter will not, nor does one that tries whether a server is back."""
+        soon = 0
+        for place in self.places:
+            if not place.breaker.reason:
+                asking = sum(moment < self.asked.get(wire, moment) + SLOW for wire in place.wires)
+                soon += place.trying + asking
+        return letters > soon * LETTERS_PER_WIRE
+
     def shut(self, moment: float) -> bool:
         """Whether every server is left alone now, so that nothing should be taken up."""
         return all(place.breaker.state(moment) == "open" for place in self.places)
@@ -73,12 +86,17 @@ class Carriers:
             not one.breaker.reason for one in self.places[: self.places.index(place)]
         )
 
-    def yields(self, place: Place, wire: Wire) -> bool:
+    def yields(self, place: Place, wire: Wire, moment: float) -> bool:
         """The same, asked before each letter; so it is heard here that a server which was left alone has answered one: only
         then is it back. (One that stalls greets well enough.)"""
+        self.asked[wire] = moment
         if wire.carried and place.breaker.reason:
             place.breaker.served()
         return self.better(place)
+
+    def rests(self, wire: Wire) -> None:
+        """It has no letter in hand, and takes the next one that comes."""
+        self.asked.pop(wire, None)
 
     def wires(self) -> list[Wire]:
         """Every connection that stands."""
@@ -110,6 +128,7 @@ class Carriers:
     def ended(self, place: Place, wire: Wire, moment: float, *, by_them: bool) -> None:
         """A connection is over."""
         place.wires.discard(wire)
+        self.rests(wire)
         if wire.carried:
             place.breaker.served()
         elif by_them and not wire.given_up:

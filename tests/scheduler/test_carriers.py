@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from scheduler.carriers import COHORT, WITH_ANOTHER, Carriers
+from scheduler.carriers import COHORT, LETTERS_PER_WIRE, SLOW, WITH_ANOTHER, Carriers
 from scheduler.sender import Sender
 from service.db.session import reading
+from service.domain.deliveries.rules import BATCH
 from service.domain.senders import queries as senders
 from service.kit import clock
 from service.kit.pacing import Breaker
@@ -90,7 +91,7 @@ def test_rel_f24_one_letter_tries_whether_it_is_back_and_then_all_may() -> None:
     assert place.breaker.state(2.3) == "open", "it greeted, and took nothing"
     place.wires.add(wire)
     wire.carried = 1
-    assert not carriers.yields(place, wire)
+    assert not carriers.yields(place, wire, 2.3)
     assert carriers.choose(2.3) is place, "it has answered one, so others may try"
     place.wires.clear()
     carriers.failed(place, "unreachable", 5.0)
@@ -122,10 +123,10 @@ def test_the_second_is_used_while_the_first_is_left_alone() -> None:
     greeted: Any = Answered(0)
     first.wires.add(greeted)
     assert carriers.choose(2.1) is second, "nor for one that has greeted"
-    assert not carriers.yields(first, greeted)
+    assert not carriers.yields(first, greeted, 2.1)
     assert not carriers.better(second), "it may stall all the same"
     greeted.carried = 1
-    assert not carriers.yields(first, greeted)
+    assert not carriers.yields(first, greeted, 2.1)
     assert carriers.better(second)
 
 
@@ -302,6 +303,81 @@ def test_rel_f23_a_server_that_stalls_does_not_keep_letters_from_the_next(post: 
                 assert first.met > (COHORT + 1 if way == "drip" else 2), "it was tried again, and again"
                 dots = sorted(message.t_dot for message in second.kept)
                 assert max(b - a for a, b in itertools.pairwise(dots)) < 0.5, "somebody waited for the first"
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_is_held_up_is_not_waited_for() -> None:
+    """Nor one that tries whether a server is back; one that rests takes the next letter."""
+    carriers = some(TWO)
+    first, second = carriers.places
+    assert carriers.wanted(1, 0.0)
+    first.trying = 1
+    assert not carriers.wanted(LETTERS_PER_WIRE, 0.0)
+    assert carriers.wanted(LETTERS_PER_WIRE + 1, 0.0)
+    first.breaker.failed(0.0, "timeout", first=1, longest=1, whole_cohort=True)
+    assert carriers.wanted(1, 2.0), "it only tries"
+    wire: Any = Answered(0)
+    second.wires.add(wire)
+    assert not carriers.wanted(1, 2.0)
+    assert not carriers.yields(second, wire, 2.0)
+    assert not carriers.wanted(1, 2.0 + SLOW / 2)
+    assert carriers.wanted(1, 2.0 + SLOW)
+    carriers.rests(wire)
+    assert not carriers.wanted(1, 99.0)
+    assert not carriers.wanted(0, 99.0)
+
+
+def _second_dots(second: Sink) -> list[float]:
+    return sorted(message.t_dot for message in second.kept)
+
+
+def test_rel_f23_a_few_letters_do_not_wait_for_one_that_tries_whether_the_first_is_back(post: Post) -> None:
+    """The connection that tries is the only one then, and five letters alone would be no reason for another."""
+    held = 4.0
+
+    async def story() -> None:
+        with Stall() as first:
+            async with Sink(SinkSettings(keep=True)) as second:
+                urls = [f"smtp://127.0.0.1:{one}?starttls=never" for one in (first.port, second.port)]
+                house = post.house(9, smtp_url=",".join(urls))
+                post.sign_up(6)
+                announcement = await asyncio.to_thread(post.announce, house)
+                sender = Sender(house, "one")
+                place = sender.carriers.places[0]
+                place.timeouts = Timeouts(greeting=held, mail=held, rcpt=held, data=held)
+                place.breaker.failed(0.0, "timeout", first=0, longest=0, whole_cohort=True)
+                began = time.monotonic()
+                said = await _sent(post, sender, announcement)
+                assert said["outcomes"]["sent"] == len(second.kept) == 6
+                assert first.met == 1
+                *others, last = _second_dots(second)
+                assert others[-1] - began < held / 2 < held <= last - began, (
+                    "only the letter that tried waited"
+                )
+
+    asyncio.run(story())
+
+
+def test_rel_f23_silence_after_a_dot_keeps_no_other_letter_and_no_other_batch(post: Post) -> None:
+    """One letter of each of the two batches in hand is never answered: the few left beside it, and the third batch, leave."""
+    silent = 5.0
+
+    async def story() -> None:
+        async with Sink(
+            SinkSettings(keep=True, fault=lambda n: "hang:dot" if n in (0, BATCH + 20) else None)
+        ) as sink:
+            house = post.house(sink.port, connections=3)
+            post.sign_up(2 * BATCH + 5)
+            announcement = await asyncio.to_thread(post.announce, house)
+            sender = Sender(house, "one")
+            sender.carriers.places[0].timeouts = Timeouts(dot=silent)
+            began = time.monotonic()
+            said = (await _sent(post, sender, announcement))["outcomes"]
+            assert (said["unknown"], said["sent"]) == (2, 2 * BATCH + 3)
+            late = [dot - began for dot in _second_dots(sink) if dot - began > silent]
+            assert len(late) <= 2, "each has one more that was announced behind it"
+            assert time.monotonic() - began > silent
 
     asyncio.run(story())
 
