@@ -132,7 +132,7 @@ class Carriers:
         if wire.carried:
             place.breaker.served()
         elif by_them and not wire.given_up:
-            self.failed(place, "closed", moment)
+            self.failed(place, "timeout" if wire.stalled else "closed", moment)
 
     def says(self, moment: float) -> list[dict[str, Any]]:
         """Each server's state, for whoever looks: no login, no address of anybody."""

@@ -72,9 +72,9 @@ class Wire(asyncio.Protocol):
         self.facts = facts
         self.carried = 0  # letters whose dot was answered
         self.given_up = False  # reset for no fault of the server's
-        self.tls_version: str | None = None
-        if (tls := transport.get_extra_info("ssl_object")) is not None:
-            self.tls_version = tls.version()
+        self.stalled = False  # ended because it took too long, while no dot was on its way
+        tls = transport.get_extra_info("ssl_object")
+        self.tls_version: str | None = tls and tls.version()
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         # However this socket ends, by our own death too, what lies in the kernel then is thrown away and never departs.
@@ -91,10 +91,9 @@ class Wire(asyncio.Protocol):
         self._answers: list[tuple[int, bytes]] = []
         self._tail = b""
         self._continued: list[bytes] = []  # the lines so far of a reply of several lines
-        self._held = 0  # their bytes
-        self._deadline, self._unsent = 0.0, 0
+        self._held = self._unsent = 0  # bytes: theirs; ours that the transport has not passed on
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._deadline = self._timer_at = 0.0
 
     @property
     def closed(self) -> bool:
@@ -384,6 +383,7 @@ class Wire(asyncio.Protocol):
         if unsent < self._unsent:
             self._unsent = unsent
             return self._expect("block" if unsent else self._awaited[0])
+        self.stalled = self._departed is None
         self.abort()
 
 

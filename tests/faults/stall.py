@@ -1,12 +1,14 @@
 """A mail server that stalls: it says nothing at all, or greets well and then reads one octet a second through a small window.
 
 Stand-alone like the sink; it never takes a message. `python -m tests.faults.stall --way drip --port N --log FILE` appends one
-line for each connection on which it begins to stall. Tests of the sender start `Stall` in a thread.
+line for each connection on which it begins to stall, and one for each letter that lies before it unread, with its recipient.
+Tests of the sender start `Stall` in a thread.
 """
 
 import argparse
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -16,9 +18,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 WINDOW = 4096  # octets of receive buffer: what is not read stays in the sender's kernel
 WAYS = ("mute", "drip")
+RCPT = re.compile(rb"RCPT TO:<([^>]+)>")
 OFFERS = b"250-stall.example.org\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n"
 
 
@@ -27,6 +31,7 @@ class _Peer:
     sock: socket.socket
     lines: bytes = b""
     stalled: bool = False
+    rcpt: str = ""
     due: float = 0.0
 
 
@@ -99,16 +104,28 @@ class Stall:
 
     def _begin_to_stall(self, peer: _Peer) -> None:
         peer.stalled, self.met = True, self.met + 1
+        self._note()
+
+    def _note(self, **more: Any) -> None:
         if self.log:
             with open(self.log, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"t": time.monotonic()}) + "\n")
+                file.write(json.dumps({"t": time.monotonic(), **more}) + "\n")
 
     def _drip(self, peer: _Peer) -> None:
+        if self.way == "drip" and not peer.rcpt:
+            self._look(peer)
         if time.monotonic() < peer.due:
             return
         peer.due = time.monotonic() + self.every
         if self._read(peer, 1) is None:
             self._end(peer)
+
+    def _look(self, peer: _Peer) -> None:
+        """Whose letter lies there, seen without reading it."""
+        with suppress(OSError):  # nothing has come, or it has ended: then it is read
+            if found := RCPT.search(peer.sock.recv(WINDOW, socket.MSG_PEEK)):
+                peer.rcpt = found[1].decode()
+                self._note(rcpt=peer.rcpt)
 
     def _read(self, peer: _Peer, most: int) -> bytes | None:
         """What has come; None at the end."""

@@ -12,13 +12,11 @@ import pytest
 from scheduler.carriers import COHORT, LETTERS_PER_WIRE, SLOW, WITH_ANOTHER, Carriers
 from scheduler.sender import Sender
 from service.db.session import reading
-from service.domain.deliveries.rules import BATCH
 from service.domain.senders import queries as senders
 from service.kit import clock
 from service.kit.pacing import Breaker
-from service.mail.transport import Timeouts, parse_smtp_urls
+from service.mail.transport import parse_smtp_urls
 from service.ops import health, metrics
-from tests.faults.stall import Stall
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.stack import free_port
 
@@ -69,8 +67,8 @@ def test_rel_h77_what_no_try_mends_is_tried_once_a_minute_and_less(reason: str) 
 class Answered:
     """A connection that has carried so many letters."""
 
-    def __init__(self, carried: int, *, given_up: bool = False) -> None:
-        self.carried, self.given_up = carried, given_up
+    def __init__(self, carried: int, *, given_up: bool = False, stalled: bool = False) -> None:
+        self.carried, self.given_up, self.stalled = carried, given_up, stalled
 
 
 def test_rel_f24_one_letter_tries_whether_it_is_back_and_then_all_may() -> None:
@@ -147,6 +145,21 @@ def test_rel_f23_who_does_not_answer_after_the_dot_is_left_alone() -> None:
     for _ in range(15):  # the others that stood then
         carriers.ended(place, silent, 1.1, by_them=True)
     assert place.breaker.state(2.2) == "half_open", "they are no further tries"
+
+
+def test_rel_f23_one_connection_that_stalls_before_its_letter_says_enough() -> None:
+    """The letters that come back from it would else be tried there again, and their people wait twice as long."""
+    carriers = some(TWO)
+    first, second = carriers.places
+    wires: list[Any] = [Answered(0, stalled=True) for _ in range(8)]
+    first.wires.update(wires)
+    assert carriers.choose(30.0) is first
+    carriers.ended(first, wires[0], 30.0, by_them=True)
+    assert (first.breaker.state(30.0), first.breaker.reason) == ("open", "timeout")
+    assert carriers.choose(30.0) is second
+    for n, wire in enumerate(wires[1:]):
+        carriers.ended(first, wire, 30.0 + n / 100, by_them=True)
+    assert carriers.choose(32.0) is first, "they stood then: one tries as soon as after the first"
 
 
 def test_several_addresses_by_comma() -> None:
@@ -242,71 +255,6 @@ def test_a_server_that_takes_connections_and_no_letter_is_left_alone(post: Post)
     asyncio.run(story())
 
 
-async def _sent(post: Post, sender: Sender, announcement: str, *, meanwhile: Any = None) -> dict[str, Any]:
-    """Run the sender until the mailing has ended; its report."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(sender.run(stop))
-    async with asyncio.timeout(30):
-        while await asyncio.to_thread(post.open_batches):
-            if meanwhile:
-                meanwhile()
-            await asyncio.sleep(0.02)
-    stop.set()
-    await running
-    return post.report(announcement)
-
-
-def test_rel_f23_silence_after_the_dot_opens_the_breaker_and_is_unknown(post: Post) -> None:
-    """Ten minutes in service, half a second here."""
-    opened: list[str] = []
-
-    async def story() -> None:
-        async with Sink(SinkSettings(keep=True, fault=lambda n: None if opened else "hang:dot")) as sink:
-            house = post.house(sink.port, connections=COHORT + 1)
-            post.sign_up(100)
-            announcement = await asyncio.to_thread(post.announce, house)
-            sender = Sender(house, "one")
-            [place] = sender.carriers.places
-            place.timeouts = Timeouts(dot=0.5)
-
-            def look() -> None:
-                if place.breaker.state(time.monotonic()) == "open":
-                    opened.append(place.breaker.reason)
-
-            said = (await _sent(post, sender, announcement, meanwhile=look))["outcomes"]
-            assert set(opened) == {"closed"}
-            assert said["unknown"] + said["sent"] == 100
-            assert said["unknown"] == sum(one.fault is not None for one in sink.messages) > COHORT
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("way", ["drip", "mute"])
-def test_rel_f23_a_server_that_stalls_does_not_keep_letters_from_the_next(post: Post, way: str) -> None:
-    """While the first stalls again and again, all letters go by the second, and none waits for a try at the first."""
-
-    async def story() -> None:
-        with Stall(way) as first:
-            async with Sink(SinkSettings(keep=True, delay=0.05)) as second:
-                urls = [
-                    f"smtp://127.0.0.1:{one}?starttls=never&connections=3"
-                    for one in (first.port, second.port)
-                ]
-                house = post.house(9, smtp_url=",".join(urls))
-                post.sign_up(390)
-                announcement = await asyncio.to_thread(post.announce, house)
-                sender = Sender(house, "one")
-                short = Timeouts(greeting=0.6, mail=0.6, rcpt=0.6, data=0.6)
-                sender.carriers.places[0].timeouts = short
-                said = await _sent(post, sender, announcement)
-                assert said["outcomes"]["sent"] == len(second.kept) == 390
-                assert first.met > (COHORT + 1 if way == "drip" else 2), "it was tried again, and again"
-                dots = sorted(message.t_dot for message in second.kept)
-                assert max(b - a for a, b in itertools.pairwise(dots)) < 0.5, "somebody waited for the first"
-
-    asyncio.run(story())
-
-
 def test_a_connection_that_is_held_up_is_not_waited_for() -> None:
     """Nor one that tries whether a server is back; one that rests takes the next letter."""
     carriers = some(TWO)
@@ -326,60 +274,6 @@ def test_a_connection_that_is_held_up_is_not_waited_for() -> None:
     carriers.rests(wire)
     assert not carriers.wanted(1, 99.0)
     assert not carriers.wanted(0, 99.0)
-
-
-def _second_dots(second: Sink) -> list[float]:
-    return sorted(message.t_dot for message in second.kept)
-
-
-def test_rel_f23_a_few_letters_do_not_wait_for_one_that_tries_whether_the_first_is_back(post: Post) -> None:
-    """The connection that tries is the only one then, and five letters alone would be no reason for another."""
-    held = 4.0
-
-    async def story() -> None:
-        with Stall() as first:
-            async with Sink(SinkSettings(keep=True)) as second:
-                urls = [f"smtp://127.0.0.1:{one}?starttls=never" for one in (first.port, second.port)]
-                house = post.house(9, smtp_url=",".join(urls))
-                post.sign_up(6)
-                announcement = await asyncio.to_thread(post.announce, house)
-                sender = Sender(house, "one")
-                place = sender.carriers.places[0]
-                place.timeouts = Timeouts(greeting=held, mail=held, rcpt=held, data=held)
-                place.breaker.failed(0.0, "timeout", first=0, longest=0, whole_cohort=True)
-                began = time.monotonic()
-                said = await _sent(post, sender, announcement)
-                assert said["outcomes"]["sent"] == len(second.kept) == 6
-                assert first.met == 1
-                *others, last = _second_dots(second)
-                assert others[-1] - began < held / 2 < held <= last - began, (
-                    "only the letter that tried waited"
-                )
-
-    asyncio.run(story())
-
-
-def test_rel_f23_silence_after_a_dot_keeps_no_other_letter_and_no_other_batch(post: Post) -> None:
-    """One letter of each of the two batches in hand is never answered: the few left beside it, and the third batch, leave."""
-    silent = 5.0
-
-    async def story() -> None:
-        async with Sink(
-            SinkSettings(keep=True, fault=lambda n: "hang:dot" if n in (0, BATCH + 20) else None)
-        ) as sink:
-            house = post.house(sink.port, connections=3)
-            post.sign_up(2 * BATCH + 5)
-            announcement = await asyncio.to_thread(post.announce, house)
-            sender = Sender(house, "one")
-            sender.carriers.places[0].timeouts = Timeouts(dot=silent)
-            began = time.monotonic()
-            said = (await _sent(post, sender, announcement))["outcomes"]
-            assert (said["unknown"], said["sent"]) == (2, 2 * BATCH + 3)
-            late = [dot - began for dot in _second_dots(sink) if dot - began > silent]
-            assert len(late) <= 2, "each has one more that was announced behind it"
-            assert time.monotonic() - began > silent
-
-    asyncio.run(story())
 
 
 def test_rel_f23_with_another_server_nobody_waits_five_minutes_for_an_answer_to_mail() -> None:
