@@ -91,7 +91,7 @@ class _Line:
         return not self.busy and moment > self.done + self.job.every.total_seconds() + 2 * LOOK
 
 
-class Every(BaseTrigger):
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler comes without types
     """Once each interval; however much time went by unseen, once for all of it."""
 
     def __init__(self, interval: timedelta) -> None:

@@ -93,10 +93,12 @@ def false_time(town: Town, *who: str, **more: str) -> Iterator[Hands]:
 
 
 def restart(town: Town, *who: str) -> None:
-    """Web and clock anew, where they are among these."""
-    for role in ("web", "clock"):
-        if role in who:
-            town.again(role)
+    """Web and clock anew, where they are among these, both at once."""
+    roles = [role for role in ("web", "clock") if role in who]
+    town.end(*[getattr(town, role) for role in roles])
+    for role in roles:
+        setattr(town, role, town.start(role))
+    town.ready()
 
 
 def sending_is_on(town: Town) -> bool:
