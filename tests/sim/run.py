@@ -143,8 +143,11 @@ def _look(world: World) -> None:
 
 
 def _let_time_pass(world: World) -> None:
-    """What was put off by a clock that was a day ahead is due in a day: it comes."""
-    rows = world.town.query("SELECT min(due_at) FROM batch WHERE state = 'open'")
+    """What was put off by a clock that was a day ahead, or begun anew by it, is due in a day: it comes."""
+    rows = world.town.query(
+        "SELECT min(due_at) FROM (SELECT due_at FROM batch WHERE state = 'open'"
+        " UNION ALL SELECT due_at FROM announcement WHERE state = 'scheduled')"
+    )
     if rows[0][0] is None:
         return
     due = datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC)

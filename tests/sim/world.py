@@ -83,6 +83,7 @@ class World:
         self.halts: list[dict[str, Any]] = []  # noes to everybody: pause, cancel, retire
         self.journals: list[bytes] = []
         self.doubtful: set[tuple[int, int]] = set()
+        self.settled: set[tuple[int, int]] = set()  # recorded before a death
         self.stall = 0.0
         self.readers = [one for one in town.readers if one.group in GROUPS[: plan.groups]]
         self.server = self._server()
@@ -228,6 +229,12 @@ class World:
         self.note(process.name, f"is gone ({process.code})")
         found = sorted(process.host.journals.glob(f"{process.name}.*.journal"))
         self.journals += [path.read_bytes() for path in found]
+        self.settled |= set(
+            self.town.query(
+                "SELECT pos, attempt FROM outcome JOIN mailing ON mailing.id = outcome.mailing_id"
+                " WHERE mailing.kind NOT IN ('system', 'test')"
+            )
+        )
 
     def start_clock(self, name: str, host: Host) -> Process:
         """The timetable, line by line."""
