@@ -28,6 +28,7 @@ class Job:
     name: str
     every: timedelta
     action: Callable[[House, datetime], object]
+    by_the_hour: bool = False  # waits while the wall clock cannot be believed
 
 
 def _once(action: Callable[[Session], object], house: House) -> object:
@@ -93,11 +94,11 @@ def forget(house: House, now: datetime) -> None:
 
 
 TIMETABLE = [
-    Job("start_due", timedelta(seconds=1), start_due),
+    Job("start_due", timedelta(seconds=1), start_due, by_the_hour=True),
     Job("freeze", timedelta(seconds=1), freeze),
     Job("finish", timedelta(seconds=1), finish),
-    Job("expire", timedelta(seconds=20), expire),
+    Job("expire", timedelta(seconds=20), expire, by_the_hour=True),
     Job("settle", timedelta(seconds=1), settle),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
-    Job("forget", timedelta(hours=1), forget),
+    Job("forget", timedelta(hours=1), forget, by_the_hour=True),
 ]

@@ -21,6 +21,7 @@ from scheduler.database import Database
 from scheduler.lease import Lease
 from scheduler.pace import Pace, Turn
 from scheduler.recovery import give_back, recover_all
+from scheduler.wall import Wall
 from scheduler.work import Work, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
@@ -37,11 +38,10 @@ log = logging.getLogger("bidden.sender")
 
 IDLE = 0.25  # seconds to wait when nothing is due
 AHEAD = 2  # batches in hand at most
-MOST_HELD = 30  # batches more of which only letters for busy domains are left
+MOST_HELD = 30  # batches more of which only letters are left that wait for others
 SINGLES = 64  # single mails in hand at most
 RETRY = 0.1  # seconds between two tries to reach a server that has not been given up
 REST = 0.02  # seconds a connection waits before it looks again
-LETTERS_PER_WIRE = 10  # a further connection is opened for each so many letters waiting
 
 
 class Sender:
@@ -63,7 +63,7 @@ class Sender:
         self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
-        self.lease = Lease(self.database, name, self._says)
+        self.lease, self.wall = Lease(self.database, name, self._says), Wall()
         self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
         self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
@@ -77,7 +77,7 @@ class Sender:
         """Send until told to stop."""
         await self._begin()
         watcher = asyncio.create_task(self.lease.watch(self._reset))
-        carriers = [asyncio.create_task(self._carry(n)) for n in range(self.carriers.connections)]
+        carriers = [asyncio.create_task(self._carry()) for _ in range(self.carriers.connections)]
         stopper = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -98,6 +98,7 @@ class Sender:
     async def _begin(self) -> None:
         self.journal = journal.Journal.open(self.house.settings.journals, self.name)
         await self.lease.begin(clock.now())
+        await self.database.read(self.wall.begin)
         await recover_all(self.house, self.database, self.journal, chance=self.chance)
         log.info("sender started", extra={"facts": {"sender": self.name}})
 
@@ -143,7 +144,7 @@ class Sender:
             if wire.unsent_bytes() and any(map(self._is_taken, wire.in_flight()))
         ]
         for wire in holding:
-            wire.abort()
+            wire.abort(given_up=True)
         return holding
 
     # Claiming and recording
@@ -151,9 +152,12 @@ class Sender:
     async def _claim(self) -> None:
         """Take what is due: single mails always, batches while fewer than two are in hand.
 
-        A batch of which only letters for busy domains are left keeps no other from being taken, up to a point. While every
-        server is left alone, what is in hand goes back.
+        A batch of which only letters are left that wait for busy domains, or on the wire for an answer, keeps no other from
+        being taken, up to a point. While every server is left alone, what is in hand goes back. While the wall clock cannot
+        be believed nothing is taken.
         """
+        if self.wall.jumped() and await self.database.write(self.wall.hold):
+            return
         if self.carriers.shut(time.monotonic()):
             for work in self.works:
                 work.give_back(self.pace)
@@ -161,11 +165,11 @@ class Sender:
         mine = {work.claimed.batch_id for work in self.works}
         await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
-        held = sum(1 for work in self.works if work.held and not work.waiting)
-        await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held, MOST_HELD))
+        held_up = sum(work.held_up for work in self.works)
+        await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held_up, MOST_HELD))
 
     async def _claim_some(self, *, system: bool, limit: int) -> None:
-        now = clock.now()
+        now = self.wall.now()
         if self.stopping or limit < 1:
             return
         due = await self.database.read(
@@ -195,7 +199,7 @@ class Sender:
         """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
         done = [work for work in self.works if work.done]
         if done:
-            waits, chance, now = self.house.waits, self.chance, clock.now()
+            waits, chance, now = self.house.waits, self.chance, self.wall.now()
 
             def record(session: Session) -> None:
                 for work in done:
@@ -211,12 +215,13 @@ class Sender:
 
     # The wire
 
-    async def _carry(self, number: int) -> None:
+    async def _carry(self) -> None:
         """One connection after the other: wait for enough letters and for a server that takes them, connect, carry."""
         while True:
             await self.more.wait()
-            enough = self._pending() > number * LETTERS_PER_WIRE
-            place = self.carriers.choose(time.monotonic()) if enough else None
+            moment = time.monotonic()
+            wanted = self.carriers.wanted(self._pending(), moment)
+            place = self.carriers.choose(moment) if wanted else None
             if place is None:
                 await self._rest()
                 continue
@@ -233,13 +238,15 @@ class Sender:
 
     async def _use(self, wire: Wire, place: Place) -> None:
         def next_letter() -> Letter | None:
-            return None if self.carriers.better(place) else self._next_letter()
+            yields = self.carriers.yields(place, wire, time.monotonic())
+            return None if yields else self._next_letter()
 
         try:
             while not wire.closed and not self.stopping and not self.carriers.better(place):
                 await transport.deliver(
                     wire, next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
                 )
+                self.carriers.rests(wire)
                 if not wire.closed and not await self._wait_for_letters():
                     break
         finally:
@@ -301,13 +308,11 @@ class Sender:
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:
-            made = work.composer.compose(member, now=clock.now())
+            made = work.composer.compose(member, now=self.wall.now())
         except (RenderError, HeaderInjection) as refused:
             self._skip(work, member, refused.code)
             return None
-        except (
-            Exception
-        ) as wrong:  # whatever it is, it is this member's alone, and keeps nobody else from their mail
+        except Exception as wrong:  # whatever it is, it keeps nobody else from their mail
             facts = {
                 "mailing": work.claimed.mailing.public_id,
                 "pos": member.pos,
@@ -350,9 +355,7 @@ class Sender:
         if work.done:
             self.wake.set()
         reply, mailing = outcome.reply, work.claimed.mailing.id or 0
-        if (
-            outcome.kind == "replied" and reply is not None
-        ):  # last: without room for it, it is recorded all the same
+        if outcome.kind == "replied" and reply is not None:  # last: all else is done where there is no room
             self.journal.reply(mailing, member.pos, member.attempt, reply.code, reply.enhanced)
 
     def _heed(self, member: Member, outcome: Outcome) -> None:

@@ -32,6 +32,11 @@ class Work:
         """Whether every position has its result."""
         return not self.waiting and not self.out and not self.held
 
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing more of it can be taken in hand now: what is left waits for busy domains or for answers."""
+        return not self.waiting and not self.done
+
     def next(self, pace: Pace, moment: float) -> Member | None:
         """The next member whose domain takes a letter now; those that must wait for longer get their result here."""
         for domain in list(self.held):

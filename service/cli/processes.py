@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from service.cli import desk, parent
+from service.domain.brands import actions as brands
 from service.domain.deliveries import claims
 from service.domain.senders import actions as senders
 from service.kit import clock
@@ -123,6 +124,30 @@ def send(
 
     opened = desk.house()
     _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
+
+
+@sending.command(name="on")
+@desk.command
+def switch_on(as_json: desk.Json = False) -> None:
+    """Let mail leave again: after a restore, or when the clock had jumped and the time is right now."""
+    _switch(True, as_json)
+
+
+@sending.command(name="off")
+@desk.command
+def switch_off(as_json: desk.Json = False) -> None:
+    """Let nothing leave until it is switched on again."""
+    _switch(False, as_json)
+
+
+def _switch(on: bool, as_json: bool) -> None:
+    opened, now = desk.house(), clock.now()
+    desk.change(
+        opened,
+        lambda session: brands.set_setting(session, "sending_on", on, now=now, by=desk.BY),
+        as_json=as_json,
+    )
+    desk.say({"sending_on": on}, f"Sending is {'on' if on else 'off'}.", as_json=as_json)
 
 
 @sending.command()

@@ -161,12 +161,16 @@ class _Beat(NamedTuple):
     name: str
     pid: int
     at: datetime
+    beat: float | None
 
 
 def _beats(house: House) -> list[_Beat]:
     """The last sign of life of every sender that has a lease."""
     with reading(house.engine) as session:
-        return [_Beat(one.name, one.pid, one.renewed_at) for one in leases.live(session)]
+        return [
+            _Beat(one.name, one.pid, one.renewed_at, (one.pace or {}).get("beat"))
+            for one in leases.live(session)
+        ]
 
 
 def _end_lease(house: House, name: str) -> None:

@@ -72,14 +72,12 @@ class Breaker:
         self._failures += 1
         if not (self.reason or whole_cohort or self._failures >= self._cohort):
             return
+        if self.state(now) == "open":  # of those that stood when it opened: no further try has failed
+            self.until = max(self.until, now + first)
+            return
         wait = min(longest, first * 2.0 ** min(self._opened, 30))
         self._opened += 1
         self.reason, self.until = reason, now + wait * (1 + self._chance() / 10)
-
-    def connected(self) -> None:
-        """It answered: others may try as well, but one further failure before it has served opens it again."""
-        if self.reason:
-            self.reason, self._failures = "", self._cohort - 1
 
     def served(self) -> None:
         """It did what it is there for; all is forgotten."""

@@ -67,10 +67,11 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, facts: Facts, timeouts: Timeouts) -> None:
         self.facts = facts
-        self.carried = 0
-        self.tls_version: str | None = None
-        if (tls := transport.get_extra_info("ssl_object")) is not None:
-            self.tls_version = tls.version()
+        self.carried = 0  # letters whose dot was answered
+        self.given_up = False  # reset for no fault of the server's
+        self.stalled = False  # ended because it took too long, while no dot was on its way
+        tls = transport.get_extra_info("ssl_object")
+        self.tls_version: str | None = tls and tls.version()
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._seconds = {**asdict(timeouts), "rset": timeouts.mail, "void": timeouts.dot}
@@ -84,11 +85,9 @@ class Wire(asyncio.Protocol):
         self._answers: list[tuple[int, bytes]] = []
         self._tail = b""
         self._continued: list[bytes] = []  # the lines so far of a reply of several lines
-        self._held = 0  # their bytes
-        self._deadline = 0.0
-        self._unsent = 0
+        self._held = self._unsent = 0  # bytes: theirs; ours that the transport has not passed on
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._deadline = self._timer_at = 0.0
 
     @property
     def closed(self) -> bool:
@@ -109,14 +108,15 @@ class Wire(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return waiting
-        request = _SIOCOUTQ if self.tls_version else _SIOCOUTQNSD
         try:
-            return waiting + int.from_bytes(fcntl.ioctl(sock.fileno(), request, bytes(4)), "little")
+            asked = fcntl.ioctl(sock.fileno(), _SIOCOUTQ if self.tls_version else _SIOCOUTQNSD, bytes(4))
+            return waiting + int.from_bytes(asked, "little")
         except OSError:  # not Linux: nobody can say, so the answer is "some"
             return waiting + 1
 
-    def abort(self) -> None:
+    def abort(self, *, given_up: bool = False) -> None:
         """Reset the connection: what the kernel holds is thrown away; letters are reported now, `wait_closed` says when it is gone."""
+        self.given_up |= given_up
         self._transport.abort()
         self._settle()
 
@@ -231,6 +231,7 @@ class Wire(asyncio.Protocol):
         assert errand is not None
         if "dot" in answers and self._departed is not None:
             departed, self._departed = self._departed, None
+            self.carried += 1
             errand.done(departed, Outcome("replied", _reply(answers["dot"]), "dot"))
         if self._announced is None:
             return self._announce()
@@ -254,6 +255,7 @@ class Wire(asyncio.Protocol):
             return
         try:
             if departed is not None and "dot" in answers:
+                self.carried += 1
                 errand.done(departed, Outcome("replied", _reply(answers["dot"]), "dot"))
             elif departed is not None:
                 errand.done(departed, Outcome("unknown", None, "dot"))
@@ -288,8 +290,7 @@ class Wire(asyncio.Protocol):
 
     def _announce(self, lead: Literal["rset", "void"] | None = None) -> None:
         """Write the next letter's commands, after `lead` where the last one was refused; or rest."""
-        errand = self._errand
-        finished = self._finished
+        errand, finished = self._errand, self._finished
         assert errand is not None
         assert finished is not None
         opening, steps = _LEADS[lead] if lead else b"", list[Step]([lead] if lead else [])
@@ -336,10 +337,9 @@ class Wire(asyncio.Protocol):
         if not may_depart:
             self._announced = None
             errand.done(leaving.letter, Outcome("withheld", None, "data"))
-            return self.abort()
+            return self.abort(given_up=True)
         errand.marked(leaving.letter)
         self._departed, self._announced, self._following = leaving.letter, self._following, None
-        self.carried += 1
         self._write(parts, steps)
         failpoints.hit("dot.after")
 
@@ -348,8 +348,7 @@ class Wire(asyncio.Protocol):
             return self._settle()
         self._awaited = steps
         failpoints.hit(steps[0])
-        # Under TLS each part would become a record of its own.
-        self._transport.writelines([b"".join(parts)] if self.tls_version else parts)
+        self._transport.writelines([b"".join(parts)] if self.tls_version else parts)  # a TLS record for all
         self._unsent = self._transport.get_write_buffer_size()
         self._expect("block" if self._unsent else steps[0])
 
@@ -378,6 +377,7 @@ class Wire(asyncio.Protocol):
         if unsent < self._unsent:
             self._unsent = unsent
             return self._expect("block" if unsent else self._awaited[0])
+        self.stalled = self._departed is None
         self.abort()
 
 

@@ -78,7 +78,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
         with reading(house.engine) as session:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
             facts.append(_guards(house))
-            facts += [_sending(session), _senders(session, now), _servers(session)]
+            facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
             facts += [_queue(session, now), _ledger(session)]
     except SQLAlchemyError as error:
         facts = [
@@ -162,6 +162,26 @@ def _sending(session: Session) -> Fact:
         return Fact("sending", True, "is on")
     why = "No mail leaves, not even confirmations. It is so after a restore."
     return Fact("sending", False, "is off", why, "Turn it on under Settings, once you have looked around.")
+
+
+def _wall_clock(session: Session) -> Fact:
+    """Whether the scheduler believes the time (`scheduler.wall`)."""
+    jump = brands.clock_jump(session)
+    if not jump:
+        return Fact("wall clock", True, "keeps its course", value=0)
+    why = "Nobody can tell which time is right, so nothing leaves and no schedule begins: it might be too early, or a second time."
+    fix = "See that the time of this machine is right; then switch sending on: bidden send on."
+    return Fact("wall clock", False, f"has jumped by {span(jump)}", why, fix, round(jump))
+
+
+def span(seconds: float) -> str:
+    """A length of time for people, in the two largest of its units, with its sign."""
+    rest, parts = round(abs(seconds)), []
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if rest >= length:
+            parts.append(f"{rest // length} {name}")
+            rest %= length
+    return ("−" if seconds < 0 else "+") + (" ".join(parts[:2]) or "0 s")
 
 
 def _ledger(session: Session) -> Fact:

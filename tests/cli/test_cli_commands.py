@@ -9,7 +9,8 @@ from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 
 from service.db.engine import is_sqlite
-from service.db.session import transaction
+from service.db.session import reading, transaction
+from service.domain.brands import queries as brands
 from service.domain.preferences.tables import Preference
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -322,6 +323,13 @@ def test_backup_and_restore(bidden: Run, tmp_path: Path, database_url: str) -> N
     done = bidden("db", "restore", str(copy), "--replace", "--json")
     assert done.code == 0, done.out + done.err
     assert done.json["sending_on"] is False
+
+
+def test_sending_is_switched_off_and_on(bidden: Run, engine: Engine) -> None:
+    for word, on in (("off", False), ("on", True)):
+        assert bidden("send", word, "--json").json == {"sending_on": on}
+        with reading(engine) as session:
+            assert brands.setting(session, "sending_on") is on
 
 
 def test_doctor_says_what_is_wrong(bidden: Run) -> None:

@@ -25,7 +25,7 @@ RECORDED_ONLY = 202  # "a message already on its way may still arrive": no claim
 # The sink's faults after which nobody but the sink can tell what became of the message.
 AMBIGUOUS = (
     "drop:payload", "drop:dot", "drop:kept", "half:dot", "garbage:dot", "endless:dot", "hang:dot",
-    "dot:299", "dot:699",
+    "dot:299", "dot:699", "unread:dot",
 )  # fmt: skip
 # Why the fate of one try may be unknown; `unknown` for any other reason is the end of a member whom an earlier try left in doubt.
 DOUBTS = ("no_reply", "odd_reply", "sender_died", "sender_lost", "restored")
@@ -67,6 +67,8 @@ class Evidence:
     excused: set[str] = field(default_factory=set)  # whom such a no left out before there was an audience
     # Positions with their attempts that somebody had in hand when a machine and the end of its journal were lost.
     doubtful: set[tuple[int, int]] = field(default_factory=set)
+    # Those that were recorded before the sender died, so that its journal has nothing to say of them any more.
+    settled: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rows = {row["external_ids"][0]["id"]: row for row in self.deliveries}
@@ -186,7 +188,7 @@ def _doubts(seen: Evidence) -> Iterator[Finding]:
         pairs = without_reply(copy)
         if len(pairs) > most:
             yield Finding("too_many_unknown", f"{len(pairs)} at one death")
-        for pos, attempt in pairs:
+        for pos, attempt in pairs - seen.settled:
             doubtful[pos].add(attempt)
     for pos, attempt in seen.doubtful:
         doubtful[pos].add(attempt)

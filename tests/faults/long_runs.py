@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx2
 
-from tests.faults.aim import Aim
+from tests.faults.aim import HELD, UNREAD, Aim
 from tests.faults.checker import Evidence
 from tests.faults.runs import Seen, Trial
 from tests.faults.town import (
@@ -108,7 +108,21 @@ def noes_at_full_speed(
         wait_for(has_begun(made), LONG)
         evidence = _meanwhile(Doors(town, made, links, client), aim, addresses[aimed:])
         assert aim.known == aimed, f"{aim.known} of {aimed} were held"
-        return Seen(evidence, [], 0, notes=_figures(evidence, set(addresses[:aimed])))
+        notes = _figures(evidence, set(addresses[:aimed])) | {
+            "aimed at an unread mail, people": unread_and_unknown(evidence, aim)
+        }
+        return Seen(evidence, [], 0, notes=notes)
+
+
+def unread_and_unknown(evidence: Evidence, aim: Aim) -> int:
+    """How many said no while their mail lay in the sender's kernel: reset before the answer, never read, unknown on record."""
+    told = {one["person"]: one["status"] for one in evidence.withdrawals}
+    unread = [evidence.people[address] for address, way in aim.ways.items() if way == UNREAD]
+    for person in unread:
+        assert told[person] == 200, f"{person} was told {told[person]}"
+        assert person not in evidence.committed, f"{person} has got the mail"
+        assert evidence.rows[person]["state"] == "unknown", f"{person} is {evidence.rows[person]['state']}"
+    return len(unread)
 
 
 def links_of_an_earlier_mail(town: Town, made: Mailing) -> dict[str, str]:
@@ -165,7 +179,8 @@ def _say_no_when_held(doors: Doors, aim: Aim, over: threading.Event) -> None:
     def one(address: str, number: int) -> None:
         try:
             doors.say_no(address, number)
-            time.sleep(CLEARLY)
+            # What is read again only later would hide a connection that was reset only later.
+            time.sleep(CLEARLY if aim.ways[address] == HELD else 0.0)
         finally:
             aim.free(address)
 

@@ -9,8 +9,8 @@ rcpt, data, dot) with that code, `rcpt+data:CODE` refuses RCPT yet takes DATA; `
 `drop:data` close instead of an answer there; `drop:payload` closes inside the payload, `drop:dot` after the
 dot (not kept), `drop:kept` after keeping it, without a reply; `half:dot` keeps it and sends half a reply
 line; `garbage:dot` a line that is no reply; `stray:dot` an extra "250 ok" before the reply; `endless:dot` a
-reply without an end; `hang:dot` never answers; `bye:dot` keeps it, answers 250 and then 421. `greet:CODE` as
-`greeting` refuses connections.
+reply without an end; `hang:dot` never answers; `bye:dot` keeps it, answers 250 and then 421. `unread:dot`
+(by `stop_reading`, not by script) was never read. `greet:CODE` as `greeting` refuses connections.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from tests.faults.aim import Holder
+from tests.faults.aim import UNREAD, Holder, small_window
 
 _PATH = re.compile(rb"(?i)(?:MAIL FROM|RCPT TO):\s*<([^>]*)>(.*)")
 _MESSAGE_ID = re.compile(rb"(?im)^message-id:[ \t]*(?:\r\n[ \t]+)?([^\r\n]*)")
@@ -53,6 +53,9 @@ class Settings:
     """Called when a dot has arrived, before anything else happens."""
     hold: "Callable[[Message], asyncio.Future[None] | None]" = lambda message: None
     """A message's 354 is held back until this future is done."""
+    stop_reading: "Callable[[Message, Any], asyncio.Future[None] | None]" = lambda message, transport: None
+    """After a message's 354 nothing is read until this future is done."""
+    small_window: bool = False
 
 
 @dataclass
@@ -98,6 +101,8 @@ class Sink:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Session(self), host, port, backlog=512)
+        if self.settings.small_window:
+            small_window(self._server.sockets[0])
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -107,6 +112,7 @@ class Sink:
         await self._server.wait_closed()
         if self._log >= 0:
             os.close(self._log)
+            self._log = -1  # whoever is cut off by this end has nothing to say any more
 
     async def __aenter__(self) -> "Sink":
         await self.start()
@@ -155,6 +161,8 @@ class _Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.sink.sessions.discard(self)
+        if self.message is not None and self.message.fault == "unread:dot" and self.receiving:
+            self.sink.record(self.message)
 
     def data_received(self, data: bytes) -> None:
         self.now = time.monotonic()
@@ -310,7 +318,17 @@ class _Session(asyncio.Protocol):
         self.say(b"354 go on")
         self.receiving = True
         self.searched = 0
+        unread = self.settings.stop_reading(message, self.transport)
+        if unread is not None:
+            message.fault = "unread:dot"
+            self.transport.pause_reading()
+            unread.add_done_callback(self.read_on)
         return True
+
+    def read_on(self, _: object) -> None:
+        """What was left unread, if it is still to come."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def let_go(self, _: object) -> None:
         """The held 354 at last."""
@@ -386,7 +404,7 @@ class _Session(asyncio.Protocol):
         message.committed = not refused and fault != "drop:dot"
         message.t_reply = time.monotonic()
         self.sink.record(message)
-        if where in ("dot", "kept"):
+        if where in ("dot", "kept") and fault != "unread:dot":
             return self.misbehave(fault)
         if kind == "dot":
             self.message = message
@@ -441,6 +459,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     if args.hold:
         holder = Holder(Path(args.hold))
         others["hold"] = lambda message: holder.hold(message.rcpt)
+        others["stop_reading"] = lambda message, transport: holder.stop_reading(message.rcpt, transport)
+        others["small_window"] = UNREAD in holder.aimed.values()
     if args.keep:
         others |= {"keep": True, "on_dot": lambda message: _keep(Path(args.keep), message)}
     return Settings(

@@ -293,6 +293,15 @@ def test_what_was_in_a_lost_machines_hands_is_in_doubt() -> None:
     assert names(seen) == {"doubt_not_recorded"}
 
 
+def test_what_was_recorded_before_a_death_is_in_no_doubt() -> None:
+    """A reply that was heard, and found no room in the journal."""
+    seen = clean()
+    seen.journals.append(journal("S 1 1 1 t"))
+    assert names(seen) == {"doubt_not_recorded"}
+    seen.settled = {(1, 1)}
+    assert names(seen) == set()
+
+
 def test_a_connection_cut_before_a_death_leaves_a_line_without_a_reply_too() -> None:
     seen = clean()
     seen.connections = 0

@@ -71,7 +71,12 @@ class Town:
     """One installation and its processes."""
 
     def __init__(
-        self, directory: Path, database_url: str = "", *, sender: str = SERVICE, web: str = SERVICE
+        self,
+        directory: Path,
+        database_url: str = "",
+        *,
+        sender: str = SERVICE,
+        web: str = SERVICE,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory

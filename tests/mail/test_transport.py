@@ -38,6 +38,7 @@ from service.mail.transport import (
     parse_smtp_url,
 )
 from tests.faults.sink import Message, Settings, Sink
+from tests.faults.stall import Stall
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -1274,10 +1275,25 @@ def test_the_sink_runs_alone_and_logs_one_line_per_message(tmp_path: Path) -> No
 
 
 def test_a_timeouts_setting_reaches_the_wire(run: Run) -> None:
-    async def main() -> Post:
+    async def main() -> tuple[Post, Wire]:
         async with Sink(Settings(fault=scripted(n0="hang:dot"))) as sink:
-            post = Post([letter(0)])
-            await post.over(await open_wire(sink.port, timeouts=Timeouts(dot=0.05)))
-            return post
+            post, wire = Post([letter(0)]), await open_wire(sink.port, timeouts=Timeouts(dot=0.05))
+            await post.over(wire)
+            return post, wire
 
-    assert run(main()).outcomes == {0: Outcome("unknown", None, "dot")}
+    post, wire = run(main())
+    assert post.outcomes == {0: Outcome("unknown", None, "dot")}
+    assert not wire.stalled, "the letter may be what took so long"
+
+
+def test_rel_f23_a_wire_says_that_it_stalled_before_the_dot(run: Run) -> None:
+    async def main() -> tuple[Post, Wire]:
+        with Stall() as stall:
+            post, wire = Post([letter(0)]), await open_wire(stall.port, timeouts=Timeouts(mail=0.05))
+            await post.over(wire)
+            return post, wire
+
+    post, wire = run(main())
+    assert (post.again, post.outcomes) == ([0], {})
+    assert wire.closed
+    assert wire.stalled

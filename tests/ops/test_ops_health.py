@@ -73,6 +73,17 @@ def test_sending_off_is_said(house: House) -> None:
     assert not facts(house)["sending"].ok
 
 
+def test_rel_f26_a_jump_of_the_clock_is_said(house: House) -> None:
+    assert facts(house)["wall clock"].ok
+    with transaction(house.engine) as session:
+        brands.note_clock(session, {"jumped": -90_061.0}, now=clock.now())
+    assert facts(house)["wall clock"].ok, "somebody has switched sending on since"
+    with transaction(house.engine) as session:
+        brands.set_setting(session, "sending_on", False, now=clock.now(), by="system", reason="clock")
+    found = facts(house)["wall clock"]
+    assert (found.ok, found.says, found.value) == (False, "has jumped by −1 d 1 h", -90_061)
+
+
 def test_not_ready_without_tables(house: House, tmp_path: Path) -> None:
     empty = make_engine(f"sqlite:///{tmp_path}/empty.db")
     found = health.readiness(House(house.settings, empty, house.ring), now=clock.now())

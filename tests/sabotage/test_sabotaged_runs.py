@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker, database_runs, file_runs, runs
+from tests.faults import checker, database_runs, file_runs, long_runs, runs
+from tests.faults.aim import HELD, UNREAD, Aim
 from tests.faults.town import SLOWLY, Mailing, Town, has_begun, wait_for
 
 pytestmark = pytest.mark.sabotage
@@ -99,3 +100,24 @@ def test_the_fence_not_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         wait_for(has_begun(mailing))
         _say_no(made, mailing, list(mailing.people.values())[-5:])
         assert "departed_after_no" in red(made.evidence(mailing))
+
+
+def test_a_mail_that_was_taken_back_and_arrives_all_the_same(tmp_path: Path) -> None:
+    """The eye of the runs with a zero window: an answer that was no yes, a mail that came, a fate that is not unknown."""
+    aim = Aim(tmp_path / "aim", ["a@example.org", "b@example.org"])
+    assert list(aim.ways.values()) == [HELD, UNREAD]
+    for status, got, state in (
+        (200, False, "unknown"),
+        (202, False, "unknown"),
+        (200, True, "unknown"),
+        (200, False, "sent"),
+    ):
+        line = {"rcpt": "b@example.org", "committed": got}
+        row = {"external_ids": [{"id": "b"}], "state": state}
+        said = [{"person": "b", "status": status}]
+        seen = checker.Evidence("t", {"b@example.org": "b"}, [line], {}, [row], [], said)
+        if (status, got, state) == (200, False, "unknown"):
+            assert long_runs.unread_and_unknown(seen, aim) == 1
+            continue
+        with pytest.raises(AssertionError, match="b "):
+            long_runs.unread_and_unknown(seen, aim)

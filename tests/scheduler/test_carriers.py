@@ -5,10 +5,11 @@ import itertools
 import random
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from scheduler.carriers import COHORT, Carriers
+from scheduler.carriers import COHORT, LETTERS_PER_WIRE, SLOW, WITH_ANOTHER, Carriers
 from scheduler.sender import Sender
 from service.db.session import reading
 from service.domain.senders import queries as senders
@@ -63,7 +64,14 @@ def test_rel_h77_what_no_try_mends_is_tried_once_a_minute_and_less(reason: str) 
     assert all(b - a >= 60 for a, b in itertools.pairwise(tried))
 
 
-def test_rel_f24_one_connection_tries_whether_it_is_back_and_then_all_may() -> None:
+class Answered:
+    """A connection that has carried so many letters."""
+
+    def __init__(self, carried: int, *, given_up: bool = False, stalled: bool = False) -> None:
+        self.carried, self.given_up, self.stalled = carried, given_up, stalled
+
+
+def test_rel_f24_one_letter_tries_whether_it_is_back_and_then_all_may() -> None:
     carriers = some(ONE)
     [place] = carriers.places
     tries(carriers, 0.05, away={"one.example.org"})
@@ -74,12 +82,16 @@ def test_rel_f24_one_connection_tries_whether_it_is_back_and_then_all_may() -> N
     place.trying = 1
     assert carriers.choose(2.0) is None, "one that tries is enough"
     place.trying = 0
-    place.breaker.connected()
-    assert carriers.choose(2.1) is place
-    carriers.failed(place, "closed", 2.2)
+    wire: Any = Answered(0)
+    place.wires.add(wire)
+    assert carriers.choose(2.1) is None, "it greets; whether it takes letters is still to be seen"
+    carriers.ended(place, wire, 2.2, by_them=True)
     assert place.breaker.state(2.3) == "open", "it greeted, and took nothing"
-    place.breaker.connected()
-    place.breaker.served()
+    place.wires.add(wire)
+    wire.carried = 1
+    assert not carriers.yields(place, wire, 2.3)
+    assert carriers.choose(2.3) is place, "it has answered one, so others may try"
+    place.wires.clear()
     carriers.failed(place, "unreachable", 5.0)
     assert place.breaker.state(5.1) == "closed", "a new cohort"
 
@@ -106,9 +118,48 @@ def test_the_second_is_used_while_the_first_is_left_alone() -> None:
     first.trying = 1
     assert carriers.choose(2.0) is second, "the others do not wait for it"
     first.trying = 0
-    first.breaker.connected()
+    greeted: Any = Answered(0)
+    first.wires.add(greeted)
+    assert carriers.choose(2.1) is second, "nor for one that has greeted"
+    assert not carriers.yields(first, greeted, 2.1)
+    assert not carriers.better(second), "it may stall all the same"
+    greeted.carried = 1
+    assert not carriers.yields(first, greeted, 2.1)
     assert carriers.better(second)
-    assert not carriers.better(first)
+
+
+def test_rel_f23_who_does_not_answer_after_the_dot_is_left_alone() -> None:
+    """A letter written and never answered is none that was served; and whoever ends a connection for a no of its own is not
+    the server."""
+    carriers = some(ONE)
+    [place] = carriers.places
+    for _ in range(2 * COHORT):
+        ours: Any = Answered(0, given_up=True)
+        carriers.ended(place, ours, 1.0, by_them=True)
+    assert place.breaker.state(1.0) == "closed"
+    for _ in range(COHORT):
+        assert place.breaker.state(1.0) == "closed"
+        silent: Any = Answered(0)
+        carriers.ended(place, silent, 1.0, by_them=True)
+    assert place.breaker.state(1.0) == "open"
+    for _ in range(15):  # the others that stood then
+        carriers.ended(place, silent, 1.1, by_them=True)
+    assert place.breaker.state(2.2) == "half_open", "they are no further tries"
+
+
+def test_rel_f23_one_connection_that_stalls_before_its_letter_says_enough() -> None:
+    """The letters that come back from it would else be tried there again, and their people wait twice as long."""
+    carriers = some(TWO)
+    first, second = carriers.places
+    wires: list[Any] = [Answered(0, stalled=True) for _ in range(8)]
+    first.wires.update(wires)
+    assert carriers.choose(30.0) is first
+    carriers.ended(first, wires[0], 30.0, by_them=True)
+    assert (first.breaker.state(30.0), first.breaker.reason) == ("open", "timeout")
+    assert carriers.choose(30.0) is second
+    for n, wire in enumerate(wires[1:]):
+        carriers.ended(first, wire, 30.0 + n / 100, by_them=True)
+    assert carriers.choose(32.0) is first, "they stood then: one tries as soon as after the first"
 
 
 def test_several_addresses_by_comma() -> None:
@@ -202,3 +253,33 @@ def test_a_server_that_takes_connections_and_no_letter_is_left_alone(post: Post)
             assert time.monotonic() - began > 1, "it waited in between"
 
     asyncio.run(story())
+
+
+def test_a_connection_that_is_held_up_is_not_waited_for() -> None:
+    """Nor one that tries whether a server is back; one that rests takes the next letter."""
+    carriers = some(TWO)
+    first, second = carriers.places
+    assert carriers.wanted(1, 0.0)
+    first.trying = 1
+    assert not carriers.wanted(LETTERS_PER_WIRE, 0.0)
+    assert carriers.wanted(LETTERS_PER_WIRE + 1, 0.0)
+    first.breaker.failed(0.0, "timeout", first=1, longest=1, whole_cohort=True)
+    assert carriers.wanted(1, 2.0), "it only tries"
+    wire: Any = Answered(0)
+    second.wires.add(wire)
+    assert not carriers.wanted(1, 2.0)
+    assert not carriers.yields(second, wire, 2.0)
+    assert not carriers.wanted(1, 2.0 + SLOW / 2)
+    assert carriers.wanted(1, 2.0 + SLOW)
+    carriers.rests(wire)
+    assert not carriers.wanted(1, 99.0)
+    assert not carriers.wanted(0, 99.0)
+
+
+def test_rel_f23_with_another_server_nobody_waits_five_minutes_for_an_answer_to_mail() -> None:
+    both, alone = some(TWO).places[0].timeouts, some(ONE).places[0].timeouts
+    assert (both.greeting, both.mail, both.rcpt, both.data) == (WITH_ANOTHER,) * 4
+    assert (both.dot, both.block) == (alone.dot, alone.block) == (600.0, 180.0), (
+        "after the dot nothing is cut short"
+    )
+    assert alone.mail == 300.0

@@ -4,6 +4,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,7 @@ from sqlmodel import Session
 from scheduler import recovery
 from service.db.session import reading
 from service.domain.announcements import actions as announcements
+from service.domain.brands import actions as brands
 from service.domain.deliveries import claims
 from service.domain.links import rules as links
 from service.domain.notices import actions as notices
@@ -341,16 +343,22 @@ def wall_step(world: World, share: float, seconds: float) -> None:
 
     def right() -> None:
         host.wall -= step
-        world.note("host a", "has its wall clock right again")
+        world.loop.later(1.5, believe, world)
 
     world.loop.later(seconds, right)
+
+
+def believe(world: World) -> None:
+    """Somebody has seen to the clocks and switches sending on again."""
+    on = partial(brands.set_setting, name="sending_on", value=True, now=clock.now(), by=BY)
+    world.ask({"what": "believe"}, on)
 
 
 def day_passes(world: World) -> None:
     """For the wall clocks it is the next day (a machine that slept): the time of what is on its way has run out."""
     world.note("world", "finds that it is the next day")
     for host in world.hosts.values():
-        host.wall += 86_400.0
+        host.wall, host.slept = host.wall + 86_400.0, host.slept + 86_400.0
 
 
 def journal_full(world: World, seconds: float) -> None:

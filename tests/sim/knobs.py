@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from scheduler import lease, sender
+from scheduler import carriers, lease, sender
 from service import fence
 from service.cli import up
 from service.domain.deliveries import rules
@@ -22,7 +22,7 @@ def turned(plan: Plan) -> Iterator[None]:
         (rules, "SMALLEST_BATCH", plan.batch),
         (rules, "CHUNK", plan.chunk),
         (sender, "RECLAIM_AFTER", timedelta(seconds=plan.reclaim)),
-        (sender, "LETTERS_PER_WIRE", 2),
+        (carriers, "LETTERS_PER_WIRE", 2),
         (sender, "IDLE", plan.idle),
         (lease, "WATCH_EVERY", plan.watch),
         (fence, "POLL", plan.watch / 4),

@@ -38,6 +38,7 @@ class Host:
     journals: Path
     boot: str = ""
     wall: float = 0.0  # seconds its wall clock is ahead of the true time
+    slept: float = 0.0  # seconds that have passed while nothing of it ran
     dark: bool = False
     processes: dict[int, Process] = field(default_factory=dict)
 
@@ -168,7 +169,7 @@ class Machine:
             (time, "monotonic", self.monotonic),
             (time, "time", self.wall),
             (time, "time_ns", lambda: int(self.wall() * 1e9)),
-            (time, "clock_gettime", lambda which: self.loop.moment),
+            (time, "clock_gettime", lambda which: self.loop.moment + self.host.slept),
             (clock, "now", self.now),
             (os, "urandom", urandom),
             (random, "_urandom", urandom),

@@ -81,6 +81,7 @@ def gather(world: World) -> checker.Evidence:
         halts=world.halts,
         excused=_excused(world, entries),
         doubtful=world.doubtful,
+        settled=world.settled,
     )
 
 

@@ -135,14 +135,19 @@ def _look(world: World) -> None:
         if shown == "paused" or mailing == "paused":
             given_up = any(one["what"] == "retire" for one in world.halts)
             events.cancel(world) if given_up else events.resume(world)
+        if world.town.query("SELECT 1 FROM setting WHERE name = 'sending_on' AND value = 'false'"):
+            events.believe(world)
         if quiet > LONG / 4 and int(quiet / LOOK) % 40 == 0:
             _let_time_pass(world)
     world.loop.later(LOOK, _look, world)
 
 
 def _let_time_pass(world: World) -> None:
-    """What was put off by a clock that was a day ahead is due in a day: it comes."""
-    rows = world.town.query("SELECT min(due_at) FROM batch WHERE state = 'open'")
+    """What was put off by a clock that was a day ahead, or begun anew by it, is due in a day: it comes."""
+    rows = world.town.query(
+        "SELECT min(due_at) FROM (SELECT due_at FROM batch WHERE state = 'open'"
+        " UNION ALL SELECT due_at FROM announcement WHERE state = 'scheduled')"
+    )
     if rows[0][0] is None:
         return
     due = datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC)
@@ -150,7 +155,7 @@ def _let_time_pass(world: World) -> None:
     if wait > 5:
         world.note("world", f"waits for {wait:.0f} s")
         for host in world.hosts.values():
-            host.wall += wait
+            host.wall, host.slept = host.wall + wait, host.slept + wait
 
 
 def _edges(world: World) -> Counter[str]:

@@ -19,8 +19,10 @@ from sqlmodel import Session
 from scheduler import clock as alarm
 from scheduler import jobs
 from scheduler.sender import Sender
+from scheduler.wall import Wall
 from service import fence
 from service.db.engine import AWAY
+from service.db.session import reading
 from service.kit.errors import DomainError
 from service.mail.transport import Timeouts
 from service.ops.house import House
@@ -81,6 +83,7 @@ class World:
         self.halts: list[dict[str, Any]] = []  # noes to everybody: pause, cancel, retire
         self.journals: list[bytes] = []
         self.doubtful: set[tuple[int, int]] = set()
+        self.settled: set[tuple[int, int]] = set()  # recorded before a death
         self.stall = 0.0
         self.readers = [one for one in town.readers if one.group in GROUPS[: plan.groups]]
         self.server = self._server()
@@ -226,19 +229,40 @@ class World:
         self.note(process.name, f"is gone ({process.code})")
         found = sorted(process.host.journals.glob(f"{process.name}.*.journal"))
         self.journals += [path.read_bytes() for path in found]
+        self.settled |= set(
+            self.town.query(
+                "SELECT pos, attempt FROM outcome JOIN mailing ON mailing.id = outcome.mailing_id"
+                " WHERE mailing.kind NOT IN ('system', 'test')"
+            )
+        )
 
     def start_clock(self, name: str, host: Host) -> Process:
         """The timetable, line by line."""
         process = self.machine.spawn(name, host)
-        for job in [one for one in jobs.TIMETABLE if one.name != "forget"]:  # of sign-ins and kept answers
-            process.start(self._tick(process, job))
+        process.start(self._begin_ticking(process))
         return process
 
-    async def _tick(self, process: Process, job: jobs.Job) -> None:
+    async def _begin_ticking(self, process: Process) -> None:
+        house, wall = self.houses[process.host.name], Wall()
+
+        def begin() -> None:
+            with reading(house.engine) as session:
+                wall.begin(session)
+
+        try:
+            await self.loop.run_in_executor(None, begin)
+        except AWAY as error:
+            self.note(process.name, f"fails: {type(error).__name__}")
+            process.end(1)
+            return
+        for job in [one for one in jobs.TIMETABLE if one.name != "forget"]:  # of sign-ins and kept answers
+            process.start(self._tick(process, job, wall))
+
+    async def _tick(self, process: Process, job: jobs.Job, wall: Wall) -> None:
         house, loop = self.houses[process.host.name], self.loop
         await asyncio.sleep(self.chance.random() * 0.3)
         while True:
-            await loop.run_in_executor(None, alarm.tick, house, job)
+            await loop.run_in_executor(None, alarm.tick, house, job, wall)
             await asyncio.sleep(
                 min(job.every.total_seconds(), OFTEN) if job.name == "expire" else job.every.total_seconds()
             )

@@ -13,6 +13,7 @@ from service.kit import sealing
 from service.kit.signing import Keyring
 from service.mail import dkim
 
+SYSTEM = ledger.SYSTEM
 MOST_LIVE_KEYS = 2
 
 
@@ -153,9 +154,11 @@ def _note_key(
     ledger.append(session, kind, subject=None, body=body, by=by, now=now)
 
 
-def set_setting(session: Session, name: str, value: object, *, now: datetime, by: str) -> bool:
+def set_setting(
+    session: Session, name: str, value: object, *, now: datetime, by: str, reason: str = ""
+) -> bool:
     """Change one setting; false when it already was so. Taking sending off is an entry that stops mail (the
-    fence waits).
+    fence waits). `reason` stands in the entry where it is not a person's choice.
 
     Raises `UnknownField` or `SettingInvalid`.
     """
@@ -167,10 +170,18 @@ def set_setting(session: Session, name: str, value: object, *, now: datetime, by
     row.value, row.changed_at = after, now
     session.flush()
     kind = "settings.sending_off" if name == "sending_on" and not after else "settings.changed"
-    ledger.append(
-        session, kind, subject=None, body={"setting": name, "before": before, "after": after}, by=by, now=now
-    )
+    body = {"setting": name, "before": before, "after": after} | ({"reason": reason} if reason else {})
+    ledger.append(session, kind, subject=None, body=body, by=by, now=now)
     return True
+
+
+def note_clock(session: Session, facts: dict[str, object], *, now: datetime) -> None:
+    """Keep how the wall clock stood when it was believed last, and by how much it has `jumped` since; no entry, no setting."""
+    values = {"name": queries.CLOCK, "value": facts, "changed_at": now}
+    session.connection().execute(insert_or_skip(session, Setting, ["name"]).values(values))
+    row = session.get_one(Setting, queries.CLOCK)
+    row.value, row.changed_at = facts, now
+    session.flush()
 
 
 def _locked(session: Session, name: str, now: datetime) -> Setting:

@@ -12,6 +12,7 @@ from service.kit.signing import Keyring
 from service.mail import dkim
 
 DEFAULT = "default"
+CLOCK = "clock"  # of the row beside the settings that says how the wall clock stood
 DKIM_SEALED_AT = "dkim_key|{}|{}"  # domain, selector
 
 
@@ -52,6 +53,18 @@ def setting(session: Session, name: str) -> Any:
     kind = rules.kind_of(name)
     row = session.get(Setting, name)
     return kind.default if row is None else row.value
+
+
+def noted_clock(session: Session) -> dict[str, Any]:
+    """How the wall clock stood when the scheduler believed it last (`boot`, `start`, `at`), and by how many seconds it has
+    `jumped` since, if it has; empty before it was ever looked at."""
+    row = session.get(Setting, CLOCK)
+    return {} if row is None else dict(row.value)
+
+
+def clock_jump(session: Session) -> float:
+    """Seconds by which the wall clock jumped, for which sending was switched off; 0 when it is on, or off for another reason."""
+    return 0.0 if setting(session, "sending_on") else float(noted_clock(session).get("jumped", 0.0))
 
 
 def reply_to(brand: Brand) -> str:

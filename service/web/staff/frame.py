@@ -24,6 +24,7 @@ from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import ROLE_NAMES, may
 from service.kit import clock
 from service.kit.errors import DomainError
+from service.ops.health import span
 from service.ops.house import House
 from service.web import deps, pages, sessions
 from service.web.staff import kept
@@ -190,7 +191,10 @@ def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
         for one in senders.suspect(session, now=now)
     ]
     if not brands.setting(session, "sending_on"):
-        alarms.append({"text": "Sending is switched off: nothing leaves.", "href": "/staff/settings"})
+        jump = brands.clock_jump(session)
+        since = f" since the clock jumped by {span(jump)}. See that the time is right first" if jump else ""
+        text = f"Sending is switched off{since}: nothing leaves."
+        alarms.append({"text": text, "href": "/staff/health" if jump else "/staff/settings"})
     return alarms
 
 
