@@ -27,6 +27,7 @@ from service.kit.errors import DomainError
 from service.mail.transport import Timeouts
 from service.ops.house import House
 from tests.faults import sink
+from tests.faults.checker import without_reply
 from tests.sim.loop import BEGINNING, Killed, Loop, Process, current
 from tests.sim.machine import Host, Machine
 from tests.sim.mailserver import Manners, Server
@@ -83,7 +84,10 @@ class World:
         self.halts: list[dict[str, Any]] = []  # noes to everybody: pause, cancel, retire
         self.journals: list[bytes] = []
         self.doubtful: set[tuple[int, int]] = set()
-        self.settled: set[tuple[int, int]] = set()  # recorded before a death
+        self.settled: set[tuple[int, int]] = (
+            set()
+        )  # recorded by a sender that then died, without a reply in its journal
+        self.buried: set[tuple[int, int]] = set()  # without one in the journals so far
         self.stall = 0.0
         self.readers = [one for one in town.readers if one.group in GROUPS[: plan.groups]]
         self.server = self._server()
@@ -228,13 +232,15 @@ class World:
             return
         self.note(process.name, f"is gone ({process.code})")
         found = sorted(process.host.journals.glob(f"{process.name}.*.journal"))
-        self.journals += [path.read_bytes() for path in found]
-        self.settled |= set(
-            self.town.query(
-                "SELECT pos, attempt FROM outcome JOIN mailing ON mailing.id = outcome.mailing_id"
-                " WHERE mailing.kind NOT IN ('system', 'test')"
-            )
+        copies = [path.read_bytes() for path in found]
+        self.journals += copies
+        recorded = self.town.query(
+            "SELECT pos, attempt FROM outcome JOIN mailing ON mailing.id = outcome.mailing_id"
+            " WHERE mailing.kind NOT IN ('system', 'test') AND outcome.state <> 'unknown'"
         )
+        pairs = set().union(*map(without_reply, copies))
+        self.settled |= (pairs - self.buried) & set(recorded)
+        self.buried |= pairs
 
     def start_clock(self, name: str, host: Host) -> Process:
         """The timetable, line by line."""
