@@ -86,12 +86,14 @@ def test_rel_f23_a_server_that_stalls_does_not_keep_letters_from_the_next(post: 
 
 
 def test_rel_f23_a_few_letters_do_not_wait_for_one_that_tries_whether_the_first_is_back(post: Post) -> None:
-    """The connection that tries is the only one then, and five letters alone would be no reason for another."""
+    """The connection that tries is the only one then, and five letters alone would be no reason for another. The second server
+    takes none before the first has one in hand."""
     held = 4.0
 
     async def story() -> None:
+        in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with Stall() as first:
-            async with Sink(SinkSettings(keep=True)) as second:
+            async with Sink(SinkSettings(keep=True, hold=lambda _: in_hand)) as second:
                 urls = [f"smtp://127.0.0.1:{one}?starttls=never" for one in (first.port, second.port)]
                 house = post.house(9, smtp_url=",".join(urls))
                 post.sign_up(6)
@@ -101,7 +103,12 @@ def test_rel_f23_a_few_letters_do_not_wait_for_one_that_tries_whether_the_first_
                 place.timeouts = Timeouts(greeting=held, mail=held, rcpt=held, data=held)
                 place.breaker.failed(0.0, "timeout", first=0, longest=0, whole_cohort=True)
                 began = time.monotonic()
-                said = await _sent(post, sender, announcement)
+
+                def look() -> None:
+                    if not in_hand.done() and any(wire._announced for wire in place.wires):
+                        in_hand.set_result(None)
+
+                said = await _sent(post, sender, announcement, meanwhile=look)
                 assert said["outcomes"]["sent"] == len(second.kept) == 6
                 assert first.met == 1
                 *others, last = _dots(second)
