@@ -16,6 +16,7 @@ from service.domain.preferences import actions as preferences
 from service.domain.topics import actions as topics
 from service.kit import clock
 from service.ops.house import House
+from tests.faults.sink import Message
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.scheduler.test_sender import outcomes, received
 
@@ -164,7 +165,15 @@ def test_many_noes_at_once_take_all_in_hand_back_to_a_new_claim(
     monkeypatch.setattr(lease, "MANY", many)
 
     async def run() -> None:
-        async with Sink(SinkSettings(keep=True, delay=0.005)) as sink:
+        said: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        arrived: list[str] = []
+
+        def hold(message: Message) -> asyncio.Future[None] | None:
+            """From the twenty-first on nobody's mail is let in before the noes are answered."""
+            arrived.append(message.rcpt)
+            return said if len(arrived) > 20 else None
+
+        async with Sink(SinkSettings(keep=True, hold=hold)) as sink:
             house = post.house(sink.port)
             post.sign_up(60)
             links = [post.stop_link(f"u{number}") for number in range(60 - 2 * many, 60)]
@@ -177,6 +186,7 @@ def test_many_noes_at_once_take_all_in_hand_back_to_a_new_claim(
 
             sending = asyncio.create_task(sender.run(stop))
             after = await _in_the_middle(sink, house, say_no)
+            said.set_result(None)
             before = {message.rcpt for message in sink.kept}
             while await asyncio.to_thread(post.open_batches):
                 await asyncio.sleep(0.01)
