@@ -47,5 +47,8 @@ def set_up(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # A tick that comes while the last one is still at work is left out on purpose (`max_instances`), and what fails in
+    # a job is told by `bidden.clock` itself; APScheduler's own warnings say only that. Its errors are shown.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     for talkative in ("uvicorn.access", "mail.log", "httpx2", "alembic"):
         logging.getLogger(talkative).setLevel(logging.WARNING)

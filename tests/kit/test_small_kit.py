@@ -2,6 +2,9 @@
 
 import base64
 import hmac
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -73,3 +76,14 @@ def test_an_error_is_a_sentence_a_code_and_a_field() -> None:
     )
     assert (error.field, error.fix) == ("size", "Take another.")
     assert issubclass(Conflict, DomainError)
+
+
+def test_the_alarm_clock_is_heard_only_when_it_fails() -> None:
+    """APScheduler warns of every tick it leaves out on purpose; its errors are shown."""
+    script = (
+        "import logging; from service.kit import logs; logs.set_up(); log = logging.getLogger('apscheduler.scheduler');"
+        "log.warning('left out'); log.error('broken')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "left out" not in done.stderr
+    assert json.loads(done.stderr)["says"] == "broken"

@@ -14,7 +14,6 @@ from service import app
 from service.config import Settings
 from service.db.session import reading
 from service.domain.api_keys import queries as api_keys
-from service.domain.brands import actions as brand_actions
 from service.domain.brands import queries as brands
 from service.domain.notices import queries as notices
 from service.domain.privacy import actions as privacy
@@ -238,10 +237,6 @@ def test_settings_are_changed_by_group_and_kept_when_wrong(browser: Browser, off
     assert known["sending_on"] is False, "its box was not ticked"
     assert office.world.entries("settings.sending_off") == 1
     assert "Sending is switched off: nothing leaves" in admin.get("/staff/topics").text
-    office.world.change(
-        lambda session: brand_actions.note_clock(session, {"jumped": 3600.0}, now=clock.now())
-    )
-    assert "Sending is switched off since the clock jumped by +1 h" in admin.get("/staff/topics").text
     pace = {
         "group": "pace",
         "domain_limits": "gmail.com per_hour=2000 connections=4",
