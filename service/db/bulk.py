@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import LargeBinary, Table, insert
+from sqlalchemy import LargeBinary, Table, insert, text
 from sqlalchemy.engine import Dialect
 from sqlmodel import Session, SQLModel
 
@@ -48,3 +48,13 @@ def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
         raise TypeError("Octets do not travel in JSON.")
     processor: Callable[[Any], Any] | None = kind.dialect_impl(dialect).bind_processor(dialect)
     return processor or (lambda value: value)
+
+
+def chunk_by_index(session: Session) -> None:
+    """Till commit PostgreSQL finds what a row refers to by index, row by row, as SQLite always does.
+
+    For statements that take the next few thousand of a million: it would rather hash whole tables for each chunk.
+    """
+    if not is_sqlite(session.connection()):
+        for way in ("hashjoin", "mergejoin"):
+            session.connection().execute(text(f"SET LOCAL enable_{way} = off"))

@@ -6,10 +6,8 @@ Not part of `make bench`: it takes minutes. Ten thousand people sign up over the
 no API could make in the time (the freeze reads nothing that a copy lacks). Announcement and noes go over the API again.
 """
 
-import argparse
 import json
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +17,8 @@ from typing import Any
 
 import psycopg
 
+from tests.bench import runs
 from tests.bench.runs import say_no, schedule, sign_up
-from tests.faults.__main__ import new_database, server
 from tests.stack import Stack, stack, until
 
 SIGNED_UP = 10_000
@@ -113,14 +111,13 @@ def frozen(house: Stack) -> tuple[float, float, int]:
         return began, time.time(), int(closed[0]["body"]["planned"])
 
 
-def run(directory: Path, people: int, url: str | None) -> dict[str, Any]:
+def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, Any]:
     """The figures of one database."""
     directory.mkdir()
-    environment = {"BIDDEN_DATABASE_URL": url} if url else {}
     with stack(directory, BIDDEN_HOLD_SECONDS="0", **environment) as house:
         house.start("web")
         house.ready()
-        fill(house, url, people)
+        fill(house, environment.get("BIDDEN_DATABASE_URL"), people)
         house.start("clock")
         noes = Noes(house)
         noes.start()
@@ -143,19 +140,8 @@ def run(directory: Path, people: int, url: str | None) -> dict[str, Any]:
 
 def main() -> None:
     """One line of figures."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.freezes", description=__doc__)
-    parser.add_argument("--people", type=int, default=1_000_000)
-    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bidden-freeze-") as temporary:
-        directory = Path(temporary)
-        directory.chmod(0o755)
-        if arguments.database == "sqlite":
-            figures = run(directory / "one", arguments.people, None)
-        else:
-            with server(directory) as url:
-                figures = run(directory / "one", arguments.people, new_database(url))
-    print(json.dumps({"database": arguments.database} | figures))
+    with runs.place(__doc__) as (people, environment, directory):
+        print(json.dumps(run(directory, people, environment)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Whole installations under the clock: sign-up of many, announcements to them, noes meanwhile.
 
-Everything goes through the commands, the API and a loopback SMTP sink. Called by `make bench`.
+Everything goes through the commands, the API and a loopback SMTP sink. Called by `make bench` and the commands beside it.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from typing import Any
 import httpx2
 
 from tests.bench import stages
+from tests.faults.__main__ import new_database, server
 from tests.stack import Stack, stack, until
 
 PLANS = ("pro", "few")  # values of an attribute: the plan of the first FEW people, and of all others
@@ -38,6 +41,23 @@ def sink(log: Path, delay: float = 0.0) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def place(doc: str | None) -> Iterator[tuple[int, dict[str, str], Path]]:
+    """What a command of its own was asked for: how many people, the environment that names the database, and a folder."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=1_000_000)
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bidden-bench-") as temporary:
+        directory = Path(temporary)
+        directory.chmod(0o755)
+        if arguments.database == "sqlite":
+            yield arguments.people, {}, directory / "one"
+            return
+        with server(directory) as url:
+            yield arguments.people, {"BIDDEN_DATABASE_URL": new_database(url)}, directory / "one"
 
 
 @contextmanager

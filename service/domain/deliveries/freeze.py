@@ -7,10 +7,23 @@ from datetime import datetime
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Select, Subquery, case, exists, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Exists,
+    Insert,
+    Select,
+    Subquery,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, UTCDateTime, col
 
+from service.db.bulk import chunk_by_index
 from service.db.locks import for_update
 from service.domain.deliveries import queries, rules
 from service.domain.ledger import actions as ledger
@@ -113,12 +126,35 @@ def _ends(session: Session, mailing_id: int) -> tuple[int, int]:
 def _freeze_chunk(
     session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime
 ) -> bool:
+    """Whoever may be written to of the next people; of those after them where it is nobody."""
     matches = segments.matches(segments.checked(session, mailing.audience))
-    found = preferences.eligible(queries.topic_facts(topic), matches, now).where(col(Person.id) > last_person)
-    if topic.mail_class == "service":
-        chosen = _one_per_mailbox(found.where(~_mailbox_is_in(mailing)).limit(rules.CHUNK))
-    else:  # a confirmed mailbox is one person already (unique index)
-        chosen = found.limit(rules.CHUNK).subquery()
+    eligible = preferences.eligible(queries.topic_facts(topic), matches, now)
+    chunk_by_index(session)
+    while (end := _window(session, last_person)) is not None:
+        found = eligible.where(col(Person.id) > last_person, col(Person.id) <= end)
+        if session.connection().execute(_added(mailing, topic, found, last_pos)).rowcount:
+            return True
+        last_person = end
+    return False
+
+
+def _window(session: Session, after: int) -> int | None:
+    """The number of the last of the next `CHUNK` people. Between two numbers a database sees how little it has to read; to
+    "so many whom the gate lets through" PostgreSQL would read and sort everybody, for every chunk."""
+    following = (
+        select(col(Person.id)).where(col(Person.id) > after).order_by(col(Person.id)).limit(rules.CHUNK)
+    )
+    end: int | None = session.execute(select(func.max(following.subquery().c.id))).scalar()
+    return end
+
+
+def _added(
+    mailing: Mailing, topic: Topic, found: Select[int | None, int | None, str, int | None], last_pos: int
+) -> Insert:
+    """The statement that makes these people members."""
+    # Service mail reaches unconfirmed mailboxes, too; a confirmed one is one person already (unique index).
+    several = topic.mail_class == "service"
+    chosen = _one_per_mailbox(found.where(~_mailbox_is_in(mailing))) if several else found.subquery()
     numbered = select(
         literal(mailing.id),
         literal(last_pos) + func.row_number().over(order_by=chosen.c[1]),
@@ -129,10 +165,7 @@ def _freeze_chunk(
         _moment(mailing),
     ).select_from(chosen.join(Person, col(Person.id) == chosen.c[1]) if _local(mailing)[0] else chosen)
     names = ["mailing_id", "pos", "address_id", "person_id", "locale", "warrant_seq", "due_at"]
-    session.connection().execute(insert(Audience).from_select(names, numbered))
-    return session.execute(
-        select(func.max(col(Audience.pos))).where(col(Audience.mailing_id) == mailing.id)
-    ).scalar() not in (None, last_pos)
+    return insert(Audience).from_select(names, numbered)
 
 
 def _moment(mailing: Mailing) -> ColumnElement[Any]:
