@@ -125,10 +125,10 @@ def _beside(table: Table, name: str, found: runs.Figures, usual: float, others: 
     table.note(f"{name}, one sender, first to last dot, {kind}", found.wire, "messages/s")
     table.note(f"{name}, from now to sent", found.whole, "messages/s")
     table.note(f"{name}, processor time of the sender", found.sender, "µs a message", aim=180, most=True)
-    table.note("the usual loop, 8 connections", usual, "messages/s")
+    table.note(f"{name}, the usual loop beside it, 8 connections", usual, "messages/s")
     table.note(f"{name}, beside the usual loop", found.wire / usual, "×", bar=5, aim=12)
     if others:
-        table.note("smtp-source to smtp-sink, 8 connections", others, "messages/s")
+        table.note(f"{name}, smtp-source to smtp-sink beside it, 8 connections", others, "messages/s")
         table.note(f"{name}, beside smtp-source", found.wire / others, "×", aim=0.45)
 
 

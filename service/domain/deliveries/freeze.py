@@ -129,10 +129,12 @@ def _freeze_chunk(
     """Whoever may be written to of the next people; of those after them where it is nobody."""
     matches = segments.matches(segments.checked(session, mailing.audience))
     eligible = preferences.eligible(queries.topic_facts(topic), matches, now)
+    assert mailing.id is not None
     chunk_by_index(session)
     while (end := _window(session, last_person)) is not None:
         found = eligible.where(col(Person.id) > last_person, col(Person.id) <= end)
-        if session.connection().execute(_added(mailing, topic, found, last_pos)).rowcount:
+        session.connection().execute(_added(mailing, topic, found, last_pos))
+        if _ends(session, mailing.id)[0] > last_pos:
             return True
         last_person = end
     return False

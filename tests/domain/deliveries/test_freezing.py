@@ -1,0 +1,76 @@
+"""Closing an audience: whom no chunk holds, and what a chunk costs where there are many people.
+
+That it is carried on by another process and survives a kill stands in test_sending.py and in the fault runs.
+"""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+from sqlmodel import Session, col, select
+
+from service.db.session import transaction
+from service.domain.deliveries import freeze as freezing
+from service.domain.deliveries import rules
+from service.domain.mailings.tables import Audience
+from service.kit import clock
+from service.kit.signing import Keyring
+from tests import builders as make
+from tests.bench import freezes
+from tests.scheduler.conftest import Post
+
+CHUNK = 50
+
+
+@pytest.fixture
+def post(engine: Engine, ring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Post:
+    monkeypatch.setattr(rules, "CHUNK", CHUNK)
+    return Post(engine, ring, tmp_path)
+
+
+def _positions(session: Session) -> list[int]:
+    return list(session.exec(select(col(Audience.pos)).order_by(col(Audience.pos))).all())
+
+
+def test_people_behind_whole_chunks_of_others_are_in(post: Post) -> None:
+    """The first, the third and the last of seven chunks hold nobody of that plan."""
+    for several, plan in ((60, "few"), (30, "pro"), (130, "few"), (20, "pro"), (110, "few")):
+        post.sign_up(several, attributes={"plan": plan})
+    house, now = post.house(9), clock.now()
+    audience = {"attributes": {"plan": "pro"}}
+    sending = make.a_started_mailing(house, now=now, audience=audience)
+    make.freeze(house, sending, now=now)
+    mailing = make.the_mailing(house, sending)
+    assert (mailing.state, mailing.planned) == ("sending", 50)
+    with Session(post.engine) as session:
+        assert _positions(session) == list(range(1, 51))
+
+
+def test_a_chunk_reads_the_people_of_that_chunk_alone(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: 20,000 here, of whom a chunk takes 50."""
+    monkeypatch.setattr(freezes, "SIGNED_UP", 200)
+    post.sign_up(200)
+    with post.engine.begin() as connection:
+        freezes.copy_rows(connection.exec_driver_sql, 20_000)
+        connection.exec_driver_sql("ANALYZE")
+    house, now = post.house(9), clock.now()
+    sending = make.a_started_mailing(house, now=now)
+    for chunk in (1, 2, 3):
+        with transaction(post.engine) as session:
+            before = _read(session)
+            assert freezing.add_chunk(session, sending.id, now=now)
+            assert _positions(session) == list(range(1, chunk * CHUNK + 1))
+            for table, rows in _read(session).items():
+                assert rows - before[table] <= 5 * CHUNK, table
+
+
+def _read(session: Session) -> dict[str, int]:
+    """How many rows of the big tables this connection has read; PostgreSQL alone counts them."""
+    if session.connection().dialect.name != "postgresql":
+        return {}
+    counted = text(
+        "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables "
+        "WHERE relname IN ('person', 'address', 'preference')"
+    )
+    return {table: rows for table, rows in session.execute(counted)}
