@@ -103,9 +103,9 @@ WAYS: list[tuple[Break, str, dict[str, Any], list[Event]]] = [
 
 
 def names(town: Town, more: dict[str, Any], events: list[Event], sought: str) -> set[str]:
-    """What the oracle finds over a few seeds, up to the first that shows what is sought."""
+    """What the oracle finds, seed after seed, up to the first that shows what is sought."""
     found: set[str] = set()
-    for seed in range(6):
+    for seed in range(18):
         found |= {finding.name for finding in play(town, seed, plain(seed, *events, **more)).findings}
         if sought in found:
             break

@@ -128,12 +128,11 @@ def _freeze_chunk(
 ) -> bool:
     """Whoever may be written to of the next people; of those after them where it is nobody."""
     matches = segments.matches(segments.checked(session, mailing.audience))
-    eligible = preferences.eligible(queries.topic_facts(topic), matches, now)
     assert mailing.id is not None
     chunk_by_index(session)
     while (end := _window(session, last_person)) is not None:
-        found = eligible.where(col(Person.id) > last_person, col(Person.id) <= end)
-        session.connection().execute(_added(mailing, topic, found, last_pos))
+        of_window = matches & (col(Person.id) > last_person) & (col(Person.id) <= end)
+        session.connection().execute(_added(mailing, topic, of_window, last_pos, now))
         if _ends(session, mailing.id)[0] > last_pos:
             return True
         last_person = end
@@ -151,9 +150,10 @@ def _window(session: Session, after: int) -> int | None:
 
 
 def _added(
-    mailing: Mailing, topic: Topic, found: Select[int | None, int | None, str, int | None], last_pos: int
+    mailing: Mailing, topic: Topic, matches: ColumnElement[bool], last_pos: int, now: datetime
 ) -> Insert:
-    """The statement that makes these people members."""
+    """The statement that makes those members whom the gate lets through."""
+    found = preferences.eligible(queries.topic_facts(topic), matches, now)
     # Service mail reaches unconfirmed mailboxes, too; a confirmed one is one person already (unique index).
     several = topic.mail_class == "service"
     chosen = _one_per_mailbox(found.where(~_mailbox_is_in(mailing))) if several else found.subquery()
