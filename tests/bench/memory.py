@@ -64,7 +64,8 @@ def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, 
 def main() -> None:
     """One line of figures."""
     with runs.place(__doc__) as (people, environment, directory):
-        print(json.dumps(run(directory, people, environment)))
+        named = {"database": "postgres" if environment else "sqlite"}
+        print(json.dumps(named | run(directory, people, environment)))
 
 
 if __name__ == "__main__":
