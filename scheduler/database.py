@@ -50,6 +50,10 @@ class Database:
 
         return await self._patiently(run)
 
+    async def run(self, action: Callable[[], Value]) -> Value:
+        """What an action returns that opens its transactions itself."""
+        return await self._patiently(action)
+
     async def _patiently(self, run: Callable[[], Value]) -> Value:
         loop = asyncio.get_running_loop()
         wait = 0.05

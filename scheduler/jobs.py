@@ -6,6 +6,8 @@ Each action asks the database what is due now, so a missed tick costs a moment a
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from sqlmodel import Session
 
@@ -15,10 +17,14 @@ from service.domain.api_keys import actions as api_keys
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
+from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import restoring
 from service.domain.staff import actions as staff
 from service.kit import failpoints
+from service.ops import restored
 from service.ops.house import House
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Job:
 def _once(action: Callable[[Session], object], house: House) -> object:
     with transaction(house.engine) as session:
         return action(session)
+
+
+def _read(question: Callable[[Session], Found], house: House) -> Found:
+    with reading(house.engine) as session:
+        return question(session)
 
 
 def _until_done(action: Callable[[Session], object], house: House) -> None:
@@ -87,6 +98,17 @@ def keep_safe(house: House, now: datetime) -> None:
         restoring.keep(session, house.settings.safe)
 
 
+def checkpoint(house: House, now: datetime) -> None:
+    """The ledger's head is signed where anything was appended, and written outside; not by a database that is behind it."""
+    if restored.hold(house, now=now).reason is not None:
+        return
+    while rows := _read(tree.unkept, house):
+        _once(partial(tree.keep, rows=rows), house)
+    _once(lambda session: checkpoints.sign(session, house.ring, now=now), house)
+    with reading(house.engine) as session:
+        checkpoints.write_out(session, house.settings.safe)
+
+
 def forget(house: House, now: datetime) -> None:
     """Old sign-in tries, sessions and kept answers go."""
     _once(lambda session: staff.forget_old(session, now=now), house)
@@ -100,5 +122,6 @@ TIMETABLE = [
     Job("expire", timedelta(seconds=20), expire, by_the_hour=True),
     Job("settle", timedelta(seconds=1), settle),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
+    Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),
 ]

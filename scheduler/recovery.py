@@ -20,6 +20,7 @@ from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
 from service.kit import clock, failpoints
 from service.mail.replies import Reply, classify
+from service.ops import restored
 from service.ops.house import House
 
 IN_DOUBT = 60.0  # seconds after the database failed us in which it may still do what we asked of it
@@ -31,8 +32,10 @@ async def recover_all(
 ) -> None:
     """Settle every journal that nobody holds; ends when none is left of this sender's own name, whoever settles it.
 
-    Another sender may be at work on our former incarnation's: what we claimed meanwhile it would take for the dead one's.
+    Another sender may be at work on our former incarnation's: what we claimed meanwhile it would take for the dead one's. And
+    first of all, whether this is the database they wrote to: a copy from an earlier day sends nothing.
     """
+    await database.run(lambda: restored.hold(house, now=clock.now()))
     directory, name = own.path.parent, journal.owner(own.path)
     while True:
         for dead in sorted({journal.owner(path) for path in journal.unlocked(directory)}):

@@ -10,10 +10,11 @@ from service.db import migrate
 from service.domain.ledger import queries as ledger
 from service.kit import clock
 from service.ops import backup as copies
+from service.ops import restored
 from service.ops.health import GUARDS_FIX
 from service.ops.house import upgrade as bring_up
 
-app = desk.group("The database: upgrade, check, backup, restore.")
+app = desk.group("The database: upgrade, check, backup, restore, merge.")
 File = Annotated[Path, typer.Argument(help="The file of the copy.")]
 
 
@@ -88,6 +89,18 @@ def restore(
 ) -> None:
     """Bring a copy back. Every later no is applied again, and sending starts off."""
     done = copies.restore(desk.settings(), file, replace=replace, now=clock.now())
+    _say_merged("Restored", done, as_json)
+
+
+@app.command()
+@desk.command
+def merge(as_json: desk.Json = False) -> None:
+    """The second half of a restore, where a copy was put in the database's place by other means: every later no is applied
+    again, and sending stays off."""
+    _say_merged("Read in", restored.merge(desk.house(), now=clock.now()), as_json)
+
+
+def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
     desk.say(
         {
             "restored": True,
@@ -96,7 +109,7 @@ def restore(
             "entries": done.entries,
             "sending_on": False,
         },
-        f"Restored, {done.entries} entries; later withdrawals applied again: {done.reapplied}. "
+        f"{what}, {done.entries} entries; later withdrawals applied again: {done.reapplied}. "
         + (f"{done.left} lines of the withdrawal file concern nobody in this copy. " if done.left else "")
         + "Sending is off: look around, then turn it on under Settings.",
         as_json=as_json,

@@ -1,6 +1,9 @@
-"""`bidden ledger`: whether the chain holds."""
+"""`bidden ledger`: whether it holds, its signed heads, and what leaves the house for whoever checks it."""
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -8,9 +11,13 @@ from sqlmodel import Session
 
 from service.cli import desk
 from service.db.engine import found_damaged
-from service.domain.ledger import queries
+from service.db.session import reading, transaction
+from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
+from service.kit import clock
 from service.kit.errors import DatabaseDamaged
+from service.ops import witness as memory
+from service.ops.backup import CopyThere
 from service.ops.house import House
 
 Value = TypeVar("Value")
@@ -18,30 +25,35 @@ Value = TypeVar("Value")
 Projection = Annotated[
     bool, typer.Option("--projection", help="Compute every preference anew from it, and compare.")
 ]
+PublicKey = Annotated[
+    bool, typer.Option("--key", help="Print the public key: what a checker must have before it checks.")
+]
+Trusted = Annotated[list[str], typer.Option("--key", help="The installation's public key, written out.")]
 
-app = desk.group("The ledger: verify.")
+app = desk.group("The ledger: verify, checkpoint, export, prove, witness.")
 
 
 @app.callback()
 def about() -> None:
-    """The ledger: verify."""
+    """The ledger: verify, checkpoint, export, prove, witness."""
 
 
 @app.command()
 @desk.command
 def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
-    """Read every entry and say whether the chain holds; exit code 1 with the position if it does not.
+    """Read every entry, and hold all against every signed head; exit code 1 with the position if anything does not hold.
 
     A database file that is damaged anywhere else is refused, too.
     """
     house = desk.house()
     if desk.ask(house, lambda session: found_damaged(session.connection())):
         raise DatabaseDamaged
-    verdict = _read(house, queries.verify)
+    verdict = _read(house, lambda session: checkpoints.verify(session, house.settings.safe, house.ring))
     if not verdict.holds:
         desk.refuse(
-            f"Entry {verdict.position} does not hold: {verdict.fault}. The {verdict.entries} before it do.",
+            f"Entry {verdict.position} does not hold: {verdict.fault}. Entries that do one by one: {verdict.entries}.",
             why="ledger_broken",
+            field=f"{verdict.position} {verdict.fault}",
             as_json=as_json,
         )
     if projection and (wrong := _read(house, preferences.differences)):
@@ -51,8 +63,15 @@ def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
             then="Keep the database as it is: somebody wrote past the ledger.",
             as_json=as_json,
         )
-    facts = {"holds": True, "entries": verdict.entries, "head": verdict.head}
-    desk.say(facts, f"The chain holds: {verdict.entries} entries, head {verdict.head}.", as_json=as_json)
+    facts = {
+        "holds": True,
+        "entries": verdict.entries,
+        "head": verdict.head,
+        "after_last": verdict.after_last,
+    }
+    words = f"The chain holds: {verdict.entries} entries, head {verdict.head}. "
+    words += f"After the last signed head: {verdict.after_last}."
+    desk.say(facts, words, as_json=as_json)
 
 
 def _read(house: House, query: Callable[[Session], Value]) -> Value:
@@ -61,3 +80,84 @@ def _read(house: House, query: Callable[[Session], Value]) -> Value:
         return desk.ask(house, query)
     except (TypeError, ValueError) as unreadable:
         raise DatabaseDamaged from unreadable
+
+
+@app.command()
+@desk.command
+def checkpoint(key: PublicKey = False, as_json: desk.Json = False) -> None:
+    """Sign the head as it is now, and write it outside; print the last one. The clock does it every minute."""
+    house = desk.house()
+    if key:
+        written = list(checkpoints.keys(house.ring))
+        desk.say({"keys": written}, "\n".join(written), as_json=as_json)
+        return
+    _sign(house)
+    note = desk.ask(house, checkpoints.latest_note)
+    desk.say({"note": note}, note.rstrip() if note else "There is no entry yet.", as_json=as_json)
+
+
+def _sign(house: House) -> None:
+    with transaction(house.engine) as session:
+        checkpoints.sign(session, house.ring, now=clock.now())
+    with reading(house.engine) as session:
+        checkpoints.write_out(session, house.settings.safe)
+
+
+@app.command()
+@desk.command
+def export(file: Annotated[Path, typer.Argument(help="A new file.")], as_json: desk.Json = False) -> None:
+    """Write the whole ledger with its signed heads into a file that verify_ledger.py checks. Personal parts stay sealed."""
+    house = desk.house()
+    if file.exists():
+        raise CopyThere(field=str(file))
+    with reading(house.engine) as session:
+        entries = _write(file, bundles.lines(session, house.settings.safe, house.ring))
+    desk.say({"file": str(file), "lines": entries}, f"{entries:,} lines in {file}.", as_json=as_json)
+
+
+def _write(file: Path, lines: Iterable[str]) -> int:
+    """Into a draft that takes its name when it is whole."""
+    draft, count = file.with_name(f".{file.name}.{os.getpid()}"), 0
+    try:
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
+            for line in lines:
+                opened.write(line)
+                count += 1
+        draft.rename(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+@app.command()
+@desk.command
+def prove(
+    entries: Annotated[list[int], typer.Argument(help="Numbers of entries.", min=1)],
+    as_json: desk.Json = False,
+) -> None:
+    """Print the proof that these entries stand under a signed head: what verify_ledger.py checks without the rest."""
+    house = desk.house()
+    _sign(house)
+    found = desk.ask(house, lambda session: bundles.proof(session, entries, house.ring))
+    desk.say(found, json.dumps(found, ensure_ascii=False, indent=1), as_json=as_json)
+
+
+@app.command()
+@desk.command
+def witness(
+    state: Annotated[Path, typer.Argument(help="Where this witness keeps the last head it saw.")],
+    url: Annotated[
+        str, typer.Option(help="An installation elsewhere; BIDDEN_API_KEY has a key for it.")
+    ] = "",
+    key: Trusted = [],  # noqa: B006 - typer copies it
+    as_json: desk.Json = False,
+) -> None:
+    """Look at the last signed head and remember it; refuse one that is smaller than, or does not go on from, the one seen
+    before. Run it every hour from another machine."""
+    source = (
+        memory.from_url(url, os.environ.get("BIDDEN_API_KEY", "")) if url else memory.from_house(desk.house())
+    )
+    seen = memory.watch(state, source, key)
+    came = "seen for the first time" if seen.came is None else f"{seen.came} more than the last time"
+    facts = {"size": seen.head.size, "root": seen.head.root, "at": seen.head.at, "came": seen.came}
+    desk.say(facts, f"Holds: {seen.head.size} entries, {came}.", as_json=as_json)

@@ -1,10 +1,9 @@
-"""The bytes of the ledger: canonical JSON, the link from entry to entry, and the Merkle tree above them. Pure.
+"""The bytes of the ledger: canonical JSON, and the link from entry to entry. Pure.
 
-Called by the ledger's rules; `verify_ledger.py` will be written from design.md 4, not from here.
+Called by the ledger's rules; `verify_ledger.py` is written from docs/ledger.md, not from here.
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -58,36 +57,3 @@ def _ordered(value: Any) -> Any:
 def leaf_hash(text: str) -> str:
     """SHA-256(0x00 ‖ bytes), lower-case hex: the chain link and the leaf hash of RFC 9162 section 2.1.1 at once."""
     return hashlib.sha256(b"\x00" + text.encode()).hexdigest()
-
-
-def node_hash(left: str, right: str) -> str:
-    """SHA-256(0x01 ‖ left ‖ right) of RFC 9162 section 2.1.1, over and into lower-case hex."""
-    return hashlib.sha256(b"\x01" + bytes.fromhex(left) + bytes.fromhex(right)).hexdigest()
-
-
-def _split(size: int) -> int:
-    """The largest power of two below size (RFC 9162 section 2.1.1)."""
-    return 1 << (size - 1).bit_length() - 1
-
-
-def root(leaves: Sequence[str]) -> str:
-    """The Merkle tree head over leaf hashes; of none, the hash of nothing (RFC 9162 section 2.1.1)."""
-    if not leaves:
-        return hashlib.sha256(b"").hexdigest()
-    level = list(leaves)
-    while len(level) > 1:
-        paired = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = paired + ([level[-1]] if len(level) % 2 else [])
-    return level[0]
-
-
-def inclusion_path(leaves: Sequence[str], index: int) -> list[str]:
-    """The hashes that lead from leaf `index` to the root, lowest first (RFC 9162 section 2.1.3.1)."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(index)
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_path(leaves[:k], index), root(leaves[k:])]
-    return [*inclusion_path(leaves[k:], index - k), root(leaves[:k])]

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 
 class KeyFileRefused(Exception):
     """The key file cannot be used; the message says why and what to do."""
@@ -55,6 +57,13 @@ class Keyring:
     def house_key(self) -> bytes:
         """The key of what belongs to nobody who can be erased: staff and visitors' addresses, captured mail."""
         return self.derive("house", min(self.secrets))
+
+    @cached_property
+    def checkpoint_keys(self) -> dict[int, Ed25519PrivateKey]:
+        """The keys that sign the ledger's heads (RFC 8032), by key id; the newest signs."""
+        return {
+            kid: Ed25519PrivateKey.from_private_bytes(self.derive("checkpoint", kid)) for kid in self.secrets
+        }
 
     @cached_property
     def message_key(self) -> bytes:

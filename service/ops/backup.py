@@ -4,38 +4,23 @@ Called by `bidden db backup|restore`. The key file is never part of a copy.
 """
 
 import os
-import random
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import URL, make_url
-from sqlmodel import Session, col, select
 
 from service.config import Settings
 from service.db.engine import is_sqlite, make_engine
-from service.db.session import reading, transaction
-from service.domain.announcements import actions as announcements
-from service.domain.announcements.tables import Announcement
-from service.domain.brands import actions as brands
-from service.domain.deliveries import claims
-from service.domain.deliveries.rules import Result
-from service.domain.ledger import queries as ledger
-from service.domain.ledger import safe
-from service.domain.mailings.rules import WrongState
-from service.domain.preferences import restoring
-from service.domain.senders import actions as senders
-from service.domain.senders import queries as leases
+from service.db.session import reading
 from service.kit.errors import Conflict, DomainError, NotFound
+from service.ops import restored
 from service.ops.house import House, open_house, upgrade
-
-BY = "cli"
 
 
 class CopyThere(Conflict):
@@ -56,12 +41,6 @@ class DatabaseThere(Conflict):
     fix_hint = "Make a backup of it first; then restore with --replace."
 
 
-class StillRunning(Conflict):
-    """Senders are running on this database."""
-
-    fix_hint = "Stop them first (bidden up, bidden send), then restore."
-
-
 class ToolMissing(DomainError):
     """PostgreSQL is copied by its own tools, and they are not here."""
 
@@ -72,16 +51,6 @@ class ToolMissing(DomainError):
 
 class ToolFailed(DomainError):
     """PostgreSQL's own tool did not succeed."""
-
-
-@dataclass(frozen=True)
-class Restored:
-    """How many entries the ledger has now, how many later noes were applied again, and how many lines of the withdrawal file
-    found nobody here."""
-
-    entries: int
-    reapplied: int
-    left: int
 
 
 def backup(house: House, file: Path) -> int:
@@ -116,7 +85,7 @@ def _copy_sqlite(house: House, target: Path) -> None:
         source.backup(copy, pages=1000, sleep=0.005)
 
 
-def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> Restored:
+def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> restored.Merged:
     """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, announcements that were
     under way are paused, and what was taken away since the copy was made (SAFE_DIR) is taken away again.
 
@@ -137,12 +106,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
     house = open_house(settings)
     try:
         upgrade(house)
-        with transaction(house.engine) as session:
-            reapplied = _make_safe(session, settings, now=now)
-            _hold_what_was_under_way(session, house, now=now)
-        _begin_safe_file(house, now)
-        with reading(house.engine) as session:
-            return Restored(ledger.tail(session)[0], reapplied.again, reapplied.left)
+        return restored.begin_again(house, now=now)
     finally:
         house.engine.dispose()
 
@@ -155,10 +119,7 @@ def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
             raise DatabaseThere
         if "sender" in tables:
             with reading(engine) as session:
-                if {one.name for one in leases.live(session)} - {
-                    one.name for one in leases.suspect(session, now=now)
-                }:
-                    raise StillRunning
+                restored.check_idle(session, now=now)
     finally:
         engine.dispose()
 
@@ -183,47 +144,6 @@ def _put_sqlite(file: Path, place: Path) -> None:
         raise CopyUnreadable(field=str(file)) from broken
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _make_safe(session: Session, settings: Settings, *, now: datetime) -> restoring.Reapplied:
-    last = ledger.entry(session, ledger.tail(session)[0])
-    made = last.at if last else datetime.fromtimestamp(0, UTC)
-    brands.set_setting(session, "sending_on", False, now=now, by=BY)
-    for lease in leases.live(session):
-        senders.end(session, lease.name, now=now)
-    return restoring.reapply(session, safe.lines(settings.safe, made=made), now=now)
-
-
-def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
-    """What was due or on its way when the copy was made has left since, for all we know: nobody gets it twice unasked (P3).
-
-    What a sender had in hand is `unknown`; every announcement under way waits, paused(restored), for a person's decision.
-    """
-
-    def fate(mailing: int, pos: int, attempt: int) -> Result:
-        return Result(pos, attempt, "unknown", "restored")
-
-    for batch in claims.orphaned(session):
-        claims.recover(
-            session,
-            house.ring,
-            batch,
-            fate,
-            waits=house.waits,
-            now=now,
-            chance=random.SystemRandom(),
-        )
-    under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))
-    for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
-        with suppress(WrongState):  # its mailing ended, and nobody had written it down yet
-            announcements.pause(session, public_id, reason="restored", now=now, by=BY)
-
-
-def _begin_safe_file(house: House, now: datetime) -> None:
-    """The old file is set aside, a new one written."""
-    safe.put_aside(house.settings.safe, now)
-    with reading(house.engine) as session:
-        restoring.keep(session, house.settings.safe)
 
 
 def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:

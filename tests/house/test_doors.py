@@ -11,7 +11,7 @@ METHODS = {"post", "put", "patch", "delete"}
 WITHOUT = {
     "service/ops/house.py": "makes the database and its seeds before any door is open",
     "service/ops/captured.py": "the captured inbox writes no ledger entry at all",
-    "service/ops/backup.py": "a restored database starts with sending off",
+    "service/ops/restored.py": "a restored database has sending off, and nobody sends on it",
     "service/ops/demo.py": "makes the first staff member; all else goes through the API",
     "service/cli/up.py": "the supervisor ends the leases of senders it has reaped, which frees the fence",
     "service/cli/processes.py": "runs the processes",

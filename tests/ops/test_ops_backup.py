@@ -26,7 +26,7 @@ from service.domain.preferences.registration import Registered, Registration, re
 from service.domain.senders import actions as senders
 from service.fence import perform_now
 from service.kit import clock
-from service.ops import backup
+from service.ops import backup, restored
 from service.ops.house import House, open_house
 from tests import builders as make
 
@@ -186,7 +186,7 @@ def test_refusals(house: House, tmp_path: Path) -> None:
         backup.restore(house.settings, copy, replace=False, now=clock.now())
     with transaction(house.engine) as session:
         senders.begin(session, "busy", boot_id="b", seen_seq=0, now=clock.now())
-    with pytest.raises(backup.StillRunning):
+    with pytest.raises(restored.StillRunning):
         backup.restore(house.settings, copy, replace=True, now=clock.now())
 
 

@@ -160,9 +160,11 @@ def set_setting(
     """Change one setting; false when it already was so. Taking sending off is an entry that stops mail (the
     fence waits). `reason` stands in the entry where it is not a person's choice.
 
-    Raises `UnknownField` or `SettingInvalid`.
+    Raises `UnknownField`, `SettingInvalid`, or `DatabaseBehind` where sending may not be on.
     """
     after = rules.check_setting(name, value)
+    if name == "sending_on" and after and queries.noted_behind(session):
+        raise rules.DatabaseBehind
     row = _locked(session, name, now)
     before = row.value
     if before == after:
@@ -177,9 +179,26 @@ def set_setting(
 
 def note_clock(session: Session, facts: dict[str, object], *, now: datetime) -> None:
     """Keep how the wall clock stood when it was believed last, and by how much it has `jumped` since; no entry, no setting."""
-    values = {"name": queries.CLOCK, "value": facts, "changed_at": now}
+    _note(session, queries.CLOCK, facts, now=now)
+
+
+def note_behind(session: Session, facts: dict[str, object], *, now: datetime) -> None:
+    """Keep that this database is behind what was signed outside it, and by what (`reason`, `size`, `known`): sending goes off
+    and cannot be switched on while it is."""
+    set_setting(session, "sending_on", False, now=now, by=SYSTEM, reason="restored")
+    _note(session, queries.BEHIND, facts, now=now)
+
+
+def note_restored(session: Session, facts: dict[str, object], *, now: datetime, by: str) -> None:
+    """A copy has taken the database's place, and what was taken away since is in it now: `facts` go into the ledger."""
+    _note(session, queries.BEHIND, {}, now=now)
+    ledger.append(session, "database.restored", subject=None, body=facts, by=by, now=now)
+
+
+def _note(session: Session, name: str, facts: dict[str, object], *, now: datetime) -> None:
+    values = {"name": name, "value": facts, "changed_at": now}
     session.connection().execute(insert_or_skip(session, Setting, ["name"]).values(values))
-    row = session.get_one(Setting, queries.CLOCK)
+    row = session.get_one(Setting, name)
     row.value, row.changed_at = facts, now
     session.flush()
 

@@ -13,6 +13,7 @@ from service.mail import dkim
 
 DEFAULT = "default"
 CLOCK = "clock"  # of the row beside the settings that says how the wall clock stood
+BEHIND = "behind"  # and of the one that says what this database does not have of what was signed outside it
 DKIM_SEALED_AT = "dkim_key|{}|{}"  # domain, selector
 
 
@@ -59,6 +60,12 @@ def noted_clock(session: Session) -> dict[str, Any]:
     """How the wall clock stood when the scheduler believed it last (`boot`, `start`, `at`), and by how many seconds it has
     `jumped` since, if it has; empty before it was ever looked at."""
     row = session.get(Setting, CLOCK)
+    return {} if row is None else dict(row.value)
+
+
+def noted_behind(session: Session) -> dict[str, Any]:
+    """That this database is behind what was signed outside it, as `note_behind` has kept it; empty when it is not."""
+    row = session.get(Setting, BEHIND)
     return {} if row is None else dict(row.value)
 
 

@@ -69,6 +69,13 @@ class SelectorInvalid(Invalid):
     """A selector is one label of a domain name: letters, digits and dashes, at most 63."""
 
 
+class DatabaseBehind(Conflict):
+    """This database does not have all that was signed outside it: it is a copy from an earlier day, and people may have said
+    no since. Nothing leaves until that is read in."""
+
+    fix_hint = "bidden db merge"
+
+
 class SelectorTaken(Conflict):
     """There is, or was, a key by that selector; a selector never comes back with another key."""
 

@@ -31,7 +31,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
-from service.kit import chain, failpoints
+from service.kit import chain, failpoints, merkle
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
 
@@ -234,7 +234,7 @@ def record(
         rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
         leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
         leaves.append(chain.leaf_hash(leaf))
-    root = chain.root(leaves)
+    root = merkle.root(leaves)
     if not _close(session, claimed, now=now):  # the first statement: the database is locked from here on only
         return False
     insert_rows(session, Outcome, rows)

@@ -1,7 +1,7 @@
 """Reading the ledger: its tail, its entries, what can stop a mail, and whether the chain holds."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from service.domain.ledger import rules
 from service.domain.ledger.tables import LedgerEntry
-from service.kit import paging
+from service.kit import merkle, paging
 from service.kit.clock import from_micros
 
 CHUNK = 5_000
@@ -45,13 +45,23 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Signed:
+    """A signed head, as far as it can be held against the entries; `root` is None where no key of ours has signed it."""
+
+    size: int
+    root: str | None
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The chain's state: how many entries were read, and the first fault with its position, if any."""
+    """The ledger's state: how many entries were read, how many come after the last signed head, and the first fault with its
+    position, if any (words and positions: docs/ledger.md)."""
 
     entries: int
     head: str
     fault: str | None = None
     position: int | None = None
+    after_last: int = 0
 
     @property
     def holds(self) -> bool:
@@ -173,8 +183,8 @@ def last_taken(session: Session) -> int | None:
     return session.connection().execute(statement).scalar()
 
 
-def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
-    """Every entry as it lies there, from number `start`, in chunks of bounded memory."""
+def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool]]:
+    """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory."""
     last: int | None = None
     while True:
         statement = select(LedgerEntry).order_by(col(LedgerEntry.seq)).limit(CHUNK)
@@ -185,18 +195,47 @@ def stored(session: Session, start: int = 1) -> Iterator[rules.Entry]:
         )
         rows = session.connection().execute(statement).all()
         for row in rows:
-            yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at)
+            yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at), row.takes
         if len(rows) < CHUNK:
             return
         last = rows[-1].seq
 
 
-def verify(session: Session) -> Verdict:
-    """Read the whole chain and name the first entry that does not hold (P4; what was cut off the end needs a checkpoint)."""
-    expected, prev_hash = 1, rules.first_link()
-    for stored_entry in stored(session, start=-(1 << 62)):
-        fault = rules.fault(stored_entry, seq=expected, prev_hash=prev_hash)
+def verify(session: Session, heads: Sequence[Signed] = (), tree: merkle.Growing | None = None) -> Verdict:
+    """Read the whole ledger and name the first fault: of the entries, and of the signed heads, in their order (P4).
+
+    Without a head from outside, what was cut off the end, or computed anew from some entry on, cannot be seen. `tree`, empty
+    when given, has grown by every entry that holds.
+    """
+    tree = tree or merkle.Growing()
+    wanted, roots = {one.size for one in heads}, {0: merkle.EMPTY}
+    prev_hash = rules.first_link()
+    for entry, takes in stored(session, start=-(1 << 62)):
+        fault = rules.fault(entry, seq=tree.size + 1, prev_hash=prev_hash, takes=takes)
         if fault:
-            return Verdict(expected - 1, prev_hash, fault, expected)
-        expected, prev_hash = expected + 1, stored_entry.hash
-    return Verdict(expected - 1, prev_hash)
+            return Verdict(tree.size, prev_hash, fault, tree.size + 1)
+        tree.add(entry.hash)
+        prev_hash = entry.hash
+        if tree.size in wanted:
+            roots[tree.size] = tree.root()
+    fault, position = _against(heads, roots, tree.size)
+    agreed = max((one.size for one in heads), default=0) if fault is None else 0
+    return Verdict(tree.size, prev_hash, fault, position, tree.size - agreed)
+
+
+def _against(
+    heads: Sequence[Signed], roots: dict[int, str], size: int
+) -> tuple[str, int] | tuple[None, None]:
+    """The first head that does not agree with the entries, or with an earlier one."""
+    agreed, told = 0, dict[int, str]()
+    for one in heads:
+        if one.root is None:
+            return "badly_signed", one.size
+        if told.setdefault(one.size, one.root) != one.root:
+            return "forked", one.size
+        if one.size > size:
+            return "cut_off", size + 1
+        if roots[one.size] != one.root:
+            return "root_differs", agreed + 1
+        agreed = max(agreed, one.size)
+    return None, None

@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from service.kit import sealing
 from service.kit.chain import ZERO, canonical, leaf_hash
 
@@ -31,6 +33,18 @@ TAKING_AWAY = frozenset(
         "settings.sending_off",
     }
 )
+
+
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "version": (int,),
+    "seq": (int,),
+    "at": (int,),
+    "kind": (str,),
+    "actor": (str,),
+    "subject": (str, type(None)),
+    "body": (dict,),
+    "prev_hash": (str,),
+}
 
 
 @dataclass(frozen=True)
@@ -68,28 +82,42 @@ def make(
     return Entry(seq, text, leaf_hash(text), kind, subject, at)
 
 
-def fault(entry: Entry, *, seq: int, prev_hash: str) -> str | None:
-    """What is wrong with a stored entry that should be number `seq` after `prev_hash`, or None."""
+def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool) -> str | None:
+    """What is wrong with a stored entry that should be number `seq` after `prev_hash`, or None; the words of docs/ledger.md.
+
+    `takes` is what the database says of it; the entry itself goes by its kind.
+    """
     if entry.seq != seq:
         return "missing" if entry.seq > seq else "out_of_order"
     if leaf_hash(entry.text) != entry.hash:
         return "hash_differs"
     try:
-        fields = json.loads(entry.text)
+        fields = orjson.loads(entry.text)
     except ValueError:
         return "not_json"
-    if not isinstance(fields, dict):
+    if not _well_formed(fields):
         return "not_json"
-    if fields.get("prev_hash") != prev_hash:
+    if not _as_written(fields, entry.text):
+        return "not_canonical"
+    if fields["prev_hash"] != prev_hash:
         return "chain_broken"
-    if (fields.get("seq"), fields.get("kind"), fields.get("subject"), fields.get("at")) != (
-        entry.seq,
-        entry.kind,
-        entry.subject,
-        entry.at,
-    ):
-        return "columns_differ"
-    return None
+    told = (fields["seq"], fields["kind"], fields["subject"], fields["at"], fields["kind"] in TAKING_AWAY)
+    return None if told == (entry.seq, entry.kind, entry.subject, entry.at, takes) else "columns_differ"
+
+
+def _well_formed(fields: Any) -> bool:
+    """Whether these are the eight fields of an entry, each of its type."""
+    if type(fields) is not dict or fields.keys() != _FIELDS.keys():
+        return False
+    return all(type(fields[name]) in types for name, types in _FIELDS.items())
+
+
+def _as_written(fields: dict[str, Any], text: str) -> bool:
+    """Whether this is the one way to write them."""
+    try:
+        return canonical(fields) == text
+    except TypeError:
+        return False
 
 
 def first_link() -> str:

@@ -116,7 +116,7 @@ _HEEDED: dict[str, Callable[[_Reading, Entry, dict[str, Any]], None]] = {
 def rebuilt(session: Session) -> dict[Key, Row]:
     """Every preference as the ledger alone makes it: (person's public id, topic's slug) → row."""
     reading = _Reading()
-    for entry in ledger.stored(session):
+    for entry, _ in ledger.stored(session):
         reading.heed(entry)
     return reading.rows
 

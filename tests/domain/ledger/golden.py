@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.domain.ledger import rules
-from service.kit import chain
+from service.kit import merkle
 
 FILE = Path(__file__).parents[2] / "data" / "ledger_golden.json"
 AT = 1_795_512_000_000_000  # 2026-11-24T09:20:00Z in microseconds
@@ -119,10 +119,14 @@ def content() -> str:
     made = entries()
     leaves = [one.hash for one in made]
     rows = [
-        {"entry": one.text, "hash": one.hash, "path": chain.inclusion_path(leaves, n)}
+        {
+            "entry": one.text,
+            "hash": one.hash,
+            "path": merkle.inclusion_path(n, len(leaves), merkle.over(leaves)),
+        }
         for n, one in enumerate(made)
     ]
-    whole = {"entries": rows, "size": len(rows), "head": chain.root(leaves)}
+    whole = {"entries": rows, "size": len(rows), "head": merkle.root(leaves)}
     return json.dumps(whole, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ledger import rules
-from service.kit import chain, sealing
+from service.kit import chain, merkle, sealing
 from tests.domain.ledger import golden
 
 EXACT = 2**53 - 1
@@ -103,7 +103,7 @@ def _climb(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
 
 def test_std_k3_published_vectors_for_sizes_0_to_8() -> None:
     leaves = [hashlib.sha256(b"\x00" + bytes.fromhex(one)).hexdigest() for one in CT_LEAVES]
-    assert [chain.root(leaves[:n]) for n in range(9)] == CT_ROOTS
+    assert [merkle.root(leaves[:n]) for n in range(9)] == CT_ROOTS
 
 
 def test_std_k3_trees_and_proofs_agree_with_pymerkle_up_to_300() -> None:
@@ -114,12 +114,12 @@ def test_std_k3_trees_and_proofs_agree_with_pymerkle_up_to_300() -> None:
         leaves.append(chain.leaf_hash(text))
         assert tree.append_entry(text.encode()) == n + 1
         assert tree.get_leaf(n + 1).hex() == leaves[-1]
-        assert tree.get_root().hex() == chain.root(leaves)
+        assert tree.get_root().hex() == merkle.root(leaves)
         for index in {0, n // 2, n}:
-            path = chain.inclusion_path(leaves, index)
+            path = merkle.inclusion_path(index, len(leaves), merkle.over(leaves))
             assert _climb(
                 index, n + 1, bytes.fromhex(leaves[index]), [bytes.fromhex(one) for one in path]
-            ).hex() == chain.root(leaves)
+            ).hex() == merkle.root(leaves)
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,14 +127,14 @@ def test_std_k3_trees_and_proofs_agree_with_pymerkle_up_to_300() -> None:
 def test_a_wrong_path_leads_elsewhere(size: int, data: st.DataObject) -> None:
     leaves = [chain.leaf_hash(str(n)) for n in range(size)]
     index = data.draw(st.integers(0, size - 1))
-    path = [bytes.fromhex(one) for one in chain.inclusion_path(leaves, index)]
+    path = [bytes.fromhex(one) for one in merkle.inclusion_path(index, len(leaves), merkle.over(leaves))]
     if not path:
         return
     at = data.draw(st.integers(0, len(path) - 1))
     path[at] = bytes([path[at][0] ^ 1]) + path[at][1:]
-    assert _climb(index, size, bytes.fromhex(leaves[index]), path).hex() != chain.root(leaves)
+    assert _climb(index, size, bytes.fromhex(leaves[index]), path).hex() != merkle.root(leaves)
     with pytest.raises(IndexError):
-        chain.inclusion_path(leaves, size)
+        merkle.inclusion_path(size, size, merkle.over(leaves))
 
 
 # --- sealed parts ---
@@ -168,4 +168,34 @@ def test_std_k5_equal_matter_of_two_people_does_not_look_equal() -> None:
 @pytest.mark.parametrize("text", ["[]", "null", "7", '"x"', "{}", "not json"])
 def test_an_entry_that_is_no_entry_is_a_fault_and_no_exception(text: str) -> None:
     entry = rules.Entry(1, text, chain.leaf_hash(text), "k", None, 0)
-    assert rules.fault(entry, seq=1, prev_hash=rules.first_link()) in ("not_json", "chain_broken")
+    assert rules.fault(entry, seq=1, prev_hash=rules.first_link(), takes=False) == "not_json"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(":", ": ", 1),
+        lambda text: text + " ",
+        lambda text: text.replace('"n":1', '"n":1.0'),
+        lambda text: text.replace('"n":1', '"n":1,"n":1'),
+        lambda text: text.replace('"n":1', '"n":9007199254740993'),
+        lambda text: text.replace("note", "\\u006eote"),
+    ],
+)
+def test_an_entry_written_in_another_way_is_a_fault(change: Any) -> None:
+    entry = rules.make(
+        seq=1, at=5, kind="note.made", actor="a", subject=None, body={"n": 1}, prev_hash=rules.first_link()
+    )
+    text = change(entry.text)
+    assert text != entry.text
+    other = rules.Entry(1, text, chain.leaf_hash(text), entry.kind, None, 5)
+    assert rules.fault(other, seq=1, prev_hash=rules.first_link(), takes=False) == "not_canonical"
+
+
+def test_a_mark_that_an_entry_takes_is_held_against_its_kind() -> None:
+    for kind, takes in (("note.made", True), ("consent.withdrawn", False)):
+        one = rules.make(
+            seq=1, at=5, kind=kind, actor="a", subject=None, body={}, prev_hash=rules.first_link()
+        )
+        assert rules.fault(one, seq=1, prev_hash=rules.first_link(), takes=takes) == "columns_differ"
+        assert rules.fault(one, seq=1, prev_hash=rules.first_link(), takes=not takes) is None

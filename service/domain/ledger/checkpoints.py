@@ -1,0 +1,175 @@
+"""Signed heads of the ledger's Merkle tree: made every minute, kept outside the database too, held against it (P4).
+
+Called by the clock, `bidden ledger`, the API, and by whoever is about to send: a database behind its own signed head is a copy
+from an earlier day. Formats: docs/ledger.md.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from service.db.locks import insert_or_skip
+from service.domain.ledger import queries, tree
+from service.domain.ledger.tables import Checkpoint
+from service.kit import linefile, merkle, notes
+from service.kit.clock import to_micros
+from service.kit.errors import Conflict
+from service.kit.signing import Keyring
+
+NAME = "checkpoints.jsonl"
+
+Keys = Mapping[str, Ed25519PublicKey]
+
+
+class TreeDiffers(Conflict):
+    """What is kept of the ledger's tree does not lead to the head that was signed last; nothing is signed."""
+
+    fix_hint = "bidden ledger verify"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the database stands against the last head outside: `reason` is None when it has it, else behind, differs or
+    unreadable."""
+
+    reason: str | None
+    size: int
+    known: int | None
+
+
+def origin(ring: Keyring) -> str:
+    """The name under which this installation signs."""
+    return f"bidden/{ring.installation}"
+
+
+def keys(ring: Keyring) -> Keys:
+    """The public keys that heads may be signed with, by their written form, newest first."""
+    public = [ring.checkpoint_keys[kid].public_key() for kid in sorted(ring.checkpoint_keys, reverse=True)]
+    return {notes.written(origin(ring), one): one for one in public}
+
+
+def sign(session: Session, ring: Keyring, *, now: datetime) -> notes.Head | None:
+    """Sign the head as it is; None where that is done already. Raises `TreeDiffers`."""
+    size, _ = queries.tail(session)
+    last = latest(session, ring)
+    if size == 0 or (last is not None and last.size >= size):
+        return None
+    if last is not None and _root(session, last.size) != last.root:
+        raise TreeDiffers
+    head = notes.Head(origin(ring), size, tree.Tree(session).node(0, size), to_micros(now))
+    row = {
+        "size": size,
+        "at": head.at,
+        "note": notes.signed(head, ring.checkpoint_keys[ring.newest]),
+    }
+    session.connection().execute(insert_or_skip(session, Checkpoint, ["size"]).values(row))
+    return head
+
+
+def latest(session: Session, ring: Keyring) -> notes.Head | None:
+    """The last head that was signed. Raises `TreeDiffers` where it is none of ours any more."""
+    row = _latest(session)
+    try:
+        return notes.opened(row.note, keys(ring)) if row else None
+    except notes.NoteRefused as odd:
+        raise TreeDiffers from odd
+
+
+def latest_note(session: Session) -> str | None:
+    """The last signed head in its own words."""
+    row = _latest(session)
+    return row.note if row else None
+
+
+def _latest(session: Session) -> Checkpoint | None:
+    return session.scalars(select(Checkpoint).order_by(col(Checkpoint.size).desc()).limit(1)).first()
+
+
+def write_out(session: Session, directory: Path) -> int:
+    """Append to the file outside the heads it has not yet, durably; how many. Raises OSError or ValueError (file unreadable)."""
+
+    def after(size: int) -> list[linefile.Line]:
+        newer = select(Checkpoint).where(col(Checkpoint.size) > size).order_by(col(Checkpoint.size))
+        return [{"size": one.size, "at": one.at, "note": one.note} for one in session.scalars(newer)]
+
+    return linefile.extend(directory / NAME, "size", after)
+
+
+def put_aside(directory: Path, now: datetime) -> None:
+    """A restored ledger goes on in another way: the heads of the old one are set aside."""
+    linefile.put_aside(directory / NAME, now)
+
+
+def standing(session: Session, directory: Path, ring: Keyring) -> Standing:
+    """Whether the database has what was signed last outside. Reads one line and a few hundred hashes."""
+    size, _ = queries.tail(session)
+    try:
+        line = linefile.last(directory / NAME)
+        head = None if line is None else notes.opened(str(line["note"]), keys(ring))
+    except (ValueError, KeyError, TypeError, notes.NoteRefused):
+        return Standing("unreadable", size, None)
+    if head is None:
+        return Standing(None, size, None)
+    if head.size > size:
+        return Standing("behind", size, head.size)
+    same = _root(session, head.size) == head.root
+    return Standing(None if same else "differs", size, head.size)
+
+
+def _root(session: Session, size: int) -> str | None:
+    """The head of the first so many entries; None where one of them is not there."""
+    try:
+        return tree.Tree(session).node(0, size)
+    except IndexError:
+        return None
+
+
+def verify(session: Session, directory: Path, ring: Keyring) -> queries.Verdict:
+    """Read the whole ledger, and hold it against every signed head of the database and of the file outside."""
+    heads = [*_stored_heads(session, ring), *_heads_outside(directory, ring)]
+    grown = merkle.Growing(tree.WIDTH)
+    verdict = queries.verify(session, heads, grown)
+    wrong = tree.wrong(session, grown.tiles) if verdict.holds else None
+    return verdict if wrong is None else replace(verdict, fault="node_differs", position=wrong)
+
+
+def _stored_heads(session: Session, ring: Keyring) -> Iterator[queries.Signed]:
+    """Those of the database; one whose note does not say what stands beside it is none."""
+    known = keys(ring)
+    for row in session.scalars(select(Checkpoint).order_by(col(Checkpoint.size))):
+        head = _opened(row.note, known)
+        fits = head is not None and (head.size, head.at) == (row.size, row.at)
+        yield queries.Signed(row.size, head.root if head and fits else None)
+
+
+def _heads_outside(directory: Path, ring: Keyring) -> Iterator[queries.Signed]:
+    known = keys(ring)
+    for line in linefile.read([directory / NAME]):
+        head = _opened(_note(line), known)
+        yield queries.Signed(head.size if head else 0, head.root if head else None)
+
+
+def _opened(note: str, known: Keys) -> notes.Head | None:
+    try:
+        return notes.opened(note, known)
+    except notes.NoteRefused:
+        return None
+
+
+def _note(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["note"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def notes_known(session: Session, directory: Path) -> list[str]:
+    """Every signed head in its own words, those of the database and those outside, oldest first, each once."""
+    stored = [one.note for one in session.scalars(select(Checkpoint).order_by(col(Checkpoint.size)))]
+    return list(dict.fromkeys([*stored, *(_note(line) for line in linefile.read([directory / NAME]))]))

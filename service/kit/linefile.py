@@ -1,0 +1,100 @@
+"""Files that only grow, a JSON object to a line, outside the database: each line durable or not there. No feature's own.
+
+Called by the ledger for what it keeps on a second path: withdrawals, and signed heads.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+_STAMP = "%Y%m%dT%H%M%S"
+_LONGEST = 8192  # octets that a last line is looked for in
+
+
+def extend(file: Path, number: str, after: Callable[[int], Sequence[Line]]) -> int:
+    """Append the lines that `after` gives for the `number` of the last one there (0: none); how many. Safe from many processes.
+
+    Raises OSError, and ValueError where the last line cannot be read.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(file, "a+b", buffering=0, opener=_private) as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        descriptor = opened.fileno()
+        _cut_torn(descriptor)
+        last = _last(descriptor)
+        lines = after(int(last[number]) if last else 0)
+        if lines:
+            _append(descriptor, b"".join(json.dumps(one, sort_keys=True).encode() + b"\n" for one in lines))
+        return len(lines)
+
+
+def last(file: Path) -> Line | None:
+    """The last whole line; None of a file that is empty or not there. Raises ValueError where it cannot be read."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        return _last(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(files: Sequence[Path]) -> list[bytes]:
+    """The whole lines of these files, one after the other, as they lie there; of a file that is not there, none."""
+    octets = b"".join(path.read_bytes() for path in files if path.exists())
+    return [line for line in octets.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def put_aside(file: Path, now: datetime) -> None:
+    """Set the file aside under the moment until which it was kept; the next line begins a new one."""
+    if file.exists():
+        file.rename(file.with_name(f"{file.stem}.until-{now.astimezone(UTC):{_STAMP}}{file.suffix}"))
+
+
+def set_aside(file: Path, since: datetime) -> list[Path]:
+    """What has been put aside since a moment, oldest first."""
+    first = f"{file.stem}.until-{since.astimezone(UTC):{_STAMP}}{file.suffix}"
+    return sorted(one for one in file.parent.glob(f"{file.stem}.until-*{file.suffix}") if one.name >= first)
+
+
+def _private(path: str, flags: int) -> int:
+    """Nobody else's to read, like the database beside it."""
+    return os.open(path, flags, 0o600)
+
+
+def _cut_torn(descriptor: int) -> None:
+    """A crash while writing left half a line: it never counted."""
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _LONGEST, max(0, size - _LONGEST))
+    if tail and not tail.endswith(b"\n"):
+        os.ftruncate(descriptor, size - (len(tail) - len(tail[: tail.rfind(b"\n") + 1])))
+
+
+def _last(descriptor: int) -> Line | None:
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _LONGEST, max(0, size - _LONGEST))
+    whole = tail[: tail.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
+    if not whole:
+        return None
+    line = json.loads(whole)
+    if not isinstance(line, dict):
+        raise ValueError("not an object")
+    return line
+
+
+def _append(descriptor: int, lines: bytes) -> None:
+    """Durably, or not at all: what may not be on the disk would else be taken for written by the next call."""
+    before = os.fstat(descriptor).st_size
+    try:
+        while lines:
+            lines = lines[os.write(descriptor, lines) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise

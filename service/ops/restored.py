@@ -1,0 +1,145 @@
+"""A database that is a copy from an earlier day, whoever put it there: noticed by the head that was signed outside it, kept from
+sending, and mended by reading in what was taken away since (reliability 2.4, backups).
+
+Called by the clock, a sender that starts, `bidden db merge`, and `restore`, whose second half this is.
+"""
+
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlmodel import Session, col, select
+
+from service.db.session import reading, transaction
+from service.domain.announcements import actions as announcements
+from service.domain.announcements.tables import Announcement
+from service.domain.brands import actions as brands
+from service.domain.brands import queries as settings
+from service.domain.deliveries import claims
+from service.domain.deliveries.rules import Result
+from service.domain.ledger import checkpoints, safe
+from service.domain.ledger import queries as ledger
+from service.domain.mailings.rules import WrongState
+from service.domain.preferences import restoring
+from service.domain.senders import actions as senders
+from service.domain.senders import queries as leases
+from service.kit.errors import Conflict
+from service.ops.house import House
+
+log = logging.getLogger("bidden.restored")
+BY = "cli"
+
+
+class NothingToMerge(Conflict):
+    """This database has all that was signed outside it; there is nothing to read in."""
+
+
+class StillRunning(Conflict):
+    """Senders are running on this database."""
+
+    fix_hint = "Stop them first (bidden up, bidden send), then try again."
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many entries the ledger has now, how many later noes were applied again, and how many lines of the withdrawal file
+    found nobody here."""
+
+    entries: int
+    reapplied: int
+    left: int
+
+
+def hold(house: House, *, now: datetime) -> checkpoints.Standing:
+    """Hold the database against the head outside; where it does not have it, sending goes off and cannot be switched on again
+    before somebody has merged."""
+    with reading(house.engine) as session:
+        found = checkpoints.standing(session, house.settings.safe, house.ring)
+        noted = settings.noted_behind(session)
+    if found.reason is None or noted:
+        return found
+    with transaction(house.engine) as session:
+        facts: dict[str, object] = {"reason": found.reason, "size": found.size, "known": found.known}
+        brands.note_behind(session, facts, now=now)
+    log.error("the database is behind what was signed outside it; sending is off", extra={"facts": facts})
+    return found
+
+
+def merge(house: House, *, now: datetime) -> Merged:
+    """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`."""
+    if hold(house, now=now).reason is None:
+        raise NothingToMerge
+    with reading(house.engine) as session:
+        check_idle(session, now=now)
+    return begin_again(house, now=now)
+
+
+def check_idle(session: Session, *, now: datetime) -> None:
+    """Nobody sends on this database. Raises `StillRunning`."""
+    if {one.name for one in leases.live(session)} - {one.name for one in leases.suspect(session, now=now)}:
+        raise StillRunning
+
+
+def begin_again(house: House, *, now: datetime) -> Merged:
+    """After a copy has taken the database's place: sending is off, no sender has a lease, announcements that were under way are
+    paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew."""
+    with transaction(house.engine) as session:
+        size, _ = ledger.tail(session)
+        known = checkpoints.standing(session, house.settings.safe, house.ring).known
+        reapplied = _make_safe(session, house, now=now)
+        _hold_what_was_under_way(session, house, now=now)
+        facts: dict[str, object] = {
+            "size": size,
+            "known": known,
+            "reapplied": reapplied.again,
+            "left": reapplied.left,
+        }
+        brands.note_restored(session, facts, now=now, by=BY)
+    _begin_files(house, now)
+    with reading(house.engine) as session:
+        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left)
+
+
+def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Reapplied:
+    last = ledger.entry(session, ledger.tail(session)[0])
+    made = last.at if last else datetime.fromtimestamp(0, UTC)
+    brands.set_setting(session, "sending_on", False, now=now, by=BY)
+    for lease in leases.live(session):
+        senders.end(session, lease.name, now=now)
+    return restoring.reapply(session, safe.lines(house.settings.safe, made=made), now=now)
+
+
+def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
+    """What was due or on its way when the copy was made has left since, for all we know: nobody gets it twice unasked (P3).
+
+    What a sender had in hand is `unknown`; every announcement under way waits, paused(restored), for a person's decision.
+    """
+
+    def fate(mailing: int, pos: int, attempt: int) -> Result:
+        return Result(pos, attempt, "unknown", "restored")
+
+    for batch in claims.orphaned(session):
+        claims.recover(
+            session,
+            house.ring,
+            batch,
+            fate,
+            waits=house.waits,
+            now=now,
+            chance=random.SystemRandom(),
+        )
+    under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))
+    for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
+        with suppress(WrongState):  # its mailing ended, and nobody had written it down yet
+            announcements.pause(session, public_id, reason="restored", now=now, by=BY)
+
+
+def _begin_files(house: House, now: datetime) -> None:
+    """The old ones are set aside, new ones written."""
+    safe.put_aside(house.settings.safe, now)
+    checkpoints.put_aside(house.settings.safe, now)
+    with reading(house.engine) as session:
+        restoring.keep(session, house.settings.safe)
+        checkpoints.write_out(session, house.settings.safe)
