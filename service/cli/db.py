@@ -7,7 +7,7 @@ import typer
 
 from service.cli import desk
 from service.db import migrate
-from service.domain.ledger import queries as ledger
+from service.domain.ledger import checkpoints
 from service.kit import clock
 from service.ops import backup as copies
 from service.ops import restored
@@ -50,7 +50,7 @@ def check(as_json: desk.Json = False) -> None:
             then=GUARDS_FIX,
             as_json=as_json,
         )
-    verdict = desk.ask(opened, ledger.verify)
+    verdict = desk.ask(opened, lambda session: checkpoints.verify(session, opened.settings.safe, opened.ring))
     if not verdict.holds:
         desk.refuse(
             f"The ledger does not hold at entry {verdict.position}: {verdict.fault}.",

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from service.db import migrate
 from service.db.session import reading
 from service.domain.brands import queries as brands
+from service.domain.ledger import checkpoints
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.tables import Batch, Mailing
 from service.domain.senders import queries as senders
@@ -79,7 +80,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
-            facts += [_queue(session, now), _ledger(session)]
+            facts += [_queue(session, now), _ledger(session), _checkpoint(session, house)]
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -187,6 +188,26 @@ def span(seconds: float) -> str:
 def _ledger(session: Session) -> Fact:
     seq, digest = ledger.tail(session)
     return Fact("ledger", True, f"{seq:,} entries, head {digest[:12]}…", value=seq)
+
+
+BEHIND = {
+    "behind": "fewer entries than were signed outside it: a copy from an earlier day",
+    "differs": "other entries than were signed outside it",
+    "unreadable": "the last signed head outside cannot be read",
+}
+
+
+def _checkpoint(session: Session, house: House) -> Fact:
+    """Whether the database has what was signed last outside it."""
+    found = checkpoints.standing(session, house.settings.safe, house.ring)
+    if found.reason is None:
+        known = (
+            f"signed up to entry {found.known:,}" if found.known else "none yet; the clock signs every minute"
+        )
+        return Fact("signed head", True, known, value=found.known or 0)
+    why = "People may have said no since, and it does not know: nothing leaves."
+    fix = "Stop the senders; bidden ledger verify; then, if a copy was put back on purpose: bidden db merge."
+    return Fact("signed head", False, BEHIND[found.reason], why, fix, found.known)
 
 
 def disk(house: House) -> Fact:

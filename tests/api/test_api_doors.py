@@ -47,6 +47,7 @@ ROUTES = [
     ("GET", "notices/n_1/report", "notices:write"),
     ("GET", "notices/n_1/deliveries", "notices:write"),
     ("GET", "ledger", "ledger:read"),
+    ("GET", "ledger/checkpoint", "ledger:read"),
 ]
 
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
-from service.domain.ledger import queries
+from service.domain.ledger import checkpoints, queries
 from service.domain.ledger.queries import Seen
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock, paging
+from service.web import deps
 from service.web.sessions import require
 from service.web.staff import actors
 from service.web.staff.frame import choice, pager, show
@@ -29,6 +30,12 @@ PLACES = {
     "q": "/staff/contact/{}",
 }
 FAULTS = {
+    "not_canonical": "An entry was written in another way than ours.",
+    "cut_off": "The end is cut off: a signed head speaks of more entries.",
+    "root_differs": "Entries were written anew: a signed head says otherwise. It is this one, or one after it.",
+    "forked": "Two signed heads of one size say different things.",
+    "badly_signed": "A head was signed by none of our keys.",
+    "node_differs": "What is kept for quick proofs is not what the entries say.",
     "missing": "An entry is missing.",
     "out_of_order": "An entry stands where it does not belong.",
     "hash_differs": "An entry was changed after it was written.",
@@ -50,9 +57,11 @@ async def page(request: Request, staff: Reader) -> Response:
 async def verify(request: Request, staff: Verifier) -> Response:
     """Read the whole chain now."""
 
+    house = deps.house(request)
+
     def build(session: Session) -> dict[str, Any]:
-        found = queries.verify(session)
-        text = f"{found.entries:,} entries read, each follows from the one before."
+        found = checkpoints.verify(session, house.settings.safe, house.ring)
+        text = f"{found.entries:,} entries read, each follows from the one before; {_signed(found)}"
         verdict = {
             "ok": found.holds,
             "text": text if found.fault is None else FAULTS.get(found.fault, found.fault),
@@ -62,6 +71,14 @@ async def verify(request: Request, staff: Verifier) -> Response:
         return _page(request, session, staff, verdict)
 
     return await show(request, staff, "ledger", "staff/ledger.html", build)
+
+
+def _signed(found: queries.Verdict) -> str:
+    """How far signed heads vouch for it."""
+    if found.after_last == found.entries:
+        return "no head is signed yet."
+    rest = f"{found.after_last:,} came after the last one" if found.after_last else "the last one covers all"
+    return f"every signed head agrees, {rest}."
 
 
 def _page(
