@@ -164,7 +164,7 @@ def set_setting(
     """
     after = rules.check_setting(name, value)
     if name == "sending_on" and after and queries.noted_behind(session):
-        raise rules.DatabaseBehind
+        raise rules.DatabaseBehind(field=name)
     row = _locked(session, name, now)
     before = row.value
     if before == after:

@@ -190,7 +190,10 @@ def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
         }
         for one in senders.suspect(session, now=now)
     ]
-    if not brands.setting(session, "sending_on"):
+    if brands.noted_behind(session):
+        text = "This database is a copy from an earlier day, and people may have said no since: nothing leaves."
+        alarms.append({"text": text, "href": "/staff/health"})
+    elif not brands.setting(session, "sending_on"):
         jump = brands.clock_jump(session)
         since = f" since the clock jumped by {span(jump)}. See that the time is right first" if jump else ""
         text = f"Sending is switched off{since}: nothing leaves."
