@@ -40,11 +40,11 @@ class Ledger:
         sizes = select(col(Checkpoint.size)).order_by(col(Checkpoint.size))
         self.heads = list(self.connection.execute(sizes).scalars())
 
-    def row(self, seq: int) -> Any:
-        return self.connection.execute(select(LedgerEntry).where(seq == SEQ)).one()
+    def row(self, at: int) -> Any:
+        return self.connection.execute(select(LedgerEntry).where(at == SEQ)).one()
 
-    def write(self, seq: int, **values: Any) -> None:
-        self.connection.execute(update(LedgerEntry).where(seq == SEQ).values(**values))
+    def write(self, number: int, /, **values: Any) -> None:
+        self.connection.execute(update(LedgerEntry).where(number == SEQ).values(**values))
 
     def after_agreed(self, seq: int) -> int:
         """Where an entry computed anew shows: after the last head that does not cover it."""
@@ -230,7 +230,8 @@ def edit_a_head(on: Ledger) -> Found:
     note = on.connection.execute(
         select(col(Checkpoint.note)).where(col(Checkpoint.size) == size)
     ).scalar_one()
-    at = on.chance.choice([n for n, sign in enumerate(note[:-3]) if sign.isalnum()])
+    root = note.index("\n", note.index("\n") + 1)  # before it stand the name and the size, which say where it is
+    at = on.chance.choice([n for n, sign in enumerate(note[:-3]) if n > root and sign.isalnum()])
     other = note[:at] + ("a" if note[at] != "a" else "b") + note[at + 1 :]
     on.connection.execute(update(Checkpoint).where(col(Checkpoint.size) == size).values(note=other))
     return Found(("badly_signed",), size)
