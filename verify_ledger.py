@@ -1,0 +1,428 @@
+"""Check an exported ledger, a proof or a receipt of Bidden, without trusting Bidden.
+
+    python verify_ledger.py FILE --key KEY [--key KEY ...] [--json]
+
+FILE is a bundle (what `bidden ledger export` writes), a proof (`bidden ledger prove`) or a receipt. KEY is the public key of the
+installation, `<name>+<id>+<base64>`, or a file with one such key to a line. Get it from elsewhere than FILE: a forger brings keys
+of his own. Exit code 0: it holds. 1: it does not, and the first fault is said. 2: wrong use, nothing was checked.
+
+This file wants Python 3.11 and the package `cryptography`, was written from docs/ledger.md and shares no code with the product.
+"""
+
+import argparse
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Keys = dict[tuple[str, bytes], Ed25519PublicKey]  # by name and key id
+Head = tuple[int, bytes | None, str]  # size, root and origin; no root if no given key has signed it
+
+LONGEST = 16 * 2**20  # octets of one line, or of a whole proof: a hostile file must not fill the memory
+LARGEST = 2**53 - 1
+FIELDS: dict[str, type] = {
+    "version": int, "seq": int, "at": int, "kind": str, "actor": str, "prev_hash": str, "body": dict, "subject": str
+}  # fmt: skip
+TYPES = [*FIELDS.values()]
+NO_SUBJECT = [*TYPES[:-1], type(None)]
+COPIES = ("seq", "at", "kind", "subject", "takes")
+KINDS = {"bundle", "entry", "checkpoint"}
+ROW = {*COPIES, "hash", "text"}
+TAKES = {  # the kinds that can stop mail
+    "announcement.cancelled", "announcement.halted", "announcement.paused", "address.changed", "consent.expired",
+    "consent.invalidated", "consent.refused", "consent.withdrawn", "notice.cancelled", "person.erased", "person.merged",
+    "person.restricted", "preference.break_set", "settings.sending_off", "suppression.added", "topic.retired",
+}  # fmt: skip
+MEANINGS = {
+    "missing": "the entry with this number is not there",
+    "out_of_order": "another stands in its place, or it stands there twice",
+    "hash_differs": "the hash is not that of the text",
+    "not_json": "the text is no JSON object with the eight fields of an entry",
+    "not_canonical": "the text is not written in the one form allowed",
+    "chain_broken": "prev_hash is not the hash of the entry before",
+    "columns_differ": "a copy does not agree with the text",
+    "cut_off": "a signed head speaks of entries after the last one",
+    "root_differs": "a signed head says otherwise",
+    "forked": "there are two heads of this size with two roots",
+    "badly_signed": "no given key has signed it as a head of this ledger",
+    "not_included": "the path does not lead to the head",
+    "unreadable": "it is not what docs/ledger.md describes, or breaks off",
+}
+NAME = r"[^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+NUMBER = r"(?:0|[1-9][0-9]{0,99})"
+KEY = re.compile(rf"({NAME})\+([0-9a-f]{{8}})\+([A-Za-z0-9+/=]+)")
+SIGNATURES = rf"(?:— {NAME} [A-Za-z0-9+/]+=*\n)+"
+NOTE = re.compile(rf"((bidden/{NAME})\n{NUMBER}\n([A-Za-z0-9+/]{{43}}=)\nat {NUMBER}\n)\n({SIGNATURES})")
+
+
+class Fault(Exception):
+    """The first thing that does not hold: its word, the number where it stands, and why, if there is more to say."""
+
+    def __init__(self, word: str, position: int | None = None, why: str = "") -> None:
+        self.word, self.position, self.why = word, position, why or MEANINGS[word]
+
+
+@dataclass
+class Report:
+    """What was found; `size` is that of the greatest head."""
+
+    holds: bool = False
+    kind: str | None = None
+    origin: str = ""
+    entries: int = 0
+    checkpoints: int = 0
+    size: int = 0
+    after_last: int = 0
+    fault: str | None = None
+    position: int | None = None
+    why: str = ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: read the keys, check the file, say what was found."""
+    parser = argparse.ArgumentParser(description="Check an exported ledger, a proof or a receipt of Bidden.")
+    parser.add_argument("file", metavar="FILE", help="a bundle, a proof or a receipt")
+    parser.add_argument("--key", action="append", required=True, help="a public key, or a file of them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        keys = read_keys(options.key)
+        with open(options.file, "rb") as file:
+            report = check(file, keys)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    sys.stdout.write((json.dumps(asdict(report)) if options.json else in_words(report)) + "\n")
+    return 0 if report.holds else 1
+
+
+def read_keys(given: list[str]) -> Keys:
+    """The public keys, each written out or one to a line of a file. A slip of the pen shows, as the id is computed."""
+    keys: Keys = {}
+    for one in given:
+        text = one if KEY.fullmatch(one) else Path(one).read_text("utf-8")
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            match = KEY.fullmatch(line)
+            octets = from_base64(match[3]) if match else b""
+            if match is None or len(octets) != 33 or octets[0] != 1:
+                raise ValueError("a public key is written <name>+<key id, 8 hex digits>+<base64>")
+            if sha256(match[1].encode() + b"\n" + octets).hexdigest()[:8] != match[2]:
+                raise ValueError(f"the public key of {match[1]} does not agree with its id")
+            keys[match[1], bytes.fromhex(match[2])] = Ed25519PublicKey.from_public_bytes(octets[1:])
+    if not keys:
+        raise ValueError("no public key was given")
+    return keys
+
+
+def from_base64(text: str) -> bytes:
+    """RFC 4648 section 4, padded. Spare bits must be zero, so that one value has one text."""
+    octets = base64.b64decode(text, validate=True)
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("this is not base64 as it should be")
+    return octets
+
+
+def check(file: BinaryIO, keys: Keys) -> Report:
+    """Check whatever the file is: the first line tells a bundle from the rest, which is one JSON object."""
+    report, first, name = Report(), file.readline(LONGEST + 1), ""
+    with suppress(Fault):  # an object may go over many lines
+        name, header = read_line(first)
+    try:
+        if name == "bundle":
+            check_bundle(file, header, keys, report)
+        else:
+            check_proof(read_object(first + file.read(LONGEST + 1 - len(first))), keys, report)
+        report.holds = True
+    except Fault as fault:
+        report.fault, report.position, report.why = fault.word, fault.position, fault.why
+    return report
+
+
+def read_line(line: bytes) -> tuple[str, Any]:
+    """What a line of a bundle says it is, and its value: the row of an entry, the note of a checkpoint, or the first line's."""
+    found = read_object(line)
+    names = found.keys() & KINDS
+    name = names.pop() if len(names) == 1 else ""
+    value = found.get(name)
+    if name == "entry" and type(value) is dict and value.keys() >= ROW:
+        if type(value["seq"]) is int and type(value["text"]) is str:
+            return name, value
+    elif name == "bundle" or (name == "checkpoint" and type(value) is str):
+        return name, value
+    raise Fault("unreadable")
+
+
+def read_object(octets: bytes) -> dict[str, Any]:
+    """One JSON object from outside."""
+    try:
+        value = OUTSIDE.decode(octets.decode()) if len(octets) <= LONGEST else None
+    except (ValueError, RecursionError):
+        value = None
+    if type(value) is not dict:
+        raise Fault("unreadable")
+    return value
+
+
+def check_bundle(file: BinaryIO, header: Any, keys: Keys, report: Report) -> None:
+    """A bundle: first every entry, then every checkpoint."""
+    if not is_format(header, "bidden-ledger"):
+        raise Fault("unreadable")
+    origin, size = str(header.get("origin")), header.get("size")
+    if not re.fullmatch(f"bidden/{NAME}", origin) or type(size) is not int or not 0 <= size <= LARGEST:
+        raise Fault("unreadable")
+    report.kind, report.origin = "bundle", origin
+    leaves, notes = read_lines(iter(partial(file.readline, LONGEST + 1), b""), size, report)
+    check_heads([open_note(note, keys) for note in notes], leaves, report)
+
+
+def is_format(found: Any, name: str) -> bool:
+    """Whether this is an object that says it is of the format in version 1 (for which Python would also take `true`)."""
+    version = found.get("version") if type(found) is dict else None
+    return type(version) is int and version == 1 and bool(found.get("format") == name)
+
+
+def read_lines(lines: Iterator[bytes], size: int, report: Report) -> tuple[bytearray, list[str]]:
+    """Check the entries one after the other; give their hashes, one behind the other, and the checkpoints."""
+    leaves, previous = bytearray(), bytes(32)
+    notes: dict[str, None] = {}  # a head kept in two places stands here twice, and is looked at once
+    for line in lines:
+        name, value = read_line(line)
+        number = report.entries + 1
+        if name == "entry" and value["seq"] == number <= size:
+            previous = check_entry(number, value, previous.hex())
+            leaves += previous
+            report.entries = number
+        elif name == "checkpoint" and number > size:
+            notes[value] = None
+            report.checkpoints += 1
+        else:
+            raise misplaced(name, value, number, size, lines)
+    if report.entries < size:
+        raise Fault("unreadable", why=f"it breaks off before entry {report.entries + 1:,} of {size:,}")
+    return leaves, list(notes)
+
+
+def misplaced(name: str, value: Any, number: int, size: int, rest: Iterator[bytes]) -> Fault:
+    """The fault where `number` should stand and does not: the rest of the file tells a wrong order from a gap."""
+    if name == "entry" and 1 <= value["seq"] < number:
+        return Fault("out_of_order", value["seq"], "it stands there twice")
+    if name == "bundle" or number > size:
+        return Fault(
+            "unreadable", why="neither the next entry nor a checkpoint, as the first line would have it"
+        )
+    for line in rest:
+        with suppress(Fault):  # the verdict stands already, whatever else is wrong
+            name, value = read_line(line)
+            if name == "entry" and value["seq"] == number:
+                return Fault("out_of_order", number, "another stands in its place")
+    return Fault("missing", number)
+
+
+def check_entry(number: int, row: dict[str, Any], previous: str) -> bytes:
+    """Hash, form, link and copies of one entry, in the order of the table in docs/ledger.md; gives its hash."""
+    leaf, entry, word = read_text(row["text"])
+    if row["hash"] != leaf.hex():
+        raise Fault("hash_differs", number)
+    if word:
+        raise Fault(word, number)
+    if entry["prev_hash"] != previous:
+        raise Fault("chain_broken", number)
+    entry["takes"] = entry["kind"] in TAKES
+    for name in COPIES:
+        if row[name] != entry[name] or type(row[name]) is not type(entry[name]):
+            raise Fault("columns_differ", number, f"the copy of {name} does not agree with the text")
+    return leaf
+
+
+def read_text(text: str) -> tuple[bytes, dict[str, Any], str | None]:
+    """The hash of a text, the entry it holds, and the word for what is wrong with its form, if anything is.
+
+    What the form does not have is lost on reading, so that only a text in the form comes out as it went in.
+    """
+    try:
+        leaf = sha256(b"\0" + text.encode()).digest()
+    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8, so that no hash is its hash
+        return b"", {}, "not_json"
+    try:
+        reader, writer = PLAIN if text.isascii() else ANY
+        entry = reader.decode(text)
+        written = writer.encode(entry)
+    except (ValueError, RecursionError):
+        return leaf, {}, "not_json"
+    if type(entry) is not dict or entry.keys() != FIELDS.keys():
+        return leaf, {}, "not_json"
+    types = [type(entry[name]) for name in FIELDS]
+    if types not in (TYPES, NO_SUBJECT):
+        return leaf, {}, "not_json"
+    if written != text:
+        return leaf, entry, "not_canonical"
+    return leaf, entry, None if entry["version"] == 1 else "not_json"
+
+
+def in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with its keys by UTF-16 code units; of a key that stands twice one is lost."""
+    return dict(sorted(pairs, key=lambda pair: pair[0].encode("utf-16-be", "surrogatepass")))
+
+
+def whole(text: str) -> int:
+    """An integer. One out of bounds is read as 0, and so are fractions: that is not how they were written."""
+    value = int(text) if len(text) < 20 else 0
+    return value if -LARGEST <= value <= LARGEST else 0
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which no key stands twice: two readers could take it in two ways."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+# `int` refuses NaN and Infinity, which Python would read. The writers put \b \t \n \f \r \" and \\ for these, \u00xx for the
+# other controls and everything else as it is, as RFC 8785 wants. In ASCII Python's own order of keys is that of UTF-16.
+OUTSIDE = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=int)
+NUMBERS: Any = {"parse_int": whole, "parse_float": lambda _: 0, "parse_constant": int}
+WRITING: Any = {"ensure_ascii": False, "separators": (",", ":")}
+PLAIN = json.JSONDecoder(**NUMBERS), json.JSONEncoder(sort_keys=True, **WRITING)
+ANY = json.JSONDecoder(object_pairs_hook=in_order, **NUMBERS), json.JSONEncoder(**WRITING)
+
+
+def open_note(note: str, keys: Keys) -> Head:
+    """Take a checkpoint apart. It counts if it has the form to the letter and one line is a given key's signature."""
+    match, claim = NOTE.fullmatch(note), re.match(rf"[^\n]*\n({NUMBER})\n", note)
+    size = int(claim[1]) if claim else 0
+    if match is None:
+        return size, None, ""
+    try:
+        root = from_base64(match[3])
+        lines = [(name, from_base64(code)) for _, name, code in map(str.split, match[4].split("\n")[:-1])]
+    except ValueError:
+        return size, None, ""
+    for name, octets in lines:
+        if key := keys.get((name, octets[:4])):
+            with suppress(InvalidSignature):
+                key.verify(octets[4:], match[1].encode())
+                return size, root, match[2]
+    return size, None, ""
+
+
+def check_heads(heads: list[Head], leaves: bytearray, report: Report) -> None:
+    """Hold every head against the tree, in the order of the file."""
+    roots = roots_at(leaves, {size for size, root, _ in heads if root})
+    agreeing = {size for size, root, _ in heads if root and root == roots.get(size)}
+    known: dict[int, bytes] = {}
+    for size, root, origin in heads:
+        if root is None or origin != report.origin:
+            raise Fault("badly_signed", size)
+        if known.setdefault(size, root) != root:
+            raise Fault("forked", size)
+        if size > report.entries:
+            raise Fault("cut_off", report.entries + 1)
+        if roots[size] != root:
+            last = max((smaller for smaller in agreeing if smaller < size), default=0)
+            start = f"the signed head of {count(last)}" if last else "the beginning"
+            why = f"what lies between {start} and the signed head of {count(size)} was computed anew"
+            raise Fault("root_differs", last + 1, why)
+    report.size = max(known, default=0)
+    report.after_last = report.entries - report.size
+
+
+def roots_at(leaves: bytearray, sizes: set[int]) -> dict[int, bytes]:
+    """The roots of the tree at these sizes, as far as there are entries, in one pass (RFC 9162 section 2.1.1)."""
+    roots = {0: sha256().digest()}
+    peaks: list[bytes] = []  # roots of the full subtrees, one for each 1 in the binary size
+    for size in range(1, len(leaves) // 32 + 1):
+        node, rest = bytes(leaves[size * 32 - 32 : size * 32]), size
+        while rest % 2 == 0:
+            node, rest = inner(peaks.pop(), node), rest // 2
+        peaks.append(node)
+        if size in sizes:
+            for left in reversed(peaks[:-1]):
+                node = inner(left, node)
+            roots[size] = node
+    return roots
+
+
+def inner(left: bytes, right: bytes) -> bytes:
+    """An inner node of the tree."""
+    return sha256(b"\1" + left + right).digest()
+
+
+def check_proof(document: dict[str, Any], keys: Keys, report: Report) -> None:
+    """A proof, or a receipt with one in it: first the texts, then the head, then the paths between them."""
+    proof: Any = document if document.get("format") == "bidden-proof" else document.get("proof")
+    if not is_format(proof, "bidden-proof"):
+        raise Fault("unreadable")
+    report.kind = "proof"
+    note, items = proof.get("checkpoint"), proof.get("entries")
+    if type(note) is not str or type(items) is not list or not items:
+        raise Fault("unreadable", why="a proof has a checkpoint and at least one entry")
+    leaves = []
+    for item in items:
+        if type(item) is not dict or type(item.get("text")) is not str or type(item.get("path")) is not list:
+            raise Fault("unreadable", why="an entry of a proof has a text and a path")
+        leaf, entry, word = read_text(item["text"])
+        if word:
+            raise Fault(word, entry.get("seq"))
+        leaves.append((leaf, entry["seq"], item["path"]))
+    report.size, root, report.origin = open_note(note, keys)
+    if root is None:
+        raise Fault("badly_signed", report.size)
+    report.checkpoints = 1
+    for leaf, seq, path in leaves:
+        if not leads(leaf, seq - 1, path, report.size, root):
+            raise Fault("not_included", seq)
+        report.entries += 1
+
+
+def leads(node: bytes, index: int, path: list[Any], size: int, root: bytes) -> bool:
+    """Follow an inclusion proof from a leaf to the root (RFC 9162 section 2.1.3.2; `index` is its fn, `last` its sn)."""
+    last = size - 1
+    if not 0 <= index <= last:
+        return False
+    for step in path:
+        if last == 0 or type(step) is not str or not re.fullmatch("[0-9a-f]{64}", step):
+            return False
+        if index % 2 or index == last:
+            node = inner(bytes.fromhex(step), node)
+            while index and index % 2 == 0:
+                index, last = index // 2, last // 2
+        else:
+            node = inner(node, bytes.fromhex(step))
+        index, last = index // 2, last // 2
+    return last == 0 and node == root
+
+
+def in_words(report: Report) -> str:
+    """The report as sentences, in ASCII, so that no name a forger chose can make them look different."""
+    entries, after = count(report.entries), report.after_last
+    if report.fault:
+        line = f"Line {report.entries + report.checkpoints + 2:,}" if report.kind == "bundle" else "The file"
+        head = f"The checkpoint of {count(report.position or 0)}"
+        places = {"unreadable": line, "badly_signed": head, "forked": head}
+        place = places.get(report.fault, f"Entry {report.position or 'of the proof'}")
+        return f"{place} does not hold: {report.fault} ({report.why})."
+    name = report.origin.encode("unicode_escape").decode()
+    if report.kind == "proof":
+        return f"The proof holds: {entries} under the signed head of {count(report.size)} of {name}."
+    heads = f"{report.checkpoints:,} checkpoint{'' if report.checkpoints == 1 else 's'}"
+    tail = f"{count(after)} after the last one {'is' if after == 1 else 'are'} held by the chain alone"
+    return f"The ledger holds: {entries}, {heads}; {tail}. Its name is {name}."
+
+
+def count(number: int) -> str:
+    """So many entries."""
+    return f"{number:,} {'entry' if number == 1 else 'entries'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
