@@ -230,7 +230,8 @@ def edit_a_head(on: Ledger) -> Found:
     note = on.connection.execute(
         select(col(Checkpoint.note)).where(col(Checkpoint.size) == size)
     ).scalar_one()
-    root = note.index("\n", note.index("\n") + 1)  # before it stand the name and the size, which say where it is
+    name, size_line, _ = note.split("\n", 2)  # where it is stands in these
+    root = len(name) + len(size_line) + 1
     at = on.chance.choice([n for n, sign in enumerate(note[:-3]) if n > root and sign.isalnum()])
     other = note[:at] + ("a" if note[at] != "a" else "b") + note[at + 1 :]
     on.connection.execute(update(Checkpoint).where(col(Checkpoint.size) == size).values(note=other))

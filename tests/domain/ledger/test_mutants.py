@@ -1,5 +1,5 @@
-"""Four hundred mutants of a stored ledger on each database (BIDDEN_TEST_MUTANTS: more): every one is found, at its place, by the product and by the checker
-that was written from the specification alone (P4, F33)."""
+"""Four hundred mutants of a stored ledger on each database (BIDDEN_TEST_MUTANTS: more): every one is found, at its place, by the
+product and by the checker that was written from the specification alone (P4, F33)."""
 
 import io
 import os
