@@ -5,6 +5,8 @@ The unbroken half of each pair stands in the test that the checker comes from.
 
 import asyncio
 import hmac
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +21,13 @@ from service.domain.links import rules as links
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import projection
 from service.domain.preferences import queries as gate
-from service.kit import clock
+from service.kit import clock, notes
+from service.kit.signing import Keyring
 from service.mail import dkim
 from service.mail.letters import load
 from service.mail.message import Assembler
 from tests import checks
+from tests.domain.ledger import mutant_runs, mutants
 from tests.house.test_database import GUARDS, GUARDS_POSTGRESQL, standing_guards
 from tests.house.test_doors import opens_a_transaction
 from tests.mail import oracle, samples
@@ -111,6 +115,24 @@ def test_the_ledger_edited(engine: Engine) -> None:
             text("UPDATE ledger_entry SET entry = replace(entry, 'default', 'another') WHERE seq = 1")
         )
     assert checks.chain(engine) == ["entry 1: hash_differs"]
+
+
+@pytest.mark.parametrize("unchecked", [False, True])
+def test_a_head_accepted_unsigned(
+    engine: Engine,
+    ring: Keyring,
+    now: datetime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unchecked: bool,
+) -> None:
+    """A ledger computed anew with all its heads signed by another key: found by its keys alone."""
+    mutant_runs.write(engine, ring, tmp_path, now)
+    if unchecked:
+        monkeypatch.setattr(notes, "_good", lambda *about: True)
+    seeds = [mutants.WAYS.index(mutants.replace_the_key)]
+    missed = mutant_runs.missed(engine, ring, tmp_path, seeds)
+    assert [("ours" in one, "None" in one) for one in missed] == ([(True, True)] if unchecked else [])
 
 
 @pytest.mark.parametrize("past", [False, True])
