@@ -60,7 +60,7 @@ def gather(world: World) -> checker.Evidence:
             mailing = announcements.mailing_of(session, row)
             report = reports.of_announcement(session, row)
         rows = list(members.all_deliveries(session, town.ring, mailing)) if mailing else []
-        entries = [_entry(world, one) for one in ledger.stored(session)]
+        entries = [_entry(world, one) for one, _ in ledger.stored(session)]
     deliveries = [{**one.as_json(), "external_ids": _own(one.external_ids)} for one in rows]
     return checker.Evidence(
         topic=world.topic(),
