@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import announce, brand, db, demo, doctor, keys, ledger, post, processes, staff, up
+from service.cli import announce, brand, db, demo, doctor, keys, ledger, post, processes, prove, staff, up
 
 app = typer.Typer(
     help="Bidden: mail that was asked for, with its proof.",
@@ -23,4 +23,5 @@ app.add_typer(staff.app, name="staff")
 app.add_typer(brand.app, name="brand")
 app.add_typer(announce.app, name="announce")
 app.command("post")(post.post)
+app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)

@@ -52,6 +52,10 @@ def opened(note: str, keys: Mapping[str, Ed25519PublicKey]) -> Head:
         _good(line, found["text"], keys) for line in found["signatures"].splitlines()
     ):
         raise NoteRefused
+    return _head(found)
+
+
+def _head(found: re.Match[str]) -> Head:
     try:
         root = base64.b64decode(found["root"], validate=True)
     except binascii.Error as odd:
@@ -59,6 +63,14 @@ def opened(note: str, keys: Mapping[str, Ed25519PublicKey]) -> Head:
     if _base64(root) != found["root"]:  # one way to write it
         raise NoteRefused
     return Head(found["origin"], int(found["size"]), root.hex(), int(found["at"]))
+
+
+def read_head(note: str) -> Head:
+    """What a note of our own says, its signature aside. Raises `NoteRefused`."""
+    found = _NOTE.fullmatch(note)
+    if found is None:
+        raise NoteRefused
+    return _head(found)
 
 
 def _good(line: str, text: str, keys: Mapping[str, Ed25519PublicKey]) -> bool:

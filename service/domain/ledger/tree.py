@@ -27,9 +27,15 @@ class Tree:
         self._session = session
         self._kept: dict[int, int] = {}
         self._tiles: dict[tuple[int, int], list[str]] = {}
+        self._nodes: dict[tuple[int, int], str] = {}
 
     def node(self, start: int, end: int) -> str:
         """The hash over the entries after number `start` up to number `end` (`merkle.Node`). Raises IndexError where one is missing."""
+        if (start, end) not in self._nodes:
+            self._nodes[start, end] = self._node(start, end)
+        return self._nodes[start, end]
+
+    def _node(self, start: int, end: int) -> str:
         width = end - start
         if width == 0:
             return merkle.EMPTY

@@ -125,7 +125,7 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
     house = deps.house(request)
 
     def build(session: Session) -> dict[str, Any]:
-        person = _person(session, public_id)
+        person = known(session, public_id)
         actions.note_read(session, person, "viewed", now=clock.now(), by=staff.by)
         return _page(request, session, house, staff, person, None)
 
@@ -138,7 +138,7 @@ async def reveal(request: Request, public_id: str, staff: Revealer) -> Response:
     house, reason = deps.house(request), (await forms.read(request)).text("reason")
 
     def build(session: Session) -> dict[str, Any]:
-        person = _person(session, public_id)
+        person = known(session, public_id)
         if not reason:
             return _page(request, session, house, staff, person, None) | {
                 "missing": "Please say why you need it."
@@ -154,7 +154,8 @@ async def reveal(request: Request, public_id: str, staff: Revealer) -> Response:
     )
 
 
-def _person(session: Session, public_id: str) -> Person:
+def known(session: Session, public_id: str) -> Person:
+    """The person of that opaque id. Raises `UnknownPerson`."""
     person = queries.by_public_id(session, public_id)
     if person is None:
         raise UnknownPerson
@@ -165,7 +166,7 @@ def _page(
     request: Request, session: Session, house: House, staff: SignedIn, person: Person, address: str | None
 ) -> dict[str, Any]:
     now = clock.now()
-    on = _day(request.query_params.get("on", ""), now)
+    on = day_asked(request.query_params.get("on", ""), now)
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
     chosen = request.query_params.get("show", "")
     base = f"/staff/people/{person.public_id}"
@@ -196,10 +197,11 @@ def _page(
         "chain": None,
         "pager": None,
         "may_reveal": may(staff.role, "people:reveal"),
+        "evidence": f"{base}/evidence" + (f"?on={on}" if until else ""),
     }
 
 
-def _day(text: str, now: datetime) -> date:
+def day_asked(text: str, now: datetime) -> date:
     """The day asked for; today for anything that is none."""
     try:
         return min(date.fromisoformat(text), now.date())

@@ -117,7 +117,7 @@ def of_person(
     lines = (
         []
         if only == "mail"
-        else [_entry(one, names, by, key) for one in seen if only in ("", _words(one)[2])]
+        else [_entry(one, names, by, key) for one in seen if only in ("", words_of(one.kind)[2])]
     )
     if only in ("", "mail"):
         lines += _mails(session, person)
@@ -139,22 +139,21 @@ def _topic_names(session: Session) -> dict[str, str]:
     }
 
 
-def _words(seen: Seen) -> tuple[str, str, str]:
-    return WORDS.get(
-        seen.kind, ("seen", seen.kind.replace(".", " ").replace("_", " ").capitalize(), "change")
-    )
+def words_of(kind: str) -> tuple[str, str, str]:
+    """Sign, words and filter of a kind of entry."""
+    return WORDS.get(kind, ("seen", kind.replace(".", " ").replace("_", " ").capitalize(), "change"))
 
 
 def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None) -> dict[str, Any]:
     """One ledger entry as a line."""
-    sign, what, _ = _words(seen)
+    sign, what, _ = words_of(seen.kind)
     body = seen.body
     return {
         "at": seen.at,
         "sign": sign,
         "what": what,
         "text": _text(seen, names, by),
-        "detail": _detail(body),
+        "detail": detail(body),
         "samp": None,
         "facts": _evidence(seen, key),
         "link": {"href": f"/staff/ledger?entry={seen.seq}", "label": f"entry {seen.seq}"},
@@ -172,7 +171,7 @@ def _text(seen: Seen, names: dict[str, str], by: dict[str, str]) -> str:
     )
 
 
-def _detail(body: dict[str, Any]) -> str | None:
+def detail(body: Mapping[str, Any]) -> str | None:
     """Under which words, policy and way it was said."""
     method = str(body.get("method") or "")
     source = str(body.get("source") or "")
@@ -206,15 +205,15 @@ def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
         found = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
     except sealing.Unsealable:
         return [{"name": "Evidence", "value": "cannot be opened with this person’s key"}]
-    return _facts(found)
+    return facts_of(found)
 
 
-def _facts(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]:
+def facts_of(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]:
     """Evidence as names and values; what holds parts of its own (a confirmation at the site) is opened up."""
     facts: list[dict[str, str]] = []
     for name, value in found.items():
         if isinstance(value, Mapping):
-            facts += _facts(value, f"{name} ")
+            facts += facts_of(value, f"{name} ")
         elif value:
             plain = EVIDENCE.get(within + name, (within + name).replace("_", " ").capitalize())
             facts.append({"name": plain, "value": _readable(value)})

@@ -128,3 +128,22 @@ def test_a_stranger_is_not_found(browser: Browser, office: Office) -> None:
     answer = browser("marketing").get("/staff/people/p_nobody")
     assert answer.status_code == 404
     assert "We know nobody by that id." in answer.text
+
+
+def test_the_evidence_file_is_read_by_officers_and_written_down(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    path = f"/staff/people/{ana.public_id}/evidence"
+    assert browser("marketing").get(path).status_code == 403
+    assert path not in browser("marketing").get(f"/staff/people/{ana.public_id}").text
+    officer = browser("privacy_officer")
+    assert path in officer.get(f"/staff/people/{ana.public_id}").text
+    page = officer.get(path).text
+    assert "Send me news" in page, "the words that were shown"
+    assert "signed head" in page
+    file = officer.get(f"{path}.json")
+    assert "attachment" in file.headers["content-disposition"]
+    assert file.json()["proof"]["format"] == "bidden-proof"
+    assert len(looks(office, "person.exported", ana.public_id)) == 2
+    before = (clock.now() - timedelta(days=3)).date().isoformat()
+    assert "Nothing is on record by then" in officer.get(f"{path}?on={before}").text
+    assert officer.get("/staff/people/p_0/evidence").status_code == 404

@@ -1,0 +1,69 @@
+"""`bidden prove`: what is on record of one person as of a day, with the proof that it stands in the ledger."""
+
+import json
+from datetime import UTC, date, datetime, time
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from service.cli import desk
+from service.db.session import transaction
+from service.domain.ledger import checkpoints
+from service.domain.people import actions, queries
+from service.domain.people.rules import UnknownPerson
+from service.domain.people.tables import Person
+from service.domain.reports import evidence
+from service.kit import addresses, clock
+from service.kit.errors import Conflict, Invalid
+from service.kit.signing import Keyring
+
+
+class SeveralPeople(Conflict):
+    """Several people answer to that."""
+
+    fix_hint = "Name one by the opaque id (p_…), as the person's page gives it."
+
+
+class DayInvalid(Invalid):
+    """A day is written as 2026-11-24."""
+
+
+@desk.command
+def prove(
+    person: Annotated[str, typer.Argument(help="Mail address, opaque id, or a site's own id.")],
+    on: Annotated[str, typer.Option(help="As of the end of this day (UTC); now when not said.")] = "",
+    as_json: desk.Json = False,
+) -> None:
+    """Print the evidence file: what was said, before which words, and the proof that verify_ledger.py checks. The look is written
+    down in the ledger."""
+    house, now = desk.house(), clock.now()
+    until = min(_end_of(on), now) if on else now
+    with transaction(house.engine) as session:
+        checkpoints.sign(session, house.ring, now=now)
+    with transaction(house.engine) as session:
+        found = _found(session, house.ring, person)
+        actions.note_read(session, found, "exported", reason="evidence", now=now, by=desk.BY)
+        file = evidence.of_person(session, house.ring, found, on=until, now=now)
+    desk.say(file, json.dumps(file, ensure_ascii=False, indent=1), as_json=as_json)
+
+
+def _end_of(day: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(day), time.max, UTC)
+    except ValueError as odd:
+        raise DayInvalid(field="--on") from odd
+
+
+def _found(session: Session, ring: Keyring, person: str) -> Person:
+    """Who answers to that. Raises `UnknownPerson`, `SeveralPeople`."""
+    if "@" in person:
+        people = list(queries.by_address(session, ring, addresses.parse(person)))
+    else:
+        one = queries.by_public_id(session, person)
+        people = [one] if one else queries.by_external_id(session, person)
+    if not people:
+        raise UnknownPerson
+    if len({one.id for one in people}) > 1:
+        raise SeveralPeople
+    return people[0]

@@ -1,0 +1,141 @@
+"""What is on record of one person as of a day, so that a privacy officer, a court or the person can check it without trusting us:
+what was said and before which words, with the proof that it stands in the ledger. Called by `bidden prove` and the person's page.
+
+The texts of entries are those the hashes cover; what stands sealed in them is opened beside them, while the person's key exists.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from service.domain.consent import queries as consents
+from service.domain.ledger import bundles
+from service.domain.ledger import queries as ledger
+from service.domain.ledger.queries import Seen
+from service.domain.ledger.rules import open_part
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.policies import queries as policies
+from service.domain.preferences.rules import PERMITTING
+from service.domain.topics import queries as topics
+from service.kit import sealing
+from service.kit.signing import Keyring
+
+FORMAT, VERSION = "bidden-evidence", 1
+ABOUT = (
+    "person.registered",
+    "address.confirmed",
+    "address.changed",
+    "confirmation.requested",
+    *consents.KINDS,
+)
+RESTRICTS = ("suppression.added", "suppression.lifted", "person.restricted", "person.erased", "person.merged")
+
+
+def of_person(
+    session: Session, ring: Keyring, person: Person, *, on: datetime, now: datetime
+) -> dict[str, Any]:
+    """The evidence file, as of the end of `on`: standing, events, texts, proof.
+
+    The proof is that of `bidden ledger prove`; `verify_ledger.py` checks it in this very file. Raises `NotSignedYet` where the
+    last signed head is older than the last entry, `TreeDiffers`.
+    """
+    subject = person.public_id
+    seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
+    standing = consents.states(session, subject, until=on)
+    file: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "person": subject,
+        "on": on.isoformat(),
+        "made_at": now.isoformat(),
+        "standing": [
+            {**one, "since": one["since"].isoformat(), "permits": _permits(one)} for one in standing
+        ],
+        "events": [_event(one, _key(ring, person)) for one in seen],
+        "wordings": _wordings(session, seen),
+        "policies": _policies(session, seen),
+    }
+    return file | ({"proof": bundles.proof(session, [one.seq for one in seen], ring)} if seen else {})
+
+
+def _permits(standing: dict[str, Any]) -> bool:
+    return standing["state"] in PERMITTING
+
+
+def _key(ring: Keyring, person: Person) -> bytes | None:
+    """The person's key; None once it was destroyed."""
+    try:
+        return people.person_key(ring, person)
+    except sealing.Unsealable:
+        return None
+
+
+def _event(one: Seen, key: bytes | None) -> dict[str, Any]:
+    """One entry taken apart, and the evidence sealed in it in clear: None where nobody can open it any more."""
+    event: dict[str, Any] = {
+        "entry": one.seq,
+        "at": one.at.isoformat(),
+        "kind": one.kind,
+        "actor": one.actor,
+        "body": one.body,
+        "hash": one.hash,
+    }
+    part = one.body.get("evidence")
+    if isinstance(part, dict):
+        event["evidence"] = _opened(part, key, one)
+    return event
+
+
+def _opened(part: dict[str, str], key: bytes | None, one: Seen) -> dict[str, Any] | None:
+    if key is None:
+        return None
+    try:
+        return open_part(key, part, subject=one.subject or "", kind=one.kind)
+    except sealing.Unsealable:
+        return None
+
+
+def _named(seen: Iterable[Seen], field: str) -> list[str]:
+    """The texts that the entries name, each once, in order."""
+    return list(dict.fromkeys(str(one.body[field]) for one in seen if one.body.get(field)))
+
+
+def _wordings(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:
+    """Every wording as it was shown, to the letter, with the hash that its publication wrote into the ledger."""
+    found = [topics.wording_by_public_id(session, name) for name in _named(seen, "wording")]
+    return [
+        {
+            "id": one.public_id,
+            "topic": topics.by_id(session, one.topic_id).slug,
+            "version": one.version,
+            "locale": one.locale,
+            "title": one.title,
+            "frequency": one.frequency,
+            "text": one.text,
+            "sha256": one.sha256,
+            "published_at": one.published_at.isoformat(),
+        }
+        for one in found
+        if one is not None
+    ]
+
+
+def _policies(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:
+    found = [(name, policies.by_version_name(session, name)) for name in _named(seen, "policy")]
+    return [
+        {
+            "id": name,
+            "version": one.version,
+            "locale": one.locale,
+            "title": one.title,
+            "body": one.body,
+            "sha256": one.sha256,
+            "published_at": one.published_at.isoformat(),
+            "effective_at": one.effective_at.isoformat(),
+        }
+        for name, one in found
+        if one is not None
+    ]

@@ -1,0 +1,95 @@
+"""The evidence file of one person as of a day: a page made for print, and the same as JSON that verify_ledger.py checks.
+
+Whoever opens it is written down, like every look at personal data (standards K8).
+"""
+
+import json
+from datetime import UTC, datetime, time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from service.domain.ledger import checkpoints
+from service.domain.people import actions
+from service.domain.reports import evidence
+from service.domain.staff.queries import SignedIn
+from service.kit import clock, notes
+from service.web import deps
+from service.web.sessions import require
+from service.web.staff import people, timeline
+from service.web.staff.frame import act, show
+
+router = APIRouter()
+
+Officer = Annotated[SignedIn, require("people:reveal")]
+
+
+@router.get("/staff/people/{public_id}/evidence")
+async def page(request: Request, public_id: str, staff: Officer) -> Response:
+    """For people: what was said by the end of that day, before which words, and how to check it."""
+    file = await _file(request, public_id, staff)
+    context = _page(file, f"/staff/people/{public_id}", request.query_params.get("on", ""))
+    return await show(request, staff, "people", "staff/evidence.html", lambda _: context)
+
+
+@router.get("/staff/people/{public_id}/evidence.json")
+async def download(request: Request, public_id: str, staff: Officer) -> Response:
+    """For programs: the same, as one file."""
+    file = await _file(request, public_id, staff)
+    name = f"evidence-{file['person']}-{file['on'][:10]}.json"
+    return Response(
+        json.dumps(file, ensure_ascii=False, indent=1),
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _file(request: Request, public_id: str, staff: SignedIn) -> dict[str, Any]:
+    """The file, once the head is signed that its proof leads to; the look is written down with it."""
+    house, now = deps.house(request), clock.now()
+    day = people.day_asked(request.query_params.get("on", ""), now)
+    on = min(datetime.combine(day, time.max, UTC), now)
+    await act(request, lambda session: checkpoints.sign(session, house.ring, now=now))
+
+    def build(session: Session) -> dict[str, Any]:
+        person = people.known(session, public_id)
+        actions.note_read(session, person, "exported", reason="evidence", now=now, by=staff.by)
+        return evidence.of_person(session, house.ring, person, on=on, now=now)
+
+    return (await act(request, build)).value
+
+
+def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
+    head = notes.read_head(file["proof"]["checkpoint"]) if "proof" in file else None
+    return {
+        "base": base,
+        "query": f"?on={on}" if on else "",
+        "person": file["person"],
+        "on": datetime.fromisoformat(file["on"]),
+        "made_at": datetime.fromisoformat(file["made_at"]),
+        "standing": [{**one, "since": datetime.fromisoformat(one["since"])} for one in file["standing"]],
+        "events": [_event(one) for one in file["events"]],
+        "wordings": file["wordings"],
+        "policies": [
+            {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
+        ],
+        "head": {"size": head.size, "root": head.root} if head else None,
+    }
+
+
+def _event(one: dict[str, Any]) -> dict[str, Any]:
+    sign, what, _ = timeline.words_of(one["kind"])
+    opened = one.get("evidence")
+    return {
+        "entry": one["entry"],
+        "at": datetime.fromisoformat(one["at"]),
+        "sign": sign,
+        "what": what,
+        "topic": one["body"].get("topic"),
+        "detail": timeline.detail(one["body"]),
+        "facts": timeline.facts_of(opened) if opened else [],
+        "closed": "evidence" in one and opened is None,
+        "hash": one["hash"],
+    }

@@ -1,0 +1,61 @@
+"""`bidden prove`: the evidence file of a person, checked by verify_ledger.py as it stands."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
+
+from service.db.session import reading, transaction
+from service.domain.ledger import queries as ledger
+from service.kit import clock
+from service.kit.signing import load_or_make
+from tests import builders as make
+from tests.cli.conftest import Run
+from tests.cli.test_cli_ledger import read
+
+
+def _ana(engine: Engine, directory: Path, now: datetime) -> str:
+    with transaction(engine) as session:
+        return make.a_person(
+            session, load_or_make(directory / "secret.key"), "ana@example.org", now=now
+        ).public_id
+
+
+def test_the_file_says_what_was_said_and_is_checked_without_us(
+    bidden: Run, engine: Engine, tmp_path: Path
+) -> None:
+    key = bidden("ledger", "checkpoint", "--key").out.strip()
+    ana = _ana(engine, tmp_path, clock.now() - timedelta(days=2))
+    file = bidden("prove", "ana@example.org").json
+    assert file["person"] == ana
+    assert {one["topic"]: one["permits"] for one in file["standing"]}["new-products"] is True
+    said = [one for one in file["events"] if one["kind"] == "consent.given"]
+    assert said
+    shown = {one["id"]: one for one in file["wordings"]}
+    for one in said:
+        assert shown[one["body"]["wording"]]["sha256"] == one["body"]["wording_sha256"]
+        assert one["evidence"] is not None
+    kept = tmp_path / "ana.json"
+    kept.write_text(json.dumps(file))
+    assert read(kept, key)[0] == 0
+    with reading(engine) as session:
+        looks = [one for one in ledger.of_subject(session, ana) if one.kind == "person.exported"]
+    assert [(one.actor, one.body["reason"]) for one in looks] == [("cli", "evidence")]
+
+
+def test_as_of_a_day_before_there_was_anything(bidden: Run, engine: Engine, tmp_path: Path) -> None:
+    bidden("ledger", "checkpoint")
+    _ana(engine, tmp_path, clock.now())
+    day = (clock.now() - timedelta(days=1)).date().isoformat()
+    file = bidden("prove", "ana@example.org", "--on", day).json
+    assert (file["standing"], file["events"], "proof" in file) == ([], [], False)
+
+
+def test_refusals(bidden: Run, engine: Engine, tmp_path: Path) -> None:
+    bidden("ledger", "checkpoint")
+    _ana(engine, tmp_path, clock.now())
+    assert "unknown_person" in bidden("prove", "zoe@example.org").err
+    assert "unknown_person" in bidden("prove", "p_0").err
+    assert "day_invalid" in bidden("prove", "ana@example.org", "--on", "yesterday").err
+    assert "address" in bidden("prove", "not@an@address").err
