@@ -72,8 +72,15 @@ def test_a_policy_shows_any_version_for_ever(client: TestClient, world: World) -
     assert "<script" not in now
     assert "Second" not in then
     assert "/policies/privacy?version=1" in now
+    assert "/policies/privacy?version=2&amp;since=1" in now
+    changed = client.get("/policies/privacy?version=2&since=1").text
+    assert "<ins>**Second** &lt;script&gt;alert(1)&lt;/script&gt; text</ins>" in changed
+    assert "<del>" in changed
+    assert "Nothing: the text is the same." in client.get("/policies/privacy?version=2&since=2").text
     for wrong in (
         "/policies/none",
+        "/policies/privacy?version=2&since=9",
+        "/policies/privacy?version=2&since=x",
         "/policies/privacy?version=9",
         "/policies/privacy?version=-1",
         "/policies/privacy?version=9999999999999999999",
