@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from service.cli import desk
 from service.db.engine import found_damaged
-from service.db.session import reading, transaction
+from service.db.session import reading
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
 from service.kit import clock
@@ -97,8 +97,7 @@ def checkpoint(key: PublicKey = False, as_json: desk.Json = False) -> None:
 
 
 def _sign(house: House) -> None:
-    with transaction(house.engine) as session:
-        checkpoints.sign(session, house.ring, now=clock.now())
+    desk.change(house, lambda session: checkpoints.sign(session, house.ring, now=clock.now()))
     with reading(house.engine) as session:
         checkpoints.write_out(session, house.settings.safe)
 

@@ -2,13 +2,12 @@
 
 import json
 from datetime import UTC, date, datetime, time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlmodel import Session
 
 from service.cli import desk
-from service.db.session import transaction
 from service.domain.ledger import checkpoints
 from service.domain.people import actions, queries
 from service.domain.people.rules import UnknownPerson
@@ -39,12 +38,14 @@ def prove(
     down in the ledger."""
     house, now = desk.house(), clock.now()
     until = min(_end_of(on), now) if on else now
-    with transaction(house.engine) as session:
-        checkpoints.sign(session, house.ring, now=now)
-    with transaction(house.engine) as session:
+    desk.change(house, lambda session: checkpoints.sign(session, house.ring, now=now), as_json=as_json)
+
+    def look(session: Session) -> dict[str, Any]:
         found = _found(session, house.ring, person)
         actions.note_read(session, found, "exported", reason="evidence", now=now, by=desk.BY)
-        file = evidence.of_person(session, house.ring, found, on=until, now=now)
+        return evidence.of_person(session, house.ring, found, on=until, now=now)
+
+    file = desk.change(house, look, as_json=as_json)
     desk.say(file, json.dumps(file, ensure_ascii=False, indent=1), as_json=as_json)
 
 
