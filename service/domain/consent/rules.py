@@ -52,6 +52,7 @@ class Item:
     evidence: dict[str, Any] = field(default_factory=dict)
     agreed_at: datetime | None = None
     confirmed: dict[str, Any] | None = None
+    elsewhere: str = ""  # SHA-256 of words that were shown by another system and are no wording of ours
 
 
 @dataclass(frozen=True)
