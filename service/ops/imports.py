@@ -25,10 +25,10 @@ from service.domain.transfers.tables import Import
 from service.kit import clock
 from service.ops.house import House
 
-LONGEST = 0.05  # seconds a transaction holds the database (design.md 3)
-SMALLEST = 10  # rows of one; how many fit into 50 ms shows as it goes
+LONGEST = 0.05  # seconds a transaction is to hold the database (design.md 3) …
+SMALLEST = 100  # … but no fewer rows than this: what a transaction costs by itself would be most of it
 AT_A_LOOK = 500  # rows of one reading transaction
-STILL = 15.0  # seconds without a sign after which a run counts as dead
+STILL = 5.0  # seconds without a sign after which a run counts as dead; two at once do no harm (`ImportMoved`)
 
 Open = Callable[[], BinaryIO]
 Told = Callable[[int, int], None]  # rows done, rows in all (0 while nobody knows)
@@ -131,7 +131,7 @@ def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = Non
     Raises `ImportMoved` when another run of the same import is at work.
     """
     assert row.id is not None
-    import_id, size = row.id, SMALLEST * 5
+    import_id, size = row.id, SMALLEST
     with job.open() as stream:
         pairs = job.rows(stream, now=clock.now(), after=row.rows_done)
         while part := [one for _, one in islice(pairs, size)]:

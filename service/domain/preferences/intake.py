@@ -102,12 +102,10 @@ class Facts:
 def look_up(session: Session, now: datetime, transfer: Transfer | None = None) -> Facts:
     """Read what every registration of a transaction needs to know."""
     everything = {topic.slug: topic for topic in topics.active(session)}
-    words = {
-        topic.id: topics.current_wordings(session, topic.id)
-        for topic in everything.values()
-        if topic.id is not None
-    }
-    versions = {one.public_id: one for topic_id in words for one in topics.wordings(session, topic_id)}
+    told = topics.wordings_by_topic(session)
+    kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
+    words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
+    versions = {one.public_id: one for those in kept.values() for one in those}
     policy = policies.current(session, "privacy", "en", now=now)
     return Facts(
         everything,

@@ -21,7 +21,7 @@ from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
 from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
-from service.domain.preferences.intake import Checked, Facts, Registration, Transfer, apart, check, look_up
+from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
 from service.domain.preferences.rules import NOES
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -29,7 +29,7 @@ from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
-__all__ = ["Registered", "Registration", "Transfer", "register_many"]
+__all__ = ["Registered", "Registration", "register_many"]
 LEGACY = "legacy_registration"
 
 
@@ -55,14 +55,15 @@ def register_many(
     topics: set[str] | None,
     now: datetime,
     by: str,
-    transfer: Transfer | None = None,
+    facts: Facts | None = None,
 ) -> list[Registered | DomainError]:
     """Register people of one source, in one transaction; an item that is wrong answers with its error and harms no other.
 
-    `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all). `transfer`:
-    they come by an import, whose id stands in every entry; it renews nothing, and mails a button only if it says so.
+    `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all). `facts`: what
+    this transaction has looked up already; an import's id in them stands in every entry, renews nothing, and mails a button
+    only if it says so.
     """
-    facts = look_up(session, now, transfer)
+    facts = facts or look_up(session, now)
     answers: list[Registered | DomainError] = []
     checked: list[Checked] = []
     for index, one in enumerate(items):

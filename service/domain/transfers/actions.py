@@ -131,8 +131,7 @@ def _take(
     now: datetime,
     by: str,
 ) -> None:
-    transfer = transfer_of(row)
-    facts = look_up(session, now, transfer)
+    facts = look_up(session, now, transfer_of(row))
     for part in _apart(good):  # a mailbox twice: the second row is judged by what the first has made
         verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now)
         told = [one for one in verdicts if one.registration is not None]
@@ -146,7 +145,7 @@ def _take(
             topics=None,
             now=now,
             by=by,
-            transfer=transfer,
+            facts=facts,
         )
         for one, answer in zip(told, answers, strict=True):
             _count(counts, answer)

@@ -14,6 +14,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
+from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Wording
 from service.domain.transfers import rules
 from service.domain.transfers.tables import Import, ImportChunk
@@ -25,6 +26,20 @@ EXPORTED = (
     "person", "email", "first name", "last name", "company", "postal address", "telephone", "language", "time zone",
     "state", "registered on",
 )  # fmt: skip
+
+
+def check_names(session: Session, plan: rules.Plan) -> rules.Plan:
+    """That the topics and wordings a plan names are there. Raises `TopicUnknown`, `WordingUnknown`."""
+    for slug in plan.wanted:
+        topic = topics.by_slug(session, slug)
+        if topic.state != "active":
+            raise topic_rules.TopicUnknown(field=f"topics.{slug}")
+    for grant in plan.grants:
+        if grant.wording:
+            wording = topics.wording_by_public_id(session, grant.wording)
+            if wording is None or wording.topic_id != topics.by_slug(session, grant.topic).id:
+                raise topic_rules.WordingUnknown(field=f"topics.{grant.topic}.wording")
+    return plan
 
 
 def by_public_id(session: Session, public_id: str) -> Import:
