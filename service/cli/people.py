@@ -182,7 +182,7 @@ def _import(
     words = (
         f"This file was imported under this plan already; nothing changed. It is {row.public_id}."
         if again
-        else (_words(job.file, rules.Counts(**row.counts), []) + f"\nIt is {row.public_id}.")
+        else (_words(job.file, rules.Counts.of(row.counts), []) + f"\nIt is {row.public_id}.")
     )
     desk.say({**_facts(row), "again": again}, words, as_json=as_json)
 

@@ -203,13 +203,14 @@ def _register(
     writer.flush()
     session.flush()
     brand_id = next(iter(facts.topics.values())).brand_id
-    due = asks if facts.transfer is None or facts.transfer.mail else [[] for _ in asks]
+    quiet = facts.transfer is not None and not facts.transfer.mail
+    due: list[list[dict[str, Any]]] = [[] for _ in asks] if quiet else asks
     mailed = mail_buttons(session, known, due, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
     for one, row in zip(chunk, known, strict=True):
         _noes_of_the_address(writer, row, one)
         tell_of_change(session, ring, row, brand_id=brand_id, now=now)
     return [
-        _answer(row, said, ask, sent)
+        _answer(row, said, ask, sent, _QUIET if quiet else _NOT_MAILED)
         for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)
     ]
 
@@ -342,9 +343,12 @@ def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
 
 
 _NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today
+_QUIET = {"confirmation_sent": "requested"}  # an import that mails nobody
 
 
-def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
+def _answer(
+    row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool, unmailed: dict[str, str]
+) -> Registered:
     following = None
     if mailed:
         following = "We sent a mail with a button; nothing on the topics asked is sent before it is pressed."
@@ -355,7 +359,7 @@ def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], m
             "Nothing on the topics asked is sent before the button in our mail is pressed; one address gets two such mails a day "
             "at most."
         )
-        said = [one | {"result": _NOT_MAILED.get(one["result"], one["result"])} for one in said]
+        said = [one | {"result": unmailed.get(one["result"], one["result"])} for one in said]
     return Registered(
         row.person.public_id,
         row.created,

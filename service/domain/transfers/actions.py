@@ -107,7 +107,7 @@ def take_chunk(
     row = session.get_one(Import, import_id, populate_existing=True)
     if row.state != "running" or row.rows_done != first:
         raise rules.ImportMoved
-    plan, counts = rules.plan_of(row.plan), rules.Counts(**row.counts)
+    plan, counts = rules.plan_of(row.plan), rules.Counts.of(row.counts)
     before = len(ledger.appended(session))
     good = [one for one in rows if isinstance(one, Row)]
     for one in rows:
@@ -200,17 +200,13 @@ def _count(counts: rules.Counts, answer: Registered | DomainError) -> None:
     if isinstance(answer, DomainError):
         counts.add("refused", answer.code)
         return
-    moved = [
-        one
-        for one in answer.consents
-        if one["result"] not in ("unchanged", "kept_no", "confirmation_pending")
-    ]
-    written = [one for one in answer.consents if one["result"] not in ("unchanged", "kept_no")]
+    still = ("unchanged", "kept_no", "confirmation_pending", "always_on")
+    written = [one for one in answer.consents if one["result"] not in still]
     for one in written:
         counts.add("given", f"{one['topic']}:{one['state']}")
     if answer.created:
         counts.new += 1
-    elif answer.changed or moved:
+    elif answer.changed or written:
         counts.changed += 1
     else:
         counts.unchanged += 1

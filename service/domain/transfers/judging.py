@@ -139,6 +139,8 @@ def _own(session: Session, rows: Sequence[Row]) -> dict[str, str]:
 
 def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bool, now: datetime) -> Verdict:
     stopped = _stopped(row, digest, known)
+    if stopped == "skipped_known":
+        return Verdict(row, digest, skipped=stopped)
     if row.noes and not row.items:
         later = stopped is None and _all_later(row, digest, known, facts)
         return Verdict(row, digest, skipped="skipped_later_yes" if later else None)

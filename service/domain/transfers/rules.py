@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any
@@ -257,6 +258,11 @@ class Counts:
     noes: dict[str, int] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)  # topic:state → yeses written
     left_out: dict[str, int] = field(default_factory=dict)  # cells not kept
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Counts":
+        """Go on counting from what was kept, which itself stays as it is (its database row would not notice)."""
+        return cls(**deepcopy(dict(kept)))
 
     @property
     def rows(self) -> int:

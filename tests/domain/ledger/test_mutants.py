@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import verify_ledger
 from sqlalchemy.engine import Connection, Engine
 from sqlmodel import Session
 
-import verify_ledger
 from service.db.session import reading, transaction
 from service.domain.ledger import actions, bundles, checkpoints, queries
 from service.kit.signing import Keyring
