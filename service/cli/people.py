@@ -310,14 +310,15 @@ def export(
     """Write everybody, with what they agreed to, into a file of your own (mode 0600)."""
     if form not in exports.FORMS:
         raise FormUnknown(field="format")
-    if not reason.strip():
-        raise rules.ReasonMissing(field="reason")
     if file.exists():
         raise exports.FileThere(field=str(file))
-    house, people = desk.house(), 0
+    house, people, now = desk.house(), 0, clock.now()
+    desk.change(
+        house, lambda session: actions.note_export(session, reason=reason, form=form, now=now, by=desk.BY)
+    )
     with file.open("x", encoding="utf-8", newline="") as out:
         file.chmod(0o600)
-        for text, count in exports.exported(house, form=form, reason=reason, by=desk.BY):
+        for text, count in exports.parts(house, form=form, by=desk.BY):
             out.write(text)
             people += count
     desk.say({"file": str(file), "people": people}, f"{people:,} people are in {file}.", as_json=as_json)

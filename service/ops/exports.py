@@ -30,16 +30,10 @@ class FileThere(Conflict):
     """There is a file by that name already; an export overwrites nothing."""
 
 
-def exported(house: House, *, form: str, reason: str, by: str) -> Iterator[tuple[str, int]]:
-    """Everybody, a part at a time, with the number of people in it.
-
-    Who takes them out and why is in the ledger before the first leaves, whose data left as it leaves (standards K8). Raises
-    `ReasonMissing`, at the first step.
+def parts(house: House, *, form: str, by: str) -> Iterator[tuple[str, int]]:
+    """Everybody, a part at a time, with the number of people in it. Who takes them out and why was noted before
+    (`actions.note_export`); whose data left is noted as it leaves (standards K8).
     """
-    fence.perform_now(
-        house,
-        lambda session: actions.note_export(session, reason=reason, form=form, now=clock.now(), by=by),
-    )
     with reading(house.engine) as session:
         columns = queries.export_columns(session)
     if form == "csv":

@@ -4,6 +4,8 @@ Called by `bidden people` and the staff pages. Every writing transaction goes th
 one writer is left to others (design.md 3).
 """
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from service.domain.transfers.tables import Import
 from service.kit import clock
 from service.ops.house import House
 
+LOG = logging.getLogger("bidden.imports")
 LONGEST = 0.05  # seconds a transaction is to hold the database (design.md 3) …
 SMALLEST = 100  # … but no fewer rows than this: what a transaction costs by itself would be most of it
 AT_A_LOOK = 500  # rows of one reading transaction
@@ -157,6 +160,21 @@ def _chunk(
 
     row = fence.perform_now(house, act).value
     return row, max(time.perf_counter() - began, 0.001)
+
+
+def in_background(house: House, job: Job, row: Import, *, by: str, then: Callable[[], None]) -> None:
+    """Run it in a thread of this process, `then` once it has ended. Ends with the process; the page offers to go on."""
+
+    def work() -> None:
+        try:
+            if run(house, job, row, by=by).state == "done":
+                then()
+        except rules.ImportMoved:
+            pass  # another process is at work on it
+        except Exception:
+            LOG.exception("an import stopped", extra={"facts": {"import": row.public_id}})
+
+    threading.Thread(target=work, name="import", daemon=True).start()
 
 
 def is_still(row: Import, *, now: datetime) -> bool:

@@ -16,17 +16,14 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent.actions import Said
 from service.domain.consent.rules import PERMITTING
 from service.domain.ledger import actions as ledger
-from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
-from service.domain.preferences.changes import LIVING, Change, move, withdraw
+from service.domain.preferences.changes import Change, move
 from service.domain.preferences.intake import Facts, Transfer, look_up
 from service.domain.preferences.registration import Registered, register_many
 from service.domain.preferences.rules import CONSENTED
 from service.domain.preferences.tables import Preference
-from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
-from service.domain.topics.tables import Topic
-from service.domain.transfers import queries, rules
+from service.domain.transfers import noes, queries, rules
 from service.domain.transfers.judging import Verdict, judge
 from service.domain.transfers.reading import FileFacts
 from service.domain.transfers.rows import Fault, Row
@@ -37,7 +34,6 @@ from service.kit.ids import new_id
 from service.kit.signing import Keyring
 
 BATCH = 200  # rows or people of one transaction, at most (design.md 3)
-CAUSES = {"no": "withdrawal", "stopped": "objection", "bounced": "hard_bounce", "complained": "complaint"}
 
 
 def draft(
@@ -59,6 +55,28 @@ def draft(
     )
     session.add(row)
     session.flush()
+    return row
+
+
+def revise(session: Session, public_id: str, plan: rules.Plan) -> Import:
+    """Another plan for a file that was not run yet. Raises `ImportMoved` when it was."""
+    row = _drafted(session, public_id)
+    row.plan, row.plan_sha256 = plan.as_json(), plan.digest
+    session.add(row)
+    return row
+
+
+def note_rows(session: Session, public_id: str, rows: int) -> None:
+    """How many rows the trial has counted."""
+    row = _drafted(session, public_id)
+    row.rows_total = rows
+    session.add(row)
+
+
+def _drafted(session: Session, public_id: str) -> Import:
+    row = queries.by_public_id(session, public_id)
+    if row.state != "draft":
+        raise rules.ImportMoved
     return row
 
 
@@ -228,67 +246,10 @@ def _keep_span(session: Session, row: Import, rows: int, before: int) -> None:
 
 
 def _say_no(session: Session, row: Import, one: Verdict, facts: Facts, *, now: datetime, by: str) -> bool:
-    """A no of the file: kept as the keyed hash alone, and said for everybody of that mailbox. Whether anything was new."""
-    concerned = [topic for slug, topic in facts.topics.items() if "*" in one.row.noes or slug in one.row.noes]
-    if one.row.no in ("stopped", "complained"):
-        concerned = [topic for topic in facts.topics.values() if topic.mail_class != "service"]
+    """A no of the file, if there is one; whether anything was new."""
     before = len(ledger.appended(session))
-    for scope, topic_id in _scopes(one.row, concerned):
-        suppressions.add(
-            session,
-            one.address_hash,
-            scope=scope,
-            cause=CAUSES[one.row.no],
-            origin=row.public_id,
-            subject=None,
-            topic_id=topic_id,
-            now=now,
-            by=by,
-        )
-    if one.row.no != "bounced":
-        _withdraw(
-            session, row, one, [topic for topic in concerned if topic.mail_class != "service"], now=now, by=by
-        )
+    noes.say(session, row.public_id, one, facts, now=now, by=by)
     return len(ledger.appended(session)) > before
-
-
-def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]]:
-    """How far a no reaches: a dead mailbox and a blocked person everywhere; a complaint over all that can be stopped; a no
-    as far as it was said."""
-    if row.no in ("bounced", "stopped"):
-        return [("all", None)]
-    every = row.no == "complained" or "*" in row.noes
-    marketing: list[tuple[str, int | None]] = [("marketing", None)] if every else []
-    single = [one for one in concerned if not every or one.mail_class == "notice"]
-    return marketing + [("topic", one.id) for one in single if one.mail_class != "service"]
-
-
-def _withdraw(
-    session: Session, row: Import, one: Verdict, concerned: Sequence[Topic], *, now: datetime, by: str
-) -> None:
-    """End what stands for those topics, for every person of the mailbox."""
-    statement = (
-        select(Person)
-        .join(Address, col(Address.owner_id) == col(Person.id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash) == one.address_hash,
-            col(Address.ended_at).is_(None),
-            col(Person.state) != "merged",
-        )
-    )
-    for person in session.exec(statement).unique():
-        change = Change(session, person, None, Said("import", "", transfer=row.public_id), now, by)
-        for topic in concerned:
-            preference = change.preference(topic)
-            older = preference is not None and _is_older(preference, one.row)
-            if preference is not None and preference.state in LIVING and not older:
-                withdraw(change, topic, preference)
-
-
-def _is_older(preference: Preference, row: Row) -> bool:
-    """Whether a dated no was said before what stands here; the person has answered again since."""
-    return row.no == "no" and row.no_at is not None and row.no_at < preference.since_at
 
 
 def end(session: Session, import_id: int, *, now: datetime, by: str) -> Import:
@@ -384,19 +345,9 @@ def _invalidate(session: Session, row: Import, preference: Preference, *, now: d
     move(change, topic, preference, "consent.invalidated", "invalidated")
 
 
-def mend(
-    session: Session,
-    ring: Keyring,
-    public_id: str,
-    cells: dict[int, dict[str, str]],
-    *,
-    now: datetime,
-    by: str,
-) -> Import:
+def mend(session: Session, ring: Keyring, public_id: str, cells: dict[int, dict[str, str]]) -> Import:
     """Keep cells mended in the wizard beside the file, sealed; they are gone when the import has ended."""
-    row = queries.by_public_id(session, public_id)
-    if row.state != "draft":
-        raise rules.ImportMoved
+    row = _drafted(session, public_id)
     together = queries.mended(ring, row)
     for number, one in cells.items():
         together[number] = {**together.get(number, {}), **one}
