@@ -162,19 +162,18 @@ def _chunk(
     return row, max(time.perf_counter() - began, 0.001)
 
 
-def in_background(house: House, job: Job, row: Import, *, by: str, then: Callable[[], None]) -> None:
-    """Run it in a thread of this process, `then` once it has ended. Ends with the process; the page offers to go on."""
+def in_background(work: Callable[[], object]) -> None:
+    """Run or take back in a thread of this process. It ends with the process; the page then offers to go on."""
 
-    def work() -> None:
+    def quietly() -> None:
         try:
-            if run(house, job, row, by=by).state == "done":
-                then()
+            work()
         except rules.ImportMoved:
             pass  # another process is at work on it
         except Exception:
-            LOG.exception("an import stopped", extra={"facts": {"import": row.public_id}})
+            LOG.exception("an import stopped")
 
-    threading.Thread(target=work, name="import", daemon=True).start()
+    threading.Thread(target=quietly, name="import", daemon=True).start()
 
 
 def is_still(row: Import, *, now: datetime) -> bool:

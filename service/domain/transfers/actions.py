@@ -58,10 +58,13 @@ def draft(
     return row
 
 
-def revise(session: Session, public_id: str, plan: rules.Plan) -> Import:
-    """Another plan for a file that was not run yet. Raises `ImportMoved` when it was."""
+def revise(session: Session, ring: Keyring, public_id: str, plan: rules.Plan) -> Import:
+    """Another plan for a file that was not run yet; mended cells are part of what an import is. Raises `ImportMoved`."""
     row = _drafted(session, public_id)
-    row.plan, row.plan_sha256 = plan.as_json(), plan.digest
+    mended = queries.mended(ring, row)
+    told = json.dumps([plan.digest, sorted(mended.items())], sort_keys=True)
+    row.plan = plan.as_json()
+    row.plan_sha256 = sealing.keyed_digest(ring.lookup_key, told) if mended else plan.digest
     session.add(row)
     return row
 
@@ -267,12 +270,12 @@ def end(session: Session, import_id: int, *, now: datetime, by: str) -> Import:
 
 def begin_taking_back(session: Session, public_id: str, *, reason: str, now: datetime, by: str) -> Import:
     """The controller takes back what an import gave, for a reason. Raises `ReasonMissing`, `ImportNotDone`."""
-    if not reason.strip():
-        raise rules.ReasonMissing(field="reason")
     lock_ledger_tail(session)
     row = queries.by_public_id(session, public_id)
     if row.state in ("taking_back", "taken_back"):
         return row
+    if not reason.strip():
+        raise rules.ReasonMissing(field="reason")
     if row.state != "done":
         raise rules.ImportNotDone
     row.state, row.back_after, row.beat_at = "taking_back", 0, now

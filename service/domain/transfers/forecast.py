@@ -113,7 +113,7 @@ def _yeses(one: Verdict, held: Held | None, facts: Facts, plan: rules.Plan) -> t
     """The yeses that would be written, with the state each would have."""
     assert one.registration is not None
     found = []
-    for item in one.registration.consents:
+    for item in one.registration.items:
         topic = facts.topics[item.topic]
         preference = held.states.get(topic.id or 0) if held else None
         if topic.mail_class == "service" or (

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from service.domain.consent.rules import NOES, PERMITTING, Item
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Identity, Person
-from service.domain.preferences.intake import Facts, Registration, check
+from service.domain.preferences.intake import Checked, Facts, Registration, check
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
@@ -37,7 +37,7 @@ class Verdict:
 
     row: Row
     address_hash: str
-    registration: Registration | None = None
+    registration: Checked | None = None
     skipped: str | None = None
     wrong: DomainError | None = None
     kept_noes: tuple[str, ...] = ()
@@ -162,10 +162,10 @@ def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bo
         attested=False,
     )
     try:
-        check(row.number, told, facts, attest=attest, topics=None, now=now)
+        checked = check(row.number, told, facts, attest=attest, topics=None, now=now)
     except DomainError as wrong:
         return Verdict(row, digest, wrong=wrong)
-    return Verdict(row, digest, told, kept_noes=refused)
+    return Verdict(row, digest, checked, kept_noes=refused)
 
 
 def _stopped(row: Row, digest: str, known: Standing) -> str | None:

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 
+from service import fence
 from service.domain.staff.queries import SignedIn
 from service.domain.topics import queries as topics
 from service.domain.transfers import actions, queries, rules, sources
@@ -25,6 +26,9 @@ from service.web.staff.frame import act, done, faults, percent, show
 router = APIRouter()
 
 Importer = Annotated[SignedIn, require("people:import")]
+
+
+AT_ONCE = 2_000  # consents taken back before the page answers; more go on behind it, and it says so (P1)
 
 
 class FileMissing(Invalid):
@@ -104,7 +108,7 @@ async def examine(request: Request, public_id: str, staff: Importer) -> Response
         def keep(session: Session) -> Import:
             if mended:
                 actions.mend(session, house.ring, public_id, mended)
-            return actions.revise(session, public_id, plan)
+            return actions.revise(session, house.ring, public_id, plan)
 
         row = (await act(request, keep)).value
         job = _job(house, row, file)
@@ -157,8 +161,14 @@ async def run(request: Request, public_id: str, staff: Importer) -> Response:
         return pages.redirect(request, _path(begun), flash=("ok", words))
     if begun.state == "running" and (not begun.rows_done or imports.is_still(begun, now=clock.now())):
         job = _job(house, row, file)
-        imports.in_background(house, job, begun, by=staff.by, then=lambda: uploads.remove(house, public_id))
+        imports.in_background(lambda: _to_its_end(house, job, begun, staff))
     return pages.redirect(request, _path(begun))
+
+
+def _to_its_end(house: House, job: imports.Job, begun: Import, staff: SignedIn) -> None:
+    """The whole run; the file goes with its end."""
+    if imports.run(house, job, begun, by=staff.by).state == "done":
+        uploads.remove(house, begun.public_id)
 
 
 @router.post("/staff/people/import/{public_id}/take-back")
@@ -173,9 +183,18 @@ async def take_back(request: Request, public_id: str, staff: Importer) -> Respon
         fenced = await act(request, begin)
     except rules.ReasonMissing as wrong:
         return await _page(request, staff, public_id, errors=faults(wrong, ("reason",)), status=422)
-    house = deps.house(request)
-    await run_in_threadpool(imports.take_back, house, public_id, reason=reason, by=staff.by)
-    return await done(request, staff, fenced, _path(fenced.value), "What it gave is taken back.")
+    house, row = deps.house(request), fenced.value
+    few = await deps.read(house, lambda session: _standing(session, row)) <= AT_ONCE
+    if few:
+        await run_in_threadpool(imports.take_back, house, public_id, reason=reason, by=staff.by)
+    elif imports.is_still(row, now=clock.now()) or not row.taken_back:
+        imports.in_background(lambda: imports.take_back(house, public_id, reason=reason, by=staff.by))
+    answer = fence.Fenced(row, fenced.settled and few)
+    return await done(request, staff, answer, _path(row), "What it gave is taken back.")
+
+
+def _standing(session: Session, row: Import) -> int:
+    return queries.standing_on(session, queries.spans(session, row))
 
 
 async def _opened(house: House, public_id: str) -> tuple[Import, FileFacts]:
@@ -224,7 +243,7 @@ async def _page(
 
 
 def _facts(row: Import) -> dict[str, Any]:
-    running = row.state == "running"
+    running = row.state in ("running", "taking_back")
     return {
         "base": _path(row),
         "id": row.public_id,

@@ -154,8 +154,13 @@ def counts_of(counts: rules.Counts) -> list[dict[str, Any]]:
     ]
     found += [(f"Cannot be taken over: {_plain(code)}", n) for code, n in sorted(counts.refused.items())]
     found += [(f"Yes to {_plain(one)}", count) for one, count in sorted(counts.given.items())]
-    found += [(f"Not kept: {_plain(one)}", count) for one, count in sorted(counts.left_out.items())]
+    found += [(_left_out(one), count) for one, count in sorted(counts.left_out.items())]
     return [{"text": words, "n": count} for words, count in found if count]
+
+
+def _left_out(code: str) -> str:
+    kept, _, topic = code.partition(":")
+    return f"Their no to {topic} here stays" if kept == "kept_no" else f"Cells not kept: {_plain(code)}"
 
 
 def _plain(code: str) -> str:

@@ -161,3 +161,43 @@ def test_hostile_cells_are_shown_as_text(browser: Browser, office: Office) -> No
     assert "<script>alert" not in page
     assert "<b>May" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_mended_cells_make_it_another_import_of_the_same_file(browser: Browser, office: Office) -> None:
+    """First with a row left out, then once more with that row mended: the second one is no repetition."""
+    officer = browser("privacy_officer")
+    for mended in ({}, {"mend:1:email": "ana@example.org"}):
+        path = uploaded(officer, files.simple("ana@", "ben@example.org"))
+        officer.post(f"{path}/try", data={**PROOF, **mended})
+        assert officer.post(f"{path}/run", data={"leave_out_bad": "yes"}).headers["location"] == path
+        ended(officer, path)
+    assert office.world.entries("import.started") == 2
+    assert office.world.entries("consent.requested") == 2
+
+
+def test_many_consents_are_taken_back_behind_a_page_that_says_so(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: an answer of success but 202 means that nothing departs any more."""
+    from service.web.staff import imports as wizard
+
+    officer = browser("privacy_officer")
+    content = "\n".join(
+        ["email,optin time,confirmed at,ip"]
+        + [f"p{n}@example.org,2020-01-01,2020-01-02,192.0.2.1" for n in range(5)]
+        + [""]
+    ).encode()
+    path = uploaded(officer, content)
+    columns = {"column:1": "agreed_at", "column:2": "confirmed_at", "column:3": "confirmed_ip"}
+    officer.post(f"{path}/try", data={**PROOF, **columns, "attested": "yes"})
+    officer.post(f"{path}/run", data={})
+    ended(officer, path)
+    monkeypatch.setattr(wizard, "AT_ONCE", 4)
+    answer = officer.post(f"{path}/take-back", data={"reason": "wrong file"})
+    assert answer.status_code == 202
+    assert "may still arrive" in answer.text
+    deadline = time.monotonic() + 20
+    while "5 consents it gave are taken back" not in officer.get(path).text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert office.world.entries("consent.invalidated") == 5
