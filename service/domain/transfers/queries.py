@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy import select as columns
@@ -10,8 +9,11 @@ from sqlmodel import Session, col, select
 
 from service.domain.consent.rules import PERMITTING
 from service.domain.consent.tables import Consent
+from service.domain.mailings import queries as mailings
+from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
-from service.domain.people.tables import Person
+from service.domain.people.rules import PROFILE
+from service.domain.people.tables import Identity, Person
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.topics import rules as topic_rules
@@ -114,7 +116,7 @@ def export_columns(session: Session) -> list[str]:
 
 def people_after(
     session: Session, ring: Keyring, after: int, *, most: int
-) -> tuple[list[dict[str, Any]], list[str], int]:
+) -> tuple[list[dict[str, str]], list[str], int]:
     """The next people of an export by row number: their cells, their public ids, and where to go on (0: nobody is left).
 
     Erased and merged people have nothing to export. Instants are ISO 8601 in UTC; a wording is its public id.
@@ -126,10 +128,26 @@ def people_after(
         .limit(most)
     )
     found = session.exec(statement).all()
+    ids = [one.id or 0 for one in found]
     slugs = {topic.id: topic.slug for topic in topics.everything(session)}
-    said = _said(session, [one.id or 0 for one in found])
-    cells = [_cells(session, ring, person, slugs, said.get(person.id or 0, {})) for person in found]
+    said, held = _said(session, ids), _held(session, ids)
+    cells = [
+        _cells(ring, person, held.get(person.id or 0), slugs, said.get(person.id or 0, {}))
+        for person in found
+    ]
     return cells, [one.public_id for one in found], (found[-1].id or 0) if len(found) == most else 0
+
+
+def _held(session: Session, ids: list[int]) -> dict[int, tuple[Address | None, Identity]]:
+    """Each person's address and the identity whose profile mails use (the last one, as `people.identities` orders them)."""
+    statement = (
+        select(Identity, Address)
+        .join(Person, col(Person.id) == col(Identity.person_id))
+        .outerjoin(Address, col(Address.id) == col(Person.address_id))
+        .where(col(Identity.person_id).in_(ids))
+        .order_by(col(Identity.source) == people.OWN, col(Identity.changed_at), col(Identity.id))
+    )
+    return {identity.person_id: (address, identity) for identity, address in session.exec(statement)}
 
 
 def _said(session: Session, ids: list[int]) -> dict[int, dict[int, tuple[str, datetime, str]]]:
@@ -158,22 +176,23 @@ def _said(session: Session, ids: list[int]) -> dict[int, dict[int, tuple[str, da
 
 
 def _cells(
-    session: Session,
     ring: Keyring,
     person: Person,
+    held: tuple[Address | None, Identity] | None,
     slugs: dict[int | None, str],
     said: dict[int, tuple[str, datetime, str]],
-) -> dict[str, Any]:
-    address = people.address_of(session, ring, person)
-    opened = people.profiles(session, ring, person)
-    profile = opened[-1].profile if opened else {}
-    cells: dict[str, Any] = {
+) -> dict[str, str]:
+    """One person's row."""
+    address, profile = "", dict.fromkeys(PROFILE, "")
+    if held is not None:
+        key = people.person_key(ring, person)
+        profile = people.open_profile(key, held[1])
+        if held[0] is not None and held[0].sealed is not None:
+            address = mailings.open_address(ring, held[0], key).shown
+    cells = {
         "person": person.public_id,
-        "email": address.shown if address else "",
-        **{
-            name.replace("_", " "): profile.get(name, "")
-            for name in ("first_name", "last_name", "company", "postal_address", "telephone")
-        },
+        "email": address,
+        **{name.replace("_", " "): profile[name] for name in PROFILE},
         "language": person.locale,
         "time zone": person.zone,
         "state": person.state,
@@ -181,9 +200,6 @@ def _cells(
     }
     for topic_id, slug in slugs.items():
         state, since, wording = said.get(topic_id or 0, ("unknown", None, ""))
-        cells |= {
-            f"{slug} state": state,
-            f"{slug} since": since.isoformat() if since else "",
-            f"{slug} wording": wording,
-        }
+        cells |= {f"{slug} state": state, f"{slug} wording": wording}
+        cells[f"{slug} since"] = since.isoformat() if since else ""
     return cells
