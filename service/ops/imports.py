@@ -137,12 +137,14 @@ def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = Non
     import_id, size = row.id, SMALLEST
     with job.open() as stream:
         pairs = job.rows(stream, now=clock.now(), after=row.rows_done)
-        while part := [one for _, one in islice(pairs, size)]:
+        free_since = 0.0
+        while part := [one for _, one in islice(pairs, size)]:  # read while the database is left to others
+            time.sleep(max(0.0, free_since + rest(house.engine) - time.monotonic()))
             row, seconds = _chunk(house, import_id, row.rows_done, part, by=by)
+            free_since = time.monotonic()
             size = max(SMALLEST, min(actions.BATCH, int(size * LONGEST / seconds)))
             if told:
                 told(row.rows_done, row.rows_total)
-            time.sleep(rest(house.engine))
     ended = fence.perform_now(house, lambda session: actions.end(session, import_id, now=clock.now(), by=by))
     return ended.value
 
