@@ -76,6 +76,11 @@ def note_rows(session: Session, public_id: str, rows: int) -> None:
     session.add(row)
 
 
+def note_bad_rows(session: Session, public_id: str, rows: int, *, now: datetime, by: str) -> None:
+    """Somebody took the bad rows of a file out again, addresses in clear (standards K8)."""
+    ledger.append(session, "import.bad_rows_taken", subject=public_id, body={"rows": rows}, by=by, now=now)
+
+
 def _drafted(session: Session, public_id: str) -> Import:
     row = queries.by_public_id(session, public_id)
     if row.state != "draft":

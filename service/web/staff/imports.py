@@ -136,6 +136,11 @@ async def bad_rows(request: Request, public_id: str, staff: Importer) -> Respons
         now=clock.now(),
         bad=lambda record, wrong: parts.append(exports.bad_row(record, width, wrong)),
     )
+    taken = len(parts) - 1
+    await act(
+        request,
+        lambda session: actions.note_bad_rows(session, public_id, taken, now=clock.now(), by=staff.by),
+    )
     headers = {"Content-Disposition": 'attachment; filename="bad-rows.csv"'}
     return StreamingResponse(iter(parts), media_type=exports.FORMS["csv"], headers=headers)
 

@@ -55,6 +55,7 @@ def test_the_whole_way_with_a_cell_mended(browser: Browser, office: Office) -> N
     bad = officer.post(f"{path}/bad-rows")
     assert bad.headers["content-type"].startswith("text/csv")
     assert b"ana@,2024-01-02" in bad.content
+    assert office.world.entries("import.bad_rows_taken") == 1
     again = officer.post(f"{path}/try", data={**PROOF, "mend:1:email": "ana@example.org"})
     assert "Cells to mend" not in again.text
     assert "New people" in again.text
