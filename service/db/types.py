@@ -1,6 +1,5 @@
 """Column types and the naming of constraints, imported by every `tables.py` before a table is declared."""
 
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, inspect
@@ -28,12 +27,12 @@ def loaded(table: type[Table], values: dict[str, Any]) -> Table:
     """A row just inserted by a statement of its own, as if it had been read back. Bulk work only: it costs 3 µs where the
     class's own construction costs 80, and the row belongs to no session.
     """
-    row: Table = _manager(table).new_instance()
+    manager = _managers.get(table)
+    if manager is None:  # looking it up costs more than the row
+        manager = _managers[table] = inspect(table).class_manager
+    row: Table = manager.new_instance()
     row.__dict__.update(values)
     return row
 
 
-@lru_cache(maxsize=64)
-def _manager(table: type[SQLModel]) -> Any:
-    """What makes rows of a table; looking it up costs more than the row."""
-    return inspect(table).class_manager
+_managers: dict[Any, Any] = {}  # what makes rows, by table
