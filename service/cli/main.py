@@ -2,7 +2,21 @@
 
 import typer
 
-from service.cli import announce, brand, db, demo, doctor, keys, ledger, post, processes, prove, staff, up
+from service.cli import (
+    announce,
+    brand,
+    db,
+    demo,
+    doctor,
+    keys,
+    ledger,
+    people,
+    post,
+    processes,
+    prove,
+    staff,
+    up,
+)
 
 app = typer.Typer(
     help="Bidden: mail that was asked for, with its proof.",
@@ -18,6 +32,7 @@ app.add_typer(processes.sending, name="send")
 app.command("inbox")(processes.inbox)
 app.add_typer(db.app, name="db")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(people.app, name="people")
 app.add_typer(keys.app, name="keys")
 app.add_typer(staff.app, name="staff")
 app.add_typer(brand.app, name="brand")

@@ -23,7 +23,7 @@ from service.web.deps import carries_session
 Refuse = Callable[[Request, Exception], Awaitable[Response]]
 
 _KIB = 1024
-_LIMITS = (("/staff/media", 3 * _KIB * _KIB), ("", 256 * _KIB))
+_LIMITS = (("/staff/media", 3 * _KIB * _KIB), ("/staff/people/import", 24 * _KIB * _KIB), ("", 256 * _KIB))
 _PROBES = (
     "/livez",
     "/readyz",

@@ -19,12 +19,18 @@ from service.kit.ids import new_id
 
 @dataclass(frozen=True)
 class Said:
-    """How somebody said something: the method, the site's own word for the place, and the sealed evidence."""
+    """How somebody said something: the method, the site's own word for the place, and the sealed evidence.
+
+    `transfer` is the id of the import that brought it, `words_sha256` of words that are none of ours (the import's own entry
+    has them in full).
+    """
 
     method: str
     source: str = ""
     evidence: dict[str, Any] | None = None
     mailing: str | None = None
+    transfer: str = ""
+    words_sha256: str = ""
 
 
 def note(
@@ -42,22 +48,27 @@ def note(
     wording: Wording | None = None,
     policy: str | None = None,
     restores: int | None = None,
+    basis: str | None = None,
 ) -> int:
-    """One consent event into the ledger; its number is the warrant when it permits."""
+    """One consent event into the ledger; its number is the warrant when it permits. `basis`: another than the topic's."""
     body: dict[str, Any] = {
         "topic": topic.slug,
         "state": state,
         "state_before": state_before,
-        "basis": topic.basis,
+        "basis": basis or topic.basis,
         "method": said.method,
         "source": said.source,
     }
     if wording:
         body |= {"wording": wording.public_id, "wording_sha256": wording.sha256}
+    elif said.words_sha256:
+        body["wording_sha256"] = said.words_sha256
     if policy:
         body["policy"] = policy
     if said.mailing:
         body["mailing"] = said.mailing
+    if said.transfer:
+        body["import"] = said.transfer
     if restores is not None:
         body["restores"] = restores
     if said.evidence and key:

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from service.kit.errors import Invalid
@@ -52,6 +53,7 @@ class Item:
     evidence: dict[str, Any] = field(default_factory=dict)
     agreed_at: datetime | None = None
     confirmed: dict[str, Any] | None = None
+    elsewhere: str = ""  # SHA-256 of words that were shown by another system and are no wording of ours
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def instant(said: Any, field: str, now: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
+@lru_cache(maxsize=4096)
 def kept_ip(ip: str, policy: str) -> str | None:
     """An address of the network as evidence keeps it: whole (`full`), its /24 or /48 (`truncated`), or not (`none`)."""
     if policy == "full":

@@ -97,7 +97,7 @@ def _address(session: Session, confirmation: Confirmation, person: Person) -> Ad
 def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     """The yes itself, with the words that were shown; nothing when it stands already."""
     preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
-    if preference.state in rules.PERMITTING:
+    if preference.state in rules.PERMITTING and preference.basis != "legacy_registration":
         return
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
     policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None

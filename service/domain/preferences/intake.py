@@ -1,6 +1,7 @@
-"""What a door said about people, read and checked before anything is written. Called by `registration` alone."""
+"""What a door said about people, read and checked before anything is written. Called by `registration`, and by imports that look
+first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,8 @@ from service.kit import addresses
 
 @dataclass(frozen=True)
 class Registration:
-    """One person as a door was told of them; nothing in it has been checked yet."""
+    """One person as a door was told of them; nothing in it has been checked yet, unless it comes as an `Address` or an
+    `Item`."""
 
     external_id: str
     email: object
@@ -31,6 +33,16 @@ class Registration:
     attributes: dict[str, Any] | None = None
     consents: list[Any] = field(default_factory=list)
     attested: bool = True  # false for a visitor's own form: no contract with a site stands behind it
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What marks registrations as an import's: its id in every entry, the basis of each topic where it is another than the
+    topic's own, and whether our button is mailed to those whose yes nobody confirmed."""
+
+    id: str
+    mail: bool = False
+    bases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,11 +59,12 @@ class Facts:
     topics: dict[str, Topic]
     words: dict[int, dict[str, Wording]]
     versions: dict[str, Wording]  # every version ever published, by its public id
-    policy: str | None
+    policy: str | None  # what the entries name; none where another system showed its own
     policy_id: int | None
     ip_evidence: str
     kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    transfer: Transfer | None = None
 
     def wording(self, topic: Topic, locale: str) -> Wording | None:
         """The newest words in a language, or in English, or any."""
@@ -75,28 +88,34 @@ class Facts:
             ]
         return self.contracts[locale]
 
-    def said(self, topic: Topic, name: str | None, locale: str) -> Wording | None:
-        """The words a person saw: the version named, else the newest."""
-        return self.versions[name] if name else self.wording(topic, locale)
+    def said(self, topic: Topic, item: consent_rules.Item, locale: str) -> Wording | None:
+        """The words a person saw: the version named, else the newest; none of ours where another system showed its own."""
+        if item.elsewhere:
+            return None
+        return self.versions[item.wording] if item.wording else self.wording(topic, locale)
+
+    def basis(self, topic: Topic) -> str:
+        """What a yes to a topic stands on: the topic's own basis, or the one an import labels it with."""
+        return self.transfer.bases.get(topic.slug, topic.basis) if self.transfer else topic.basis
 
 
-def look_up(session: Session, now: datetime) -> Facts:
+def look_up(session: Session, now: datetime, transfer: Transfer | None = None) -> Facts:
+    """Read what every registration of a transaction needs to know."""
     everything = {topic.slug: topic for topic in topics.active(session)}
-    words = {
-        topic.id: topics.current_wordings(session, topic.id)
-        for topic in everything.values()
-        if topic.id is not None
-    }
-    versions = {one.public_id: one for topic_id in words for one in topics.wordings(session, topic_id)}
+    told = topics.wordings_by_topic(session)
+    kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
+    words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
+    versions = {one.public_id: one for those in kept.values() for one in those}
     policy = policies.current(session, "privacy", "en", now=now)
     return Facts(
         everything,
         words,
         versions,
-        policies.name_of(session, policy),
+        policies.name_of(session, policy) if transfer is None else None,
         policy.id,
         brands.setting(session, "ip_evidence"),
         people_queries.attribute_kinds(session),
+        transfer=transfer,
     )
 
 
@@ -104,7 +123,10 @@ def check(
     index: int, one: Registration, facts: Facts, *, attest: bool, topics: set[str] | None, now: datetime
 ) -> Checked:
     """Everything that can be wrong is found here, before anything is written."""
-    items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
+    items = [
+        said if isinstance(said, consent_rules.Item) else consent_rules.item(said, now=now, position=n)
+        for n, said in enumerate(one.consents)
+    ]
     for n, item in enumerate(items):
         if any(item.topic == earlier.topic for earlier in items[:n]):
             raise consent_rules.TopicTwice(field=f"consents[{n}].topic")
@@ -114,18 +136,21 @@ def check(
         if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
     attributes = people_rules.attributes(one.attributes, facts.kinds) if one.attributes is not None else None
+    registered: dict[str, Any] = {"topics": facts.contract(one.locale or "en")} if one.attested else {}
+    if facts.transfer:
+        registered["import"] = facts.transfer.id
     checked = Checked(
         index,
         people.Given(
             people_rules.external_id(one.external_id),
-            addresses.parse(one.email),
+            one.email if isinstance(one.email, addresses.Address) else addresses.parse(one.email),
             people_rules.locale(one.locale),
             people_rules.zone(one.zone),
             people_rules.profile(one.profile) if one.profile is not None else None,
             attributes,
             confirmed=attest and any(item.confirmed for item in items),
             attested=one.attested,
-            registered={"topics": facts.contract(one.locale or "en")} if one.attested else {},
+            registered=registered,
         ),
         items,
     )

@@ -1,10 +1,11 @@
 """Sign-up: what a site or our own form says about people and what they agreed to, for one person or thousands.
 
-Called by the API (`PUT /people/…`, `POST /people/bulk`) and `/join`. Never a yes out of a no, never a 409 for a known
+Called by the API (`PUT /people/…`, `POST /people/bulk`), `/join` and imports. Never a yes out of a no, never a 409 for a known
 address; a yes that nobody confirmed makes a mail with a button.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,7 @@ from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
 __all__ = ["Registered", "Registration", "register_many"]
+LEGACY = "legacy_registration"
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,29 @@ def register_many(
     session: Session,
     ring: Keyring,
     source: str,
-    items: list[Registration],
+    items: Sequence[Registration | Checked],
     *,
     attest: bool,
     topics: set[str] | None,
     now: datetime,
     by: str,
+    facts: Facts | None = None,
 ) -> list[Registered | DomainError]:
     """Register people of one source, in one transaction; an item that is wrong answers with its error and harms no other.
 
-    `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all).
+    `attest`: the source may say that addresses are confirmed. `topics`: the only ones it may touch (None: all). `facts`: what
+    this transaction has looked up already; an import's id in them stands in every entry, renews nothing, and mails a button
+    only if it says so.
     """
-    facts = look_up(session, now)
+    facts = facts or look_up(session, now)
     answers: list[Registered | DomainError] = []
     checked: list[Checked] = []
     for index, one in enumerate(items):
         try:
-            checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
+            if isinstance(one, Checked):  # an import has looked at it in this very transaction
+                checked.append(replace(one, index=index))
+            else:
+                checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
             answers.append(DomainError())
         except DomainError as wrong:
             answers.append(wrong)
@@ -88,6 +96,7 @@ class _Writer:
         self.present = {(row.person_id, row.topic_id): row for row in rows}
         self.refused = self._refused_under(known)
         self.old = old
+        self.policy_id = None if facts.transfer else facts.policy_id  # nobody elsewhere was shown ours
         self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
         self.preferences: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
@@ -116,7 +125,7 @@ class _Writer:
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
         """What stands; a legacy registration counts as nothing said yet."""
         row = self.present.get((person_id, topic_id))
-        if row is not None and row.basis == "legacy_registration":
+        if row is not None and row.basis == LEGACY:
             return "unknown", None
         return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 
@@ -127,18 +136,18 @@ class _Writer:
         assert person.id is not None
         assert topic.id is not None
         row = self.present.get((person.id, topic.id))
-        permits = state in consent_rules.PERMITTING
+        permits, basis = state in consent_rules.PERMITTING, self.facts.basis(topic)
         if row is not None:
-            row.state, row.basis, row.since_at, row.last_seq = state, topic.basis, self.now, seq
+            row.state, row.basis, row.since_at, row.last_seq = state, basis, self.now, seq
             row.warrant_seq = seq if permits else None
             self.session.add(row)
             consent.keep_record(
                 self.session,
                 person,
                 topic,
-                basis=topic.basis,
+                basis=basis,
                 wording=wording,
-                policy_id=self.facts.policy_id,
+                policy_id=self.policy_id,
                 source=source,
                 now=self.now,
             )
@@ -147,7 +156,7 @@ class _Writer:
             "person_id": person.id,
             "topic_id": topic.id,
             "state": state,
-            "basis": topic.basis,
+            "basis": basis,
             "cadence": "each",
         }
         values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
@@ -157,9 +166,9 @@ class _Writer:
             {
                 "person_id": person.id,
                 "topic_id": topic.id,
-                "basis": topic.basis,
+                "basis": basis,
                 "wording_id": wording.id if wording else None,
-                "policy_version_id": self.facts.policy_id,
+                "policy_version_id": self.policy_id,
                 "source": source,
                 "changed_at": self.now,
             }
@@ -198,12 +207,14 @@ def _register(
     writer.flush()
     session.flush()
     brand_id = next(iter(facts.topics.values())).brand_id
-    mailed = mail_buttons(session, known, asks, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
+    quiet = facts.transfer is not None and not facts.transfer.mail
+    due: list[list[dict[str, Any]]] = [[] for _ in asks] if quiet else asks
+    mailed = mail_buttons(session, known, due, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
     for one, row in zip(chunk, known, strict=True):
         _noes_of_the_address(writer, row, one)
         tell_of_change(session, ring, row, brand_id=brand_id, now=now)
     return [
-        _answer(row, said, ask, sent)
+        _answer(row, said, ask, sent, _QUIET if quiet else _NOT_MAILED)
         for row, said, ask, sent in zip(known, results, asks, mailed, strict=True)
     ]
 
@@ -253,28 +264,25 @@ def _one_answer(
     assert row.person.id is not None
     assert topic.id is not None
     state, since = writer.state(row.person.id, topic.id)
-    wording = writer.facts.said(topic, item.wording, row.person.locale)
+    wording = writer.facts.said(topic, item, row.person.locale)
     doubtful = (row.address.address_hash, topic.id) in writer.refused
+    legacy = writer.facts.basis(topic) == LEGACY
+    if legacy and (row.person.id, topic.id) in writer.present:  # a label for those of whom nothing is known
+        stands = writer.present[row.person.id, topic.id].state
+        return consent_rules.Step(None, stands, "unchanged"), None, wording
     step = consent_rules.answer(
         state=state,
         since=since,
         given=item.given,
         agreed_at=item.agreed_at,
-        attested=attest and item.confirmed is not None and not doubtful,
+        attested=(legacy or (attest and item.confirmed is not None)) and not doubtful,
         confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
-        newer_words=True,
+        newer_words=writer.facts.transfer is None,
     )
     if step.kind is None:
         if not item.given:
             _no_again(writer, row, topic, item, source)
         return step, None, wording
-    evidence = dict(item.evidence)
-    if "ip" in evidence:
-        evidence["ip"] = consent_rules.kept_ip(str(evidence["ip"]), writer.facts.ip_evidence) or ""
-    if item.agreed_at:
-        evidence["at"] = item.agreed_at.isoformat()
-    if item.confirmed and attest:
-        evidence["confirmed"] = item.confirmed
     seq = consent.note(
         writer.session,
         step.kind,
@@ -283,21 +291,49 @@ def _one_answer(
         topic=topic,
         state=step.state,
         state_before=state,
-        said=consent.Said("web_form" if source == "join" else "api", item.source, evidence or None),
+        said=_said(writer, source, item, _evidence(writer, item, attest=attest)),
         now=writer.now,
         by=writer.by,
         wording=wording,
         policy=writer.facts.policy,
+        basis=writer.facts.basis(topic),
     )
     writer.put(row.person, topic, step.state, seq, wording=wording, source=item.source)
     return step, seq, wording
+
+
+def _evidence(writer: _Writer, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:
+    """What is sealed of how it was said; of network addresses as much as staff have set."""
+    evidence = _with_kept_ip(writer, item.evidence)
+    if item.agreed_at:
+        evidence["at"] = item.agreed_at.isoformat()
+    if item.confirmed and attest:
+        evidence["confirmed"] = _with_kept_ip(writer, item.confirmed)
+    return evidence or None
+
+
+def _with_kept_ip(writer: _Writer, said: dict[str, Any]) -> dict[str, Any]:
+    found = dict(said)
+    if "ip" in found:
+        found["ip"] = consent_rules.kept_ip(str(found["ip"]), writer.facts.ip_evidence) or ""
+    return found
+
+
+def _said(
+    writer: _Writer, source: str, item: consent_rules.Item, evidence: dict[str, Any] | None = None
+) -> consent.Said:
+    """By which way it came."""
+    if writer.facts.transfer:
+        carried = writer.facts.transfer.id
+        return consent.Said("import", item.source, evidence, transfer=carried, words_sha256=item.elsewhere)
+    return consent.Said("web_form" if source == "join" else "api", item.source, evidence)
 
 
 def _no_again(writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
     """A site repeats a no that stands: it goes before older buttons and undos, where there are any."""
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
     if preference is not None:
-        said = consent.Said("web_form" if source == "join" else "api", item.source)
+        said = _said(writer, source, item)
         change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
         say_no_again(change, topic, preference, revocable=row.person.id in writer.revocable)
 
@@ -311,9 +347,12 @@ def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
 
 
 _NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today
+_QUIET = {"confirmation_sent": "requested"}  # an import that mails nobody
 
 
-def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool) -> Registered:
+def _answer(
+    row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], mailed: bool, unmailed: dict[str, str]
+) -> Registered:
     following = None
     if mailed:
         following = "We sent a mail with a button; nothing on the topics asked is sent before it is pressed."
@@ -324,7 +363,7 @@ def _answer(row: Known, said: list[dict[str, str]], ask: list[dict[str, Any]], m
             "Nothing on the topics asked is sent before the button in our mail is pressed; one address gets two such mails a day "
             "at most."
         )
-        said = [one | {"result": _NOT_MAILED.get(one["result"], one["result"])} for one in said]
+        said = [one | {"result": unmailed.get(one["result"], one["result"])} for one in said]
     return Registered(
         row.person.public_id,
         row.created,

@@ -49,10 +49,24 @@ def wordings(session: Session, topic_id: int) -> list[Wording]:
     return list(session.exec(select(Wording).where(col(Wording.topic_id) == topic_id).order_by(*ordered)))
 
 
+def wordings_by_topic(session: Session) -> dict[int, list[Wording]]:
+    """Every wording there is, newest version first, by the topic's row number; in one statement, for bulk work."""
+    ordered = (col(Wording.version).desc(), col(Wording.locale))
+    found: dict[int, list[Wording]] = {}
+    for wording in session.exec(select(Wording).order_by(*ordered)):
+        found.setdefault(wording.topic_id, []).append(wording)
+    return found
+
+
 def current_wordings(session: Session, topic_id: int) -> dict[str, Wording]:
     """The newest wording in each language (a correction in one language leaves the others in force)."""
+    return newest_of(wordings(session, topic_id))
+
+
+def newest_of(versions: list[Wording]) -> dict[str, Wording]:
+    """Of one topic's wordings, newest first, the first in each language."""
     newest: dict[str, Wording] = {}
-    for wording in wordings(session, topic_id):
+    for wording in versions:
         newest.setdefault(wording.locale, wording)
     return newest
 

@@ -28,6 +28,7 @@ PLACES = {
     "a": "/staff/announcements/{}/report",
     "n": "/staff/notices/{}/review",
     "q": "/staff/contact/{}",
+    "i": "/staff/people/import/{}",
 }
 FAULTS = {
     "not_canonical": "An entry was written in another way than ours.",

@@ -82,6 +82,8 @@ def _list(session: Session, house: House, staff: SignedIn, found: list[Person], 
         "q": q,
         "total": queries.count(session),
         "rows": [_row(session, house, person, names) for person in found],
+        "may_import": may(staff.role, "people:import"),
+        "may_export": may(staff.role, "people:export"),
     }
 
 

@@ -82,6 +82,8 @@ STEPS = {
     "web_form": "with our sign-up form",
     "page": "on their own page",
     "api": "through the site",
+    "import": "in a list from elsewhere",
+    "admin_on_request": "by the controller",
     "undo": "by taking back a stop",
     "merge": "when two registrations of one mailbox became one",
     "restore": "from the file of stops, after a copy was restored",
@@ -180,6 +182,7 @@ def detail(body: Mapping[str, Any]) -> str | None:
         PLACES.get(source, f"at “{source}”") if source and source not in OUR_PLACES else "",
         f"wording {body['wording']}" if body.get("wording") else "",
         f"policy {body['policy']}" if body.get("policy") else "",
+        f"import {body['import']}" if body.get("import") else "",
         f"until {_readable(body['until'])}" if body.get("until") else "",
     ]
     return ", ".join(part for part in parts if part) or None

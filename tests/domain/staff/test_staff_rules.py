@@ -18,14 +18,14 @@ def test_the_permission_table_is_as_agreed() -> None:
         "marketing": {"announcements:write", "announcements:approve", "media:write", "people:read"},
         "product": {"notices:write", "notices:publish", "media:write", "people:read"},
         "privacy_officer": {
-            "announcements:approve", "people:read", "people:reveal", "topics:write", "policies:write",
-            "contact:read",
+            "announcements:approve", "people:read", "people:reveal", "people:import", "people:export",
+            "topics:write", "policies:write", "contact:read",
             "contact:answer", "ledger:read", "ledger:verify",
         },
         "admin": {
             "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
-            "notices:publish", "people:reveal", "topics:write", "policies:write", "contact:read",
-            "contact:answer",
+            "notices:publish", "people:reveal", "people:import", "people:export", "topics:write",
+            "policies:write", "contact:read", "contact:answer",
             "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write", "inbox:all",
         },
     }  # fmt: skip

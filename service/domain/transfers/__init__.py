@@ -1,0 +1,1 @@
+"""People who come from elsewhere and lists that go out: import with proof of consent, export with a reason."""

@@ -1,0 +1,180 @@
+"""What an import would make of each row, without writing: new, changed, unchanged, skipped, a no, or wrong.
+
+Called by the dry run of `ops.imports`. It asks what `judging` asks, and compares with what is held.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from service.domain.consent.rules import NOES, PERMITTING, Item
+from service.domain.people import mailbox
+from service.domain.people import queries as people
+from service.domain.people import rules as people_rules
+from service.domain.people.tables import Identity, Person
+from service.domain.preferences.intake import Facts
+from service.domain.preferences.tables import Preference
+from service.domain.suppressions import queries as suppressions
+from service.domain.transfers import rules
+from service.domain.transfers.judging import Verdict, judge
+from service.domain.transfers.reading import Record
+from service.domain.transfers.rows import Fault, Row
+from service.kit.signing import Keyring
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A row's verdict and what would come of it: new | changed | unchanged | no."""
+
+    verdict: Verdict
+    becomes: str
+    yeses: tuple[str, ...] = ()  # topic:state
+
+
+def of_rows(
+    session: Session,
+    ring: Keyring,
+    plan: rules.Plan,
+    rows: Sequence[Row],
+    facts: Facts,
+    seen: set[int],
+    *,
+    now: datetime,
+) -> list[Outlook]:
+    """Each row's outlook, in order. `seen` holds, through one dry run, the mailboxes that were new (8 octets of each hash)."""
+    verdicts = judge(session, ring, plan.source, rows, facts, attest=plan.attested, now=now)
+    known = _known(session, ring, plan, verdicts)
+    noes = suppressions.live_for(session, [one.address_hash for one in verdicts if one.row.noes])
+    found = []
+    for one in verdicts:
+        if one.registration is None:
+            held = one.address_hash in noes and not one.row.items
+            found.append(Outlook(one, "unchanged" if held else "no"))
+            continue
+        mark = int(one.address_hash[:16], 16)
+        held_as = known.get(one.row.external_id)
+        if held_as is None:
+            becomes = "unchanged" if mark in seen else "new"
+            seen.add(mark)
+            yeses = _yeses(one, None, facts, plan) if becomes == "new" else ()
+        else:
+            yeses = _yeses(one, held_as, facts, plan)
+            becomes = "changed" if yeses or _differs(session, one, held_as) else "unchanged"
+        found.append(Outlook(one, becomes, yeses))
+    return found
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held of somebody a row speaks of."""
+
+    person: Person
+    profile: dict[str, str]
+    states: dict[int, Preference]
+    linked: bool = False  # by the mailbox they confirmed; the row brings a new identity
+
+
+def _known(session: Session, ring: Keyring, plan: rules.Plan, verdicts: Sequence[Verdict]) -> dict[str, Held]:
+    """Who of the rows is known by this source's id, or holds the mailbox confirmed where the plan attests it."""
+    told = [one for one in verdicts if one.registration is not None]
+    statement = (
+        select(Identity, Person)
+        .join(Person, col(Person.id) == col(Identity.person_id))
+        .where(
+            col(Identity.source) == plan.source,
+            col(Identity.external_id).in_([one.row.external_id for one in told]),
+        )
+    )
+    found = {
+        identity.external_id: Held(
+            person,
+            people.open_profile(people.person_key(ring, person), identity),
+            _states(session, person),
+        )
+        for identity, person in session.exec(statement)
+    }
+    attested = [one for one in told if plan.attested and any(item.confirmed for item in one.row.items)]
+    holders = mailbox.holders(session, [one.address_hash for one in attested])
+    for one in attested:
+        if one.row.external_id not in found and one.address_hash in holders:
+            person = holders[one.address_hash][0]
+            found[one.row.external_id] = Held(person, {}, _states(session, person), linked=True)
+    return found
+
+
+def _states(session: Session, person: Person) -> dict[int, Preference]:
+    rows = session.exec(select(Preference).where(col(Preference.person_id) == person.id))
+    return {row.topic_id: row for row in rows}
+
+
+def _yeses(one: Verdict, held: Held | None, facts: Facts, plan: rules.Plan) -> tuple[str, ...]:
+    """The yeses that would be written, with the state each would have."""
+    assert one.registration is not None
+    found = []
+    for item in one.registration.items:
+        topic = facts.topics[item.topic]
+        preference = held.states.get(topic.id or 0) if held else None
+        if topic.mail_class == "service" or (
+            preference and not _moves(preference, item, facts.basis(topic), plan)
+        ):
+            continue
+        given = facts.basis(topic) == rules.LEGACY or (plan.attested and item.confirmed is not None)
+        found.append(f"{topic.slug}:{'given' if given else 'requested'}")
+    return tuple(found)
+
+
+def _moves(preference: Preference, item: Item, basis: str, plan: rules.Plan) -> bool:
+    """Whether a yes would change what stands; a label of the past never does."""
+    if basis == rules.LEGACY or preference.state in NOES:
+        return False
+    if preference.basis == rules.LEGACY:
+        return True
+    if preference.state in PERMITTING:
+        return False
+    return preference.state != "requested" or (plan.attested and item.confirmed is not None)
+
+
+def _differs(session: Session, one: Verdict, held: Held) -> bool:
+    """Whether anything else about the person would change."""
+    row, person = one.row, held.person
+    if held.linked or any(held.profile.get(name, "") != value for name, value in row.profile.items()):
+        return True
+    if (row.locale and row.locale != person.locale) or (row.zone and row.zone != person.zone):
+        return True
+    if not row.attributes:
+        return False
+    held_values = people.attributes(session, person.id or 0)
+    return any(
+        set(values) != set(held_values.get(name, []))
+        for name, (_, values) in people_rules.attributes(row.attributes, {}).items()
+    )
+
+
+def counted(counts: rules.Counts, outlook: Outlook, record: Record) -> list[Fault]:
+    """Count a row; returns what is wrong with it where only the database could know."""
+    verdict = outlook.verdict
+    for reason in (*verdict.row.left_out, *(f"kept_no:{topic}" for topic in verdict.kept_noes)):
+        counts.add("left_out", reason)
+    if verdict.wrong is not None:
+        wrong = verdict.wrong
+        told = (
+            record.number,
+            record.line,
+            (wrong.field or ""),
+            "",
+            wrong.code,
+            wrong.detail,
+            wrong.fix or "",
+        )
+        return [Fault(*told)]
+    if verdict.skipped:
+        counts.add("skipped", verdict.skipped)
+    elif outlook.becomes == "no":
+        counts.add("noes", verdict.row.no)
+    else:
+        setattr(counts, outlook.becomes, getattr(counts, outlook.becomes) + 1)
+    for one in outlook.yeses:
+        counts.add("given", one)
+    return []

@@ -1,0 +1,89 @@
+"""The noes a file brings: suppressions of keyed hashes, and the end of what stands here. Nobody is registered to say no.
+
+Called by `actions` for rows whose state there is a no, a block, a dead mailbox or a complaint.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from service.domain.consent.actions import Said
+from service.domain.mailings.tables import Address
+from service.domain.people.tables import Person
+from service.domain.preferences.changes import LIVING, Change, withdraw
+from service.domain.preferences.intake import Facts
+from service.domain.preferences.tables import Preference
+from service.domain.suppressions import actions as suppressions
+from service.domain.topics.tables import Topic
+from service.domain.transfers.judging import Verdict
+from service.domain.transfers.rows import Row
+
+CAUSES = {"no": "withdrawal", "stopped": "objection", "bounced": "hard_bounce", "complained": "complaint"}
+
+
+def say(session: Session, import_id: str, one: Verdict, facts: Facts, *, now: datetime, by: str) -> None:
+    """A no of the file, kept as the keyed hash alone, and said for everybody of that mailbox. What stands already stays."""
+    concerned = [topic for slug, topic in facts.topics.items() if "*" in one.row.noes or slug in one.row.noes]
+    if one.row.no in ("stopped", "complained"):
+        concerned = [topic for topic in facts.topics.values() if topic.mail_class != "service"]
+    for scope, topic_id in _scopes(one.row, concerned):
+        suppressions.add(
+            session,
+            one.address_hash,
+            scope=scope,
+            cause=CAUSES[one.row.no],
+            origin=import_id,
+            subject=None,
+            topic_id=topic_id,
+            now=now,
+            by=by,
+        )
+    if one.row.no != "bounced":
+        _withdraw(
+            session,
+            import_id,
+            one,
+            [topic for topic in concerned if topic.mail_class != "service"],
+            now=now,
+            by=by,
+        )
+
+
+def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]]:
+    """How far a no reaches: a dead mailbox and a blocked person everywhere; a complaint over all that can be stopped; a no
+    as far as it was said."""
+    if row.no in ("bounced", "stopped"):
+        return [("all", None)]
+    every = row.no == "complained" or "*" in row.noes
+    marketing: list[tuple[str, int | None]] = [("marketing", None)] if every else []
+    single = [one for one in concerned if not every or one.mail_class == "notice"]
+    return marketing + [("topic", one.id) for one in single if one.mail_class != "service"]
+
+
+def _withdraw(
+    session: Session, import_id: str, one: Verdict, concerned: Sequence[Topic], *, now: datetime, by: str
+) -> None:
+    """End what stands for those topics, for every person of the mailbox."""
+    statement = (
+        select(Person)
+        .join(Address, col(Address.owner_id) == col(Person.id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.address_hash) == one.address_hash,
+            col(Address.ended_at).is_(None),
+            col(Person.state) != "merged",
+        )
+    )
+    for person in session.exec(statement).unique():
+        change = Change(session, person, None, Said("import", "", transfer=import_id), now, by)
+        for topic in concerned:
+            preference = change.preference(topic)
+            older = preference is not None and _is_older(preference, one.row)
+            if preference is not None and preference.state in LIVING and not older:
+                withdraw(change, topic, preference)
+
+
+def _is_older(preference: Preference, row: Row) -> bool:
+    """Whether a dated no was said before what stands here; the person has answered again since."""
+    return row.no == "no" and row.no_at is not None and row.no_at < preference.since_at
