@@ -157,10 +157,11 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
 
 
 def people_per_topic(session: Session) -> dict[int, int]:
-    """How many people's yes stands, by topic id."""
+    """How many people's yes stands, by topic id; what erased people had said counts no more."""
     counted = (
         select(col(Preference.topic_id), func.count())
-        .where(col(Preference.state).in_(PERMITTING))
+        .join(Person, col(Person.id) == col(Preference.person_id))
+        .where(col(Preference.state).in_(PERMITTING), col(Person.state) != "erased")
         .group_by(col(Preference.topic_id))
     )
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}
