@@ -180,6 +180,11 @@ def forget_freed(engine: Engine) -> bool:
             raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
 
 
+def keeps_old_rows(engine: Engine) -> bool:
+    """Whether what was deleted stays in the database's files until it is vacuumed and its log has turned over."""
+    return not is_sqlite(engine)
+
+
 def rest(engine: Engine) -> float:
     """Seconds that bulk work leaves to others between two of its transactions: SQLite has one writer (design.md 3)."""
     return 0.02 if is_sqlite(engine) else 0.0

@@ -110,7 +110,9 @@ def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Re
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)
     lines = safe.lines(house.settings.safe, made=made)
-    erased = erasure.reapply(session, house.ring, lines, now=now)  # before anything else looks at these people
+    erased = erasure.reapply(
+        session, house.ring, lines, now=now
+    )  # before anything else looks at these people
     said = restoring.reapply(session, lines, now=now)
     return restoring.Reapplied(erased.again + said.again, erased.left + said.left)
 

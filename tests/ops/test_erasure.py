@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
+from scheduler import jobs
 from service.db.engine import forget_freed, is_sqlite
 from service.db.session import reading, transaction
 from service.domain.ledger import queries as ledger
@@ -110,7 +111,9 @@ def test_every_word_of_somebody_erased_is_gone_from_every_table_and_file(house: 
     ana, bea = marked.sign_up(house, 2, now=now)
     written_by(house, ana)
     written_by(house, bea)
-    assert "identity.external_id" in marked.rows_with(house.engine, ana.words), "the search finds what is there"
+    assert "identity.external_id" in marked.rows_with(house.engine, ana.words), (
+        "the search finds what is there"
+    )
     assert "captured_mail.rcpt" in marked.rows_with(house.engine, ana.words)
     erase(house, ana.person_id)
     rewritten(house)
@@ -137,9 +140,7 @@ def written_by(house: House, one: Marked) -> None:
             now=now,
         ).public_id
     with transaction(house.engine) as session:
-        contact.answer(
-            session, house.ring, asked, text=one.word("answer"), now=now, by="staff:s_test"
-        )
+        contact.answer(session, house.ring, asked, text=one.word("answer"), now=now, by="staff:s_test")
     mail = f"To: {one.email}\r\nSubject: {one.word('subject')}\r\n\r\n{one.word('body')}\r\n"
     captured.keep(house, Captured("b@example.org", one.email.upper(), mail.encode(), now))
 
@@ -171,9 +172,22 @@ def test_erased_twice_is_refused_and_changes_nothing(house: House) -> None:
     erase(house, ana.person_id)
     with reading(house.engine) as session:
         before = ledger.tail(session)
-    with pytest.raises(rules.AlreadyErased), transaction(house.engine) as session:
-        person = people.by_public_id(session, ana.person_id)
-        assert person is not None
-        erasure.erase(session, house.ring, person, how="me", now=clock.now(), by="cli")
+    with pytest.raises(rules.AlreadyErased):
+        erase(house, ana.person_id)
     with reading(house.engine) as session:
         assert ledger.tail(session) == before
+
+
+def test_the_clock_cuts_off_what_a_reader_kept_in_the_log(house: House) -> None:
+    if not is_sqlite(house.engine):
+        return  # its log is the server's own
+    [ana] = marked.sign_up(house, 1, now=clock.now())
+    with reading(house.engine) as session:
+        session.execute(text("SELECT count(*) FROM person"))
+        erase(house, ana.person_id)
+        jobs.tidy(house, clock.now())
+        assert left_in_files(house, [ana], []) == (1, 0), "a reader still sees the pages of before"
+    jobs.tidy(house, clock.now())
+    assert left_in_files(house, [ana], []) == (0, 0)
+    log = Path(f"{house.engine.url.database}-wal")
+    assert log.stat().st_size == 0

@@ -38,7 +38,9 @@ class UnknownPerson(NotFound):
 class Erased(Conflict):
     """The data of this person was erased; only they can come back, by signing up themselves."""
 
-    fix_hint = "They sign up on the page /join and press the button in the mail; after that this is accepted again."
+    fix_hint = (
+        "They sign up on the page /join and press the button in the mail; after that this is accepted again."
+    )
 
 
 class NameTooLong(Invalid):

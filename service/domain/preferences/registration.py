@@ -73,11 +73,11 @@ def register_many(
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
     barred = erasing.barred(session, ring, source, [one.given for one in checked])
     accepted = []
-    for one, erased in zip(checked, barred, strict=True):
-        if erased and one.given.attested:  # a visitor's own form is the person coming back
-            answers[one.index] = people_rules.Erased(field="email")
+    for known, erased in zip(checked, barred, strict=True):
+        if erased and known.given.attested:  # a visitor's own form is the person coming back
+            answers[known.index] = people_rules.Erased(field="email")
         else:
-            accepted.append(one)
+            accepted.append(known)
     for chunk in apart(accepted):
         registered = _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by)
         for said, answer in zip(chunk, registered, strict=True):

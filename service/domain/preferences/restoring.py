@@ -17,14 +17,14 @@ from service.domain.ledger import safe
 from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences import changes, rules
+from service.domain.preferences import changes, rights, rules
 from service.domain.preferences.asking import say_no_again
 from service.domain.preferences.changes import NOES, Change, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.kit.clock import to_micros
 
-PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added")
+PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
     person = people.by_public_id(session, subject) if subject else None
     if person is not None and person.state == "erased":
         return False
+    if kind == rights.RESTRICTED:
+        if person is None:
+            return None
+        return rights.restrict(session, person, how="restore", now=now, by="system")
     if kind == "address.changed":
         return _new_address_unknown(session, person, now=now)
     if person is None:

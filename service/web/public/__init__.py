@@ -13,6 +13,7 @@ from service.web.public import (
     policies,
     preferences,
     profile,
+    rights,
     unsubscribe,
     why,
 )
@@ -29,6 +30,7 @@ def routers() -> list[APIRouter]:
         confirm,
         lost_link,
         profile,
+        rights,
         contact,
         policies,
         changelog,

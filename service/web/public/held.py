@@ -65,6 +65,7 @@ def everything(request: Request, session: Session, person: Person) -> dict[str, 
         "attributes": _attributes(session, person),
         "consents": _consents(session, person, lang),
         "max_per_week": person.max_per_week,
+        "restricted": person.state == "restricted",
         "policies": _policies(session, lang),
         "preferences_href": tokens.path(opened, Link(links.PREFERENCES, person.alias)),
     }

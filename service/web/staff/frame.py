@@ -191,7 +191,9 @@ def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
         for one in senders.suspect(session, now=now)
     ]
     if brands.noted_behind(session):
-        text = "This database is a copy from an earlier day, and people may have said no since: nothing leaves."
+        text = (
+            "This database is a copy from an earlier day, and people may have said no since: nothing leaves."
+        )
         alarms.append({"text": text, "href": "/staff/health"})
     elif not brands.setting(session, "sending_on"):
         jump = brands.clock_jump(session)

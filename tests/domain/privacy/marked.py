@@ -93,10 +93,14 @@ def rows_with(engine: Engine, words: Sequence[str]) -> list[str]:
     found = set()
     with engine.connect() as connection:
         for table in _tables(engine):
-            rows = connection.execute(text(f'SELECT * FROM "{table}"'))  # noqa: S608 - our own tables' names
+            rows = connection.execute(text(f'SELECT * FROM "{table}"'))
             for row in rows.mappings():
                 for column, value in row.items():
-                    plain = bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
+                    plain = (
+                        bytes(value).decode("latin-1")
+                        if isinstance(value, bytes | memoryview)
+                        else str(value)
+                    )
                     if wanted.search(plain):
                         found.add(f"{table}.{column}")
     return sorted(found)
