@@ -25,8 +25,9 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
-# What a new yes of the mailbox's owner takes off the do-not-mail list (`suppressions.rules.CAUSES`).
-LIFTED = ("hard_bounce", "complaint", "withdrawal", "objection", "erasure")
+# What a new yes of the mailbox's owner takes off the do-not-mail list (`suppressions.rules.CAUSES`). An objection is not a no to
+# one topic and is not taken back by a yes to one: that is an act of its own (`rights.lift_objection`).
+LIFTED = ("hard_bounce", "complaint", "withdrawal", "erasure")
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,22 @@ def object_to_marketing(change: Change, *, reason: str = "") -> str | None:
     return changes.slip(session, change.start)
 
 
+def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
+    """The person takes their objection back: topics can be chosen again, none is by this. False: there was none."""
+    lock_ledger_tail(session)
+    lifted = 0
+    for digest in _mailboxes(session, person):
+        lifted += suppressions.lift(
+            session,
+            digest,
+            causes=("objection",),
+            subject=person.public_id,
+            now=now,
+            by=f"person:{person.public_id}",
+        )
+    return lifted > 0
+
+
 def _no_advertising(change: Change, address_hash: str) -> bool:
     added = suppressions.add(
         change.session,

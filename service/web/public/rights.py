@@ -31,13 +31,17 @@ HOW = "me"
 
 @router.post("/me/object")
 async def object_to_marketing(request: Request) -> Response:
-    """No advertising any more, whatever it rested on."""
+    """No advertising any more, whatever it rested on; or take that back (`do` = lift), which chooses nothing yet."""
     person = await profile.signed_in(request)
     if person is None:
         return await profile.entrance(request, status=403)
     opened, now = deps.house(request), clock.now()
+    lifts = (await forms.read(request)).text("do") == "lift"
 
     def act(session: Session) -> str | None:
+        if lifts:
+            rights.lift_objection(session, _of(session, person), now=now)
+            return changes.slip(session)
         evidence = deps.evidence(request, session, path="/me", now=now)
         said = Said("objection", HOW, evidence)
         held = _of(session, person)

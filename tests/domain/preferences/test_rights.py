@@ -66,10 +66,11 @@ def test_an_objection_said_again_is_one_entry_and_waits_like_the_first(
     assert len(ledger.appended(session)) == written
 
 
-def test_p7_only_a_button_in_the_mailbox_takes_an_objection_back(
+def test_p7_only_the_person_takes_an_objection_back_and_that_is_no_yes(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
-    ana = make.a_person(session, ring, now=now)
+    make.a_topic(session, now=now)
+    ana = make.a_person(session, ring, yes=("new-products", "offers"), now=now)
     object_to(session, ring, ana, now)
     later = now + timedelta(days=1)
     yes = make.an_answer(at=later, confirmed=True)
@@ -77,7 +78,11 @@ def test_p7_only_a_button_in_the_mailbox_takes_an_objection_back(
     assert answer.consents[0]["result"] == "kept_no"
     assert make.the_state(session, ana) == "withdrawn"
     make.press(session, ring, make.buttons(session, ana)[-1], now=later)
+    assert reason(session, ana, "new-products", later) == "do_not_mail", "a yes to one topic is not that"
+    assert rights.lift_objection(session, ana, now=later)
     assert reason(session, ana, "new-products", later) is None
+    assert make.the_state(session, ana, "offers") == "withdrawn"
+    assert not rights.lift_objection(session, ana, now=later)
 
 
 def test_a_new_registration_of_an_objectors_mailbox_is_asked_and_not_believed(

@@ -219,6 +219,10 @@ def test_objecting_ends_every_ground_for_advertising(client: TestClient, world: 
     assert world.states(person)["new-products"] == "withdrawn", "no site says yes for them"
     assert client.post("/me/object", headers=OURS).status_code == 200
     assert world.entries("person.objected") == 1
+    page = client.post("/me/object", data={"do": "lift"}, headers=OURS).text
+    assert "You objected to advertising" not in page
+    assert causes(world) == set()
+    assert world.states(person)["new-products"] == "withdrawn", "taking it back chooses nothing"
 
 
 def make_soft(world: World, person: Person) -> None:

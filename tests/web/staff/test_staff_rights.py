@@ -52,7 +52,7 @@ def test_objecting_for_somebody(browser: Browser, office: Office) -> None:
     )
     page = officer.get(base).text
     assert "They objected to marketing." in page
-    assert "What would lift it: Only the person can choose again." in page
+    assert "What would lift it: Only the person, on their own page." in page
 
 
 def test_staff_lift_what_staff_set_and_not_what_the_person_asked_for(
