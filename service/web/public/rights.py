@@ -21,7 +21,7 @@ from service.domain.privacy import erasing
 from service.domain.privacy.erasing import Erased
 from service.kit import clock
 from service.ops import erasure
-from service.web import deps, forms, pages, words
+from service.web import deps, forms, pages
 from service.web.public import profile
 from service.web.public.held import PLACES
 
@@ -111,15 +111,10 @@ async def _erased(request: Request, done: fence.Fenced[Erased], lang: str, now: 
 async def _preview(request: Request, person: Person) -> Response:
     opened = deps.house(request)
     found = await deps.read(opened, lambda session: erasing.preview(session, _of(session, person)))
-    say = words.speaker(pages.language(request, person))
-    named = [
-        say(PLACES[one]) if one in PLACES else say("From the site “%(source)s”", source=one)
-        for one in found.sources
-    ]
     context: dict[str, Any] = {
         "goes": {
             "registrations": found.registrations,
-            "sources": named,
+            "sites": [f"“{one}”" for one in found.sources if one not in PLACES],
             "attributes": [one.replace("_", " ") for one in found.attributes],
             "messages": found.messages,
         },

@@ -60,7 +60,7 @@ def test_what_goes_and_what_stays_is_said_before_the_button(client: TestClient, 
     person = signed_in(client, world, attributes={"plan": "pro"})
     before = world.entries()
     page = client.get("/me/erase").text
-    for words in ("This goes", "From the site “shop”", "plan", "This stays, and why", "do-not-mail list"):
+    for words in ("This goes", "or “shop”, told us", "plan", "This stays, and why", "do-not-mail list"):
         assert words in page
     assert "Löschen" not in page
     assert "Das bleibt, und warum" in client.get("/me/erase?lang=de").text
