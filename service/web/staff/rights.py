@@ -16,13 +16,15 @@ from service.domain.consent.actions import Said
 from service.domain.people import actions as people_actions
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights
-from service.domain.privacy import erasing
+from service.domain.privacy import copies, erasing
+from service.domain.privacy.rules import AlreadyErased
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
 from service.kit.errors import Invalid
 from service.ops import erasure
 from service.ops.house import House
 from service.web import deps, forms
+from service.web.public.copies import download
 from service.web.sessions import require
 from service.web.staff import people
 from service.web.staff.frame import act, done, faults, show_noted
@@ -92,6 +94,25 @@ def _reason(typed: str) -> str:
     if not typed:
         raise ReasonMissing(field="reason")
     return typed[:MOST]
+
+
+@router.post("/staff/people/{public_id}/copy")
+async def copy(request: Request, public_id: str, staff: Officer) -> Response:
+    """The access copy as a file, to be handed to the person; that it was made is written down, with the reason."""
+    house = deps.house(request)
+    try:
+        reason = _reason((await forms.read(request)).text("reason"))
+    except ReasonMissing as wrong:
+        return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
+
+    def made(session: Session) -> dict[str, Any]:
+        person, now = people.known(session, public_id), clock.now()
+        if person.state == "erased":
+            raise AlreadyErased
+        people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
+        return copies.access_copy(session, house.ring, person, now=now)
+
+    return download((await act(request, made)).value, "access-copy.json")
 
 
 @router.get("/staff/people/{public_id}/erase")

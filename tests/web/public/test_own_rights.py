@@ -16,6 +16,7 @@ from service.domain.suppressions import queries as suppressions
 from service.kit import clock
 from service.kit.errors import DomainError
 from tests import builders as make
+from tests.domain.privacy.schemas import faults, published
 from tests.web.conftest import ONE_CLICK, World
 from tests.web.public.test_profile import OURS, entrance, signed_in
 
@@ -275,3 +276,29 @@ def test_a_mail_not_yet_sent_is_not_sent_to_somebody_erased(client: TestClient, 
         ).all()
     assert all(one.facts == {} for one in open_ones)
     assert person.public_id
+
+
+def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:
+    person = signed_in(client, world, attributes={"plan": "pro"})
+    before = world.entries()
+    page = client.get("/me/copy").text
+    for words in (
+        "ana@example.org",
+        "Aronia",
+        "pro",
+        person.public_id,
+        "The words you saw",
+        "shop.example.org",
+    ):
+        assert words in page
+    assert "Der Wortlaut, den Sie sahen" in client.get("/me/copy?lang=de").text
+    for name in ("access", "portable"):
+        path = "/me/copy.json" if name == "access" else "/me/portable.json"
+        answer = client.get(path)
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}-copy.json"'
+        assert answer.headers["cache-control"] == "no-store"
+        assert faults(published(f"{name}-copy"), answer.json()) == []
+    assert world.entries() == before, "a look changes nothing"
+    client.post("/me/sign-out", headers=OURS)
+    assert client.get("/me/copy.json").status_code == 403
+    assert "Aronia" not in client.get("/me/copy").text

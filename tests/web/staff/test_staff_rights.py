@@ -99,3 +99,16 @@ def test_erasing_with_its_preview(browser: Browser, office: Office) -> None:
     assert officer.post(f"{base}/erase", data=WHY).status_code == 409
     [entry] = said(office, ana.public_id, "person.erased")
     assert entry.body == {"how": "staff", "reason": "letter of 3 November"}
+
+
+def test_an_access_copy_for_somebody_is_noted_with_its_reason(browser: Browser, office: Office) -> None:
+    ana = office.world.person(profile={"first_name": "Anabel"})
+    officer, path = browser("privacy_officer"), f"/staff/people/{ana.public_id}/copy"
+    assert officer.post(path, data={}).status_code == 422
+    assert browser("marketing").post(path, data=WHY).status_code == 403
+    found = officer.post(path, data=WHY)
+    assert found.json()["profiles"][0]["profile"]["first_name"] == "Anabel"
+    assert found.headers["cache-control"] == "no-store"
+    assert [one.body for one in said(office, ana.public_id, "person.exported")] == [WHY]
+    officer.post(f"/staff/people/{ana.public_id}/erase", data=WHY)
+    assert officer.post(path, data=WHY).status_code == 409
