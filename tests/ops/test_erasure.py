@@ -11,20 +11,23 @@ from sqlmodel import select
 from scheduler import jobs
 from service.db.engine import forget_freed, is_sqlite
 from service.db.session import reading, transaction
+from service.domain.deliveries import claims
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences import projection
+from service.domain.preferences import access, projection
 from service.domain.preferences.registration import register_many
 from service.domain.privacy import actions as contact
 from service.domain.privacy import rules
+from service.domain.senders import actions as senders
 from service.fence import perform_now
 from service.inbox import Captured
 from service.kit import addresses, clock
 from service.kit.errors import DomainError
 from service.ops import backup, captured, erasure
 from service.ops.house import House, open_house
+from tests import builders as make
 from tests.domain.privacy import marked
 from tests.domain.privacy.marked import Marked
 from tests.ops.test_ops_backup import _postgres_tools  # noqa: F401 - its fixture
@@ -191,3 +194,24 @@ def test_the_clock_cuts_off_what_a_reader_kept_in_the_log(house: House) -> None:
     assert left_in_files(house, [ana], []) == (0, 0)
     log = Path(f"{house.engine.url.database}-wal")
     assert log.stat().st_size == 0
+
+
+def test_p1_who_was_erased_after_the_freeze_is_left_out_and_says_so(house: House) -> None:
+    """Of a mailing under way, and of a single mail that was asked for before."""
+    now = clock.now()
+    with transaction(house.engine) as session:
+        for name in ("ana", "bea"):
+            make.a_person(session, house.ring, f"{name}@example.org", now=now)
+        ana = people.by_address(session, house.ring, addresses.parse("ana@example.org"))[0].public_id
+        access.request_sign_in(session, house.ring, addresses.parse("ana@example.org"), locale="en", now=now)
+    sending = make.a_started_mailing(house, now=now)
+    make.freeze(house, sending, now=now)
+    erase(house, ana)
+    with transaction(house.engine) as session:
+        lease = senders.begin(session, "s", boot_id="b", seen_seq=0, now=now)
+        one = claims.claim(session, house.ring, lease.id or 0, now=now, limit=9, system=True)
+        many = claims.claim(session, house.ring, lease.id or 0, now=now, limit=9, system=False)
+    said = [(member.subject == ana, member.refusal) for batch in one for member in batch.members]
+    assert said == [(True, "erased")]
+    said = [(member.subject == ana, member.refusal) for batch in many for member in batch.members]
+    assert sorted(said, key=str) == [(False, None), (True, "erased")]
