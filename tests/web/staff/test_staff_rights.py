@@ -112,3 +112,15 @@ def test_an_access_copy_for_somebody_is_noted_with_its_reason(browser: Browser, 
     assert [one.body for one in said(office, ana.public_id, "person.exported")] == [WHY]
     officer.post(f"/staff/people/{ana.public_id}/erase", data=WHY)
     assert officer.post(path, data=WHY).status_code == 409
+
+
+def test_a_preview_as_somebody_erased_is_one_as_the_sample_person(browser: Browser, office: Office) -> None:
+    ana, draft = office.world.person(profile={"first_name": "Anabel"}), office.announcement()
+    browser("privacy_officer").post(f"/staff/people/{ana.public_id}/erase", data=WHY)
+    marketing, base = browser("marketing"), f"/staff/announcements/{draft}"
+    page = marketing.get(base)
+    assert page.status_code == 200
+    assert ana.public_id not in page.text
+    shown = marketing.get(f"{base}/preview?as={ana.public_id}")
+    assert shown.status_code == 200
+    assert "Anabel" not in shown.text
