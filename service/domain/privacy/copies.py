@@ -106,7 +106,7 @@ def _addresses(
         if row.sealed is not None and key is not None:
             text = mailings.open_address(ring, row, key).text
             moments = {"since": row.created_at, "confirmed_at": row.confirmed_at, "ended_at": row.ended_at}
-            found.append({"address": text} | {name: _at(moment) for name, moment in moments.items()})
+            found.append({"address": text, **{name: _at(moment) for name, moment in moments.items()}})
     return found
 
 
