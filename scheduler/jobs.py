@@ -21,7 +21,7 @@ from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import restoring
 from service.domain.staff import actions as staff
 from service.kit import failpoints
-from service.ops import restored
+from service.ops import erasure, restored
 from service.ops.house import House
 
 Found = TypeVar("Found")
@@ -115,6 +115,11 @@ def forget(house: House, now: datetime) -> None:
     _once(lambda session: api_keys.forget_answers(session, now=now), house)
 
 
+def tidy(house: House, now: datetime) -> None:
+    """What the database's own log remembers of somebody erased is cut off."""
+    erasure.tidy(house)
+
+
 TIMETABLE = [
     Job("start_due", timedelta(seconds=1), start_due, by_the_hour=True),
     Job("freeze", timedelta(seconds=1), freeze),
@@ -124,4 +129,5 @@ TIMETABLE = [
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),
+    Job("tidy", timedelta(minutes=1), tidy),
 ]

@@ -161,6 +161,30 @@ def found_damaged(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one() != "ok")
 
 
+def forget_freed(engine: Engine) -> bool:
+    """SQLite zeroes what is deleted in its file (secure_delete), but the write-ahead log holds pages as they were before: fold
+    it in and cut it to nothing. False: somebody was reading or writing just then; ask again later.
+
+    PostgreSQL keeps old rows until `VACUUM FULL` and the log's turn-over, and nothing is done here (docs/operations.md).
+    """
+    if not is_sqlite(engine):
+        return True
+    with engine.connect() as connection:
+        raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+        raw.execute(f"PRAGMA busy_timeout={NOTICED * 1000 / 4:.0f}")  # writers wait behind it meanwhile
+        try:
+            return bool(raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
+
+
+def keeps_old_rows(engine: Engine) -> bool:
+    """Whether what was deleted stays in the database's files until it is vacuumed and its log has turned over."""
+    return not is_sqlite(engine)
+
+
 def rest(engine: Engine) -> float:
     """Seconds that bulk work leaves to others between two of its transactions: SQLite has one writer (design.md 3)."""
     return 0.02 if is_sqlite(engine) else 0.0

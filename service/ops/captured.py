@@ -5,6 +5,7 @@ entry is written, and emptying the inbox forgets everything.
 """
 
 import email.policy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -118,6 +119,15 @@ def one(session: Session, mail_id: int, *, to: str | None = None) -> CapturedMai
     if row is None or (to is not None and row.rcpt.lower() != to.lower()):
         raise MailUnknown
     return row
+
+
+def forget(session: Session, addresses: Sequence[str]) -> int:
+    """Forget every mail to these addresses (their owner was erased); how many there were."""
+    wanted = {one.lower() for one in addresses}
+    if not wanted:
+        return 0
+    theirs = delete(CapturedMail).where(func.lower(col(CapturedMail.rcpt)).in_(wanted))
+    return session.connection().execute(theirs).rowcount
 
 
 def empty(session: Session) -> None:

@@ -26,6 +26,7 @@ from service.domain.preferences import restoring
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit.errors import Conflict
+from service.ops import erasure
 from service.ops.house import House
 
 log = logging.getLogger("bidden.restored")
@@ -108,7 +109,12 @@ def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Re
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)
-    return restoring.reapply(session, safe.lines(house.settings.safe, made=made), now=now)
+    lines = safe.lines(house.settings.safe, made=made)
+    erased = erasure.reapply(
+        session, house.ring, lines, now=now
+    )  # before anything else looks at these people
+    said = restoring.reapply(session, lines, now=now)
+    return restoring.Reapplied(erased.again + said.again, erased.left + said.left)
 
 
 def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:

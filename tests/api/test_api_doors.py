@@ -25,6 +25,7 @@ ROUTES = [
     ("PUT", "people/1", "people:write"),
     ("POST", "people/bulk", "people:write"),
     ("GET", "people/1", "people:read"),
+    ("DELETE", "people/1", "people:write"),
     ("GET", "people/1/preferences", "people:read"),
     ("PUT", "people/1/preferences", "preferences:write"),
     ("GET", "people/1/consents", "people:read"),

@@ -271,3 +271,33 @@ def test_an_attribute_is_what_does_not_identify(api: TestClient) -> None:
         "plan": "pro",
         "country": ["at", "de"],
     }
+
+
+def test_erase_answers_the_same_again_and_brings_nobody_back(api: TestClient, house: House) -> None:
+    person = api.put("people/1", json=ana(consents=said_yes("new-products"))).json()["person"]
+    assert_problem(api.delete("people/2"), 404, "unknown_person")
+    done = api.delete("people/1")
+    assert (done.status_code, done.json()["person"], done.json()["erased"]) == (200, person, True)
+    assert "keyed hash" in done.json()["stays"]
+    assert api.delete("people/1").json() == done.json()
+    assert_problem(api.get("people/1"), 404, "unknown_person")
+    assert_problem(api.get("people/1/preferences"), 404, "unknown_person")
+    again = api.put("people/1", json=ana())
+    assert_problem(again, 409, "erased", "email")
+    assert "/join" in again.json()["fix"]
+    assert_problem(api.put("people/9", json=ana()), 409, "erased", "email")
+    lines = [{**ana(), "external_id": "1"}, {"external_id": "3", "email": "bea@example.org"}]
+    bulk = api.post("people/bulk", content="\n".join(json.dumps(one) for one in lines))
+    told = [json.loads(line) for line in bulk.text.splitlines()]
+    assert [(one["status"], one["code"]) for one in told] == [(409, "erased"), (201, "created")]
+    with reading(house.engine) as session:
+        assert len(entries.of_subject(session, person, kinds=("person.erased",))) == 1
+
+
+def test_a_source_erases_only_whom_it_knows(
+    api: TestClient, client_of: Callable[[str], TestClient], make_key: Callable[..., str]
+) -> None:
+    api.put("people/1", json=ana())
+    other = client_of(make_key("people:write", source="crm"))
+    assert_problem(other.delete("people/1"), 404, "unknown_person")
+    assert api.get("people/1").status_code == 200

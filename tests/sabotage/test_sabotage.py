@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import null, text
 from sqlalchemy.engine import Engine
+from sqlmodel import Session
 
 from scheduler import lease
 from service import fence
 from service.db.session import reading, transaction
 from service.domain.deliveries import queries
 from service.domain.links import rules as links
+from service.domain.people import erasing as people_erasing
+from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import projection
 from service.domain.preferences import queries as gate
@@ -28,9 +31,11 @@ from service.mail.letters import load
 from service.mail.message import Assembler
 from tests import checks
 from tests.domain.ledger import mutant_runs, mutants
+from tests.domain.privacy import marked
 from tests.house.test_database import GUARDS, GUARDS_POSTGRESQL, standing_guards
 from tests.house.test_doors import opens_a_transaction
 from tests.mail import oracle, samples
+from tests.ops import test_erasure
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 from tests.scheduler.test_sender import aimed_withdrawal, departures_after_no
 
@@ -182,3 +187,22 @@ def test_a_door_past_the_fence() -> None:
         "def route():\n    with transaction(engine) as session:\n        session.add(1)\n"
     )
     assert not opens_a_transaction("async def route():\n    await fence.perform(house, act)\n")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_erasure_that_keeps_the_key(post: Post, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """Everything is emptied, and the key that opens yesterday's pages and the ledger's sealed parts stays where it was."""
+    if kept:
+        emptied = people_erasing.empty
+
+        def forgetful(session: Session, ring: Any, person: Person, *, now: Any) -> set[str]:
+            key, hashes = person.wrapped_key, emptied(session, ring, person, now=now)
+            person.wrapped_key = key
+            return hashes
+
+        monkeypatch.setattr(people_erasing, "empty", forgetful)
+    house = post.house(25)
+    gone, other = marked.sign_up(house, 2, now=clock.now())
+    test_erasure.erase(house, gone.person_id)
+    test_erasure.rewritten(house)
+    assert test_erasure.left_in_files(house, [gone], [other]) == (int(kept), 1)

@@ -19,6 +19,7 @@ from service.kit.errors import DatabaseDamaged, DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
 from service.web.public.choices import HOW
+from service.web.public.copies import KINDS
 from service.web.public.held import LABELS, PLACES
 from service.web.public.why import CHANGED
 from tests.web.conftest import BASE
@@ -106,7 +107,14 @@ DOORS = [*(PACKAGE / "web" / "public").glob("*.py")]
 
 def said() -> set[str]:
     """Every text a handler of readers' pages says itself, read from its source."""
-    texts = {*HOW.values(), *LABELS.values(), *PLACES.values(), *CHANGED.values(), *errors.HEADINGS.values()}
+    texts = {
+        *HOW.values(),
+        *LABELS.values(),
+        *PLACES.values(),
+        *CHANGED.values(),
+        *KINDS.values(),
+        *errors.HEADINGS.values(),
+    }
     for path in [*DOORS, PACKAGE / "web" / "errors.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None

@@ -14,9 +14,11 @@ from service.domain.people import queries as people
 from service.domain.people import rules
 from service.domain.people.tables import Identity, Person
 from service.domain.preferences import registration as preferences
+from service.domain.privacy import erasing
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
+from service.ops import erasure
 
 router = APIRouter(tags=["people"])
 Reader = Annotated[deps.Caller, Depends(deps.key("people:read"))]
@@ -24,6 +26,11 @@ Writer = Annotated[deps.Caller, Depends(deps.key("people:write"))]
 Email = Annotated[
     Any, WithJsonSchema({"type": "string", "format": "email"})
 ]  # whatever it is, the domain has the better word
+
+STAYS = (
+    "A keyed hash of the address on the do-not-mail list and one of your id, so that the next import does not bring them back; "
+    "the ledger's entries, whose personal parts cannot be opened any more."
+)
 
 
 class Evidence(Strict):
@@ -185,6 +192,30 @@ def person(request: Request, external_id: str, caller: Reader) -> PersonShown:
     """One person as this source may see them."""
     ring = deps.house(request).ring
     return deps.read(request, lambda session: _shown(session, ring, *known(session, caller, external_id)))
+
+
+class PersonErased(BaseModel):
+    """What an erasure did: the opaque id by which the ledger goes on knowing them, and what is kept, and why."""
+
+    person: str
+    erased: bool = True
+    stays: str = STAYS
+
+
+@router.delete("/people/{external_id}", response_model=PersonErased)
+async def erase(request: Request, external_id: str, caller: Writer) -> Response:
+    """Erase somebody who asked you for it. It cannot be undone; asked again it answers the same."""
+    house, now = deps.house(request), clock.now()
+
+    def act(session: Session) -> PersonErased:
+        gone = erasing.said_again(session, house.ring, caller.source, external_id)
+        if gone is not None:
+            return PersonErased(person=gone.public_id)
+        _, found = known(session, caller, external_id)
+        erasure.erase(session, house.ring, found, how="api", now=now, by=caller.by)
+        return PersonErased(person=found.public_id)
+
+    return await deps.change(request, caller, act)
 
 
 def _shown(session: Session, ring: Keyring, identity: Identity, person: Person) -> PersonShown:

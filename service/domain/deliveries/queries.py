@@ -146,9 +146,14 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
     Parameters: mailing, topic, now, and positions or first and last.
     """
     moved = or_(col(Address.ended_at).is_not(None), col(Address.id).is_(None))
+    gone = (
+        col(Person.state) == "erased",
+        literal("erased"),
+    )  # their address ended, too: the graver word first
     if topic is None:
         barred = suppressions.applies(col(Address.address_hash), 0, "service")
         gate = case(
+            gone,
             (moved, literal("address_changed")),
             (barred if not unconfirming else literal(False), literal("do_not_mail")),
             else_=None,
@@ -156,7 +161,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
     else:
         changed = or_(moved, col(Person.address_id).is_distinct_from(col(Address.id)))
         refusal = preferences.refusal(topic, bindparam("now", type_=UTCDateTime()))
-        gate = case((changed, literal("address_changed")), else_=refusal)
+        gate = case(gone, (changed, literal("address_changed")), else_=refusal)
     statement = (
         select(
             col(Audience.pos),

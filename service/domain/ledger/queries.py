@@ -183,6 +183,12 @@ def last_taken(session: Session) -> int | None:
     return session.connection().execute(statement).scalar()
 
 
+def last_of_kind(session: Session, kind: str) -> int | None:
+    """The number of the last entry of a kind."""
+    statement = select(func.max(col(LedgerEntry.seq))).where(col(LedgerEntry.kind) == kind)
+    return session.connection().execute(statement).scalar()
+
+
 def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool]]:
     """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory."""
     last: int | None = None

@@ -134,6 +134,12 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
         identity.person_id = into.id
         session.add(identity)
     _merge_attributes(session, person.id, into.id)
+    if person.state == "restricted" and into.state == "active":  # a no goes along, whoever said it
+        into.state = "restricted"
+        session.add(into)
+        ledger.append(
+            session, "person.restricted", subject=into.public_id, body={"how": "merge"}, by=by, now=now
+        )
     for address in session.exec(
         select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)
     ):

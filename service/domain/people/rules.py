@@ -35,6 +35,14 @@ class UnknownPerson(NotFound):
     """We know nobody by that id."""
 
 
+class Erased(Conflict):
+    """The data of this person was erased; only they can come back, by signing up themselves."""
+
+    fix_hint = (
+        "They sign up on the page /join and press the button in the mail; after that this is accepted again."
+    )
+
+
 class NameTooLong(Invalid):
     """That is longer than a name can be: at most 200 characters."""
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.db.types import BIG
@@ -12,7 +12,15 @@ class Person(SQLModel, table=True):
     """Somebody. `alias` is random and stands in links; `public_id` is its readable form and the ledger's subject."""
 
     __tablename__ = "person"
-    __table_args__ = (CheckConstraint("state IN ('active','restricted','erased','merged')", name="state"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('active','restricted','erased','merged')", name="state"),
+        Index(
+            "ix_person_merged_into",
+            "merged_into",
+            sqlite_where=text("merged_into IS NOT NULL"),
+            postgresql_where=text("merged_into IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     alias: int = Field(sa_column=Column(BIG, nullable=False, unique=True))

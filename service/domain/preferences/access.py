@@ -100,6 +100,7 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
     if (
         mailing is None
         or person is None
+        or person.state == "erased"
         or mailing.purpose != "sign-in"
         or mailing.created_at + SIGN_IN_WITHIN <= now
     ):

@@ -80,7 +80,7 @@ def stop(
     """End one topic for the mailbox of whoever a link names. Works for ever, whatever became of person, topic or mailing (P5)."""
     lock_ledger_tail(session)  # so that fifty stops at once make one entry (H33)
     person, topic = people_queries.by_alias(session, link.person), topics.by_alias(session, link.topic)
-    if person is None or topic is None:
+    if person is None or topic is None or person.state == "erased":
         return _stop_unknown(session, link, person, topic, how=how, now=now)
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
@@ -103,8 +103,8 @@ def stop_all(
     """End everything a person can end."""
     lock_ledger_tail(session)
     person = people_queries.by_alias(session, link.person)
-    if person is None:
-        return _stop_unknown(session, link, None, None, how=how, now=now)
+    if person is None or person.state == "erased":
+        return _stop_unknown(session, link, person, None, how=how, now=now)
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
     every = topics.everything(session)
@@ -133,7 +133,9 @@ def _said(
 def _stop_unknown(
     session: Session, link: links.Link, person: Person | None, topic: Topic | None, *, how: str, now: datetime
 ) -> Stopped:
-    """A link of ours whose person or topic is not here: the stop is recorded under the opaque id, once."""
+    """A link of ours whose person or topic is not here, or was erased: the stop is recorded under the opaque id, once."""
+    if person is not None:
+        ledger.stands(session)
     name = topic.slug if topic else f"#{link.topic}"
     for seen in entries.of_subject(session, link.subject, kinds=("consent.withdrawn",)):
         if seen.body.get("topic") == name:

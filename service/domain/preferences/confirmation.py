@@ -25,6 +25,10 @@ from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
+# What a new yes of the mailbox's owner takes off the do-not-mail list (`suppressions.rules.CAUSES`). An objection is not a no to
+# one topic and is not taken back by a yes to one: that is an act of its own (`rights.lift_objection`).
+LIFTED = ("hard_bounce", "complaint", "withdrawal", "erasure")
+
 
 @dataclass(frozen=True)
 class Confirmed:
@@ -49,6 +53,8 @@ def confirm(
     person = people_queries.by_alias(session, link.person)
     if mailing is None or confirmation is None or person is None:
         raise links.LinkNotRecognised
+    if person.state == "erased":
+        raise links.LinkExpired
     asked = [topics.by_id(session, one["topic"]) for one in confirmation.topics]
     if confirmation.confirmed_at is not None:
         _refuse_after_no(session, confirmation, person, asked)
@@ -67,7 +73,7 @@ def confirm(
     change = changes.begin(session, ring, left, said, now=now, by=by)
     for one, topic in zip(confirmation.topics, asked, strict=True):
         _grant(change, topic, one)
-    causes = ("hard_bounce", "complaint", "withdrawal") if asked else ("hard_bounce",)
+    causes = LIFTED if asked else ("hard_bounce",)
     suppressions.lift(session, address.address_hash, causes=causes, subject=left.public_id, now=now, by=by)
     confirmation.confirmed_at = now
     session.add(confirmation)

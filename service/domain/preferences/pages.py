@@ -269,6 +269,8 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
     row = session.get(Confirmation, mailing.id) if mailing else None
     if row is None or person is None:
         raise links.LinkNotRecognised
+    if person.state == "erased":
+        raise links.LinkExpired
     asked = consents.topics_of(session, row)
     asked_of = session.get(Address, row.address_id)
     void = asked_of is not None and any(

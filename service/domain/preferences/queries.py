@@ -156,11 +156,22 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
     )
 
 
+def suppressed(session: Session, person: Person) -> list[Suppression]:
+    """What is in force for the mailbox of a person, also of one who was erased."""
+    address = session.get(Address, person.address_id) if person.address_id else None
+    return (
+        suppressions.live_for(session, [address.address_hash]).get(address.address_hash, [])
+        if address
+        else []
+    )
+
+
 def people_per_topic(session: Session) -> dict[int, int]:
-    """How many people's yes stands, by topic id."""
+    """How many people's yes stands, by topic id; what erased people had said counts no more."""
     counted = (
         select(col(Preference.topic_id), func.count())
-        .where(col(Preference.state).in_(PERMITTING))
+        .join(Person, col(Person.id) == col(Preference.person_id))
+        .where(col(Preference.state).in_(PERMITTING), col(Person.state) != "erased")
         .group_by(col(Preference.topic_id))
     )
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}

@@ -18,6 +18,8 @@ from service.domain.consent import actions as consent
 from service.domain.consent import rules as consent_rules
 from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
+from service.domain.people import erasing
+from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
@@ -77,7 +79,14 @@ def register_many(
         except DomainError as wrong:
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
-    for chunk in apart(checked):
+    barred = erasing.barred(session, ring, source, [one.given for one in checked])
+    accepted = []
+    for known, erased in zip(checked, barred, strict=True):
+        if erased and known.given.attested:  # a visitor's own form is the person coming back
+            answers[known.index] = people_rules.Erased(field="email")
+        else:
+            accepted.append(known)
+    for chunk in apart(accepted):
         registered = _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by)
         for said, answer in zip(chunk, registered, strict=True):
             answers[said.index] = answer

@@ -17,14 +17,14 @@ from service.domain.ledger import safe
 from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences import changes, rules
+from service.domain.preferences import changes, rights, rules
 from service.domain.preferences.asking import say_no_again
 from service.domain.preferences.changes import NOES, Change, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.kit.clock import to_micros
 
-PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added")
+PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED)
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,25 @@ def _mailboxes(session: Session, subjects: list[str]) -> dict[str, str]:
 
 
 def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> Reapplied:
-    """After a restore: say again every no of the withdrawal file that this database has not heard."""
+    """After a restore: say again every no of the withdrawal file that this database has not heard. Erasures were done again
+    before (`ops.erasure`)."""
     lock_ledger_tail(session)
     again = left = 0
-    for line in lines:
-        seen = entries.entry(session, int(line["seq"]))
-        if seen is not None and seen.hash == line.get("hash"):
-            continue
+    for line in unheard(session, lines):
         said = _say_again(session, line, line.get("body") or {}, now=now)
         again += said is True
         left += said is None and str(line["kind"]) in PERSONAL
     return Reapplied(again, left)
+
+
+def unheard(session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines whose entry this database does not have."""
+    missing = []
+    for line in lines:
+        seen = entries.entry(session, int(line["seq"]))
+        if seen is None or seen.hash != line.get("hash"):
+            missing.append(line)
+    return missing
 
 
 def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, now: datetime) -> bool | None:
@@ -71,6 +79,12 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         scope, cause = str(body.get("scope", "")), str(body.get("cause", ""))
         return _suppress(session, str(body["address_hash"]), scope, cause, subject, now=now)
     person = people.by_public_id(session, subject) if subject else None
+    if person is not None and person.state == "erased":
+        return False
+    if kind == rights.RESTRICTED:
+        if person is None:
+            return None
+        return rights.restrict(session, person, how="restore", now=now, by="system")
     if kind == "address.changed":
         return _new_address_unknown(session, person, now=now)
     if person is None:

@@ -61,6 +61,10 @@ class GrantNeedsNewConfirmation(Conflict):
     code = "grant_needs_new_confirmation"
 
 
+class RestrictedByThemselves(Conflict):
+    """The person asked for this restriction; only they can lift it, on their own page."""
+
+
 class ReasonUnknown(Invalid):
     """Please choose one of the reasons offered, or none."""
 

@@ -24,7 +24,6 @@ from service.kit.signing import Keyring
 
 VISITOR = "visitor"
 ASKED = "contact.asked"
-ANSWER_MAIL = "contact-answer"
 
 
 def ask(
@@ -127,12 +126,12 @@ def _mail_answer(
     }
     mailings.enqueue_single(
         session,
-        purpose=ANSWER_MAIL,
+        purpose=rules.ANSWER_MAIL,
         brand_id=brand.id,
         address_id=request.address_id,
         person_id=None,
         locale=request.locale,
-        facts={"sealed": base64.b64encode(_seal(ring, values, f"facts|{ANSWER_MAIL}")).decode()},
+        facts={"sealed": base64.b64encode(_seal(ring, values, f"facts|{rules.ANSWER_MAIL}")).decode()},
         warrant_seq=asked[0].seq,
         now=now,
     )

@@ -131,3 +131,13 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
         .where(col(Address.address_hash) == address_hash, col(ContactRequest.created_at) > since)
     )
     return session.exec(statement).all()
+
+
+def written_from(session: Session, hashes: set[str]) -> Sequence[ContactRequest]:
+    """Every request that came from one of these mailboxes, by keyed hash."""
+    statement = (
+        select(ContactRequest)
+        .join(Address, col(Address.id) == col(ContactRequest.address_id))
+        .where(col(Address.address_hash).in_(hashes - {""}))
+    )
+    return session.exec(statement).all()

@@ -14,6 +14,7 @@ SUBJECTS = {
     "complaint": "Something is wrong",
     "other": "Something else",
 }
+ANSWER_MAIL = "contact-answer"  # the purpose of the mail that answers
 MOST, WINDOW = 3, timedelta(hours=1)
 LINE_LIMIT, TEXT_LIMIT = 200, 10_000
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -29,6 +30,10 @@ class ContactTooOften(TooMany):
 
 class ContactClosed(Conflict):
     """This message is closed."""
+
+
+class AlreadyErased(Conflict):
+    """That data was erased before; nothing is left to erase."""
 
 
 class NameTooLong(Invalid):

@@ -140,9 +140,12 @@ def _members_with_outcome(
 
 
 def _external_ids(session: Session, people: Sequence[int]) -> dict[int, list[dict[str, str]]]:
+    """By which ids sites know these persons; those of erased people are gone (what stands there is a keyed hash)."""
     found: dict[int, list[dict[str, str]]] = {}
-    wanted = select(col(Identity.person_id), col(Identity.source), col(Identity.external_id)).order_by(
-        col(Identity.id)
+    wanted = (
+        select(col(Identity.person_id), col(Identity.source), col(Identity.external_id))
+        .where(col(Identity.profile).is_not(None))
+        .order_by(col(Identity.id))
     )
     for row in session.connection().execute(wanted.where(col(Identity.person_id).in_(people))):
         found.setdefault(row.person_id, []).append({"source": row.source, "id": row.external_id})

@@ -2,7 +2,7 @@
 
 CAUSES = {
     "withdrawal": ("They stopped these mails.", "Only the person can choose them again."),
-    "objection": ("They objected to marketing.", "Only the person can choose again."),
+    "objection": ("They objected to marketing.", "Only the person, on their own page."),
     "complaint": (
         "They reported a mail as spam.",
         "Only the person can choose again, with a new confirmation.",

@@ -32,8 +32,8 @@ SIGNED_IN = timedelta(minutes=30)
 @router.get("/me")
 async def page(request: Request) -> Response:
     """All that is held, or the way in."""
-    person = await _person(request)
-    return await _me(request, person) if person else await _way_in(request)
+    person = await signed_in(request)
+    return await show(request, person) if person else await entrance(request)
 
 
 @router.get("/me/sign-in")
@@ -50,7 +50,7 @@ async def ask(request: Request) -> Response:
     try:
         address = addresses.parse(form.text("email"))
     except Invalid as wrong:
-        return await _way_in(
+        return await entrance(
             request, values=form.values(), errors=pages.said(request, wrong), status=wrong.status
         )
     opened, lang = deps.house(request), pages.language(request)
@@ -61,10 +61,10 @@ async def ask(request: Request) -> Response:
                 session, opened.ring, address, locale=lang, now=clock.now()
             ),
         )
-    return await _way_in(request, sent=address.shown)
+    return await entrance(request, sent=address.shown)
 
 
-async def _way_in(
+async def entrance(
     request: Request,
     *,
     sent: str | None = None,
@@ -72,6 +72,7 @@ async def _way_in(
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
+    """The form that mails the way in."""
     context: dict[str, Any] = {
         "sent": sent is not None,
         "email": sent,
@@ -140,21 +141,21 @@ def _session(request: Request) -> dict[str, Any] | None:
 @router.post("/me")
 async def correct(request: Request) -> Response:
     """Correct what is held; a changed address waits for its own button (standards N17)."""
-    person = await _person(request)
+    person = await signed_in(request)
     if person is None:
-        return await _way_in(request, status=403)
+        return await entrance(request, status=403)
     form, opened = await forms.read(request), deps.house(request)
     try:
         done = await fence.perform(opened, lambda session: _correct(request, session, person, form))
     except Invalid as wrong:
-        return await _me(
+        return await show(
             request,
             person,
             typed=form.values(),
             errors=pages.said(request, wrong, person),
             status=wrong.status,
         )
-    return await _me(request, person, saved=clock.now(), status=200 if done.settled else 202)
+    return await show(request, person, saved=clock.now(), status=200 if done.settled else 202)
 
 
 def _correct(request: Request, session: Session, person: Person, form: Form) -> None:
@@ -176,7 +177,7 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
         access.change_email(session, ring, held, addresses.parse(form.text("email")), now=now, by=by)
 
 
-async def _person(request: Request) -> Person | None:
+async def signed_in(request: Request) -> Person | None:
     """Whoever is signed in here."""
     facts = _session(request)
     if facts is None:
@@ -190,20 +191,23 @@ async def _person(request: Request) -> Person | None:
     return person if person and person.state != "erased" and person.wrapped_key else None
 
 
-async def _me(
+async def show(
     request: Request,
     person: Person,
     *,
     typed: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
     saved: datetime | None = None,
+    receipt: str | None = None,
     status: int = 200,
 ) -> Response:
+    """The page of whoever is signed in, perhaps with what was just done."""
+
     def look(session: Session) -> tuple[Person, dict[str, Any]]:
         held = people.by_public_id(session, person.public_id) or person
         return held, everything(request, session, held)
 
     held, context = await deps.read(deps.house(request), look)
     context["values"] |= typed or {}
-    context |= {"errors": errors or {}, "saved": {"at": saved, "receipt": None} if saved else None}
+    context |= {"errors": errors or {}, "saved": {"at": saved, "receipt": receipt} if saved else None}
     return await pages.public(request, "public/me.html", context, status=status, person=held)

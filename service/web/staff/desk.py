@@ -167,10 +167,11 @@ def _voids(session: Session, shown: Any) -> str | None:
 
 
 def reader(session: Session, public_id: str, what: str, staff: SignedIn) -> Person | None:
-    """The person it is shown as; looking is written down."""
+    """The person it is shown as; looking is written down. None: the sample person, also in the place of somebody erased."""
     person = people.by_public_id(session, public_id) if public_id else None
-    if person is not None:
-        people_actions.note_read(session, person, "viewed", reason=what, now=clock.now(), by=staff.by)
+    if person is None or person.state == "erased":
+        return None
+    people_actions.note_read(session, person, "viewed", reason=what, now=clock.now(), by=staff.by)
     return person
 
 
@@ -203,7 +204,7 @@ def preview(
 
 def _sample_readers(session: Session, current: str) -> list[dict[str, Any]]:
     """Some real people to read it as, by what is not personal; the one chosen is always among them."""
-    some = list(people.page(session, after=None, limit=12).rows)
+    some = [one for one in people.page(session, after=None, limit=12).rows if one.state != "erased"]
     if current and all(person.public_id != current for person in some):
         some += [person for person in [people.by_public_id(session, current)] if person]
     return [

@@ -15,6 +15,8 @@ from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
+from service.domain.suppressions.rules import CAUSES
+from service.domain.suppressions.tables import Suppression
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit import addresses, clock, sealing
@@ -124,14 +126,23 @@ def name_of(session: Session, house: House, person: Person) -> str | None:
 @router.get("/staff/people/{public_id}")
 async def page(request: Request, public_id: str, staff: Reader) -> Response:
     """One person's page; that it was looked at is written down."""
+    return await shown(request, staff, public_id)
+
+
+async def shown(
+    request: Request, staff: SignedIn, public_id: str, *, reason_missing: str | None = None
+) -> Response:
+    """That page, also as the answer to a form on it that lacked its reason."""
     house = deps.house(request)
 
     def build(session: Session) -> dict[str, Any]:
         person = known(session, public_id)
         actions.note_read(session, person, "viewed", now=clock.now(), by=staff.by)
-        return _page(request, session, house, staff, person, None)
+        context = _page(request, session, house, staff, person, None)
+        return context | {"reason_missing": reason_missing}
 
-    return await show_noted(request, staff, "people", "staff/person.html", build)
+    status = 422 if reason_missing else 200
+    return await show_noted(request, staff, "people", "staff/person.html", build, status=status)
 
 
 @router.post("/staff/people/{public_id}/reveal")
@@ -182,7 +193,7 @@ def _page(
             "id": person.public_id,
             "who": masked(session, house, person),
             "name": name_of(session, house, person),
-            "locale": person.locale,
+            "locale": person.locale or "language not known",
             "zone": person.zone or "time zone not known",
             "state": person.state,
             "since": person.created_at,
@@ -198,8 +209,13 @@ def _page(
         "log": log.lines,
         "chain": None,
         "pager": None,
-        "may_reveal": may(staff.role, "people:reveal"),
-        "evidence": f"{base}/evidence" + (f"?on={on}" if until else ""),
+        "may_reveal": may(staff.role, "people:reveal") and person.state != "erased",
+        "may_rights": may(staff.role, "people:rights") and person.state != "erased",
+        "reason_missing": None,
+        "stopped": [_on_the_list(one) for one in preferences.suppressed(session, person)],
+        "evidence": f"{base}/evidence" + (f"?on={on}" if until else "")
+        if may(staff.role, "people:reveal")
+        else None,
     }
 
 
@@ -209,6 +225,12 @@ def day_asked(text: str, now: datetime) -> date:
         return min(date.fromisoformat(text), now.date())
     except ValueError:
         return now.date()
+
+
+def _on_the_list(row: Suppression) -> dict[str, Any]:
+    """One line of the do-not-mail list, with what would lift it."""
+    why, lifts = CAUSES.get(row.cause, (row.cause, ""))
+    return {"scope": row.scope, "why": why, "lifts": lifts, "since": row.since_at, "entry": row.source_seq}
 
 
 def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:

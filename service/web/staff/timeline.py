@@ -35,6 +35,10 @@ WORDS = {
     "person.registered": ("draft", "Registered", "change"),
     "person.changed": ("changed", "Changed", "change"),
     "person.merged": ("changed", "Merged", "change"),
+    "person.erased": ("stopped", "Erased", "change"),
+    "person.restricted": ("paused", "Restricted: kept, not used", "consent"),
+    "person.restriction_lifted": ("given", "Restriction lifted", "consent"),
+    "person.objected": ("stopped", "No advertising, on whatever ground", "consent"),
     "person.signed_in": ("seen", "Signed in", "change"),
     "person.viewed": ("seen", "Looked at", "staff"),
     "person.revealed": ("seen", "Address revealed", "staff"),
@@ -86,6 +90,7 @@ STEPS = {
     "admin_on_request": "by the controller",
     "undo": "by taking back a stop",
     "merge": "when two registrations of one mailbox became one",
+    "objection": "by objecting to all advertising",
     "restore": "from the file of stops, after a copy was restored",
 }
 # Places of our own are told by the way it was said already; a site's own word for its place is added to that.

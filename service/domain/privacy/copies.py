@@ -1,0 +1,244 @@
+"""The access copy (GDPR 15): all that is held about a person, as data by docs/schemas/access-copy.schema.json; and the part they
+gave themselves, for taking along (GDPR 20).
+
+Called by the person's own pages and the staff's; what a page makes of it for people is the page's matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.domain.announcements import queries as announcements
+from service.domain.brands import queries as brands
+from service.domain.consent import queries as consents
+from service.domain.ledger import queries as ledger
+from service.domain.ledger.rules import open_part
+from service.domain.mailings import queries as mailings
+from service.domain.notices import queries as notices
+from service.domain.people import erasing as people_erasing
+from service.domain.people import queries as people
+from service.domain.people.tables import AttributeKind, Person
+from service.domain.preferences import queries as preferences
+from service.domain.privacy import queries
+from service.domain.topics import queries as topics
+from service.kit import sealing
+from service.kit.signing import Keyring
+
+ACCESS, PORTABLE = "urn:bidden:access-copy:1", "urn:bidden:portable-copy:1"
+MOST_MAILS = 10_000  # a mail a day for 27 years
+# What is kept how long, as the privacy policy says it too; None: until the person is erased.
+RETENTION: tuple[tuple[str, int | None], ...] = (
+    ("address", None),
+    ("profile", None),
+    ("attributes", None),
+    ("messages", None),
+    ("consents and their proof", None),
+    ("mails sent, without their text", None),
+    ("answers kept for a site's repeated requests, in days", 30),
+)
+_WHO = {"person": "you", "staff": "staff", "key": "site", "visitor": "form", "cli": "staff"}
+
+
+def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
+    """Everything. Texts are as they were given; instants are ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
+    persons = people_erasing.with_merged(session, person)
+    keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
+    events = _events(session, persons, keys)
+    named = {seen["body"]["wording"] for seen in events if seen["body"].get("wording")}
+    brand = brands.default_brand(session)
+    return {
+        "schema": ACCESS,
+        "made_at": _at(now),
+        "controller": {"name": brand.title, "postal_address": brand.postal_address},
+        "person": _person(person),
+        "addresses": _addresses(session, ring, persons, keys),
+        "profiles": _profiles(session, ring, person),
+        "attributes": _attributes(session, person),
+        "consents": _consents(session, person),
+        "wordings": [_wording(session, one) for one in sorted(named)],
+        "events": events,
+        "mails": _mails(session, persons),
+        "suppressions": _suppressions(session, person),
+        "messages": _messages(session, ring, person),
+        "disclosures": [],
+        "kept": [{"what": what, "days": days} for what, days in RETENTION],
+    }
+
+
+def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
+    """What the person gave, directly or by a site, in a form that another service can read."""
+    address = people.address_of(session, ring, person)
+    return {
+        "schema": PORTABLE,
+        "made_at": _at(now),
+        "email": address.text if address else None,
+        "locale": person.locale,
+        "zone": person.zone or None,
+        "profiles": _profiles(session, ring, person),
+        "consents": _consents(session, person),
+    }
+
+
+def _at(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
+
+
+def _person(person: Person) -> dict[str, Any]:
+    return {
+        "id": person.public_id,
+        "state": person.state,
+        "locale": person.locale,
+        "zone": person.zone or None,
+        "max_per_week": person.max_per_week,
+        "since": _at(person.created_at),
+    }
+
+
+def _addresses(
+    session: Session, ring: Keyring, persons: Sequence[Person], keys: Mapping[str, bytes]
+) -> list[dict[str, Any]]:
+    owners = {one.id: keys.get(one.public_id) for one in persons}
+    found = []
+    for row in people_erasing.addresses_of(session, persons):
+        key = owners[row.owner_id]
+        if row.sealed is not None and key is not None:
+            text = mailings.open_address(ring, row, key).text
+            moments = {"since": row.created_at, "confirmed_at": row.confirmed_at, "ended_at": row.ended_at}
+            found.append({"address": text, **{name: _at(moment) for name, moment in moments.items()}})
+    return found
+
+
+def _profiles(session: Session, ring: Keyring, person: Person) -> list[dict[str, Any]]:
+    """As each source gave it, the one mails use last."""
+    assert person.id is not None
+    rows = people.identities(session, person.id)
+    return [
+        {
+            "source": row.source,
+            "external_id": row.external_id,
+            "since": _at(row.created_at),
+            "changed_at": _at(row.changed_at),
+            "profile": opened.profile,
+        }
+        for row, opened in zip(rows, people.profiles(session, ring, person), strict=True)
+    ]
+
+
+def _attributes(session: Session, person: Person) -> list[dict[str, Any]]:
+    held = people.attributes(session, person.id or 0)
+    kinds = session.exec(select(AttributeKind).where(col(AttributeKind.name).in_(held)))
+    purposes = {kind.name: kind.purpose for kind in kinds}
+    return [
+        {"name": name, "values": values, "purpose": purposes.get(name, "")}
+        for name, values in sorted(held.items())
+    ]
+
+
+def _consents(session: Session, person: Person) -> list[dict[str, Any]]:
+    """How things stand, topic by topic; `entry` is the event that says so."""
+    rows = preferences.of_person(session, person.id or 0)
+    said = {one["topic"]: one for one in consents.states(session, person.public_id)}
+    found = []
+    for topic in topics.everything(session):
+        row = rows.get(topic.id or 0)
+        if row is None:
+            continue
+        event = said.get(topic.slug, {})
+        found.append(
+            {
+                "topic": topic.slug,
+                "state": row.state,
+                "basis": row.basis,
+                "cadence": row.cadence,
+                "since": _at(row.since_at),
+                "break_until": _at(row.break_until),
+                "valid_until": _at(row.valid_until),
+                "wording": event.get("wording"),
+                "policy": event.get("policy"),
+                "entry": row.last_seq,
+            }
+        )
+    return found
+
+
+def _wording(session: Session, public_id: str) -> dict[str, Any]:
+    """The words that were shown, whole."""
+    row = topics.wording_by_public_id(session, public_id)
+    if row is None:
+        return {"id": public_id, "title": None, "text": None, "sha256": None}
+    return {"id": row.public_id, "title": row.title, "text": row.text, "sha256": row.sha256}
+
+
+def _events(session: Session, persons: Sequence[Person], keys: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Every entry about them, sealed parts in clear; who of the staff did something is not theirs to know, that somebody did is."""
+    seen = [one for person in persons for one in ledger.of_subject(session, person.public_id)]
+    return [_event(one, keys.get(one.subject or "")) for one in sorted(seen, key=lambda one: one.seq)]
+
+
+def _event(seen: ledger.Seen, key: bytes | None) -> dict[str, Any]:
+    body = {name: value for name, value in seen.body.items() if not isinstance(value, dict)}
+    part, evidence = seen.body.get("evidence"), None
+    if isinstance(part, dict) and key is not None:
+        try:
+            evidence = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
+        except sealing.Unsealable:
+            evidence = None
+    return {
+        "entry": seen.seq,
+        "at": _at(seen.at),
+        "kind": seen.kind,
+        "by": _WHO.get(seen.actor.partition(":")[0], "system"),
+        "body": body,
+        "evidence": evidence,
+        "hash": seen.hash,
+    }
+
+
+def _mails(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """What was sent or meant to be, when, and the entry it stood on; newest first."""
+    found = [
+        one for person in persons for one in mailings.of_person(session, person.id or 0, limit=MOST_MAILS)
+    ]
+    return [
+        {
+            "mailing": one.mailing.public_id,
+            "about": _about(session, one),
+            "state": one.state,
+            "reason": one.reason or None,
+            "at": _at(one.at),
+            "code": one.code,
+            "warrant": one.warrant_seq,
+        }
+        for one in found
+    ]
+
+
+def _about(session: Session, one: mailings.Received) -> str:
+    """Its name; of a single mail, what it was for."""
+    if one.mailing.purpose:
+        return one.mailing.purpose
+    announcement = announcements.by_mailing(session, one.mailing.id or 0)
+    if announcement:
+        return announcements.name_of(announcement)
+    notice = notices.by_mailing(session, one.mailing.id or 0)
+    return notices.title_of(notice) if notice else one.mailing.kind
+
+
+def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
+    return [
+        {"scope": one.scope, "cause": one.cause, "since": _at(one.since_at), "entry": one.source_seq}
+        for one in preferences.suppressed(session, person)
+    ]
+
+
+def _messages(session: Session, ring: Keyring, person: Person) -> list[dict[str, Any]]:
+    """What was written from their mailbox, and what was answered."""
+    hashes = {row.address_hash for row in people_erasing.addresses_of(session, [person]) if row.confirmed_at}
+    found = []
+    for row in queries.written_from(session, hashes):
+        asked = queries.asked(ring, row)
+        answers = [{"at": _at(one.at), "text": one.text} for one in queries.answers(ring, row)]
+        found.append({"at": _at(row.created_at), **asked, "answers": answers})
+    return found

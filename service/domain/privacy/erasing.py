@@ -1,0 +1,180 @@
+"""Erasure (GDPR 17): what would go and what stays, and the act itself, in one transaction; after a restore the same again.
+
+Called by `ops.erasure`, which adds the captured inbox, for the person's own page, the staff's, the API and `db restore`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, update
+from sqlmodel import Session, col, select
+
+from service.db.locks import lock_ledger_tail
+from service.domain.consent.tables import Confirmation
+from service.domain.ledger import actions as ledger
+from service.domain.ledger.tables import LedgerEntry
+from service.domain.links.tables import Undo
+from service.domain.mailings.tables import Address, Audience, Mailing
+from service.domain.people import erasing as people_erasing
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences.changes import neighbours, slip
+from service.domain.privacy import queries, rules
+from service.domain.privacy.tables import ContactRequest
+from service.domain.suppressions import actions as suppressions
+from service.kit.signing import Keyring
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an erasure would take, and what would be left of it, in numbers and names."""
+
+    registrations: int  # of the same mailbox, this one among them
+    addresses: int
+    sources: list[str]  # who sent a profile
+    attributes: list[str]
+    messages: int
+    entries: int
+    mails: int
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was done: how many registrations are gone, and the receipt."""
+
+    persons: int
+    receipt: str | None
+
+
+def whole(session: Session, person: Person) -> list[Person]:
+    """Everybody that goes: the person, who was merged into them, and, where the mailbox is confirmed theirs, whatever else was
+    registered with it: one mailbox is one person (design.md 4)."""
+    found = people_erasing.with_merged(session, person)
+    address = session.get(Address, person.address_id) if person.address_id else None
+    if address is not None and address.confirmed_at is not None and address.ended_at is None:
+        for other in neighbours(session, person, address.address_hash):
+            found += people_erasing.with_merged(session, other)
+    return found
+
+
+def preview(session: Session, person: Person) -> Preview:
+    """What would go and what would stay."""
+    persons = whole(session, person)
+    ids = [one.id or 0 for one in persons]
+    hashes = {row.address_hash for row in people_erasing.addresses_of(session, persons)}
+    kept = [people.attributes(session, one) for one in ids]
+    names = [row.source for one in ids for row in people.identities(session, one)]
+    entries = select(func.count()).where(col(LedgerEntry.subject).in_([one.public_id for one in persons]))
+    mails = select(func.count()).where(col(Audience.person_id).in_(ids))
+    return Preview(
+        registrations=sum(one.state != "merged" for one in persons),
+        addresses=len(hashes),
+        sources=sorted(set(names)),
+        attributes=sorted({name for found in kept for name in found}),
+        messages=len(queries.written_from(session, hashes)),
+        entries=session.connection().execute(entries).scalar_one(),
+        mails=session.connection().execute(mails).scalar_one(),
+    )
+
+
+def erase(
+    session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
+) -> Erased:
+    """Destroy the key, and with it what is sealed; keep the no, as a keyed hash. Raises `AlreadyErased`.
+
+    `how`: me | staff | api | restore. `reason` is written to the ledger in clear and for good: it names nobody.
+    """
+    lock_ledger_tail(session)
+    session.refresh(person)
+    if person.state == "erased":
+        raise rules.AlreadyErased
+    start, persons = len(ledger.appended(session)), whole(session, person)
+    every = {row.address_hash for row in people_erasing.addresses_of(session, persons)}
+    _end_links(session, persons, now=now)
+    _empty_mails(session, persons)
+    _forget_messages(session, every, now=now)
+    kept: set[str] = set()
+    for one in persons:
+        kept |= people_erasing.empty(session, ring, one, now=now)
+        body = {"how": how} | ({"reason": reason} if reason else {})
+        body |= {"with": person.public_id} if one is not person else {}
+        ledger.append(session, "person.erased", subject=one.public_id, body=body, by=by, now=now)
+    for digest in sorted(kept):
+        keep_no(session, digest, origin=how, subject=person.public_id, now=now, by=by)
+    return Erased(len(persons), slip(session, start))
+
+
+def said_again(session: Session, ring: Keyring, source: str, external_id: str) -> Person | None:
+    """Whom a source had erased before, by its own id: its answer waits as the first one did. None: nobody."""
+    left = people_erasing.erased_identity(session, ring, source, external_id)
+    if left is None:
+        return None
+    ledger.stands(session)
+    return session.get_one(Person, left.person_id)
+
+
+def keep_no(
+    session: Session, address_hash: str, *, origin: str, subject: str | None, now: datetime, by: str
+) -> bool:
+    """The keyed hash on the do-not-mail list: only a new sign-up by the owner of the mailbox lifts it. False: it was there."""
+    added = suppressions.add(
+        session,
+        address_hash,
+        scope="marketing",
+        cause=people_erasing.CAUSE,
+        origin=origin,
+        subject=subject,
+        now=now,
+        by=by,
+    )
+    return added is not None
+
+
+def _end_links(session: Session, persons: Sequence[Person], *, now: datetime) -> None:
+    """Buttons and undos that were still good make nothing any more."""
+    ids = [one.id for one in persons]
+    session.connection().execute(delete(Undo).where(col(Undo.person_id).in_(ids)))
+    session.connection().execute(
+        update(Confirmation)
+        .where(col(Confirmation.person_id).in_(ids), col(Confirmation.expires_at) > now)
+        .values(expires_at=now)
+    )
+
+
+def _empty_mails(session: Session, persons: Sequence[Person]) -> None:
+    """What single mails to them had to say lies under the house key, which outlives theirs."""
+    theirs = select(col(Audience.mailing_id)).where(col(Audience.person_id).in_([one.id for one in persons]))
+    _empty_facts(session, list(session.exec(theirs)))
+
+
+def _empty_facts(session: Session, mailing_ids: Sequence[int]) -> None:
+    for start in range(0, len(mailing_ids), 500):
+        session.connection().execute(
+            update(Mailing)
+            .where(
+                col(Mailing.id).in_(mailing_ids[start : start + 500]),
+                col(Mailing.kind).in_(("system", "test")),
+            )
+            .values(facts={})
+        )
+
+
+def _forget_messages(session: Session, hashes: set[str], *, now: datetime) -> None:
+    """What was written from their mailboxes through the contact form, the answers, and the addresses kept for them."""
+    found = queries.written_from(session, hashes)
+    if not found:
+        return
+    places = [row.address_id for row in found]
+    answers = (
+        select(col(Audience.mailing_id))
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .where(col(Mailing.purpose) == rules.ANSWER_MAIL, col(Audience.address_id).in_(places))
+    )
+    _empty_facts(session, list(session.exec(answers)))
+    session.connection().execute(
+        delete(ContactRequest).where(col(ContactRequest.id).in_([row.id for row in found]))
+    )
+    session.connection().execute(
+        update(Address).where(col(Address.id).in_(places)).values(sealed=None, address_hash="", ended_at=now)
+    )

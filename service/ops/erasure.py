@@ -1,0 +1,82 @@
+"""Erasing somebody in the whole house: the domain's part, the captured inbox, and what the database file remembers.
+
+Called by the person's own page, the staff's page and the API within their one transaction, by `restored`, which does again what
+a copy from an earlier day has not heard of, and by the clock.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.engine import Engine
+from sqlmodel import Session
+
+from service.db.engine import forget_freed
+from service.db.session import after_commit, reading
+from service.domain.ledger import queries as ledger
+from service.domain.people import erasing as people_erasing
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import restoring
+from service.domain.preferences.restoring import Reapplied
+from service.domain.privacy import erasing
+from service.domain.privacy.erasing import Erased
+from service.kit.signing import Keyring
+from service.ops import captured
+from service.ops.house import House
+
+KIND = "person.erased"
+_tidied: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+
+
+def erase(
+    session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
+) -> Erased:
+    """Erase somebody (`privacy.erasing.erase`), mails in the captured inbox too. Raises `AlreadyErased`."""
+    written_to = people_erasing.in_clear(session, ring, erasing.whole(session, person))
+    done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)
+    captured.forget(session, written_to)
+    if not session.info.get("tidying"):
+        session.info["tidying"] = True
+        after_commit(session, lambda: _forget_soon(session))
+    return done
+
+
+def _forget_soon(session: Session) -> None:
+    engine = session.get_bind()
+    if isinstance(engine, Engine):
+        forget_freed(engine)  # where somebody reads just now, the clock tries again
+
+
+def tidy(house: House) -> bool:
+    """The database's log is cut to nothing after an erasure: it holds pages from before. False: not yet, somebody read or wrote.
+
+    Called by the clock, which does it once at its start, too.
+    """
+    with reading(house.engine) as session:
+        last = ledger.last_of_kind(session, KIND)
+    if last is None or _tidied.get(house.engine) == last:
+        return True
+    if not forget_freed(house.engine):
+        return False
+    _tidied[house.engine] = last
+    return True
+
+
+def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *, now: datetime) -> Reapplied:
+    """After a restore, before anything else: whoever was erased since the copy was made is erased again. Of those it does not
+    know, the mailbox goes on the do-not-mail list."""
+    again = left = 0
+    for line in restoring.unheard(session, [one for one in lines if one["kind"] == KIND]):
+        subject, mailbox = str(line.get("subject") or ""), line.get("mailbox")
+        person = people.by_public_id(session, subject)
+        if person is not None and person.state != "erased":
+            erase(session, ring, person, how="restore", now=now, by="system")
+            again += 1
+        if mailbox:
+            again += erasing.keep_no(
+                session, mailbox, origin="restore", subject=subject or None, now=now, by="system"
+            )
+        left += person is None and not mailbox
+    return Reapplied(again, left)

@@ -1,0 +1,136 @@
+"""The access copy on the person's own page: to read and to print, and as data by its schema; and the part to take along."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.privacy import copies
+from service.kit import clock
+from service.kit.signing import Keyring
+from service.web import deps, pages, words
+from service.web.public import profile
+from service.web.public.held import LABELS, PLACES
+
+router = APIRouter()
+Made = Callable[..., dict[str, Any]]
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+KINDS = {
+    "person.registered": "Registered",
+    "person.changed": "Data changed",
+    "person.merged": "Two registrations became one",
+    "person.signed_in": "Signed in to this page",
+    "person.viewed": "Looked at by our staff",
+    "person.revealed": "Address shown to our staff",
+    "person.exported": "Copied out by our staff",
+    "person.restricted": "Kept, not used",
+    "person.restriction_lifted": "Used again",
+    "person.objected": "Objected to advertising",
+    "address.changed": "New address",
+    "address.confirmed": "Address confirmed",
+    "confirmation.requested": "Asked to confirm",
+    "link.requested": "Asked for a link",
+    "consent.requested": "Asked for, not confirmed yet",
+    "consent.given": "Yes",
+    "consent.renewed": "Yes, again",
+    "consent.refused": "No",
+    "consent.withdrawn": "Stopped",
+    "consent.restored": "Stop taken back",
+    "suppression.added": "On our do-not-mail list",
+    "suppression.lifted": "Off our do-not-mail list",
+}
+
+
+@router.get("/me/copy")
+async def page(request: Request) -> Response:
+    """To read and to print."""
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request)
+    found = await _made(request, person, copies.access_copy)
+    context = _readable(found, words.speaker(pages.language(request, person)))
+    return await pages.public(request, "public/me_copy.html", context, person=person)
+
+
+@router.get("/me/copy.json")
+async def as_data(request: Request) -> Response:
+    """The same as data."""
+    return await _file(request, copies.access_copy, "access-copy.json")
+
+
+@router.get("/me/portable.json")
+async def portable(request: Request) -> Response:
+    """What they gave, to take along."""
+    return await _file(request, copies.portable_copy, "portable-copy.json")
+
+
+async def _file(request: Request, make: Made, name: str) -> Response:
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request, status=403)
+    return download(await _made(request, person, make), name)
+
+
+def download(found: dict[str, Any], name: str) -> Response:
+    """A copy as a file of its own, kept in no cache."""
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    return Response(text, media_type="application/json", headers={**HEADERS, **disposition})
+
+
+async def _made(request: Request, person: Person, make: Made) -> dict[str, Any]:
+    ring: Keyring = deps.house(request).ring
+
+    def look(session: Session) -> dict[str, Any]:
+        held = people.by_public_id(session, person.public_id) or person
+        return make(session, ring, held, now=clock.now())
+
+    return await deps.read(deps.house(request), look)
+
+
+def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    """The copy as the page shows it: instants as such, kinds and places in words."""
+    titles = {one["id"]: one["title"] for one in found["wordings"]}
+    return {
+        **{part: found[part] for part in ("person", "addresses", "attributes", "suppressions", "messages")},
+        "made_at": _moment(found["made_at"]),
+        "profiles": [_profile(one, say) for one in found["profiles"]],
+        "consents": [one | {"since": _moment(one["since"])} for one in found["consents"]],
+        "wordings": found["wordings"],
+        "events": [_event(one, titles, say) for one in found["events"]],
+        "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
+        "kept": found["kept"],
+    }
+
+
+def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    ours, source = one["source"] in PLACES, one["source"]
+    facts = [{"name": say(LABELS[name]), "value": value} for name, value in one["profile"].items() if value]
+    if not ours:
+        facts.append({"name": say("Its id for you"), "value": one["external_id"]})
+    name = say(PLACES[source]) if ours else say("From the site “%(source)s”", source=source)
+    return {"name": name, "facts": facts}
+
+
+def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    """One line, and the proof that lies behind it."""
+    body = one["body"]
+    known = KINDS.get(one["kind"])
+    return {
+        "at": _moment(one["at"]),
+        "entry": one["entry"],
+        "what": say(known) if known else one["kind"],
+        "about": titles.get(body.get("wording")) or body.get("topic") or "",
+        "proof": [f"{name}: {value}" for name, value in (one["evidence"] or {}).items()],
+    }
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

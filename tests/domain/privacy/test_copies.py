@@ -1,0 +1,142 @@
+"""The access copy: by its schema, whole, opened, and nothing of anybody else's in it."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlmodel import Session, col, select
+
+from service.db.session import reading, transaction
+from service.domain.announcements.tables import Announcement
+from service.domain.preferences import rights
+from service.domain.preferences.actions import stop
+from service.domain.privacy import actions as contact
+from service.domain.privacy import copies, rules
+from service.fence import perform_now
+from service.kit import addresses
+from service.kit.signing import Keyring
+from service.ops.house import House
+from tests import builders as make
+from tests.domain.privacy.schemas import faults, published
+
+PROFILE = {"first_name": "Ana", "last_name": "Ruiz", "company": "Aronia"}
+
+
+@pytest.fixture
+def house(engine: Any, ring: Keyring, tmp_path: Any) -> House:
+    return make.a_house(engine, ring, tmp_path)
+
+
+def filled(house: House, now: datetime) -> str:
+    """Somebody with something in every part; a mailing is frozen with them in it."""
+    with transaction(house.engine) as session:
+        ana = make.a_person(session, house.ring, now=now, profile=PROFILE, attributes={"plan": "pro"})
+        make.a_person(session, house.ring, "bea@example.org", now=now, profile={"first_name": "Beatrix"})
+        link = make.a_link(session, ana, "updates")
+        person = ana.public_id
+    perform_now(
+        house,
+        lambda session: stop(
+            session, house.ring, link, how="link", evidence={"ip": "203.0.113.0/24"}, now=now
+        ),
+    )
+    sending = make.a_started_mailing(house, now=now)
+    make.freeze(house, sending, now=now)
+    _wrote(house, now)
+    return person
+
+
+def _wrote(house: House, now: datetime) -> None:
+    with transaction(house.engine) as session:
+        asked = contact.ask(
+            session,
+            house.ring,
+            address=addresses.parse("ana@example.org"),
+            name="Ana",
+            subject=rules.SUBJECTS["question"],
+            text="What do you hold?",
+            locale="en",
+            now=now,
+        ).public_id
+    with transaction(house.engine) as session:
+        contact.answer(session, house.ring, asked, text="All of this.", now=now, by=make.STAFF)
+
+
+def a_copy(house: House, person: str, now: datetime) -> dict[str, Any]:
+    with reading(house.engine) as session:
+        made = copies.access_copy(session, house.ring, make.the_person(session, person), now=now)
+    read: dict[str, Any] = json.loads(json.dumps(made))
+    return read
+
+
+def test_std_h9_the_copy_is_whole_and_as_its_schema_says(house: House, now: datetime) -> None:
+    found = a_copy(house, filled(house, now), now)
+    assert faults(published("access-copy"), found) == []
+    empty = [name for name, part in found.items() if part == []]
+    assert empty == ["suppressions", "disclosures"]
+    assert found["addresses"][0]["address"] == "ana@example.org"
+    assert found["profiles"][0]["profile"]["company"] == "Aronia"
+    [attribute] = found["attributes"]
+    assert (attribute["name"], attribute["values"]) == ("plan", ["pro"])
+    assert attribute["purpose"]
+    assert {one["topic"]: one["state"] for one in found["consents"]} == {
+        "new-products": "given", "updates": "withdrawn", "important-notices": "given",
+    }  # fmt: skip
+    assert found["messages"][0]["answers"][0]["text"] == "All of this."
+
+
+def test_each_event_is_opened_and_each_wording_there_in_full(house: House, now: datetime) -> None:
+    found = a_copy(house, filled(house, now), now)
+    given = next(one for one in found["events"] if one["kind"] == "consent.given")
+    assert given["evidence"]["url"] == "https://shop.example.org/join"
+    stopped = next(one for one in found["events"] if one["kind"] == "consent.withdrawn")
+    assert (stopped["evidence"], stopped["by"]) == ({"ip": "203.0.113.0/24"}, "you")
+    words = {one["id"]: one["text"] for one in found["wordings"]}
+    assert words[given["body"]["wording"]]
+    mail = next(one for one in found["mails"] if one["state"] == "waiting")
+    assert mail["warrant"] in {one["entry"] for one in found["events"]}
+    assert "the planner is here" in mail["about"]
+
+
+def test_nobody_elses_data_is_in_it(house: House, now: datetime) -> None:
+    text = json.dumps(a_copy(house, filled(house, now), now))
+    assert "Beatrix" not in text
+    assert "bea@example.org" not in text
+    assert "staff:" not in text
+
+
+def test_an_objection_is_in_it(session: Session, ring: Keyring, now: datetime) -> None:
+    from service.domain.consent.actions import Said
+    from service.domain.preferences import changes
+
+    ana = make.a_person(session, ring, now=now)
+    change = changes.begin(session, ring, ana, Said("objection", "me"), now=now, by=f"person:{ana.public_id}")
+    rights.object_to_marketing(change)
+    session.flush()
+    found = copies.access_copy(session, ring, ana, now=now)
+    assert [(one["scope"], one["cause"]) for one in found["suppressions"]] == [("marketing", "objection")]
+
+
+def test_std_h14_the_portable_copy_holds_what_they_gave(house: House, now: datetime) -> None:
+    person = filled(house, now)
+    with reading(house.engine) as session:
+        found = copies.portable_copy(session, house.ring, make.the_person(session, person), now=now)
+        assert session.exec(select(Announcement).order_by(col(Announcement.id))).first()
+    assert faults(published("portable-copy"), json.loads(json.dumps(found))) == []
+    assert (found["email"], found["profiles"][0]["profile"]["first_name"]) == ("ana@example.org", "Ana")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("person", None),
+        ("events", [{"entry": "1"}]),
+        ("consents", [{"state": "maybe"}]),
+        ("unheard_of", 1),
+        ("schema", "urn:bidden:access-copy:2"),
+    ],
+)
+def test_the_reader_of_schemas_objects(house: House, now: datetime, part: str, value: Any) -> None:
+    found = a_copy(house, filled(house, now), now)
+    assert faults(published("access-copy"), found | {part: value})

@@ -1,0 +1,217 @@
+"""Erasure, from the files' side: nothing of who was erased is left in any table or file, or comes back with a copy."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from scheduler import jobs
+from service.db.engine import forget_freed, is_sqlite
+from service.db.session import reading, transaction
+from service.domain.deliveries import claims
+from service.domain.ledger import queries as ledger
+from service.domain.ledger import safe
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import access, projection
+from service.domain.preferences.registration import register_many
+from service.domain.privacy import actions as contact
+from service.domain.privacy import rules
+from service.domain.senders import actions as senders
+from service.fence import perform_now
+from service.inbox import Captured
+from service.kit import addresses, clock
+from service.kit.errors import DomainError
+from service.ops import backup, captured, erasure
+from service.ops.house import House, open_house
+from tests import builders as make
+from tests.domain.privacy import marked
+from tests.domain.privacy.marked import Marked
+from tests.ops.test_ops_backup import _postgres_tools  # noqa: F401 - its fixture
+
+PEOPLE = int(os.environ.get("BIDDEN_TEST_ERASED_OF", "1000"))  # 100 of so many are erased
+ERASED = 100
+
+
+def erase(house: House, person_id: str) -> None:
+    def act(session):  # type: ignore[no-untyped-def]
+        person = people.by_public_id(session, person_id)
+        assert person is not None
+        erasure.erase(session, house.ring, person, how="staff", now=clock.now(), by="staff:s_test")
+
+    perform_now(house, act)
+
+
+def rewritten(house: House) -> None:
+    """What docs/operations.md tells whoever runs PostgreSQL; SQLite needs nothing of it."""
+    if is_sqlite(house.engine):
+        assert forget_freed(house.engine)
+        return
+    with house.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (FULL) person"))
+
+
+def left_in_files(house: House, gone: list[Marked], others: list[Marked]) -> tuple[int, int]:
+    """How many keys of the erased, and of as many others, the database's files give to whoever has the master key."""
+    files = marked.data_files(house)
+    aliases = [one.alias for one in [*gone, *others]]
+    opened = marked.opened_by(files, house.ring, aliases)
+    return sum(one.alias in opened for one in gone), sum(one.alias in opened for one in others)
+
+
+def refusals(house: House, back: list[Marked]) -> set[str]:
+    """What a site is told that sends these people again."""
+    now = clock.now()
+    with transaction(house.engine) as session:
+        given = [one.registration(now) for one in back]
+        answers = register_many(
+            session, house.ring, "shop", given, attest=True, topics=None, now=now, by="key:k_test"
+        )
+    return {one.code if isinstance(one, DomainError) else "taken" for one in answers}
+
+
+def test_a_hundred_erased_leave_no_key_in_any_file_and_come_back_with_no_copy(
+    house: House, tmp_path: Path
+) -> None:
+    """Issue 4, shown by 4."""
+    everybody = marked.sign_up(house, PEOPLE, now=clock.now())
+    chosen = random.Random(PEOPLE).sample(everybody, 2 * ERASED)
+    gone, others = chosen[:ERASED], chosen[ERASED:]
+    copy = tmp_path / "copies" / "before"
+    backup.backup(house, copy)
+    assert left_in_files(house, gone, others) == (ERASED, ERASED), "the search finds what is there"
+
+    for one in gone:
+        erase(house, one.person_id)
+    rewritten(house)
+    assert left_in_files(house, gone, others) == (0, ERASED)
+    assert refusals(house, gone) == {"erased"}
+    assert refusals(house, others) == {"taken"}
+    with reading(house.engine) as session:
+        assert ledger.verify(session).holds
+
+    house.engine.dispose()
+    done = backup.restore(house.settings, copy, replace=True, now=clock.now())
+    assert done.reapplied == ERASED
+    back = open_house(house.settings)
+    rewritten(back)
+    assert left_in_files(back, gone, others) == (0, ERASED)
+    assert refusals(back, gone) == {"erased"}
+    assert marked.rows_with(back.engine, [word for one in gone for word in one.words]) == []
+    with reading(back.engine) as session:
+        assert ledger.verify(session).holds
+        assert projection.differences(session) == []
+        states = session.exec(select(Person.state).where(Person.public_id.in_([g.person_id for g in gone])))  # type: ignore[attr-defined]
+        assert set(states) == {"erased"}
+    back.engine.dispose()
+
+
+def test_every_word_of_somebody_erased_is_gone_from_every_table_and_file(house: House) -> None:
+    now = clock.now()
+    ana, bea = marked.sign_up(house, 2, now=now)
+    written_by(house, ana)
+    written_by(house, bea)
+    assert "identity.external_id" in marked.rows_with(house.engine, ana.words), (
+        "the search finds what is there"
+    )
+    assert "captured_mail.rcpt" in marked.rows_with(house.engine, ana.words)
+    erase(house, ana.person_id)
+    rewritten(house)
+    assert marked.rows_with(house.engine, ana.words) == []
+    assert "identity.external_id" in marked.rows_with(house.engine, bea.words)
+    outside = [path for path in house.settings.data_dir.rglob("*") if path.is_file()]
+    assert marked.files_with(outside, ana.words) == []
+    assert not house_opens(house, ana)
+    assert house_opens(house, bea)
+
+
+def written_by(house: House, one: Marked) -> None:
+    """A message of theirs with its answer, and a copy of a mail to them: what lies under the key of the house."""
+    address, now = addresses.parse(one.email), clock.now()
+    with transaction(house.engine) as session:
+        asked = contact.ask(
+            session,
+            house.ring,
+            address=address,
+            name=one.word("visitor"),
+            subject=rules.SUBJECTS["question"],
+            text=one.word("question"),
+            locale="en",
+            now=now,
+        ).public_id
+    with transaction(house.engine) as session:
+        contact.answer(session, house.ring, asked, text=one.word("answer"), now=now, by="staff:s_test")
+    mail = f"To: {one.email}\r\nSubject: {one.word('subject')}\r\n\r\n{one.word('body')}\r\n"
+    captured.keep(house, Captured("b@example.org", one.email.upper(), mail.encode(), now))
+
+
+def house_opens(house: House, one: Marked) -> bool:
+    """Whether anything the house's own key opens still holds a word of theirs."""
+    found = marked.opened_with(house.engine, house.ring)
+    return any(word in plain for plain in found for word in one.words)
+
+
+def test_the_copy_does_not_know_them_yet_and_keeps_them_out_all_the_same(
+    house: House, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copies" / "before"
+    backup.backup(house, copy)
+    [ana] = marked.sign_up(house, 1, now=clock.now())
+    erase(house, ana.person_id)
+    line = next(one for one in safe.lines(house.settings.safe) if one["kind"] == "person.erased")
+    assert ana.email not in str(line)
+    house.engine.dispose()
+    assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 1
+    back = open_house(house.settings)
+    assert refusals(back, [ana]) == {"erased"}
+    back.engine.dispose()
+
+
+def test_erased_twice_is_refused_and_changes_nothing(house: House) -> None:
+    [ana] = marked.sign_up(house, 1, now=clock.now())
+    erase(house, ana.person_id)
+    with reading(house.engine) as session:
+        before = ledger.tail(session)
+    with pytest.raises(rules.AlreadyErased):
+        erase(house, ana.person_id)
+    with reading(house.engine) as session:
+        assert ledger.tail(session) == before
+
+
+def test_the_clock_cuts_off_what_a_reader_kept_in_the_log(house: House) -> None:
+    if not is_sqlite(house.engine):
+        return  # its log is the server's own
+    [ana] = marked.sign_up(house, 1, now=clock.now())
+    with reading(house.engine) as session:
+        session.execute(text("SELECT count(*) FROM person"))
+        erase(house, ana.person_id)
+        jobs.tidy(house, clock.now())
+        assert left_in_files(house, [ana], []) == (1, 0), "a reader still sees the pages of before"
+    jobs.tidy(house, clock.now())
+    assert left_in_files(house, [ana], []) == (0, 0)
+    log = Path(f"{house.engine.url.database}-wal")
+    assert log.stat().st_size == 0
+
+
+def test_p1_who_was_erased_after_the_freeze_is_left_out_and_says_so(house: House) -> None:
+    """Of a mailing under way, and of a single mail that was asked for before."""
+    now = clock.now()
+    with transaction(house.engine) as session:
+        for name in ("ana", "bea"):
+            make.a_person(session, house.ring, f"{name}@example.org", now=now)
+        ana = people.by_address(session, house.ring, addresses.parse("ana@example.org"))[0].public_id
+        access.request_sign_in(session, house.ring, addresses.parse("ana@example.org"), locale="en", now=now)
+    sending = make.a_started_mailing(house, now=now)
+    make.freeze(house, sending, now=now)
+    erase(house, ana)
+    with transaction(house.engine) as session:
+        lease = senders.begin(session, "s", boot_id="b", seen_seq=0, now=now)
+        one = claims.claim(session, house.ring, lease.id or 0, now=now, limit=9, system=True)
+        many = claims.claim(session, house.ring, lease.id or 0, now=now, limit=9, system=False)
+    said = [(member.subject == ana, member.refusal) for batch in one for member in batch.members]
+    assert said == [(True, "erased")]
+    said = [(member.subject == ana, member.refusal) for batch in many for member in batch.members]
+    assert sorted(said, key=str) == [(False, None), (True, "erased")]

@@ -1,0 +1,304 @@
+"""No advertising, kept and not used, erased: from `/me`, and what old links say afterwards."""
+
+from typing import Any
+
+import pytest
+from sqlmodel import col, select
+from starlette.testclient import TestClient
+
+from service.db.session import reading, transaction
+from service.domain.links import rules as links
+from service.domain.mailings.tables import Mailing
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences.registration import Registration, register_many
+from service.domain.suppressions import queries as suppressions
+from service.kit import clock
+from service.kit.errors import DomainError
+from tests import builders as make
+from tests.domain.privacy.schemas import faults, published
+from tests.web.conftest import ONE_CLICK, World
+from tests.web.public.test_profile import OURS, entrance, signed_in
+
+PRESSED = {"confirm": "yes"}
+
+
+def erased(client: TestClient, world: World, **more: Any) -> Person:
+    """Somebody who signed in and erased everything."""
+    person = signed_in(client, world, **more)
+    answer = client.post("/me/erase", data=PRESSED, headers=OURS)
+    assert answer.status_code == 200
+    assert "Your data is erased" in answer.text
+    return person
+
+
+def state(world: World, person: Person) -> str:
+    with reading(world.house.engine) as session:
+        found = people.by_public_id(session, person.public_id)
+        assert found is not None
+        return found.state
+
+
+def causes(world: World, email: str = "ana@example.org") -> set[tuple[str, str]]:
+    """(scope, cause) of what is on the do-not-mail list for a mailbox."""
+    digest = make.address_hash(world.house.ring, email)
+    with reading(world.house.engine) as session:
+        return {(one.scope, one.cause) for one in suppressions.live_for(session, [digest]).get(digest, [])}
+
+
+def told_again(world: World, email: str = "ana@example.org", **more: Any) -> str:
+    """What a site hears that sends this person: the error's code, or "taken"."""
+    now = clock.now()
+    given = Registration(email, email, consents=[make.an_answer(at=now, confirmed=True)], **more)
+    with transaction(world.house.engine) as session:
+        answer = register_many(
+            session, world.house.ring, "shop", [given], attest=True, topics=None, now=now, by="key:k_test"
+        )[0]
+    return answer.code if isinstance(answer, DomainError) else "taken"
+
+
+def test_what_goes_and_what_stays_is_said_before_the_button(client: TestClient, world: World) -> None:
+    person = signed_in(client, world, attributes={"plan": "pro"})
+    before = world.entries()
+    page = client.get("/me/erase").text
+    for words in ("This goes", "or “shop”, told us", "plan", "This stays, and why", "do-not-mail list"):
+        assert words in page
+    assert "Löschen" not in page
+    assert "Das bleibt, und warum" in client.get("/me/erase?lang=de").text
+    assert client.post("/me/erase", data={"confirm": "no"}, headers=OURS).status_code == 200
+    assert world.entries() == before
+    assert state(world, person) == "active"
+
+
+def test_erasing_ends_the_session_and_forgets_everything(client: TestClient, world: World) -> None:
+    person = signed_in(client, world, attributes={"plan": "pro"}, zone="Europe/Berlin")
+    kept = client.cookies["bidden-me"]
+    answer = client.post("/me/erase", data=PRESSED, headers=OURS)
+    assert answer.headers["set-cookie"].startswith('bidden-me=""')
+    with reading(world.house.engine) as session:
+        found = people.by_public_id(session, person.public_id)
+        assert found is not None
+        assert (found.state, found.wrapped_key, found.locale, found.zone) == ("erased", None, "", "")
+        assert people.address_of(session, world.house.ring, found) is None
+        assert people.attributes(session, found.id or 0) == {}
+        assert [one.profile for one in people.identities(session, found.id or 0)] == [None]
+    again = client.get("/me", headers={"cookie": f"bidden-me={kept}"})
+    assert "No password" in again.text
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 403
+    assert causes(world) == {("marketing", "erasure")}
+    assert world.entries("person.erased") == 1
+
+
+def test_p5_old_links_of_somebody_erased_answer_kindly_and_record(client: TestClient, world: World) -> None:
+    person = world.person()
+    button = entrance(client, world, person)
+    path, choices = world.stop_link(person), "/p/" + world.link(links.PREFERENCES, person)
+    everything, why = world.stop_link(person, None), "/why/" + world.link(links.WHY, person)
+    assert client.post(button, data=PRESSED, headers=OURS).status_code == 303
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    for stop in (path, everything):
+        assert client.get(stop).status_code == 200
+        before = world.entries("consent.withdrawn")
+        assert client.post(stop, data=ONE_CLICK).status_code == 200
+        assert world.entries("consent.withdrawn") == before + 1
+        assert client.post(stop, data=ONE_CLICK).status_code == 200
+        assert world.entries("consent.withdrawn") == before + 1, "once"
+        assert "Undo" not in client.post(stop, data={"confirm": "stop"}).text
+    assert "You get no mails from us" in client.get(choices).text
+    assert client.get(why).status_code == 200
+    assert client.post(button, data=PRESSED, headers=OURS).status_code == 409
+    assert state(world, person) == "erased"
+
+
+def test_an_undo_and_a_button_from_before_make_nothing_any_more(client: TestClient, world: World) -> None:
+    person = signed_in(client, world)
+    stopped = client.post(world.stop_link(person), data={"confirm": "stop"}).text
+    value = stopped.partition('name="undo" value="')[2].partition('"')[0]
+    assert value
+    form = {"do": "save", "topic:new-products": "each"}
+    assert (
+        client.post("/p/" + world.link(links.PREFERENCES, person), data=form, headers=OURS).status_code == 200
+    )
+    with reading(world.house.engine) as session:
+        [button] = make.buttons(session, person)
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    before = world.entries("consent.given") + world.entries("consent.restored")
+    answer = client.post(world.stop_link(person), data={"undo": value})
+    assert "Too late for that" in answer.text
+    token = links.write(button, world.house.ring.link_keys)
+    assert client.get(f"/confirm/{token}").status_code == 409
+    assert client.post(f"/confirm/{token}", data=PRESSED).status_code == 409
+    assert world.entries("consent.given") + world.entries("consent.restored") == before
+
+
+def test_p7_only_the_person_comes_back_and_then_sites_may_speak_again(
+    client: TestClient, world: World
+) -> None:
+    person = erased(client, world)
+    assert told_again(world) == "erased"
+    assert told_again(world, "ANA@example.org") == "erased"
+    client.post("/me/sign-in", data={"email": "ana@example.org"})
+    assert len(world.mails("sign-in")) == 1, "the one from before"
+    with transaction(world.house.engine) as session:
+        visitor = Registration(
+            "v_1", "ana@example.org", consents=[make.an_answer(at=clock.now())], attested=False
+        )
+        register_many(
+            session,
+            world.house.ring,
+            "join",
+            [visitor],
+            attest=False,
+            topics=None,
+            now=clock.now(),
+            by="visitor",
+        )
+    assert told_again(world) == "erased", "asking is not coming back"
+    with reading(world.house.engine) as session:
+        newest = make.buttons(session)[-1]
+    token = links.write(newest, world.house.ring.link_keys)
+    assert client.post(f"/confirm/{token}", data=PRESSED).status_code == 200
+    assert causes(world) == set()
+    assert told_again(world) == "taken"
+    assert state(world, person) == "erased", "somebody new, under another number"
+
+
+def test_a_site_brings_nobody_back_under_another_address(client: TestClient, world: World) -> None:
+    erased(client, world)
+    now = clock.now()
+    with transaction(world.house.engine) as session:
+        given = Registration("ana@example.org", "other@example.org")
+        answers = [
+            register_many(
+                session, world.house.ring, source, [given], attest=True, topics=None, now=now, by="key:k_test"
+            )[0]
+            for source in ("shop", "crm")
+        ]
+    assert [getattr(one, "code", "taken") for one in answers] == ["erased", "taken"]
+
+
+def test_one_mailbox_is_one_person_also_when_it_is_erased(client: TestClient, world: World) -> None:
+    """A second registration that never confirmed holds the same address under another key."""
+    with transaction(world.house.engine) as session:
+        make.register(
+            session, world.house.ring, source="crm", external_id="77", attest=False, now=clock.now()
+        )
+    person = signed_in(client, world)
+    assert "Everything else registered with your address: 1 more." in client.get("/me/erase").text
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    with reading(world.house.engine) as session:
+        every = session.exec(select(Person)).all()
+    assert {one.state for one in every} == {"erased"}
+    assert all(one.wrapped_key is None for one in every)
+    assert person.public_id in {one.public_id for one in every}
+
+
+def test_a_former_address_of_theirs_is_forgotten_and_a_confirmed_one_barred(
+    client: TestClient, world: World
+) -> None:
+    signed_in(client, world)
+    form = {"email": "new@example.org", "locale": "en", "zone": ""}
+    assert client.post("/me", data=form, headers=OURS).status_code == 200
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    assert causes(world) == {("marketing", "erasure")}
+    assert causes(world, "new@example.org") == set(), "nobody has shown that this mailbox is theirs"
+    told = world.mails("address-changed")
+    assert [one.facts for one in told] == [{}], "the masked address in it lay under the key of the house"
+
+
+def test_objecting_ends_every_ground_for_advertising(client: TestClient, world: World) -> None:
+    person = signed_in(client, world)
+    make_soft(world, person)
+    answer = client.post("/me/object", headers=OURS)
+    assert answer.status_code == 200
+    assert "receipt" in answer.text
+    assert set(world.states(person).values()) >= {"withdrawn"}
+    assert world.states(person)["new-products"] == "withdrawn"
+    assert causes(world) == {("marketing", "objection")}
+    assert world.entries("person.objected") == 1
+    assert told_again(world) == "taken"
+    assert world.states(person)["new-products"] == "withdrawn", "no site says yes for them"
+    assert client.post("/me/object", headers=OURS).status_code == 200
+    assert world.entries("person.objected") == 1
+    page = client.post("/me/object", data={"do": "lift"}, headers=OURS).text
+    assert "You objected to advertising" not in page
+    assert causes(world) == set()
+    assert world.states(person)["new-products"] == "withdrawn", "taking it back chooses nothing"
+
+
+def make_soft(world: World, person: Person) -> None:
+    """Their yes rests on soft opt-in, as of a customer."""
+
+    def change(session: Any) -> None:
+        row = make.the_preference(session, make.the_person(session, person.public_id))
+        assert row is not None
+        row.basis = "soft_opt_in"
+        session.add(row)
+
+    world.change(change)
+
+
+def test_a_restriction_keeps_everything_uses_nothing_and_is_lifted_by_the_person(
+    client: TestClient, world: World
+) -> None:
+    person = signed_in(client, world)
+    page = client.post("/me/restrict", data={"do": "restrict"}, headers=OURS)
+    assert page.status_code == 200
+    assert "use none of it" in page.text
+    assert state(world, person) == "restricted"
+    assert world.states(person)["new-products"] == "given", "kept as it was"
+    client.post("/me/restrict", data={"do": "restrict"}, headers=OURS)
+    assert world.entries("person.restricted") == 1
+    client.post("/me/restrict", data={"do": "lift"}, headers=OURS)
+    assert state(world, person) == "active"
+    assert world.entries("person.restriction_lifted") == 1
+
+
+@pytest.mark.parametrize("path", ["/me/object", "/me/restrict", "/me/erase"])
+def test_rel_h56_none_of_it_without_signing_in_or_from_another_site(
+    client: TestClient, world: World, path: str
+) -> None:
+    person = world.person()
+    assert client.post(path, data=PRESSED, headers=OURS).status_code == 403
+    assert client.post(path, data=PRESSED, headers={"Origin": "https://evil.example.com"}).status_code == 403
+    client.post(entrance(client, world, person), data=PRESSED, headers=OURS)
+    before = world.entries()
+    assert client.post(path, data=PRESSED, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert world.entries() == before
+    assert state(world, person) == "active"
+
+
+def test_a_mail_not_yet_sent_is_not_sent_to_somebody_erased(client: TestClient, world: World) -> None:
+    person = erased(client, world)
+    with reading(world.house.engine) as session:
+        open_ones = session.exec(
+            select(Mailing).where(col(Mailing.kind) == "system", col(Mailing.facts).is_not(None))
+        ).all()
+    assert all(one.facts == {} for one in open_ones)
+    assert person.public_id
+
+
+def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:
+    person = signed_in(client, world, attributes={"plan": "pro"})
+    before = world.entries()
+    page = client.get("/me/copy").text
+    for words in (
+        "ana@example.org",
+        "Aronia",
+        "pro",
+        person.public_id,
+        "The words you saw",
+        "shop.example.org",
+    ):
+        assert words in page
+    assert "Der Wortlaut, den Sie sahen" in client.get("/me/copy?lang=de").text
+    for name in ("access", "portable"):
+        path = "/me/copy.json" if name == "access" else "/me/portable.json"
+        answer = client.get(path)
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}-copy.json"'
+        assert answer.headers["cache-control"] == "no-store"
+        assert faults(published(f"{name}-copy"), answer.json()) == []
+    assert world.entries() == before, "a look changes nothing"
+    client.post("/me/sign-out", headers=OURS)
+    assert client.get("/me/copy.json").status_code == 403
+    assert "Aronia" not in client.get("/me/copy").text

@@ -1,0 +1,126 @@
+"""A person's rights from the staff's side: a no with its reason, never a yes; erasure with its preview."""
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+from service.db.session import reading
+from service.domain.ledger import queries as ledger
+from service.domain.people import queries as people
+from service.domain.preferences import rights
+from service.kit import clock
+from tests.web.staff.conftest import Office
+
+Browser = Callable[..., TestClient]
+WHY = {"reason": "letter of 3 November"}
+
+
+def state(office: Office, public_id: str) -> str:
+    with reading(office.house.engine) as session:
+        found = people.by_public_id(session, public_id)
+        assert found is not None
+        return found.state
+
+
+def said(office: Office, public_id: str, kind: str) -> list[ledger.Seen]:
+    with reading(office.house.engine) as session:
+        return ledger.of_subject(session, public_id, kinds=(kind,))
+
+
+def test_a_no_on_somebodys_behalf_needs_a_reason(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    for act in ("object", "restrict", "unrestrict"):
+        without = officer.post(f"{base}/{act}", data={"reason": " "})
+        assert without.status_code == 422
+        assert "Please say who asked for it" in without.text
+        assert browser("marketing").post(f"{base}/{act}", data=WHY).status_code == 403
+    assert officer.post(f"{base}/erase", data={}).status_code == 422
+    assert state(office, ana.public_id) == "active"
+    assert not said(office, ana.public_id, "person.objected")
+
+
+def test_objecting_for_somebody(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    assert officer.post(f"{base}/object", data=WHY).headers["location"] == base
+    assert office.world.states(ana)["new-products"] == "withdrawn"
+    [entry] = said(office, ana.public_id, "person.objected")
+    assert (entry.body["reason"], entry.actor) == (
+        "letter of 3 November",
+        f"staff:{office.ids['privacy_officer']}",
+    )
+    page = officer.get(base).text
+    assert "They objected to marketing." in page
+    assert "What would lift it: Only the person, on their own page." in page
+
+
+def test_staff_lift_what_staff_set_and_not_what_the_person_asked_for(
+    browser: Browser, office: Office
+) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    officer.post(f"{base}/restrict", data=WHY)
+    assert state(office, ana.public_id) == "restricted"
+    assert "Lift the restriction" in officer.get(base).text
+    officer.post(f"{base}/unrestrict", data=WHY)
+    assert state(office, ana.public_id) == "active"
+
+    def by_herself(session):  # type: ignore[no-untyped-def]
+        person = people.by_public_id(session, ana.public_id)
+        assert person is not None
+        rights.restrict(session, person, how="me", now=clock.now(), by=f"person:{ana.public_id}")
+
+    office.world.change(by_herself)
+    answer = officer.post(f"{base}/unrestrict", data=WHY)
+    assert answer.status_code == 409
+    assert "only they can lift it" in answer.text
+    assert state(office, ana.public_id) == "restricted"
+
+
+def test_erasing_with_its_preview(browser: Browser, office: Office) -> None:
+    ana = office.world.person(profile={"first_name": "Anabel"}, attributes={"plan": "pro"})
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    assert browser("marketing").get(f"{base}/erase").status_code == 403
+    preview = officer.get(f"{base}/erase").text
+    for words in ("This goes", "shop", "plan", "This stays, and why", "only the person lifts it"):
+        assert words in preview
+    assert state(office, ana.public_id) == "active"
+    done = officer.post(f"{base}/erase", data=WHY)
+    assert done.headers["location"] == base
+    page = officer.get(base)
+    assert page.status_code == 200
+    assert "Anabel" not in page.text
+    assert "Their data was erased; this keyed hash keeps their no." in page.text
+    assert "Only the person, by signing up again." in page.text
+    assert "Their rights" not in page.text
+    assert officer.get("/staff/people").status_code == 200
+    assert "nothing is left to erase" in officer.get(f"{base}/erase").text
+    assert officer.post(f"{base}/erase", data=WHY).status_code == 409
+    [entry] = said(office, ana.public_id, "person.erased")
+    assert entry.body == {"how": "staff", "reason": "letter of 3 November"}
+
+
+def test_an_access_copy_for_somebody_is_noted_with_its_reason(browser: Browser, office: Office) -> None:
+    ana = office.world.person(profile={"first_name": "Anabel"})
+    officer, path = browser("privacy_officer"), f"/staff/people/{ana.public_id}/copy"
+    assert officer.post(path, data={}).status_code == 422
+    assert browser("marketing").post(path, data=WHY).status_code == 403
+    found = officer.post(path, data=WHY)
+    assert found.json()["profiles"][0]["profile"]["first_name"] == "Anabel"
+    assert found.headers["cache-control"] == "no-store"
+    assert [one.body for one in said(office, ana.public_id, "person.exported")] == [WHY]
+    officer.post(f"/staff/people/{ana.public_id}/erase", data=WHY)
+    assert officer.post(path, data=WHY).status_code == 409
+
+
+def test_a_preview_as_somebody_erased_is_one_as_the_sample_person(browser: Browser, office: Office) -> None:
+    ana, draft = office.world.person(profile={"first_name": "Anabel"}), office.announcement()
+    browser("privacy_officer").post(f"/staff/people/{ana.public_id}/erase", data=WHY)
+    marketing, base = browser("marketing"), f"/staff/announcements/{draft}"
+    page = marketing.get(base)
+    assert page.status_code == 200
+    assert ana.public_id not in page.text
+    shown = marketing.get(f"{base}/preview?as={ana.public_id}")
+    assert shown.status_code == 200
+    assert "Anabel" not in shown.text
