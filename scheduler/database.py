@@ -21,6 +21,7 @@ from service.kit.errors import DatabaseDamaged
 log = logging.getLogger("bidden.sender")
 Value = TypeVar("Value")
 LONGEST_WAIT = 2.0
+NEVER = float("-inf")
 
 
 class Database:
@@ -28,9 +29,7 @@ class Database:
 
     def __init__(self, engine: Engine, executor: Executor) -> None:
         self.engine, self.executor = engine, executor
-        self.failed = float(
-            "-inf"
-        )  # when a transaction last ended without a word of its end, by the steady clock
+        self.failed = NEVER  # when a transaction last ended without a word of its end, by the steady clock
 
     async def read(self, query: Callable[[Session], Value]) -> Value:
         """What the query returns, from one reading transaction."""

@@ -70,6 +70,9 @@ class JournalContents:
     name: str
     records: list[Record]
     intact: bool
+    incarnation: str = (
+        ""  # whose claims it speaks of; of an older journal nobody knows: of all under that name
+    )
 
 
 def boot_id() -> str:
@@ -91,8 +94,8 @@ class Journal:
         self._broken = False
 
     @classmethod
-    def open(cls, directory: Path, name: str) -> Self:
-        """Begin the journal of a new incarnation of sender `name`.
+    def open(cls, directory: Path, name: str, incarnation: str = "") -> Self:
+        """Begin the journal of a new incarnation of sender `name`; its claims' tokens begin with `incarnation`.
 
         Raises NameTaken while another holds that name here, JournalFailed when the file cannot be made,
         ValueError for a name that is not letters, digits and `_.:-`.
@@ -107,19 +110,19 @@ class Journal:
             os.close(name_lock)
             raise NameTaken(f"A sender named {name} is already running on {directory}.")
         try:
-            return cls._begin(directory, name, name_lock)
+            return cls._begin(directory, name, name_lock, incarnation)
         except OSError as error:
             os.close(name_lock)
             raise JournalFailed(_why(error)) from error
 
     @classmethod
-    def _begin(cls, directory: Path, name: str, name_lock: int) -> Self:
+    def _begin(cls, directory: Path, name: str, name_lock: int, incarnation: str) -> Self:
         """Lock and head the file under another name first: nobody ever finds it unlocked or empty."""
         path = directory / f"{name}.{uuid.uuid4().hex}.journal"
         fresh = path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            header = _line(f"J 1 {boot_id()} {name}")
+            header = _line(f"J 2 {boot_id()} {name} {incarnation or _NONE}")
             if not _lock(fd) or os.write(fd, header) != len(header):
                 raise OSError("the header was not written")
             fresh.rename(path)
@@ -186,18 +189,24 @@ def read(path: Path) -> JournalContents:
     head = _fields(lines[0])
     if head is None:
         return JournalContents("", owner(path), [], intact=False)
-    if len(head) != 4 or head[:2] != ["J", "1"]:
-        raise JournalFailed(f"{path.name} does not begin as a journal.")
+    match head:
+        case ["J", "1", boot, name]:
+            whose = ""
+        case ["J", "2", boot, name, whose]:
+            whose = "" if whose == _NONE else whose
+        case _:
+            raise JournalFailed(f"{path.name} does not begin as a journal.")
     records: list[Record] = []
     tail = lines.pop()
     for line in lines[1:]:
         record = _record(line)
         if record is None:
-            return JournalContents(head[2], head[3], records, intact=False)
+            return JournalContents(boot, name, records, intact=False, incarnation=whose)
         records.append(record)
     # A line cut short is a write that failed, after which no dot was written; zeros are a file system's
     # repair, and a line that lacks but its end was written to the end: something has changed it since.
-    return JournalContents(head[2], head[3], records, intact=b"\0" not in tail and _fields(tail[:-1]) is None)
+    intact = b"\0" not in tail and _fields(tail[:-1]) is None
+    return JournalContents(boot, name, records, intact=intact, incarnation=whose)
 
 
 def unlocked(directory: Path) -> list[Path]:
@@ -247,12 +256,13 @@ def claim_all(directory: Path, name: str) -> Iterator[list[Path]]:
 def fates(contents: JournalContents) -> dict[Key, Answer | Literal["unknown", "withheld"]]:
     """What the journal knows of each position it names: its reply, `withheld`, or `unknown` (dot, no reply).
 
-    For every other position of an open batch ask `unnamed`.
+    A reply without a dot before it was one to MAIL, RCPT or DATA: nothing left, and the next try will hear it again, with what it
+    answers. For every position that is not named ask `unnamed`.
     """
     known: dict[Key, Answer | Literal["unknown", "withheld"]] = {}
     for record in contents.records:
         if record.answer is not None:
-            known[record.key] = record.answer
+            known[record.key] = record.answer if record.key in known else "withheld"
         elif record.kind == "X":
             known[record.key] = "withheld"
         else:

@@ -39,8 +39,10 @@ class LeaseLost(Conflict):
 class Lease:
     """What this sender may still do. `live` is how many senders share the installation's rate; `says` is published with it."""
 
-    def __init__(self, database: Database, name: str, says: Callable[[], dict[str, Any]]) -> None:
-        self.database, self.name, self.says = database, name, says
+    def __init__(
+        self, database: Database, name: str, says: Callable[[], dict[str, Any]], incarnation: str = ""
+    ) -> None:
+        self.database, self.name, self.says, self.incarnation = database, name, says, incarnation
         self.id = 0
         self.live = 1
         self.seen = 0
@@ -55,7 +57,8 @@ class Lease:
 
         def begin(session: Session) -> tuple[int, int]:
             seen = ledger.tail(session)[0]
-            lease = senders.begin(session, self.name, boot_id=journal.boot_id(), seen_seq=seen, now=now)
+            boot, mine = journal.boot_id(), self.incarnation
+            lease = senders.begin(session, self.name, boot_id=boot, seen_seq=seen, now=now, incarnation=mine)
             assert lease.id is not None
             return lease.id, seen
 
@@ -65,7 +68,8 @@ class Lease:
 
     async def end(self) -> None:
         """Give the lease back: nobody waits for this sender any more."""
-        await self.database.write(lambda session: senders.end(session, self.name, now=clock.now()))
+        now, mine = clock.now(), self.incarnation
+        await self.database.write(lambda session: senders.end(session, self.name, now=now, incarnation=mine))
 
     def permits(self, moment: float) -> bool:
         """Whether the lease was renewed lately, on the clock that never steps."""
@@ -121,7 +125,9 @@ class Lease:
         def publish(session: Session) -> int:
             return (
                 len(leases.live(session))
-                if senders.renew(session, self.id, seen_seq=seen, says=says, now=now)
+                if senders.renew(
+                    session, self.id, seen_seq=seen, says=says, now=now, incarnation=self.incarnation
+                )
                 else 0
             )
 

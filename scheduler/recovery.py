@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlmodel import Session
 
 from scheduler import journal
-from scheduler.database import Database
+from scheduler.database import NEVER, Database
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
 from service.kit import clock, failpoints
@@ -65,12 +65,14 @@ async def recover(
     with journal.claim_all(directory, name) as paths:
         if not paths:
             return 0
-        known, unnamed = journal.merged([journal.read(path) for path in paths], journal.boot_id())
+        journals = [journal.read(path) for path in paths]
+        known, unnamed = journal.merged(journals, journal.boot_id())
+        dead = {one.incarnation for one in journals}
 
         def fate(mailing: int, pos: int, attempt: int) -> Result:
             return _fate(pos, attempt, known.get((mailing, pos, attempt), unnamed))
 
-        for batch in await database.read(lambda session: claims.orphaned(session, name)):
+        for batch in await database.read(lambda session: claims.orphaned(session, name, dead)):
 
             def settle(session: Session, batch: int = batch) -> None:
                 claims.recover(session, house.ring, batch, fate, waits=house.waits, now=now, chance=chance)
@@ -86,9 +88,10 @@ async def give_back(
     house: House, database: Database, incarnation: str, held: Collection[int], *, chance: random.Random
 ) -> None:
     """A claim whose commit nobody answered may stand all the same, and was made a second time for other batches: nothing of
-    it was ever in hand, so it goes back unsent (reliability 2.3, step 1). Looked for while the database has failed us lately,
-    and by a sender that ends: its journal goes with it, and nobody would look again."""
-    if time.monotonic() >= database.failed + IN_DOUBT:
+    it was ever in hand, so it goes back unsent (reliability 2.3, step 1). Looked for since the database has failed us until it can
+    do nothing of it any more, once then too, and by a sender that ends: its journal goes with it, and nobody would look again."""
+    failed, looks = database.failed, time.monotonic()
+    if failed == NEVER:
         return
     now = clock.now()
 
@@ -101,6 +104,8 @@ async def give_back(
             claims.recover(session, house.ring, batch, unsent, waits=house.waits, now=now, chance=chance)
 
         await database.write(end)
+    if looks >= failed + IN_DOUBT and database.failed == failed:
+        database.failed = NEVER
 
 
 def _fate(pos: int, attempt: int, known: journal.Answer | str) -> Result:

@@ -63,7 +63,7 @@ class Sender:
         self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
         self.journal: journal.Journal
-        self.lease, self.wall = Lease(self.database, name, self._says), Wall()
+        self.lease, self.wall = Lease(self.database, name, self._says, self.incarnation), Wall()
         self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
         self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
         self.works: list[Work] = []
@@ -96,7 +96,7 @@ class Sender:
     # Beginning and ending
 
     async def _begin(self) -> None:
-        self.journal = journal.Journal.open(self.house.settings.journals, self.name)
+        self.journal = journal.Journal.open(self.house.settings.journals, self.name, self.incarnation)
         await self.lease.begin(clock.now())
         await self.database.read(self.wall.begin)
         await recover_all(self.house, self.database, self.journal, chance=self.chance)
@@ -156,14 +156,14 @@ class Sender:
         being taken, up to a point. While every server is left alone, what is in hand goes back. While the wall clock cannot
         be believed nothing is taken.
         """
+        mine = {work.claimed.batch_id for work in self.works}
+        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         if self.wall.jumped() and await self.database.write(self.wall.hold):
             return
         if self.carriers.shut(time.monotonic()):
             for work in self.works:
                 work.give_back(self.pace)
             return
-        mine = {work.claimed.batch_id for work in self.works}
-        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self._claim_some(system=True, limit=SINGLES - len(self.works))
         held_up = sum(work.held_up for work in self.works)
         await self._claim_some(system=False, limit=AHEAD - len(self.works) + min(held_up, MOST_HELD))

@@ -84,7 +84,7 @@ class Supervisor:
             role.process = await self._start(role)
             code = await role.process.wait()
             if role.lease is not None:
-                await self._end_lease(role.lease)
+                await self._end_lease(role.lease, role.process.pid)
             if self.stopping.is_set():
                 return
             wait = FIRST_WAIT if time.monotonic() - began > LONG_ENOUGH else wait
@@ -94,11 +94,11 @@ class Supervisor:
             await self._rest(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _end_lease(self, name: str) -> None:
+    async def _end_lease(self, name: str, pid: int) -> None:
         """Tried until the database takes it: who gave up here would keep nothing running any more."""
         while True:
             try:
-                return await asyncio.to_thread(_end_lease, self.house, name)
+                return await asyncio.to_thread(_end_lease, self.house, name, pid)
             except SQLAlchemyError:
                 if self.stopping.is_set():
                     return
@@ -173,10 +173,10 @@ def _beats(house: House) -> list[_Beat]:
         ]
 
 
-def _end_lease(house: House, name: str) -> None:
+def _end_lease(house: House, name: str, pid: int) -> None:
     """Its process is gone: nobody need wait for what it has seen."""
     with transaction(house.engine) as session:
-        senders.end(session, name, now=clock.now())
+        senders.end(session, name, now=clock.now(), pid=pid)
 
 
 async def ready(house: House, stopping: asyncio.Event, *, within: float = READY_WITHIN) -> bool:

@@ -101,10 +101,10 @@ class Wire(asyncio.Protocol):
     def unsent_bytes(self) -> int:
         """Bytes written here that the kernel may not have put on the network yet.
 
-        Under TLS the raw transport cannot be seen through; it holds bytes back only while the kernel has some that the other
-        side has not acknowledged, so those are counted.
+        Under TLS nobody can see what the layer between holds back, and it may hold some though the kernel has none left: while a
+        reply is waited for, the answer is "some".
         """
-        waiting = self._transport.get_write_buffer_size()
+        waiting = self._transport.get_write_buffer_size() + bool(self.tls_version and self.in_flight())
         sock = self._transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return waiting

@@ -33,7 +33,7 @@ class Supervisor(up.Supervisor):
 def test_rel_f12_a_lease_that_cannot_be_ended_now_is_ended_later(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def end(house: object, name: str) -> None:
+    def end(house: object, name: str, pid: int) -> None:
         asked.append(name)
         if len(asked) <= 2:
             raise OperationalError("UPDATE", None, Exception("the connection was lost"))

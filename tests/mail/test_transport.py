@@ -1141,6 +1141,32 @@ def test_wire_knows_its_tls_and_its_unsent_bytes(run: Run, tmp_path: Path) -> No
     run(main())
 
 
+def test_under_tls_a_letter_that_waits_for_its_reply_may_not_have_left(run: Run, tmp_path: Path) -> None:
+    """The layer between may hold a part of it that the kernel never saw, and nobody can ask it: the fence has to reset."""
+
+    async def main() -> None:
+        async with Aiosmtpd(tls_context=_server_context(tmp_path, "localhost")) as port:
+            wire = await open_wire(port, "smtp://127.0.0.1:{}?starttls=auto")
+            post, seen = Post([letter(0)]), []
+
+            async def look() -> None:
+                while not post.states():
+                    if wire.in_flight():
+                        seen.append(wire.unsent_bytes())
+                    await asyncio.sleep(0)
+
+            looking = asyncio.create_task(look())
+            await post.over(wire)
+            await looking
+            assert seen
+            assert min(seen) > 0
+            assert wire.unsent_bytes() == 0, "its reply is here"
+            wire.abort()
+            await wire.wait_closed()
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("case", "url", "name", "trusts", "reason"),
     [

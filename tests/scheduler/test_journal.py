@@ -50,6 +50,27 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.journal")) == []
 
 
+def test_a_reply_without_a_dot_before_it_was_one_to_a_command(tmp_path: Path) -> None:
+    """552 to RCPT, 550 to MAIL: nothing had left, and what they mean hangs on where they were said."""
+    journal = Journal.open(tmp_path, "a", "abc")
+    journal.reply(7, 1, 1, 552, "5.2.2")
+    journal.sent_mark(7, 2, 1, "tok")
+    journal.reply(7, 2, 1, 552, "5.2.2")
+    contents = read(journal.path)
+    assert contents.incarnation == "abc"
+    assert fates(contents) == {(7, 1, 1): "withheld", (7, 2, 1): Answer(552, "5.2.2")}
+
+
+def test_a_journal_of_an_older_version_is_read(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "a", "abc")
+    journal.sent_mark(7, 2, 1, "tok")
+    lines = journal.path.read_bytes().split(b"\n", 1)[1]
+    payload = f"J 1 {boot_id()} a"
+    journal.path.write_bytes(b"%b %08x.\n" % (payload.encode(), zlib.crc32(payload.encode())) + lines)
+    contents = read(journal.path)
+    assert (contents.incarnation, contents.intact, fates(contents)) == ("", True, {(7, 2, 1): "unknown"})
+
+
 def test_all_journals_of_a_sender_speak_together(tmp_path: Path) -> None:
     """Whichever is read first: a reply in one of them is a reply, a dot in one of them is a dot."""
     first = Journal.open(tmp_path, "a")

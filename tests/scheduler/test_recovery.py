@@ -148,3 +148,31 @@ def test_a_no_waits_for_a_dead_sender_to_be_buried(post: Post) -> None:
         return preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
 
     assert not asyncio.run(fence.perform(post.house(9), act)).settled
+
+
+def test_a_journal_speaks_of_its_own_incarnation_alone(post: Post, tmp_path: Path) -> None:
+    """What a dead `one` left on this machine says nothing of the `one` that is at work on another: else whoever starts here would
+    take its batches for never sent, and send them again (P3)."""
+    post.sign_up(40)
+    announcement = post.announce(post.house(9))
+    old = journal.Journal.open(post.house(9).settings.journals, "one", "0123456789ab")
+    old.close()
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True, delay=0.02)) as sink:
+            stop = asyncio.Event()
+            elsewhere = post.house(sink.port, journal_dir=tmp_path / "elsewhere")
+            at_work = asyncio.create_task(Sender(elsewhere, "one").run(stop))
+            while sink.committed < 4:
+                await asyncio.sleep(0.01)
+            here = asyncio.create_task(Sender(post.house(sink.port), "two").run(stop))
+            while await asyncio.to_thread(post.open_batches) and sink.committed < 80:
+                await asyncio.sleep(0.05)
+            stop.set()
+            await asyncio.gather(at_work, here)
+            return [message.rcpt for message in sink.kept]
+
+    readers = asyncio.run(run())
+    assert max(Counter(readers).values()) == 1
+    assert post.report(announcement)["outcomes"]["sent"] == len(readers) == 40
+    assert not old.path.exists(), "it was read, and it spoke of nothing"

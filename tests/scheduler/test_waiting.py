@@ -1,5 +1,6 @@
 """Quiet hours and the weekly cap: who waits is not sent to, not dropped, and gets it when the wait is over."""
 
+import random
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -7,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import text
+from sqlmodel import select
 
+from scheduler import jobs
 from service.db.session import transaction
 from service.domain.brands import actions as brands
 from service.domain.deliveries import claims, rules, waiting
+from service.domain.mailings.tables import Mailing
 from service.domain.senders import actions as senders
 from service.kit import clock
 from tests.scheduler.conftest import Post
@@ -66,8 +70,6 @@ def claimed(post: Post, now: datetime) -> list[claims.Claimed]:
 
 def sent(post: Post, batches: list[claims.Claimed], now: datetime) -> list[int]:
     """All of these left; their positions."""
-    import random
-
     house = post.house(1)
     for one in batches:
         results = [rules.Result(member.pos, member.attempt, "sent", code=250) for member in one.members]
@@ -119,3 +121,31 @@ def test_a_person_may_want_fewer_than_the_house_allows(post: Post) -> None:
         at = now + timedelta(hours=hours)
         post.announce(house, now=at)
         assert sent(post, claimed(post, at), at) == expected
+
+
+def test_a_doubt_of_an_earlier_try_is_not_forgotten_when_the_mailing_expires(post: Post) -> None:
+    """A notice whose first try ended unknown and whose second was put off by a 451: the reader may have it, and the report says so."""
+    post.sign_up(1)
+    house, now = post.house(9), clock.now()
+    announcement = post.announce(house)
+    with transaction(post.engine) as session:
+        session.execute(text("UPDATE mailing SET unknown_rule = 'at_least_once'"))
+
+    def ends(state: str, reason: str, at: datetime) -> None:
+        [one] = claimed(post, at)
+        results = [rules.Result(member.pos, member.attempt, state, reason) for member in one.members]
+        with transaction(post.engine) as session:
+            claims.record(
+                session, one, results, waits=rules.Waits([300, 900], 900), now=at, chance=random.Random(1)
+            )
+
+    ends("unknown", "no_reply", now)
+    ends("deferred", "temporary", now + timedelta(minutes=30))
+    with transaction(post.engine) as session:
+        mailing = session.exec(select(Mailing)).one()
+        mailing.valid_until = now + timedelta(minutes=31)
+        session.add(mailing)
+    for job in (jobs.expire, jobs.settle):
+        job(house, now + timedelta(hours=1))
+    outcomes = post.report(announcement)["outcomes"]
+    assert (outcomes["unknown"], outcomes["expired"]) == (1, 0)

@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from service.db.bulk import insert_rows
 from service.db.locks import for_update
-from service.domain.deliveries import rules
+from service.domain.deliveries import queries, rules
 from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
 from service.domain.mailings import actions as mailings
@@ -122,12 +122,13 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
         return 1
     left = session.execute(_without_final_outcome(mailing.id).limit(limit)).all()
     if left:
+        doubts = queries.unknown_ends(session, mailing.id, [pos for pos, *_ in left])
         rows = [
             {
                 "mailing_id": mailing.id,
                 "pos": pos,
                 "attempt": attempt + 1,
-                "state": rules.after_doubt(mailing.state, last == "unknown"),
+                "state": rules.after_doubt(mailing.state, doubts.get(pos, 0)),
                 "reason": "",
                 "warrant_seq": warrant,
                 "at": now,
@@ -135,7 +136,7 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
                 "reply": "",
                 "final": True,
             }
-            for pos, warrant, attempt, last in left
+            for pos, warrant, attempt in left
         ]
         insert_rows(session, Outcome, rows)
         return len(rows)
@@ -143,8 +144,8 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     return 1
 
 
-def _without_final_outcome(mailing_id: int) -> Select[int, int, Any, str]:
-    """Who of an audience has no outcome or is to be tried again: position, warrant, attempts so far, the last one's end."""
+def _without_final_outcome(mailing_id: int) -> Select[int, int, Any]:
+    """Who of an audience has no outcome or is to be tried again: position, warrant, attempts so far."""
     last = mailing_queries.last_outcomes(mailing_id)
     this = (
         (col(Outcome.mailing_id) == mailing_id)
@@ -152,9 +153,7 @@ def _without_final_outcome(mailing_id: int) -> Select[int, int, Any, str]:
         & (col(Outcome.attempt) == last.c.attempt)
     )
     return (
-        select(
-            col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0), col(Outcome.state)
-        )
+        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
         .outerjoin(last, last.c.pos == col(Audience.pos))
         .outerjoin(Outcome, this)
         .where(

@@ -71,7 +71,7 @@ def claim(
     `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`).
     """
     known = brands.settings(session)
-    if not known["sending_on"] or not senders.holds(session, sender_id):
+    if not known["sending_on"] or not senders.holds(session, sender_id, incarnation):
         return []
     day, room = None, None
     amount = None if system else limits.amount_on(known["warm_up"], now.date())
@@ -262,12 +262,17 @@ def _close(session: Session, claimed: Claimed, *, now: datetime) -> bool:
     return session.connection().execute(ours).rowcount == 1
 
 
-def orphaned(session: Session, name: str | None = None) -> list[int]:
-    """The batches that a former incarnation of sender `name` had in hand; without a name, those of every sender."""
-    statement = select(col(Batch.id)).join(Sender, col(Sender.id) == col(Batch.sender_id))
+def orphaned(
+    session: Session, name: str | None = None, incarnations: Collection[str] | None = None
+) -> list[int]:
+    """The batches that sender `name` has in hand, of these `incarnations` alone where they are given: another one of that name may
+    be at work elsewhere. Without a name, those of every sender."""
+    statement = select(col(Batch.id), col(Batch.token)).join(Sender, col(Sender.id) == col(Batch.sender_id))
     if name is not None:
         statement = statement.where(col(Sender.name) == name)
-    return list(session.scalars(statement.where(col(Batch.state) == "claimed")))
+    theirs = tuple(incarnations or ("",))
+    claimed = session.execute(statement.where(col(Batch.state) == "claimed"))
+    return [one for one, token in claimed if one and (token or "").startswith(theirs)]
 
 
 def forgotten(session: Session, incarnation: str, held: Collection[int]) -> list[int]:

@@ -5,7 +5,7 @@ import socket
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_reference, for_removal
@@ -15,7 +15,9 @@ from service.kit.errors import Conflict, NotFound
 
 
 class SenderRuns(Conflict):
-    """A sender of that name is running; give this one another name."""
+    """A sender of that name is running, or nobody knows that it does not; give this one another name."""
+
+    fix_hint = "If its machine is gone for good: bidden send lost NAME."
 
 
 class SenderUnknown(NotFound):
@@ -26,19 +28,21 @@ class SenderNotLost(Conflict):
     """That sender is still at work; only one that is gone for good can be declared lost."""
 
 
-def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime) -> Sender:
-    """Take the lease of this name; a former incarnation's must have ended, stand still, or its process be gone."""
+def begin(
+    session: Session, name: str, *, boot_id: str, seen_seq: int, now: datetime, incarnation: str = ""
+) -> Sender:
+    """Take the lease of this name; a former incarnation's must have ended, or its process surely be gone.
+
+    However long nothing was heard of it: it may only be cut off, with a letter half on its way, and whoever said no since would be
+    told that nothing leaves any more (P1). Raises `SenderRuns`.
+    """
     _wait_for_claims(session, name)
     present = queries.by_name(session, name)
-    if (
-        present is not None
-        and present.state == "live"
-        and present.renewed_at > now - queries.STALE_AFTER
-        and _may_run(present)
-    ):
+    if present is not None and present.state == "live" and _may_run(present, boot_id):
         raise SenderRuns
     lease = present or Sender(name=name, host="", pid=0, boot_id="", renewed_at=now, started_at=now)
     lease.host, lease.pid, lease.boot_id = socket.gethostname(), os.getpid(), boot_id
+    lease.incarnation = incarnation
     lease.state, lease.seen_seq, lease.renewed_at, lease.started_at, lease.ended_at = (
         "live",
         seen_seq,
@@ -51,10 +55,13 @@ def begin(session: Session, name: str, *, boot_id: str, seen_seq: int, now: date
     return lease
 
 
-def _may_run(lease: Sender) -> bool:
-    """Whether the process of a lease may still be there: surely not when this machine has no such process."""
+def _may_run(lease: Sender, boot_id: str | None = None) -> bool:
+    """Whether the process of a lease may still be there: surely not when this machine has no such process, or has been started
+    anew since (`boot_id`: as it runs now)."""
     if lease.host != socket.gethostname():
         return True
+    if boot_id is not None and lease.boot_id != boot_id:
+        return False
     try:
         os.kill(lease.pid, 0)
     except ProcessLookupError:
@@ -64,33 +71,52 @@ def _may_run(lease: Sender) -> bool:
     return lease.pid != os.getpid()
 
 
+def _own(sender_id: int, incarnation: str) -> tuple[ColumnElement[bool], ...]:
+    """That a lease is live and this process' own: in two containers the pid may be the same."""
+    return (
+        col(Sender.id) == sender_id,
+        col(Sender.state) == "live",
+        col(Sender.pid) == os.getpid(),
+        col(Sender.incarnation) == incarnation,
+    )
+
+
 def renew(
-    session: Session, sender_id: int, *, seen_seq: int, says: dict[str, Any] | None = None, now: datetime
+    session: Session,
+    sender_id: int,
+    *,
+    seen_seq: int,
+    says: dict[str, Any] | None = None,
+    now: datetime,
+    incarnation: str = "",
 ) -> bool:
     """Publish what was seen, and what the sender `says` of servers and recipient domains.
 
     False when the lease was ended by somebody else, and the sender must stop.
     """
-    statement = (
-        update(Sender)
-        .where(col(Sender.id) == sender_id, col(Sender.state) == "live", col(Sender.pid) == os.getpid())
-        .values(seen_seq=seen_seq, renewed_at=now, pace=says)
-    )
+    values = {"seen_seq": seen_seq, "renewed_at": now, "pace": says}
+    statement = update(Sender).where(*_own(sender_id, incarnation)).values(values)
     return session.connection().execute(statement).rowcount == 1
 
 
-def holds(session: Session, sender_id: int) -> bool:
+def holds(session: Session, sender_id: int, incarnation: str = "") -> bool:
     """Whether a lease is still this process' own. If so, nobody ends it or takes it over till commit: what is claimed under it
     meanwhile is found by whoever does."""
-    ours = select(col(Sender.id)).where(
-        col(Sender.id) == sender_id, col(Sender.state) == "live", col(Sender.pid) == os.getpid()
-    )
+    ours = select(col(Sender.id)).where(*_own(sender_id, incarnation))
     return session.execute(for_reference(session, ours)).first() is not None
 
 
-def end(session: Session, name: str, *, now: datetime) -> bool:
-    """End a lease: by the sender at its end, or by whoever knows that its process is gone."""
-    return _end(session, name, "ended", now)
+def end(
+    session: Session, name: str, *, now: datetime, incarnation: str | None = None, pid: int | None = None
+) -> bool:
+    """End a lease: by the sender at its end (`incarnation`: its own alone), or by whoever knows that its process is gone (`pid`:
+    that one's, on this machine)."""
+    whose: list[ColumnElement[bool]] = []
+    if incarnation is not None:
+        whose.append(col(Sender.incarnation) == incarnation)
+    if pid is not None:
+        whose += [col(Sender.pid) == pid, col(Sender.host) == socket.gethostname()]
+    return _end(session, name, "ended", now, *whose)
 
 
 def lose(session: Session, name: str, *, now: datetime) -> None:
@@ -118,11 +144,11 @@ def _wait_for_claims(session: Session, name: str) -> None:
     session.execute(for_removal(session, select(col(Sender.id)).where(col(Sender.name) == name)))
 
 
-def _end(session: Session, name: str, state: str, now: datetime) -> bool:
+def _end(session: Session, name: str, state: str, now: datetime, *whose: ColumnElement[bool]) -> bool:
     _wait_for_claims(session, name)
     statement = (
         update(Sender)
-        .where(col(Sender.name) == name, col(Sender.state) == "live")
+        .where(col(Sender.name) == name, col(Sender.state) == "live", *whose)
         .values(state=state, ended_at=now)
     )
     return session.connection().execute(statement).rowcount == 1

@@ -19,6 +19,9 @@ class Sender(SQLModel, table=True):
     host: str = Field(max_length=255)
     pid: int
     boot_id: str = Field(max_length=60)
+    incarnation: str = Field(
+        default="", max_length=20
+    )  # drawn at each start: name and pid may be another's, too
     state: str = Field(default="live", max_length=10, index=True)
     seen_seq: int = Field(default=0, sa_column=Column(BIG, nullable=False))
     renewed_at: datetime

@@ -78,9 +78,33 @@ def test_a_running_sender_s_name_is_taken_and_a_dead_one_s_is_free(session: Sess
     assert _begin(session, now=now).pid == os.getpid()
     session.connection().execute(update(Sender).values(pid=1, host="elsewhere"))
     session.expire_all()
-    with pytest.raises(actions.SenderRuns):
-        _begin(session, now=now + timedelta(seconds=29))
+    for later in (29, 31, 86_400):  # it may only be cut off, with a letter half on its way (P1)
+        with pytest.raises(actions.SenderRuns):
+            _begin(session, now=now + timedelta(seconds=later))
+    actions.lose(session, "one", now=now + timedelta(seconds=31))
+    session.expire_all()
     _begin(session, now=now + timedelta(seconds=31))
+
+
+def test_a_machine_that_was_started_anew_has_no_process_of_before(session: Session, now: datetime) -> None:
+    _begin(session, now=now)
+    session.connection().execute(update(Sender).values(pid=1))  # which somebody has now, too
+    session.expire_all()
+    assert actions.begin(session, "one", boot_id="another", seen_seq=0, now=now).boot_id == "another"
+
+
+def test_a_lease_belongs_to_one_incarnation(session: Session, now: datetime) -> None:
+    """Two containers of one name, each with process 7: neither renews, claims under or ends the other's."""
+    first = actions.begin(session, "one", boot_id="b", seen_seq=0, now=now, incarnation="aaa").id or 0
+    assert actions.holds(session, first, "aaa")
+    actions.begin(session, "one", boot_id="c", seen_seq=5, now=now, incarnation="bbb")
+    assert not actions.renew(session, first, seen_seq=9, now=now, incarnation="aaa")
+    assert not actions.holds(session, first, "aaa")
+    assert not actions.end(session, "one", now=now, incarnation="aaa")
+    assert not actions.end(session, "one", now=now, pid=os.getpid() + 1)
+    assert queries.seen_by_all(session) == 5
+    assert actions.renew(session, first, seen_seq=9, now=now, incarnation="bbb")
+    assert actions.end(session, "one", now=now, incarnation="bbb")
 
 
 def test_a_lease_that_stands_still_is_suspect(session: Session, now: datetime) -> None:
