@@ -126,8 +126,8 @@ def test_a_person_may_want_fewer_than_the_house_allows(post: Post) -> None:
 def test_a_doubt_of_an_earlier_try_is_not_forgotten_when_the_mailing_expires(post: Post) -> None:
     """A notice whose first try ended unknown and whose second was put off by a 451: the reader may have it, and the report says so."""
     post.sign_up(1)
-    house, now = post.house(9), clock.now()
-    announcement = post.announce(house)
+    house = post.house(9)
+    announcement, now = post.announce(house), clock.now()
     with transaction(post.engine) as session:
         session.execute(text("UPDATE mailing SET unknown_rule = 'at_least_once'"))
 
