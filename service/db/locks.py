@@ -11,6 +11,7 @@ from sqlmodel import Session
 from service.db.engine import NOTICED, PATIENCE, asked_at, is_sqlite
 
 LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append takes
+WEEKLY_CAP = 0x63617021  # "cap!": the one that whoever counts for the weekly cap takes
 
 
 def lock_ledger_tail(session: Session) -> None:
@@ -26,6 +27,14 @@ def lock_ledger_tail(session: Session) -> None:
     if (waited := time.monotonic() - began) > NOTICED:
         left = max(NOTICED, PATIENCE - waited)
         connection.execute(text(f"SET LOCAL lock_timeout = {left * 1000:.0f}"))
+
+
+def lock_weekly_cap(session: Session) -> None:
+    """Whoever counts what people have had holds this until commit: two who count at once would each let the same mail through.
+    On SQLite BEGIN IMMEDIATE already holds it."""
+    connection = session.connection()
+    if not is_sqlite(connection):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": WEEKLY_CAP})
 
 
 def for_update(session: Session, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:

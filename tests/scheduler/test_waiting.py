@@ -149,3 +149,27 @@ def test_a_doubt_of_an_earlier_try_is_not_forgotten_when_the_mailing_expires(pos
         job(house, now + timedelta(hours=1))
     outcomes = post.report(announcement)["outcomes"]
     assert (outcomes["unknown"], outcomes["expired"]) == (1, 0)
+
+
+def test_the_weekly_cap_counts_what_is_in_hand(post: Post) -> None:
+    """Two announcements due at once: nobody gets the second because the first is not recorded yet. Who was refused the first gets
+    the second soon, the others a week later."""
+    post.sign_up(3)
+    set_to(post, "weekly_cap", 1)
+    house = post.house(9)
+    first, _ = post.announce(house), post.announce(house)
+    now = clock.now()
+    batches = claimed(post, now)
+    assert [len(one.members) for one in batches] == [3, 0]
+    results = [
+        rules.Result(member.pos, member.attempt, state)
+        for member, state in zip(batches[0].members, ("sent", "unknown", "bounced"), strict=True)
+    ]
+    for one, theirs in ((batches[0], results), (batches[1], [])):
+        with transaction(post.engine) as session:
+            claims.record(session, one, theirs, waits=house.waits, now=now, chance=random.Random(1))
+    assert post.report(first)["outcomes"]["sent"] == 1
+    soon = claimed(post, now + waiting.IN_HAND + timedelta(minutes=1))
+    assert [len(one.members) for one in soon] == [1], "the bounced one has had nothing"
+    week = claimed(post, now + waiting.WEEK + timedelta(minutes=10))
+    assert [len(one.members) for one in week] == [2]

@@ -5,6 +5,7 @@ Called by claims. Whoever waits is put into a batch of its own that is due when 
 dropped, no attempt is counted, and the report says who waits for what (design.md 2, deferred).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -13,12 +14,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlmodel import Session, col
 
+from service.db.locks import lock_weekly_cap
 from service.domain.deliveries import rules
 from service.domain.deliveries.queries import Member
 from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
 
 QUIET, CAP = "quiet", "cap"
 WEEK = timedelta(days=7)
+IN_HAND = timedelta(minutes=5)  # after which it is known what became of a letter that a sender has in hand
 
 
 def later(
@@ -55,10 +58,12 @@ def awake_at(moment: datetime, zone: str, start: time, end: time) -> datetime:
 def _capped(
     session: Session, mailing: Mailing, members: Sequence[Member], cap: int | None, *, now: datetime
 ) -> dict[int, tuple[str, datetime]]:
-    """Who has had as many announcements in seven days as the house, or they themselves, allow."""
+    """Who has had as many announcements in seven days as the house, or they themselves, allow. What may have arrived counts, and
+    what is in a sender's hands: it is on its way, and who waits for it is looked at again soon."""
     most = {member.pos: min(filter(None, (cap, member.most))) for member in members if cap or member.most}
     if not most:
         return {}
+    lock_weekly_cap(session)
     mine = select(col(Audience.pos), col(Audience.person_id)).where(
         col(Audience.mailing_id) == mailing.id, col(Audience.pos).in_(most)
     )
@@ -72,7 +77,7 @@ def _capped(
         .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
         .where(
             col(Audience.person_id).in_(positions),
-            col(Outcome.state) == "sent",
+            col(Outcome.state).in_(("sent", "unknown")),
             col(Outcome.at) > now - WEEK,
             col(Mailing.kind) == "announcement",
             col(Mailing.mail_class) == "marketing",
@@ -82,9 +87,39 @@ def _capped(
     lately: dict[int, list[datetime]] = {}
     for person, at in session.execute(got):
         lately.setdefault(positions[person], []).append(at)
-    return {
+    waits = {
         pos: (CAP, times[most[pos] - 1] + WEEK) for pos, times in lately.items() if len(times) >= most[pos]
     }
+    for person, letters in _in_hand(session, mailing, list(positions)).items():
+        pos = positions[person]
+        if pos not in waits and len(lately.get(pos, ())) + letters >= most[pos]:
+            waits[pos] = (CAP, now + IN_HAND)
+    return waits
+
+
+def _in_hand(session: Session, mailing: Mailing, people: list[int]) -> dict[int, int]:
+    """How many letters of other announcements senders have in hand for these people."""
+    claimed = (
+        select(col(Batch.mailing_id), col(Batch.warrants))
+        .join(Mailing, col(Mailing.id) == col(Batch.mailing_id))
+        .where(
+            col(Batch.state) == "claimed",
+            col(Batch.mailing_id) != mailing.id,
+            col(Mailing.kind) == "announcement",
+            col(Mailing.mail_class) == "marketing",
+        )
+    )
+    held: dict[int, set[int]] = {}
+    for other, warrants in session.execute(claimed):
+        noted = (one.partition(b":")[0] for one in (warrants or b"").split(b",") if one)
+        held.setdefault(other, set()).update(map(int, noted))
+    if not held:
+        return {}
+    theirs = select(col(Audience.mailing_id), col(Audience.pos), col(Audience.person_id)).where(
+        col(Audience.mailing_id).in_(held), col(Audience.person_id).in_(people)
+    )
+    found = session.execute(theirs)
+    return Counter(person for other, pos, person in found if person is not None and pos in held[other])
 
 
 class Again(NamedTuple):
