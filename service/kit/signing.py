@@ -58,9 +58,10 @@ class Keyring:
         """The key of what belongs to nobody who can be erased: staff and visitors' addresses, captured mail."""
         return self.derive("house", min(self.secrets))
 
-    @cached_property
+    @property
     def checkpoint_keys(self) -> dict[int, Ed25519PrivateKey]:
-        """The keys that sign the ledger's heads (RFC 8032), by key id; the newest signs."""
+        """The keys that sign the ledger's heads (RFC 8032), by key id; the newest signs. Made when asked for: a ring that holds
+        one could not be handed to another process."""
         return {
             kid: Ed25519PrivateKey.from_private_bytes(self.derive("checkpoint", kid)) for kid in self.secrets
         }
