@@ -39,7 +39,8 @@ def test_rel_h42_other_hosts_are_refused(client: TestClient, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "allow"), [("/u/abc", "GET, POST"), ("/policies", "GET"), ("/api/v1/people/1", "GET, PUT, DELETE")]
+    ("path", "allow"),
+    [("/u/abc", "GET, POST"), ("/policies", "GET"), ("/api/v1/people/1", "GET, PUT, DELETE")],
 )
 def test_what_a_path_cannot_do_names_what_it_can(client: TestClient, path: str, allow: str) -> None:
     answer = client.request("PATCH", path)
