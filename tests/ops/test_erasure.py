@@ -32,7 +32,7 @@ from tests.domain.privacy import marked
 from tests.domain.privacy.marked import Marked
 from tests.ops.test_ops_backup import _postgres_tools  # noqa: F401 - its fixture
 
-PEOPLE = int(os.environ.get("BIDDEN_TEST_ERASED_OF", "1000"))  # 100 of so many are erased
+PEOPLE = int(os.environ.get("BIDDEN_TEST_ERASED_OF", "300"))  # 100 of so many are erased
 ERASED = 100
 
 
