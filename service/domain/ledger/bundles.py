@@ -45,15 +45,15 @@ def _line(value: dict[str, Any]) -> str:
 def proof(session: Session, seqs: Sequence[int], ring: Keyring) -> dict[str, Any]:
     """That these entries stand under the last signed head. Raises `EntryUnknown`, `NotSignedYet`, `TreeDiffers`."""
     texts = [_text(session, seq) for seq in seqs]
-    head = checkpoints.latest(session, ring)
-    if head is None or head.size < max(seqs):
+    found = checkpoints.latest_with_note(session, ring)
+    if found is None or found[0].size < max(seqs):
         raise NotSignedYet(field=str(max(seqs)))
+    head, note = found
     node = tree.Tree(session).node
     entries = [
         {"text": text, "path": merkle.inclusion_path(seq - 1, head.size, node)}
         for seq, text in zip(seqs, texts, strict=True)
     ]
-    note = checkpoints.latest_note(session)
     return {"format": "bidden-proof", "version": 1, "checkpoint": note, "entries": entries}
 
 
@@ -67,9 +67,10 @@ def _text(session: Session, seq: int) -> str:
 def growth(session: Session, since: int, ring: Keyring) -> tuple[notes.Head, str, list[str]] | None:
     """The last signed head, its note, and the proof that the tree of `since` entries is its beginning; None before the first
     head. The proof is empty where there is nothing to prove (0), or nothing that could be (`since` is larger)."""
-    head, note = checkpoints.latest(session, ring), checkpoints.latest_note(session)
-    if head is None or note is None:
+    found = checkpoints.latest_with_note(session, ring)
+    if found is None:
         return None
+    head, note = found
     provable = 0 < since <= head.size
     path = merkle.consistency_path(since, head.size, tree.Tree(session).node) if provable else []
     return head, note, path

@@ -74,9 +74,15 @@ def sign(session: Session, ring: Keyring, *, now: datetime) -> notes.Head | None
 
 def latest(session: Session, ring: Keyring) -> notes.Head | None:
     """The last head that was signed. Raises `TreeDiffers` where it is none of ours any more."""
+    found = latest_with_note(session, ring)
+    return found[0] if found else None
+
+
+def latest_with_note(session: Session, ring: Keyring) -> tuple[notes.Head, str] | None:
+    """The same with its own words, of one look: between two another might be signed. Raises `TreeDiffers`."""
     row = _latest(session)
     try:
-        return notes.opened(row.note, keys(ring)) if row else None
+        return (notes.opened(row.note, keys(ring)), row.note) if row else None
     except notes.NoteRefused as odd:
         raise TreeDiffers from odd
 
