@@ -1,8 +1,9 @@
 """The sender's local memory of what left: one line before a message's dot, one after its reply.
 
-One locked file per sender incarnation under JOURNAL_DIR, plainly written (the page cache survives kill -9)
-and never synced: after a power cut another boot id says that a missing line proves nothing. The sender writes
-it and, when it starts, recovers the journals that nobody holds any more.
+Locked files under JOURNAL_DIR, plainly written (the page cache survives kill -9) and never synced: after a power cut
+another boot id says that a missing line proves nothing. A sender writes a batch's lines into one file, takes a further file
+when that is full, and removes one whose batches are all closed: what a recovery has to read does not grow with the mailing.
+When it starts it recovers the journals that nobody holds any more.
 
 A record is one line, `kind field… crc32.`: the CRC covers all before it, the point and line feed end it.
 """
@@ -13,7 +14,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -24,6 +25,7 @@ from service.kit.errors import Conflict, DomainError
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _NONE = "-"
+ROOM = 1 << 20  # octets of a file after which the next batch gets a further one; some ten thousand letters
 
 Key = tuple[int, int, int]
 """Mailing, position, attempt."""
@@ -50,9 +52,9 @@ class Answer(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One journal line. `word` is the token of an S or the reason of an X; `answer` belongs to an R."""
+    """One journal line. `word` is the token of an S; `answer` belongs to an R."""
 
-    kind: Literal["S", "R", "X"]
+    kind: Literal["S", "R"]
     key: Key
     word: str
     answer: Answer | None
@@ -84,12 +86,14 @@ def boot_id() -> str:
 
 
 class Journal:
-    """An open journal, locked until it is closed or its process ends."""
+    """An open file of a sender's journal, locked until it is closed or its process ends."""
 
-    def __init__(self, path: Path, fd: int, name_lock: int, header: int) -> None:
+    def __init__(self, path: Path, fd: int, name_lock: int, incarnation: str, header: int) -> None:
         self.path = path
+        self.size = header  # octets
         self._fd = fd
         self._name_lock = name_lock
+        self._incarnation = incarnation
         self._header = header
         self._broken = False
 
@@ -130,7 +134,20 @@ class Journal:
             os.close(fd)
             fresh.unlink(missing_ok=True)
             raise
-        return cls(path, fd, name_lock, len(header))
+        return cls(path, fd, name_lock, incarnation, len(header))
+
+    def further(self) -> Self:
+        """A new file of the same incarnation beside this one; the name is held as long as one of them is open. Raises
+        JournalFailed."""
+        try:
+            name_lock = os.dup(self._name_lock)
+        except OSError as error:
+            raise JournalFailed(_why(error)) from error
+        try:
+            return self._begin(self.path.parent, owner(self.path), name_lock, self._incarnation)
+        except OSError as error:
+            os.close(name_lock)
+            raise JournalFailed(_why(error)) from error
 
     def sent_mark(self, mailing: int, pos: int, attempt: int, batch_token: str) -> None:
         """S: the dot of this position follows at once. Raises JournalFailed: then it must not be written."""
@@ -144,10 +161,6 @@ class Journal:
         self._write(f"R {mailing} {pos} {attempt} {code} {enhanced or _NONE}")
         failpoints.hit("reply.after")
 
-    def withheld(self, mailing: int, pos: int, attempt: int, reason: str) -> None:
-        """X: this position was held back, no dot left. Raises JournalFailed."""
-        self._write(f"X {mailing} {pos} {attempt} {reason}")
-
     def _write(self, payload: str) -> None:
         if self._broken:
             raise JournalFailed("The journal failed earlier and takes no more lines.")
@@ -160,11 +173,13 @@ class Journal:
         if written != len(line):
             self._broken = True
             raise JournalFailed("The journal took only part of a line; is the disk full?")
+        self.size += written
 
     def settle(self) -> None:
         """Forget all lines: every batch they speak of is closed in the database. Raises JournalFailed."""
         try:
             os.ftruncate(self._fd, self._header)
+            self.size = self._header
         except OSError as error:
             self._broken = True
             raise JournalFailed(_why(error)) from error
@@ -175,6 +190,35 @@ class Journal:
             self.path.unlink(missing_ok=True)
         os.close(self._fd)
         os.close(self._name_lock)
+
+
+class Files:
+    """The open files of one incarnation, of which the last takes the lines of whatever is claimed next.
+
+    All lines of a batch stand in the file that was the last when it was claimed, so that its dots and replies are read together.
+    """
+
+    def __init__(self, first: Journal) -> None:
+        self._open = [first]
+
+    def last(self) -> Journal:
+        """Where a batch claimed now writes its lines. Raises JournalFailed when a further file is due and cannot be made."""
+        if self._open[-1].size >= ROOM:
+            self._open.append(self._open[-1].further())
+        return self._open[-1]
+
+    def settle(self, used: Collection[Journal]) -> None:
+        """Forget the lines of every file that no open batch writes to. Raises JournalFailed."""
+        for one in [one for one in self._open[:-1] if one not in used]:
+            self._open.remove(one)
+            one.close(remove=True)
+        if self._open[-1] not in used:
+            self._open[-1].settle()
+
+    def close(self, *, remove: bool) -> None:
+        """Give them all up; `remove` them too when all their batches are closed."""
+        for one in self._open:
+            one.close(remove=remove)
 
 
 def read(path: Path) -> JournalContents:
@@ -254,7 +298,7 @@ def claim_all(directory: Path, name: str) -> Iterator[list[Path]]:
 
 
 def fates(contents: JournalContents) -> dict[Key, Answer | Literal["unknown", "withheld"]]:
-    """What the journal knows of each position it names: its reply, `withheld`, or `unknown` (dot, no reply).
+    """What the journal knows of each position it names: its reply, `unknown` (dot, no reply), or `withheld` (no dot).
 
     A reply without a dot before it was one to MAIL, RCPT or DATA: nothing left, and the next try will hear it again, with what it
     answers. For every position that is not named ask `unnamed`.
@@ -263,8 +307,6 @@ def fates(contents: JournalContents) -> dict[Key, Answer | Literal["unknown", "w
     for record in contents.records:
         if record.answer is not None:
             known[record.key] = record.answer if record.key in known else "withheld"
-        elif record.kind == "X":
-            known[record.key] = "withheld"
         else:
             known[record.key] = "unknown"
     return known
@@ -306,8 +348,8 @@ def _fields(line: bytes) -> list[str] | None:
 
 def _record(line: bytes) -> Record | None:
     match _fields(line):
-        case ["S" | "X" as kind, mailing, pos, attempt, word]:
-            return Record(kind, (int(mailing), int(pos), int(attempt)), word, None)
+        case ["S", mailing, pos, attempt, word]:
+            return Record("S", (int(mailing), int(pos), int(attempt)), word, None)
         case ["R", mailing, pos, attempt, code, enhanced]:
             answer = Answer(int(code), None if enhanced == _NONE else enhanced)
             return Record("R", (int(mailing), int(pos), int(attempt)), "", answer)

@@ -65,7 +65,7 @@ async def recover(
     with journal.claim_all(directory, name) as paths:
         if not paths:
             return 0
-        journals = [journal.read(path) for path in paths]
+        journals = await database.run(lambda: [journal.read(path) for path in paths])
         known, unnamed = journal.merged(journals, journal.boot_id())
         dead = {one.incarnation for one in journals}
 

@@ -22,15 +22,15 @@ from scheduler.lease import Lease
 from scheduler.pace import Pace, Turn
 from scheduler.recovery import give_back, recover_all
 from scheduler.wall import Wall
-from scheduler.work import Work, take_up
+from scheduler.work import Work, result, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
-from service.kit import clock, failpoints, logs
+from service.kit import clock, failpoints
 from service.mail import transport
 from service.mail.headers import HeaderInjection
 from service.mail.render import RenderError
-from service.mail.replies import Reply, classify, throttles
+from service.mail.replies import throttles
 from service.mail.transport import Letter, Outcome, Wire
 from service.ops.house import House
 
@@ -62,7 +62,7 @@ class Sender:
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
-        self.journal: journal.Journal
+        self.journals: journal.Files
         self.lease, self.wall = Lease(self.database, name, self._says, self.incarnation), Wall()
         self.carriers = Carriers(transport.parse_smtp_urls(house.settings.wire_url), self.chance)
         self.pace = Pace(self.carriers.connections, house.waits.refused[0], self.chance)
@@ -76,10 +76,13 @@ class Sender:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until told to stop."""
         await self._begin()
+        # From the first moment of the lease every no is waited for, however long the recovery takes.
         watcher = asyncio.create_task(self.lease.watch(self._reset))
-        carriers = [asyncio.create_task(self._carry()) for _ in range(self.carriers.connections)]
         stopper = asyncio.create_task(stop.wait())
+        carriers: list[asyncio.Task[None]] = []
         try:
+            await self._recover(watcher, stopper)
+            carriers += [asyncio.create_task(self._carry()) for _ in range(self.carriers.connections)]
             while not stop.is_set():
                 await self._claim()
                 await self._settle()
@@ -96,11 +99,24 @@ class Sender:
     # Beginning and ending
 
     async def _begin(self) -> None:
-        self.journal = journal.Journal.open(self.house.settings.journals, self.name, self.incarnation)
+        self.journals = journal.Files(
+            journal.Journal.open(self.house.settings.journals, self.name, self.incarnation)
+        )
         await self.lease.begin(clock.now())
         await self.database.read(self.wall.begin)
-        await recover_all(self.house, self.database, self.journal, chance=self.chance)
-        log.info("sender started", extra={"facts": {"sender": self.name}})
+
+    async def _recover(self, *ends: asyncio.Task[Any]) -> None:
+        """Settle what dead senders had in hand, before anything is taken up; given up when one of `ends` comes first."""
+        own = self.journals.last()
+        recovery = asyncio.create_task(recover_all(self.house, self.database, own, chance=self.chance))
+        try:
+            await asyncio.wait([recovery, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if recovery.done():
+                recovery.result()
+                log.info("sender started", extra={"facts": {"sender": self.name}})
+        finally:
+            recovery.cancel()
+            await asyncio.gather(recovery, return_exceptions=True)
 
     async def _end(self, watcher: asyncio.Task[None], carriers: list[asyncio.Task[None]]) -> None:
         """No new letters; what is on the wire gets its answer (30 s at most), everything is recorded, the lease ends."""
@@ -119,7 +135,7 @@ class Sender:
         mine = {work.claimed.batch_id for work in self.works}
         await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
         await self.lease.end()
-        self.journal.close(remove=not self.works)
+        self.journals.close(remove=not self.works)
 
     def _says(self) -> dict[str, Any]:
         """How its servers and recipient domains are, for the lease to publish."""
@@ -189,7 +205,8 @@ class Sender:
 
     def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
         self.pace.retune(claimed.limits, self.lease.live)
-        work = take_up(self.house, claimed, time.monotonic() + RECLAIM_AFTER.total_seconds())
+        until = time.monotonic() + RECLAIM_AFTER.total_seconds()
+        work = take_up(self.house, claimed, until, self.journals.last())
         self.works.insert(0 if first else len(self.works), work)
         self.more.set()
         if work.done:
@@ -210,8 +227,7 @@ class Sender:
             failpoints.hit("record.after_commit")
             self.works = [work for work in self.works if work not in done]
             self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
-        if done and not self.works:
-            self.journal.settle()
+            self.journals.settle({one.journal for one in self.works})
 
     # The wire
 
@@ -341,7 +357,7 @@ class Sender:
     def _marked(self, letter: Letter) -> None:
         work, member, _ = self.letters[letter.pos]
         assert work.claimed.mailing.id is not None
-        self.journal.sent_mark(work.claimed.mailing.id, member.pos, member.attempt, work.claimed.token)
+        work.journal.sent_mark(work.claimed.mailing.id, member.pos, member.attempt, work.claimed.token)
 
     def _done(self, letter: Letter, outcome: Outcome) -> None:
         work, member, message_id = self.letters.pop(letter.pos)
@@ -351,12 +367,12 @@ class Sender:
             work.waiting.appendleft(member)
             self.more.set()
             return
-        work.results.append(_result(member, message_id, outcome))
+        work.results.append(result(member, message_id, outcome))
         if work.done:
             self.wake.set()
         reply, mailing = outcome.reply, work.claimed.mailing.id or 0
         if outcome.kind == "replied" and reply is not None:  # last: all else is done where there is no room
-            self.journal.reply(mailing, member.pos, member.attempt, reply.code, reply.enhanced)
+            work.journal.reply(mailing, member.pos, member.attempt, reply.code, reply.enhanced)
 
     def _heed(self, member: Member, outcome: Outcome) -> None:
         """What an answer says of the recipient domain's pace. To MAIL nobody has been named yet: that is the server's own."""
@@ -373,26 +389,6 @@ class Sender:
             self.pace.answered(lane)
         else:
             self.pace.release(lane)
-
-
-def _result(member: Member, message_id: str, outcome: Outcome) -> Result:
-    """What the wire said of a letter, as the outcome row will say it. The server's words are kept without addresses."""
-    if outcome.kind == "withheld":
-        return Result(member.pos, member.attempt, "reclaim")
-    if outcome.kind == "unknown":
-        return Result(member.pos, member.attempt, "unknown", "no_reply", message_id=message_id)
-    verdict = classify(outcome.reply, outcome.phase)
-    reply: Reply | None = outcome.reply
-    return Result(
-        member.pos,
-        member.attempt,
-        verdict.state,
-        "" if verdict.state == "sent" else verdict.reason,
-        code=reply.code if reply else None,
-        reply=logs.mask(reply.text) if reply else "",
-        suppress=verdict.suppress,
-        message_id=message_id,
-    )
 
 
 async def run(house: House, name: str, *, stop: asyncio.Event, **parameters: Any) -> None:

@@ -6,12 +6,16 @@ Made and asked by the sender alone.
 from collections import deque
 from dataclasses import dataclass, field
 
+from scheduler.journal import Journal
 from scheduler.pace import Later, Pace
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, opened
 from service.domain.deliveries.rules import Result
+from service.kit import logs
 from service.kit.sealing import Unsealable
+from service.mail.replies import Reply, classify
+from service.mail.transport import Outcome
 from service.ops.house import House
 
 
@@ -22,6 +26,7 @@ class Work:
     claimed: claims.Claimed
     composer: Composer
     until: float  # monotonic: after that its permissions are too old to send on
+    journal: Journal  # takes its lines
     waiting: deque[Member] = field(default_factory=deque)
     held: dict[str, deque[Member]] = field(default_factory=dict)  # by lane, as `pace` names them
     results: list[Result] = field(default_factory=list)
@@ -97,8 +102,8 @@ class Work:
         self.results.append(Result(member.pos, member.attempt, "reclaim", word.reason, wait=word.seconds))
 
 
-def take_up(house: House, claimed: claims.Claimed, until: float) -> Work:
-    """A batch just claimed, with what makes its mails."""
+def take_up(house: House, claimed: claims.Claimed, until: float, journal: Journal) -> Work:
+    """A batch just claimed, with what makes its mails, and the journal for its lines."""
     composer = Composer(
         house.settings,
         house.ring,
@@ -109,4 +114,26 @@ def take_up(house: House, claimed: claims.Claimed, until: float) -> Work:
         claimed.contents,
         claimed.key,
     )
-    return Work(claimed, composer, until, deque(one for one in claimed.members if one.refusal is None))
+    return Work(
+        claimed, composer, until, journal, deque(one for one in claimed.members if one.refusal is None)
+    )
+
+
+def result(member: Member, message_id: str, outcome: Outcome) -> Result:
+    """What the wire said of a letter, as the outcome row will say it. The server's words are kept without addresses."""
+    if outcome.kind == "withheld":
+        return Result(member.pos, member.attempt, "reclaim")
+    if outcome.kind == "unknown":
+        return Result(member.pos, member.attempt, "unknown", "no_reply", message_id=message_id)
+    verdict = classify(outcome.reply, outcome.phase)
+    reply: Reply | None = outcome.reply
+    return Result(
+        member.pos,
+        member.attempt,
+        verdict.state,
+        "" if verdict.state == "sent" else verdict.reason,
+        code=reply.code if reply else None,
+        reply=logs.mask(reply.text) if reply else "",
+        suppress=verdict.suppress,
+        message_id=message_id,
+    )

@@ -1,5 +1,9 @@
-"""A child of `bidden up` never outlives it: not even when the parent was killed with -9."""
+"""How a process ends: by a signal, or with `bidden up` that started it, which no child outlives, not even one killed with -9.
 
+Called by every command that runs until it is told to stop.
+"""
+
+import asyncio
 import ctypes
 import os
 import signal
@@ -8,6 +12,21 @@ import threading
 
 PARENT = "BIDDEN_PARENT"  # set for children by the supervisor: its process id
 _PR_SET_PDEATHSIG = 1
+
+
+def until_told(stop: asyncio.Event) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT; the next one ends the process at once (reliability 2.4)."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def told() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        loop.add_signal_handler(number, told)
 
 
 def watch() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +29,9 @@ LONG_ENOUGH = 60.0  # seconds of life after which the wait begins small again
 FROZEN_AFTER = 10.0  # seconds; without a sign of life a sender is taken for frozen; it gives one every second
 WATCH_EVERY = 1.0
 GRACE = 12.0  # seconds a process gets to end by itself
+SENDERS_GRACE = (
+    40.0  # a sender waits up to 30 s for answers to what is on the wire, and records them (reliability 2.4)
+)
 READY_WITHIN = 60.0
 
 
@@ -65,10 +67,9 @@ class Supervisor:
         self.stopping = asyncio.Event()
 
     async def run(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        """Run until SIGTERM or SIGINT; `meanwhile` is done once, beside it."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stopping.set)
+        """Run until SIGTERM or SIGINT; `meanwhile` is done once, beside it. A second signal ends everything at once: they hear of our
+        death by another one, and what a sender had in hand is settled by its journal."""
+        parent.until_told(self.stopping)
         keepers = {role.name: asyncio.create_task(self._keep(role)) for role in self.roles}
         beside = asyncio.gather(meanwhile(), self._watch_leases())
         await self.stopping.wait()
@@ -149,7 +150,7 @@ class Supervisor:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), GRACE)
+            await asyncio.wait_for(process.wait(), GRACE if role.lease is None else SENDERS_GRACE)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.journal import (
     Answer,
+    Files,
     Journal,
     JournalFailed,
     NameTaken,
@@ -32,7 +33,6 @@ def test_records_come_back(tmp_path: Path) -> None:
     journal.sent_mark(7, 1, 1, "tok")
     journal.reply(7, 1, 1, 250, "2.0.0")
     journal.sent_mark(7, 2, 1, "tok")
-    journal.withheld(7, 3, 2, "withdrawn")
     journal.sent_mark(7, 4, 1, "tok")
     journal.reply(7, 4, 1, 550, None)
     contents = read(journal.path)
@@ -41,7 +41,6 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert fates(contents) == {
         (7, 1, 1): Answer(250, "2.0.0"),
         (7, 2, 1): "unknown",
-        (7, 3, 2): "withheld",
         (7, 4, 1): Answer(550, None),
     }
     assert unnamed(contents, boot_id()) == "planned"
@@ -79,7 +78,7 @@ def test_all_journals_of_a_sender_speak_together(tmp_path: Path) -> None:
     first.reply(7, 2, 1, 250, None)
     first.close()
     second = Journal.open(tmp_path, "a")
-    second.withheld(7, 1, 1, "withdrawn")
+    second.reply(7, 1, 1, 450, None)
     second.sent_mark(7, 2, 1, "tok")
     second.close()
     both = [read(first.path), read(second.path)]
@@ -265,6 +264,33 @@ def test_no_space_at_all_fails_closed(tmp_path: Path) -> None:
     with pytest.raises(JournalFailed, match=os.strerror(errno.ENOSPC)):
         journal.reply(1, 1, 1, 250, None)
     journal.close()
+
+
+def test_a_full_file_is_followed_by_another_and_goes_when_its_batches_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both belong to one incarnation and hold its name; a batch's lines stay in the file it began in."""
+    monkeypatch.setattr("scheduler.journal.ROOM", 130)
+    files = Files(Journal.open(tmp_path, "a", "abc"))
+    first = files.last()
+    for pos in range(1, 5):
+        first.sent_mark(7, pos, 1, "tok")
+    second = files.last()
+    assert (first is second, files.last() is second, second.size < 130) == (False, True, True)
+    first.reply(7, 4, 1, 250, None)
+    second.sent_mark(7, 5, 1, "tok")
+    files.settle({first, second})
+    assert [read(one.path).incarnation for one in (first, second)] == ["abc", "abc"]
+    assert fates(read(first.path))[7, 4, 1] == Answer(250, None)
+    assert fates(read(second.path)) == {(7, 5, 1): "unknown"}
+    files.settle({second})
+    assert (list(tmp_path.glob("*.journal")), unlocked(tmp_path)) == ([second.path], [])
+    with pytest.raises(NameTaken):
+        Journal.open(tmp_path, "a")
+    files.settle(set())
+    assert fates(read(second.path)) == {}
+    files.close(remove=True)
+    Journal.open(tmp_path, "a").close()
 
 
 def test_settle_forgets_the_lines_and_keeps_the_header(tmp_path: Path) -> None:

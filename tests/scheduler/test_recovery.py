@@ -18,7 +18,7 @@ from scheduler.sender import Sender
 from service import fence
 from service.db.engine import make_engine
 from service.db.session import transaction
-from service.domain.deliveries import claims
+from service.domain.deliveries import claims, rules
 from service.domain.preferences import actions as preferences
 from service.domain.senders import actions as senders
 from service.kit import clock
@@ -99,6 +99,64 @@ def test_a_new_incarnation_waits_for_whoever_is_recovering_the_old_one(post: Pos
 
     asyncio.run(run())
     assert post.report(announcement)["outcomes"]["sent"] == 3
+
+
+def test_a_no_is_heeded_while_a_sender_is_still_recovering(post: Post) -> None:
+    """However long that takes: its lease holds the fence from its first moment, so it reads and says what it has seen. (Its signs of
+    life, too, by which a supervisor knows it from a frozen one.)"""
+    post.sign_up(1)
+    post.announce(post.house(9))
+    old = journal.Journal.open(post.house(9).settings.journals, "one")
+    old.close()
+    link = post.stop_link("u0")
+
+    def act(session: Any) -> Any:
+        return preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+
+    async def run() -> tuple[bool, int]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            stop = asyncio.Event()
+            with journal.claim(old.path):
+                sending = asyncio.create_task(Sender(post.house(sink.port), "one").run(stop))
+                while not await asyncio.to_thread(_live, post.engine):
+                    await asyncio.sleep(0.01)
+                settled = (await fence.perform(post.house(9), act)).settled
+            stop.set()
+            await asyncio.wait_for(sending, 20)
+            return settled, sink.began
+
+    assert asyncio.run(run()) == (True, 0)
+    assert not _live(post.engine)
+
+
+def _live(engine: Engine) -> int:
+    with engine.connect() as connection:
+        live = text("SELECT count(*) FROM sender WHERE state = 'live'")
+        return int(connection.execute(live).scalar_one())
+
+
+def test_a_journal_does_not_grow_with_the_mailing(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is always a batch in hand until the end; what lies there to be recovered is some batches' lines, not the mailing's."""
+    room, people, line = 1_000, 400, 150
+    monkeypatch.setattr(journal, "ROOM", room, raising=False)
+    monkeypatch.setattr(rules, "BATCH", 10)
+    monkeypatch.setattr(rules, "SMALLEST_BATCH", 10)
+    post.sign_up(people)
+    announcement = post.announce(post.house(9))
+    directory, largest = post.house(9).settings.journals, [0]
+
+    def look(_message: object) -> None:
+        sizes = [path.stat().st_size for path in directory.glob("*.journal")]
+        largest[0] = max(largest[0], sum(sizes))
+
+    async def run() -> None:
+        async with Sink(SinkSettings(on_dot=look)) as sink:
+            await asyncio.wait_for(send_all(post, post.house(sink.port, connections=2)), 60)
+
+    asyncio.run(run())
+    assert post.report(announcement)["outcomes"]["sent"] == people
+    assert room < largest[0] < 3 * (room + 10 * 2 * line) < people * 2 * 50
+    assert list(directory.glob("*.journal")) == []
 
 
 @pytest.mark.parametrize("set_back", [False, True])

@@ -155,9 +155,10 @@ def test_rel_f18_a_reply_the_journal_has_no_room_for_is_recorded_all_the_same(po
                 dots.append(1)
                 if len(dots) == 3:
                     full = os.memfd_create("full", os.MFD_ALLOW_SEALING)
-                    os.write(full, sender.journal.path.read_bytes())
+                    file = sender.journals.last()
+                    os.write(full, file.path.read_bytes())
                     fcntl.fcntl(full, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
-                    os.dup2(full, sender.journal._fd)
+                    os.dup2(full, file._fd)
                     os.close(full)
 
             sink.settings.on_dot = fill
