@@ -121,6 +121,11 @@ def resume(world: World, row: dict[str, Any] | None = None) -> None:
     )
 
 
+def judge(world: World) -> None:
+    """It has halted by itself: somebody looks at the figures and lets it go on, or not."""
+    (resume if world.loop.chance.random() < 0.8 else cancel)(world)
+
+
 def cancel(world: World) -> None:
     """For good."""
     steps: Any = notices if world.plan.kind == "important" else announcements

@@ -30,5 +30,7 @@ def turned(plan: Plan) -> Iterator[None]:
         (up, "FROZEN_AFTER", 4.0),
         (journal, "ROOM", 1_000),  # octets: a few letters, and a batch in hand has a file of its own
     ]
+    if plan.strict:
+        places += [(rules, "POLICY_AFTER", 4), (rules, "BOUNCES_AFTER", 6)]
     with replaced(places):
         yield

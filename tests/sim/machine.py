@@ -56,6 +56,7 @@ class Machine:
         self.kernel_holds: Callable[[int], bytes] = lambda number: bytes(4)
         self.real = {
             "open": os.open,
+            "dup": os.dup,
             "close": os.close,
             "write": os.write,
             "kill": os.kill,
@@ -123,6 +124,12 @@ class Machine:
             self.owners[number] = current.get()
         return number
 
+    def dup(self, number: int) -> int:
+        twin: int = self.real["dup"](number)
+        if number in self.owners:
+            self.owners[twin] = self.owners[number]
+        return twin
+
     def close(self, number: int) -> None:
         owner = self.owners.get(number)
         if owner is not None and not owner.alive:
@@ -176,6 +183,7 @@ class Machine:
             (os, "getpid", self.getpid),
             (os, "kill", self.kill),
             (os, "open", self.open),
+            (os, "dup", self.dup),
             (os, "close", self.close),
             (os, "write", self.write),
             (fcntl, "ioctl", self.ioctl),

@@ -61,6 +61,7 @@ class Plan:
     idle: float
     reclaim: float  # seconds after which a claim is too old to send on
     stale: float
+    strict: bool = False  # the guard's figures mean something from a few answers on, so mailings halt
     events: list[Event] = field(default_factory=list)
     calm: float = 5.0  # from then on nothing new goes wrong
 
@@ -98,6 +99,7 @@ def draw(seed: int) -> Plan:
         reclaim=chance.choice((60.0, 60.0, 1.0)),
         stale=30.0 if chance.random() < 0.05 else 3.0,
     )
+    plan.strict = random.Random(f"strict {seed}").random() < 0.2
     plan.events = sorted(_events(chance, plan, often), key=lambda one: one.at)
     plan.calm = max([2.5, *(one.at + 0.5 for one in plan.events)])
     return plan

@@ -130,6 +130,8 @@ def _look(world: World) -> None:
     ):
         world.loop.later(AFTER, setattr, world.loop, "stopped", True)
         return
+    if mailing == "halted":
+        events.judge(world)
     if world.calm:
         quiet = world.since - world.plan.calm
         if shown == "paused" or mailing == "paused":
