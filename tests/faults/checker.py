@@ -18,6 +18,14 @@ PATIENCE = 3.0  # seconds after which nobody waits for a fence any more: then a 
 FINAL = ("sent", "bounced", "skipped", "cancelled", "expired", "unknown")
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 TAKES = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated", "person.erased")
+SAID_NO = (
+    "withdrawn",
+    "refused",
+    "expired",
+    "invalidated",
+    "no_consent",
+    "erased",
+)  # why the gate left somebody out
 WITHDRAWN = "consent.withdrawn"
 ACKNOWLEDGED = range(200, 300)
 RECORDED_ONLY = 202  # "a message already on its way may still arrive": no claim about departures
@@ -85,13 +93,26 @@ def check(seen: Evidence) -> list[Finding]:
 
 
 def _lost(seen: Evidence) -> Iterator[Finding]:
-    """Nobody who had agreed may be without a mail and without a word on record why."""
-    refused = {one["person"] for one in seen.withdrawals} | seen.excused
+    """Nobody who had agreed may be without a mail and without a word on record why. Who is left out, or skipped, for having said no
+    has said it: in the ledger, or to an address that staff put on the do-not-mail list."""
+    taken = {one["subject"] for one in seen.ledger if _takes(one, seen.topic)}
+    by_staff = {one["person"] for one in seen.withdrawals if one.get("kind", WITHDRAWN) != WITHDRAWN}
     for person in seen.people.values():
         row = seen.rows.get(person)
-        explained = row["state"] in FINAL and row["state"] != "sent" if row else person in refused
+        said_no = seen.persons.get(person, person) in taken or person in by_staff
+        if row is None:
+            explained = said_no or person in seen.excused
+        elif row["state"] == "skipped" and row["reason"] in SAID_NO:
+            explained = said_no
+        else:
+            explained = row["state"] in FINAL and row["state"] != "sent"
         if not explained and person not in seen.committed:
             yield Finding("lost", person)
+
+
+def _takes(entry: dict[str, Any], topic: str) -> bool:
+    """Whether the entry takes a permission for this topic away."""
+    return entry["kind"] in TAKES and entry["body"].get("topic", topic) == topic
 
 
 def _untrue(seen: Evidence) -> Iterator[Finding]:
@@ -149,7 +170,7 @@ def _without_warrant(seen: Evidence) -> Iterator[Finding]:
     entries = {entry["seq"]: entry for entry in seen.ledger}
     noes: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in seen.ledger:
-        if entry["kind"] in TAKES and entry["body"].get("topic", seen.topic) == seen.topic:
+        if _takes(entry, seen.topic):
             noes[entry["subject"]].append(entry)
     holders: Counter[str] = Counter()
     for person, messages in seen.committed.items():

@@ -37,13 +37,14 @@ def message(n: int, **other: Any) -> dict[str, Any]:
 
 def row(n: int, state: str = "sent", *codes: int | None) -> dict[str, Any]:
     """What the export says of reader n; an earlier attempt is deferred, or unknown if it had no reply."""
-    reasons = {"deferred": "temporary", "unknown": "no_reply"}
+    reasons = {"deferred": "temporary", "unknown": "no_reply", "skipped": "withdrawn"}
     tries = codes or (CODES.get(state),)
     states = ["deferred" if code else "unknown" for code in tries[:-1]] + [state]
     return {
         "pos": n + 1,
         "external_ids": [{"source": "site", "id": f"u{n}"}],
         "state": state,
+        "reason": reasons.get(state),
         "message_id": f"<m{n}@acme.example.org>",
         "warrant": n + 1,
         "attempts": [
@@ -114,9 +115,17 @@ def _wait(seen: Evidence) -> None:
     del seen.sink[2]
 
 
+def _no_in_vain(seen: Evidence) -> None:
+    """Reader 1's no was answered 503 and is nowhere, and so is the mail."""
+    seen.withdrawals.append(_no("u1", 10.9, 503))
+    del seen.deliveries[1], seen.sink[1]
+
+
 BROKEN: list[tuple[str, Callable[[Evidence], Any]]] = [
     ("lost", lambda seen: seen.deliveries.pop()),
     ("lost", _wait),
+    ("lost", _no_in_vain),
+    ("lost", lambda seen: seen.ledger.pop()),
     ("not_final", _wait),
     ("false_accepted", lambda seen: seen.sink.pop(0)),
     ("silent", lambda seen: seen.sink.append(message(5))),
