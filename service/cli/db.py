@@ -32,11 +32,14 @@ def upgrade(as_json: desk.Json = False) -> None:
 def check(as_json: desk.Json = False) -> None:
     """Whether the database has the shape this version expects, and whether the ledger holds."""
     opened = desk.house()
-    if not migrate.at_head(opened.engine):
+    shape = migrate.shape(opened.engine)
+    if shape != "expected":
         desk.refuse(
-            "The database is of another version.",
-            why="not_upgraded",
-            then="bidden db upgrade",
+            f"The database is of {'an older' if shape == 'older' else 'a newer'} version.",
+            why="not_upgraded" if shape == "older" else "newer",
+            then="bidden db upgrade"
+            if shape == "older"
+            else "Check it with the newer version of this program.",
             as_json=as_json,
         )
     drift = migrate.drift(opened.engine)

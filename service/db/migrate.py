@@ -1,6 +1,7 @@
 """Bring a database to the newest shape, or say whether it has it. Called by `db upgrade|check`, `up` and the tests."""
 
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -8,7 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlmodel import SQLModel
 
 from service.db.engine import is_sqlite
@@ -24,21 +25,32 @@ def _config() -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the missing migrations in one transaction."""
+    """Run the missing migrations in one transaction. A database that a newer version has brought up stays as it is."""
     config = _config()
     with engine.execution_options(write=True).begin() as connection:
         if not is_sqlite(connection):
             connection.execute(text("SET LOCAL lock_timeout = 0"))  # the other may take its time
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _shape(connection) != "newer":
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
-def at_head(engine: Engine) -> bool:
-    """Whether the database has the shape this version of the program expects."""
+def shape(engine: Engine) -> Literal["expected", "older", "newer"]:
+    """How the database is to this version of the program: of the shape it expects, an older one (`upgrade` mends that), or of a
+    newer one, made by a migration that this version does not know. Migrations add at first and take away only a version later
+    (reliability 2.4), so on that one it works, too: during an update both versions run.
+    """
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    return current == ScriptDirectory.from_config(_config()).get_current_head()
+        return _shape(connection)
+
+
+def _shape(connection: Connection) -> Literal["expected", "older", "newer"]:
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = ScriptDirectory.from_config(_config())
+    if current == known.get_current_head():
+        return "expected"
+    return "older" if current in {None, *(one.revision for one in known.walk_revisions())} else "newer"
 
 
 def drift(engine: Engine) -> list[str]:

@@ -69,15 +69,18 @@ class Queue:
 
 
 def readiness(house: House, *, now: datetime) -> Readiness:
-    """Look at everything inside the house. Ready means: the database answers and has the right shape."""
+    """Look at everything inside the house. Ready means: the database answers and this version works on it."""
     try:
-        if not migrate.at_head(house.engine):
+        shape = migrate.shape(house.engine)
+        if shape == "older":
             fix = "bidden db upgrade"
             return Readiness(
-                False, [Fact("database", False, "of another version", "Nothing can be read or written.", fix)]
+                False,
+                [Fact("database", False, "of an older version", "Nothing can be read or written.", fix)],
             )
         with reading(house.engine) as session:
-            facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
+            newer = ", of a newer version" if shape == "newer" else ""
+            facts = [Fact("database", True, f"answers ({house.engine.dialect.name}{newer})")]
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
             facts += [_queue(session, now), _ledger(session), _checkpoint(session, house)]

@@ -218,10 +218,10 @@ def test_an_installation_of_the_first_shape_is_brought_up(
             command.upgrade(config, "0001")
         with transaction(engine) as session:
             seed.seed(session, ring, now=now)
-        assert not migrate.at_head(engine)
+        assert migrate.shape(engine) == "older"
         assert migrate.drift(engine) != []
         migrate.upgrade(engine)
-        assert migrate.at_head(engine)
+        assert migrate.shape(engine) == "expected"
         assert migrate.drift(engine) == []
         assert standing_guards(engine) == (GUARDS if sqlite else GUARDS_POSTGRESQL)
         with transaction(engine) as session:

@@ -1,0 +1,99 @@
+"""Two versions on one database (reliability 2.4): migrations only add, and the version before works on what they made."""
+
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Engine
+
+from service.db import migrate
+from service.db.engine import make_engine
+from service.kit import clock
+from service.kit.signing import Keyring
+from service.ops import health
+from service.ops.house import House
+from tests.scheduler.conftest import Post
+
+
+@pytest.fixture
+def house(engine: Engine, ring: Keyring, tmp_path: Any) -> House:
+    return Post(engine, ring, tmp_path).house(9)
+
+
+def test_a_database_of_a_newer_version_is_worked_on_and_left_as_it_is(house: House) -> None:
+    """During an update the version before stays ready, and started again it does not fail on a migration that it does not know."""
+    stamp(house.engine, "9999")
+    assert migrate.shape(house.engine) == "newer"
+    found = health.readiness(house, now=clock.now())
+    assert (found.ready, found.facts[0].says.endswith("of a newer version)")) == (True, True)
+    migrate.upgrade(house.engine)
+    assert migrate.shape(house.engine) == "newer"
+
+
+def test_a_database_of_an_older_version_is_not_ready(house: House) -> None:
+    stamp(house.engine, "0009")
+    found = health.readiness(house, now=clock.now())
+    assert (found.ready, found.facts[0].fix) == (False, "bidden db upgrade")
+
+
+def stamp(engine: Engine, revision: str) -> None:
+    """Say that the database is of that revision."""
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+
+
+def test_every_migration_only_adds(request: pytest.FixtureRequest, template: str, tmp_path: Any) -> None:
+    """What the version before writes is still taken, what it reads is still there."""
+    sqlite = template.startswith("sqlite")
+    url = f"sqlite:///{tmp_path}/old.db" if sqlite else request.getfixturevalue("postgres_database")
+    engine = make_engine(url)
+    config = migrate._config()
+    revisions = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    before: dict[str, Any] = {}
+    try:
+        for revision in revisions:
+            with engine.execution_options(write=True).begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, revision)
+            after = tables(engine)
+            assert taken_away(before, after) == [], revision
+            before = after
+        with engine.execution_options(write=True).begin() as connection:
+            connection.execute(text("ALTER TABLE sender ADD COLUMN needed VARCHAR NOT NULL DEFAULT ''"))
+            connection.execute(text("ALTER TABLE sender RENAME COLUMN host TO machine"))
+            connection.execute(text("CREATE UNIQUE INDEX one_of_each ON topic (mail_class)"))
+        assert taken_away(before, tables(engine)) == [
+            "sender.host is gone", "sender.machine must be given", "topic: mail_class stands once only"
+        ]  # fmt: skip
+    finally:
+        engine.dispose()
+
+
+def tables(engine: Engine) -> dict[str, Any]:
+    """Each table's columns, by name whether one must be given, and what stands once only."""
+    found = inspect(engine)
+    return {
+        table: (
+            {one["name"]: not one["nullable"] and one["default"] is None for one in found.get_columns(table)},
+            {tuple(one["column_names"]) for one in found.get_indexes(table) if one["unique"]}
+            | {tuple(one["column_names"]) for one in found.get_unique_constraints(table)},
+        )
+        for table in found.get_table_names()
+    }
+
+
+def taken_away(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What a program written for the one misses in the other, or is refused there."""
+    found = [f"{table} is gone" for table in before if table not in after]
+    for table in before.keys() & after.keys():
+        (had, once), (has, now_once) = before[table], after[table]
+        found += [f"{table}.{name} is gone" for name in had.keys() - has.keys()]
+        found += [f"{table}.{name} must be given" for name, must in has.items() if must and not had.get(name)]
+        found += [
+            f"{table}: {', '.join(map(str, names))} stands once only"
+            for names in now_once - once
+            if set(names) <= had.keys()
+        ]
+    return sorted(found)
