@@ -1,6 +1,9 @@
 """Quiet hours and the weekly cap: who waits is not sent to, not dropped, and gets it when the wait is over."""
 
 import random
+import threading
+import time as time_of_day
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from scheduler import jobs
 from service.db.session import transaction
@@ -173,3 +176,46 @@ def test_the_weekly_cap_counts_what_is_in_hand(post: Post) -> None:
     assert [len(one.members) for one in soon] == [1], "the bounced one has had nothing"
     week = claimed(post, now + waiting.WEEK + timedelta(minutes=10))
     assert [len(one.members) for one in week] == [2]
+
+
+def test_two_who_claim_at_once_count_one_after_the_other(post: Post) -> None:
+    """Each takes another announcement to the same person, with one a week allowed: whoever comes second sees what the first has
+    taken, though that was not committed when it asked."""
+    post.sign_up(1)
+    set_to(post, "weekly_cap", 1)
+    house = post.house(9)
+    post.announce(house)
+    post.announce(house)
+    now, asked = clock.now(), threading.Event()
+    with transaction(post.engine) as session:
+        one, other = (
+            senders.begin(session, name, boot_id="b", seen_seq=0, now=now, incarnation=name).id or 0
+            for name in ("one", "two")
+        )
+
+    def take(session: Session, lease: int, name: str) -> int:
+        found = claims.claim(session, post.ring, lease, now=now, limit=1, system=False, incarnation=name)
+        return len(found[0].members)
+
+    def take_second() -> int:
+        asked.set()
+        with transaction(post.engine) as session:
+            return take(session, other, "two")
+
+    with ThreadPoolExecutor(1) as second:
+        with transaction(post.engine) as session:
+            assert take(session, one, "one") == 1
+            taken = second.submit(take_second)
+            asked.wait(20)
+            while not (taken.done() or _somebody_waits(post)):
+                time_of_day.sleep(0.01)
+        assert taken.result(20) == 0
+
+
+def _somebody_waits(post: Post) -> bool:
+    """On PostgreSQL, for a lock; on SQLite whoever writes has the whole database."""
+    if post.engine.dialect.name == "sqlite":
+        return True
+    with post.engine.connect() as connection:
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(connection.execute(text(waits)).scalar_one())
