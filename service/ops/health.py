@@ -144,6 +144,9 @@ SMTP_FIXES = {
     "tls_required": "Set starttls=auto in BIDDEN_SMTP_URL only if that network is yours; else have TLS mended there.",
     "tls_failed": "Its certificate is not valid for that name; have it mended there.",
     "auth_failed": "Mend user and password in BIDDEN_SMTP_URL.",
+    "not_authenticated": "It wants a login, or encryption, before it takes mail: see user, password and starttls in BIDDEN_SMTP_URL.",
+    "sender_refused": "Ask whoever runs the server to take mail from the brand's bounce domain, or pause what that brand sends.",
+    "deferring": "It puts off half of all letters; read its words under Each person, and ask whoever runs it.",
 }
 
 
@@ -155,7 +158,9 @@ def _servers(session: Session) -> Fact:
     said = sorted({(one.server, one.reason) for one in away})
     says = ", ".join(f"{server} is left alone: {reason}" for server, reason in said)
     why = "Mail waits, or goes another way. It is tried again by itself, less often each time."
-    return Fact("mail servers", False, says, why, SMTP_FIXES[said[0][1]], len(said))
+    return Fact(
+        "mail servers", False, says, why, SMTP_FIXES.get(said[0][1], SMTP_FIXES["refused"]), len(said)
+    )
 
 
 def _sending(session: Session) -> Fact:
