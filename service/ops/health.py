@@ -80,7 +80,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name})")]
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
-            facts += [_queue(session, now), _ledger(session), _checkpoint(session, house)]
+            facts += [_mailings(session), _queue(session, now), _ledger(session), _checkpoint(session, house)]
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -105,6 +105,18 @@ def queue(session: Session, now: datetime) -> Queue:
     )
     batches, oldest = session.exec(counted).one()
     return Queue(batches, int((now - oldest).total_seconds()) if oldest else 0)
+
+
+def _mailings(session: Session) -> Fact:
+    """Those that the checks stopped by themselves (`deliveries.guard`, `deliveries.outcomes`)."""
+    halted = session.scalars(select(Mailing.reason).where(col(Mailing.state) == "halted")).all()
+    if not halted:
+        return Fact("mailings", True, "none is halted", value=0)
+    says = f"halted: {', '.join(sorted(set(halted)))}"
+    why = "Nobody else gets it before somebody has looked."
+    return Fact(
+        "mailings", False, says, why, "Its page says what was found; then resume or cancel it.", len(halted)
+    )
 
 
 def _queue(session: Session, now: datetime) -> Fact:
