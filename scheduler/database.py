@@ -1,6 +1,7 @@
 """The sender's way to the database: each transaction in an executor, and repeated until the database takes it.
 
-Every transaction of the sender may be repeated, so one that is away or busy is waited for. One that is damaged is not.
+Every transaction of the sender may be repeated, so one that is away or busy is waited for. One that is damaged is not, nor one that
+refuses what it is asked, but for the case that somebody else wrote the same at that moment.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
-from service.db.engine import is_damaged
+from service.db.engine import is_damaged, is_refused
 from service.db.session import reading, transaction
 from service.kit.errors import DatabaseDamaged
 
@@ -22,6 +23,7 @@ log = logging.getLogger("bidden.sender")
 Value = TypeVar("Value")
 LONGEST_WAIT = 2.0
 NEVER = float("-inf")
+ASKED_OF_A_REFUSAL = 3  # times
 
 
 class Database:
@@ -55,7 +57,7 @@ class Database:
 
     async def _patiently(self, run: Callable[[], Value]) -> Value:
         loop = asyncio.get_running_loop()
-        wait = 0.05
+        wait, refused = 0.05, 0
         while True:
             try:
                 return await loop.run_in_executor(self.executor, run)
@@ -63,6 +65,10 @@ class Database:
                 self.failed = time.monotonic()
                 if is_damaged(away):
                     raise DatabaseDamaged from away
+                refused += is_refused(away)
+                if refused == ASKED_OF_A_REFUSAL:
+                    log.error("the database refuses", extra={"facts": {"error": type(away).__name__}})
+                    raise
                 log.warning("the database did not answer", extra={"facts": {"error": type(away).__name__}})
                 await asyncio.sleep(wait)
                 wait = min(LONGEST_WAIT, wait * 2)

@@ -253,14 +253,11 @@ class Sender:
             await self._use(wire, place)
 
     async def _use(self, wire: Wire, place: Place) -> None:
-        def next_letter() -> Letter | None:
-            yields = self.carriers.yields(place, wire, time.monotonic())
-            return None if yields else self._next_letter()
-
+        ask, tell = self.carriers.between(place, wire, self._next_letter, self._done)
         try:
-            while not wire.closed and not self.stopping and not self.carriers.better(place):
+            while not wire.closed and not self.stopping and not self.carriers.leaves(place, wire):
                 await transport.deliver(
-                    wire, next_letter, may_depart=self._may_depart, marked=self._marked, done=self._done
+                    wire, ask, may_depart=self._may_depart, marked=self._marked, done=tell
                 )
                 self.carriers.rests(wire)
                 if not wire.closed and not await self._wait_for_letters():

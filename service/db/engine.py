@@ -17,7 +17,14 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)  # fmt: skip
 from sqlalchemy.exc import TimeoutError as NoneLeft
 
 AWAY = (
@@ -152,6 +159,13 @@ def is_damaged(error: BaseException) -> bool:
     """Whether the database's own file is what is wrong (SQLite: malformed, no database; PostgreSQL: XX001): asking again does
     not help."""
     return type(error) in (DatabaseError, InternalError)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the database is there and will not have what was asked: a rule broken, a value that does not fit, a statement it does
+    not understand. All else may pass: it is away or busy, a lock came too late, or two stood in each other's way (40001, 40P01)."""
+    refused = isinstance(error, (IntegrityError, DataError, ProgrammingError))
+    return refused and not error.connection_invalidated  # type: ignore[attr-defined]
 
 
 def found_damaged(connection: Connection) -> bool:

@@ -49,15 +49,16 @@ class Bucket:
 class Breaker:
     """Whether something that fails is still asked: closed, open for a while, then half open for one that tries.
 
-    It opens after `cohort` failures without a success between them. Each time it opens again before a success it stays
+    It opens after `cohort` failures without a success between them. Each time it opens again before it has closed it stays
     open twice as long, up to `longest` seconds, and up to a tenth more by `chance`, so that many do not come back as one.
+    It closes after as many successes, over all its tries, as the failure that opened it asks for.
     """
 
-    __slots__ = ("_chance", "_cohort", "_failures", "_opened", "reason", "until")
+    __slots__ = ("_chance", "_cohort", "_failures", "_opened", "_owed", "reason", "until")
 
     def __init__(self, cohort: int, chance: Callable[[], float]) -> None:
         self._cohort, self._chance = cohort, chance
-        self._failures = self._opened = 0
+        self._failures = self._opened = self._owed = 0
         self.reason = ""  # of the last failure, while it is not closed
         self.until = 0.0
 
@@ -66,9 +67,16 @@ class Breaker:
         return "closed" if not self.reason else "open" if now < self.until else "half_open"
 
     def failed(
-        self, now: float, reason: str, *, first: float, longest: float, whole_cohort: bool = False
+        self,
+        now: float,
+        reason: str,
+        *,
+        first: float,
+        longest: float,
+        whole_cohort: bool = False,
+        successes: int = 1,
     ) -> None:
-        """One more failure; `whole_cohort`: it alone says enough."""
+        """One more failure; `whole_cohort`: it alone says enough; `successes`: how many close what it opens."""
         self._failures += 1
         if not (self.reason or whole_cohort or self._failures >= self._cohort):
             return
@@ -77,8 +85,11 @@ class Breaker:
             return
         wait = min(longest, first * 2.0 ** min(self._opened, 30))
         self._opened += 1
+        self._owed = self._owed or successes
         self.reason, self.until = reason, now + wait * (1 + self._chance() / 10)
 
     def served(self) -> None:
-        """It did what it is there for; all is forgotten."""
-        self.reason, self._failures, self._opened = "", 0, 0
+        """It did what it is there for; unless more is asked for, all is forgotten."""
+        self._owed = max(0, self._owed - 1)
+        if not self._owed:
+            self.reason, self._failures, self._opened = "", 0, 0

@@ -21,6 +21,7 @@ _SPEAKS_OF_A_RATE = re.compile(r"\brate\b|limit|throttl|too (?:many|much|fast|qu
 _ADDRESS_IS_BAD = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 # Our own standing with the server, whichever letter happened to be next (RFC 4954 section 6).
 _OUR_LOGIN = frozenset({530, 534, 535, 538})
+NOT_AUTHENTICATED, SENDER_REFUSED = "not_authenticated", "sender_refused"
 # What a server may say to the final dot when it takes the message; any other 2xx there is not understood.
 _TAKEN = frozenset({250, 251, 252})
 
@@ -49,14 +50,15 @@ class Reply(NamedTuple):
 class Verdict(NamedTuple):
     """What becomes of the letter.
 
-    `suppress`: the address is never to be written to again. `policy`: the refusal is about us or the content,
-    so it counts towards stopping the mailing. `reason` is a stable word.
+    `suppress`: the address is never to be written to again. `server`: the refusal speaks of the server or of us, whichever
+    letter came next, so the server is to be left alone. `reason` is a stable word; `policy` (5.7.x, of us or the content) and
+    `message_too_large` count towards stopping the mailing.
     """
 
     state: State
     suppress: bool
     reason: str
-    policy: bool
+    server: bool
 
 
 def classify(reply: Reply | None, phase: Phase) -> Verdict:
@@ -95,25 +97,38 @@ def throttles(reply: Reply) -> bool:
     return detail.startswith("4.7.") and (detail != "4.7.1" or _SPEAKS_OF_A_RATE.search(text) is not None)
 
 
-def _verdict(state: State, reason: str, *, suppress: bool = False, policy: bool = False) -> Verdict:
-    return Verdict(state, suppress, reason, policy)
+def _verdict(state: State, reason: str, *, suppress: bool = False, server: bool = False) -> Verdict:
+    return Verdict(state, suppress, reason, server)
 
 
 def _refused(reply: Reply, phase: Phase) -> Verdict:
     """A 5xx: mostly final; its enhanced code, unless of another class, says whom it blames."""
-    detail = reply.enhanced
+    detail = reply.enhanced or ""
     if reply.code in _OUR_LOGIN:
-        return _verdict("deferred", "not_authenticated", policy=True)
+        return _verdict("deferred", NOT_AUTHENTICATED, server=True)
     if phase == "connect":
-        return _verdict("deferred", "server_refuses_us", policy=True)
+        return _verdict("deferred", "server_refuses_us", server=True)
     if detail == "5.2.2":
         return _verdict("deferred", "mailbox_full")
-    if phase == "rcpt" and reply.code == 552 and detail != "5.3.4":
+    if detail == "5.3.4" or (
+        phase == "mail" and reply.code == 552
+    ):  # by the SIZE that MAIL names (RFC 1870 section 6.1)
+        return _verdict("bounced", "message_too_large")
+    if phase == "mail":
+        return _not_from_us(reply.code, detail)
+    if phase == "rcpt" and reply.code == 552:
         return _verdict("deferred", "too_many_recipients")
-    if detail is not None and detail.startswith("5.7."):
-        return _verdict("bounced", "policy", policy=True)
-    if phase == "mail":  # the sender was refused, or the size: never the reader's address
-        return _verdict("bounced", "sender_refused", policy=detail != "5.3.4")
-    if detail in _ADDRESS_IS_BAD or (detail is None and reply.code == 556):
+    if detail.startswith("5.7."):
+        return _verdict("bounced", "policy")
+    if detail in _ADDRESS_IS_BAD or (not detail and reply.code == 556):
         return _verdict("bounced", "address_invalid", suppress=True)
     return _verdict("bounced", "refused")
+
+
+def _not_from_us(code: int, detail: str) -> Verdict:
+    """A 5xx to MAIL, which names nobody but us: whatever its class says, the reader is not meant. What hangs on the letter's own
+    making, and only that, ends the letter: a parameter of its MAIL (555) and what it is made of (5.6.x, such as 5.6.7 of RFC
+    6531). Everything else the next letter would be told as well."""
+    if code == 555 or detail.startswith("5.6."):
+        return _verdict("bounced", "refused")
+    return _verdict("deferred", SENDER_REFUSED, server=True)

@@ -94,6 +94,11 @@ class Wire(asyncio.Protocol):
         """Whether no further letter can go this way."""
         return self._lost.done() or self._transport.is_closing()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a letter is under way: announced, or its dot not answered."""
+        return self._announced is not None or self._departed is not None
+
     def in_flight(self) -> list[Letter]:
         """The letters whose dot is written and whose reply is not here yet (at most one)."""
         return [self._departed] if self._departed is not None and not self._answers else []

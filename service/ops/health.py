@@ -83,7 +83,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name}{newer})")]
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
-            facts += [_queue(session, now), _ledger(session), _checkpoint(session, house)]
+            facts += [_mailings(session), _queue(session, now), _ledger(session), _checkpoint(session, house)]
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -108,6 +108,18 @@ def queue(session: Session, now: datetime) -> Queue:
     )
     batches, oldest = session.exec(counted).one()
     return Queue(batches, int((now - oldest).total_seconds()) if oldest else 0)
+
+
+def _mailings(session: Session) -> Fact:
+    """Those that the checks stopped by themselves (`deliveries.guard`, `deliveries.outcomes`)."""
+    halted = session.scalars(select(Mailing.reason).where(col(Mailing.state) == "halted")).all()
+    if not halted:
+        return Fact("mailings", True, "none is halted", value=0)
+    says = f"halted: {', '.join(sorted(set(halted)))}"
+    why = "Nobody else gets it before somebody has looked."
+    return Fact(
+        "mailings", False, says, why, "Its page says what was found; then resume or cancel it.", len(halted)
+    )
 
 
 def _queue(session: Session, now: datetime) -> Fact:
@@ -147,6 +159,9 @@ SMTP_FIXES = {
     "tls_required": "Set starttls=auto in BIDDEN_SMTP_URL only if that network is yours; else have TLS mended there.",
     "tls_failed": "Its certificate is not valid for that name; have it mended there.",
     "auth_failed": "Mend user and password in BIDDEN_SMTP_URL.",
+    "not_authenticated": "It wants a login, or encryption, before it takes mail: see user, password and starttls in BIDDEN_SMTP_URL.",
+    "sender_refused": "Ask whoever runs the server to take mail from the brand's bounce domain, or pause what that brand sends.",
+    "deferring": "It puts off half of all letters; read its words under Each person, and ask whoever runs it.",
 }
 
 
@@ -158,7 +173,9 @@ def _servers(session: Session) -> Fact:
     said = sorted({(one.server, one.reason) for one in away})
     says = ", ".join(f"{server} is left alone: {reason}" for server, reason in said)
     why = "Mail waits, or goes another way. It is tried again by itself, less often each time."
-    return Fact("mail servers", False, says, why, SMTP_FIXES[said[0][1]], len(said))
+    return Fact(
+        "mail servers", False, says, why, SMTP_FIXES.get(said[0][1], SMTP_FIXES["refused"]), len(said)
+    )
 
 
 def _sending(session: Session) -> Fact:

@@ -4,7 +4,7 @@ import pytest
 
 from service.mail.replies import Phase, Reply, State, classify
 
-# phase, reply line, state, suppress, policy
+# phase, reply line, state, suppress, whether it is about us (the server, or a policy)
 TABLE: list[tuple[Phase, str, State, bool, bool]] = [
     ("dot", "250 2.0.0 queued as 4F1", "sent", False, False),
     ("dot", "250 ok", "sent", False, False),
@@ -56,9 +56,18 @@ TABLE: list[tuple[Phase, str, State, bool, bool]] = [
     ("rcpt", "554 5.1.1 no such user", "bounced", True, False),
     ("rcpt", "550 5.1.0 something about the address", "bounced", False, False),
     ("rcpt", "550 5.1.8 bad sender", "bounced", False, False),
-    ("mail", "550 5.1.8 bad sender", "bounced", False, True),
-    ("mail", "550 5.1.1 sender unknown", "bounced", False, True),
-    ("mail", "553 sender refused", "bounced", False, True),
+    ("mail", "550 5.1.8 bad sender", "deferred", False, True),
+    ("mail", "550 5.1.1 sender unknown", "deferred", False, True),
+    ("mail", "553 sender refused", "deferred", False, True),
+    ("mail", "554 5.7.1 relay access denied", "deferred", False, True),
+    ("mail", "550 5.7.1 not from you", "deferred", False, True),
+    ("mail", "550 5.4.5 daily quota exceeded", "deferred", False, True),
+    ("mail", "503 5.5.1 AUTH first", "deferred", False, True),
+    ("mail", "538 5.7.11 encrypt first", "deferred", False, True),
+    ("mail", "552 exceeds the size", "bounced", False, False),
+    ("mail", "555 5.5.4 option unknown", "bounced", False, False),
+    ("mail", "553 5.6.7 no UTF-8", "bounced", False, False),
+    ("mail", "552 5.2.2 over quota", "deferred", False, False),
     ("rcpt", "550", "bounced", False, False),
     ("rcpt", "550 no such user", "bounced", False, False),
     ("rcpt", "550 4.1.1 contradicts itself", "bounced", False, False),
@@ -80,12 +89,14 @@ TABLE: list[tuple[Phase, str, State, bool, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "line", "state", "suppress", "policy"), TABLE)
+@pytest.mark.parametrize(("phase", "line", "state", "suppress", "us"), TABLE)
 def test_std_c6_each_reply_means_one_thing(
-    phase: Phase, line: str, state: State, suppress: bool, policy: bool
+    phase: Phase, line: str, state: State, suppress: bool, us: bool
 ) -> None:
     verdict = classify(Reply.of(int(line[:3]), line[4:]), phase)
-    assert (verdict.state, verdict.suppress, verdict.policy) == (state, suppress, policy)
+    about_us = verdict.server or verdict.reason == "policy"
+    assert (verdict.state, verdict.suppress, about_us) == (state, suppress, us)
+    assert verdict.server <= (verdict.state == "deferred"), "what speaks of the server ends no letter"
 
 
 def test_std_c6_table_is_long_enough() -> None:
@@ -95,7 +106,14 @@ def test_std_c6_table_is_long_enough() -> None:
 def test_rel_h78_only_the_unknown_address_is_suppressed() -> None:
     assert classify(Reply.of(550, "5.1.1 no such user"), "rcpt").suppress
     refused = classify(Reply.of(554, "5.7.1 not you"), "rcpt")
-    assert (refused.suppress, refused.policy, refused.reason) == (False, True, "policy")
+    assert (refused.suppress, refused.server, refused.reason) == (False, False, "policy")
+
+
+@pytest.mark.parametrize("line", ["552 5.3.4 too big", "554 5.3.4 too big"])
+@pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "dot"])
+def test_a_letter_too_large_is_named_so(phase: Phase, line: str) -> None:
+    verdict = classify(Reply.of(int(line[:3]), line[4:]), phase)
+    assert (verdict.state, verdict.reason) == ("bounced", "message_too_large")
 
 
 @pytest.mark.parametrize("phase", ["connect", "mail", "rcpt", "data"])

@@ -192,7 +192,8 @@ def test_a_wire_is_used_again_after_it_rested(run: Run) -> None:
 FAULTS = [
     # fault, state of letter 1, its phase, kept by the sink, connections needed
     ("mail:450", "deferred", "mail", False, 1),
-    ("mail:550", "bounced", "mail", False, 1),
+    ("mail:550", "deferred", "mail", False, 1),
+    ("mail:552", "bounced", "mail", False, 1),
     ("mail:699", "deferred", "mail", False, 1),
     ("rcpt:450", "deferred", "rcpt", False, 1),
     ("rcpt:452", "deferred", "rcpt", False, 1),

@@ -69,6 +69,7 @@ class Answered:
 
     def __init__(self, carried: int, *, given_up: bool = False, stalled: bool = False) -> None:
         self.carried, self.given_up, self.stalled = carried, given_up, stalled
+        self.busy = False
 
 
 def test_rel_f24_one_letter_tries_whether_it_is_back_and_then_all_may() -> None:

@@ -18,7 +18,7 @@ from service.db.locks import for_update
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, queries, rules, waiting, warming
+from service.domain.deliveries import guard, outcomes, queries, rules, waiting, warming
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -134,7 +134,7 @@ def _claim_one(
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
     session.add(batch)
     refused = [
-        _outcome(mailing.id, one, rules.after_doubt("skipped", one.doubts), one.refusal, now=now)
+        outcomes.row(mailing.id, one, rules.after_doubt("skipped", one.doubts), one.refusal, now=now)
         for one in members
         if one.refusal
     ]
@@ -182,23 +182,6 @@ def _names(session: Session, topic_ids: list[int]) -> dict[str, str]:
     }
 
 
-def _outcome(
-    mailing_id: int, member: queries.Member, state: str, reason: str, *, now: datetime
-) -> dict[str, Any]:
-    return {
-        "mailing_id": mailing_id,
-        "pos": member.pos,
-        "attempt": member.attempt,
-        "state": state,
-        "reason": reason,
-        "warrant_seq": member.warrant,
-        "at": now,
-        "code": None,
-        "reply": "",
-        "final": state != "deferred",
-    }
-
-
 def record(
     session: Session,
     claimed: Claimed,
@@ -216,7 +199,8 @@ def record(
     assert mailing_id is not None
     warrants = {one.pos: one for one in claimed.members}
     again: list[waiting.Again] = []
-    rows, leaves = [], []
+    rows: list[dict[str, Any]] = []
+    leaves: dict[tuple[int, int], str] = {}
     for result in results:
         member = warrants[result.pos]
         if result.state == "reclaim":
@@ -230,21 +214,25 @@ def record(
         if state == "deferred" and due is None:
             state, reason = "expired", "gave_up"
         state = rules.after_doubt(state, member.doubts)
-        row = _outcome(mailing_id, member, state, reason, now=now)
+        row = outcomes.row(mailing_id, member, state, reason, now=now)
         rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
         leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
-        leaves.append(chain.leaf_hash(leaf))
-    root = merkle.root(leaves)
+        leaves[result.pos, result.attempt] = chain.leaf_hash(leaf)
     if not _close(session, claimed, now=now):  # the first statement: the database is locked from here on only
         return False
-    insert_rows(session, Outcome, rows)
+    refused = outcomes.insert(session, rows)
+    for one in refused:
+        del leaves[one["pos"], one["attempt"]]
     waiting.come_back(session, mailing_id, again)
     if claimed.day is not None:
         warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
     if claimed.mailing.topic_id is not None:  # a single mail cannot go wrong by shares
-        guard.watch(session, mailing_id, claimed.batch_id, rows, now=now)
+        guard.watch(
+            session, mailing_id, claimed.batch_id, [one for one in rows if one not in refused], now=now
+        )
+    outcomes.note_collided(session, mailing_id, claimed.batch_id, refused, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
-    _seal(session, claimed, len(rows), root, now=now)
+    _seal(session, claimed, len(leaves), merkle.root(list(leaves.values())), now=now)
     return True
 
 

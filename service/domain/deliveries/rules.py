@@ -20,6 +20,7 @@ UNKNOWN_TRIES = (
 RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read again
 PACED_TOGETHER = timedelta(seconds=20)  # what waits for a domain's pace, due so near each other, is one batch
 NOT_MADE = ("render_error", "header_injection")  # a mail that could not be made, by what stood against it
+TOO_LARGE = "message_too_large"  # for the mail server, whether found here (skipped) or said by it (bounced)
 POLICY_AFTER, POLICY_SHARE = 100, 0.05  # answers before the share of policy refusals (5.7.x) means anything
 BOUNCES_AFTER, BOUNCES_SHARE = 200, 0.03  # the same for every other refusal for good
 
@@ -66,10 +67,13 @@ def next_try(
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Outcome rows by what they say of the mailing as a whole: sent, policy, bounced (all other refusals), not_made."""
+    """Outcome rows by what they say of the mailing as a whole: sent, policy, bounced (all other refusals), not_made,
+    too_large."""
     counted: Counter[str] = Counter()
     for (state, reason), people in Counter((row["state"], row["reason"]) for row in rows).items():
-        if state == "bounced":
+        if reason == TOO_LARGE:
+            counted["too_large"] += people
+        elif state == "bounced":
             counted["policy" if reason == "policy" else "bounced"] += people
         elif state == "sent" or (state == "skipped" and reason in NOT_MADE):
             counted["sent" if state == "sent" else "not_made"] += people
@@ -82,8 +86,8 @@ def alarm(
     """Why a mailing has to halt, None while it goes well. `seen`: the figures at which a person has let it go on before;
     `by_shares`: refusals count, too.
 
-    One mail twice is one too many. One mail in a thousand that could not be made, and more than one, is the text's fault
-    (H21); the shares of refusals are those at which providers begin to hold the sender itself in low esteem.
+    One mail twice is one too many. One mail in a thousand that could not be made, or is too large for the mail server, and more
+    than one, is the text's fault (H21); the shares of refusals are those at which providers begin to hold the sender itself in low esteem.
     """
     fresh = {name: count - seen.get(name, 0) for name, count in total.items()}
     policy, bounced = fresh.get("policy", 0), fresh.get("bounced", 0)
@@ -92,6 +96,8 @@ def alarm(
         return "doubled"
     if fresh.get("not_made", 0) > max(1, planned / 1000):
         return "render_errors"
+    if fresh.get("too_large", 0) > max(1, planned / 1000):
+        return "too_large"
     if not by_shares:
         return None
     if answered >= POLICY_AFTER and policy > POLICY_SHARE * answered:

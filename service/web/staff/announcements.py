@@ -111,9 +111,17 @@ HALTS = {
         "the record says that somebody was sent it twice.",
         "Look at bidden db check first: a rule of the database is missing.",
     ),
+    "collided": (
+        "what a mail was answered stands against what is on record for it.",
+        "Look at its entry batch.collided in the ledger: it names the positions, and what was answered.",
+    ),
     "render_errors": (
         "more than one mail in a thousand could not be made.",
         "Look at a field of its text that these people have no value for.",
+    ),
+    "too_large": (
+        "more than one mail in a thousand was too large for the mail server.",
+        "Have its limit raised before you resume, or cancel and send a shorter text.",
     ),
     "audience_does_not_add_up": (
         "the audience has gaps.",

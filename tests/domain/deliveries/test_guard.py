@@ -16,6 +16,7 @@ from service.domain.deliveries.rules import Result, Waits
 from service.domain.senders import actions as senders
 from service.kit import clock
 from service.kit.signing import Keyring
+from service.web.staff.announcements import reason_words
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 
 
@@ -42,6 +43,10 @@ def post(engine: Engine, ring: Keyring, tmp_path: Any) -> Post:
         ({"not_made": 1}, {}, None),
         ({"not_made": 2}, {}, "render_errors"),
         ({"not_made": 3}, {"not_made": 2}, None),
+        ({"too_large": 1}, {}, None),
+        ({"too_large": 2}, {}, "too_large"),
+        ({"too_large": 3}, {"too_large": 2}, None),
+        ({"too_large": 1, "not_made": 1}, {}, None),
     ],
 )
 def test_what_halts_a_mailing_of_a_thousand(
@@ -97,6 +102,57 @@ def test_as_many_as_that_do_not(post: Post) -> None:
         async with Sink(SinkSettings(fault=fault)) as sink:
             house = post.house(sink.port)
             post.sign_up(410)
+            announcement = await asyncio.to_thread(post.announce, house)
+            await send_all(post, house)
+            assert post.report(announcement)["state"] == "sent"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("size", "fault", "state"),
+    [
+        (900, None, "skipped"),
+        (None, "mail:552 5.3.4 too big", "bounced"),
+        (None, "dot:552 5.3.4 too big", "bounced"),
+    ],
+)
+def test_std_d10_letters_too_large_halt_until_a_person_has_the_limit_raised(
+    post: Post, size: int | None, fault: str | None, state: str
+) -> None:
+    """Whether the server names its limit beforehand, or refuses each: nobody after the first batches is used up."""
+
+    async def story() -> None:
+        async with Sink(SinkSettings(keep=True, size=size, fault=lambda n: fault)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(850)
+            announcement = await asyncio.to_thread(post.announce, house)
+            report = await _until_halted(post, house, announcement)
+            assert report["reason"] == "too_large"
+            assert report["waiting"] >= 50, "there was something left to halt"
+            used_up = 850 - report["waiting"]
+            said = report["outcomes"]
+            assert (said["skipped"], said["bounced"]) == (
+                ({"message_too_large": used_up}, 0) if state == "skipped" else ({}, used_up)
+            )
+            assert "too large" in (reason_words(report["reason"]) or "")
+            sink.settings.size, sink.settings.fault = None, lambda n: None
+            with transaction(post.engine) as session:
+                announcements.resume(session, announcement, now=clock.now(), by="staff:s_ana")
+            await send_all(post, house)
+            after = post.report(announcement)
+            assert (after["state"], after["outcomes"]["sent"]) == ("sent", report["waiting"])
+
+    asyncio.run(story())
+
+
+def test_one_letter_too_large_halts_nothing(post: Post) -> None:
+    """One in a thousand, and one of few, may be one reader's long values."""
+
+    async def story() -> None:
+        async with Sink(SinkSettings(fault={3: "dot:552 5.3.4 too big"}.get)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(60)
             announcement = await asyncio.to_thread(post.announce, house)
             await send_all(post, house)
             assert post.report(announcement)["state"] == "sent"
