@@ -14,6 +14,7 @@ from service.db.engine import found_damaged
 from service.db.session import reading
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
+from service.domain.reports import outcomes as reports
 from service.kit import clock
 from service.kit.errors import DatabaseDamaged
 from service.ops import witness as memory
@@ -30,12 +31,12 @@ PublicKey = Annotated[
 ]
 Trusted = Annotated[list[str], typer.Option("--key", help="The installation's public key, written out.")]
 
-app = desk.group("The ledger: verify, checkpoint, export, prove, witness.")
+app = desk.group("The ledger: verify, checkpoint, export, outcomes, prove, witness.")
 
 
 @app.callback()
 def about() -> None:
-    """The ledger: verify, checkpoint, export, prove, witness."""
+    """The ledger: verify, checkpoint, export, outcomes, prove, witness."""
 
 
 @app.command()
@@ -112,6 +113,23 @@ def export(file: Annotated[Path, typer.Argument(help="A new file.")], as_json: d
     with reading(house.engine) as session:
         entries = _write(file, bundles.lines(session, house.settings.safe, house.ring))
     desk.say({"file": str(file), "lines": entries}, f"{entries:,} lines in {file}.", as_json=as_json)
+
+
+@app.command()
+@desk.command
+def outcomes(
+    mailing: Annotated[str, typer.Argument(help="The id of an announcement, a notice or a mailing.")],
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    as_json: desk.Json = False,
+) -> None:
+    """Write every outcome of a mailing into a file that verify_mailing.py holds against the exported ledger. Opaque ids only."""
+    house = desk.house()
+    if file.exists():
+        raise CopyThere(field=str(file))
+    with reading(house.engine) as session:
+        found = reports.find(session, mailing)
+        count = _write(file, reports.lines(session, house.ring, found)) - 1
+    desk.say({"file": str(file), "outcomes": count}, f"{count:,} outcomes in {file}.", as_json=as_json)
 
 
 def _write(file: Path, lines: Iterable[str]) -> int:

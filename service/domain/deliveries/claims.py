@@ -18,7 +18,7 @@ from service.db.locks import for_update
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, outcomes, queries, rules, waiting, warming
+from service.domain.deliveries import guard, outcomes, queries, rules, seals, waiting, warming
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -31,7 +31,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.templates.tables import TemplateVersion
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
-from service.kit import chain, failpoints, merkle
+from service.kit import failpoints
 from service.kit.signing import Keyring
 from service.mail import dkim, starters
 
@@ -51,6 +51,7 @@ class Claimed:
     seen_seq: int  # what was taken away up to this entry, the gate has heeded
     limits: dict[str, Any] = field(default_factory=dict)  # of recipient domains, as staff set them
     day: date | None = None  # of the warm-up plan, from whose amount it was taken
+    message_key: bytes = b""
     key: dkim.Key | None = None  # signs this batch; read anew for each, so that a rotation needs no restart
 
 
@@ -131,13 +132,10 @@ def _claim_one(
         holder[0],
         now,
     )
+    batch.claimed_seq = seen
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
     session.add(batch)
-    refused = [
-        outcomes.row(mailing.id, one, rules.after_doubt("skipped", one.doubts), one.refusal, now=now)
-        for one in members
-        if one.refusal
-    ]
+    refused = [_refused(mailing.id, one, one.refusal, now=now) for one in members if one.refusal]
     insert_rows(session, Outcome, refused)
     names = _names(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
@@ -145,7 +143,15 @@ def _claim_one(
     brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
-    return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key=key)
+    return Claimed(
+        batch.id, mailing, topic, batch.token, members, contents, names, brand, seen,
+        key=key, message_key=ring.message_key,
+    )  # fmt: skip
+
+
+def _refused(mailing_id: int, member: queries.Member, why: str, *, now: datetime) -> dict[str, Any]:
+    """The outcome row of a member whom the gate lets through no more."""
+    return outcomes.row(mailing_id, member, rules.after_doubt("skipped", member.doubts), why, now=now)
 
 
 def _who_may_now(
@@ -200,7 +206,6 @@ def record(
     warrants = {one.pos: one for one in claimed.members}
     again: list[waiting.Again] = []
     rows: list[dict[str, Any]] = []
-    leaves: dict[tuple[int, int], str] = {}
     for result in results:
         member = warrants[result.pos]
         if result.state == "reclaim":
@@ -216,13 +221,14 @@ def record(
         state = rules.after_doubt(state, member.doubts)
         row = outcomes.row(mailing_id, member, state, reason, now=now)
         rows.append(row | {"code": result.code, "reply": result.reply[:500], "final": due is None})
-        leaf = rules.leaf(result.pos, result.attempt, member.warrant, result.message_id, state, reason)
-        leaves[result.pos, result.attempt] = chain.leaf_hash(leaf)
+    sealed = _leaves(claimed, rows, {one.pos: one.message_id for one in results}, now)
+    told = seals.body(sealed, seen=claimed.seen_seq, batch=claimed.batch_id)
     if not _close(session, claimed, now=now):  # the first statement: the database is locked from here on only
         return False
     refused = outcomes.insert(session, rows)
-    for one in refused:
-        del leaves[one["pos"], one["attempt"]]
+    if refused:
+        left = sealed.keys() - {(one["pos"], one["attempt"]) for one in refused}
+        told = seals.body({one: sealed[one] for one in left}, seen=claimed.seen_seq, batch=claimed.batch_id)
     waiting.come_back(session, mailing_id, again)
     if claimed.day is not None:
         warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
@@ -232,8 +238,19 @@ def record(
         )
     outcomes.note_collided(session, mailing_id, claimed.batch_id, refused, now=now)
     _suppress(session, claimed, [one.pos for one in results if one.suppress], now=now)
-    _seal(session, claimed, len(leaves), merkle.root(list(leaves.values())), now=now)
+    _seal(session, claimed, told, now=now)
     return True
+
+
+def _leaves(
+    claimed: Claimed, rows: list[dict[str, Any]], made: dict[int, str], now: datetime
+) -> dict[seals.Key, str]:
+    """Of what is recorded now, and of whom its claim has refused already. `made`: the Message-IDs that are known."""
+    mailing_id, domain = claimed.mailing.id or 0, claimed.brand.from_domain
+    refused = [_refused(mailing_id, one, one.refusal, now=now) for one in claimed.members if one.refusal]
+    return seals.leaves(
+        rows + refused, lambda pos: made.get(pos) or message_id(claimed.message_key, mailing_id, pos, domain)
+    )
 
 
 def _close(session: Session, claimed: Claimed, *, now: datetime) -> bool:
@@ -311,36 +328,31 @@ def recover(
     attempts = {pos: attempt for pos, attempt in batch.positions or []}
     noted = [one.partition(b":") for one in (batch.warrants or b"").split(b",") if one]
     warrants = {int(pos): int(warrant) for pos, _, warrant in noted}
-    settled = select(col(Outcome.pos), col(Outcome.attempt)).where(
+    settled = select(col(Outcome.pos), col(Outcome.attempt), col(Outcome.reason)).where(
         col(Outcome.mailing_id) == mailing.id, col(Outcome.pos).in_(warrants)
     )
-    known = {(pos, attempt) for pos, attempt in session.execute(settled)}
-    left = [
-        (pos, attempts.get(pos, 1), warrant)
-        for pos, warrant in warrants.items()
-        if (pos, attempts.get(pos, 1)) not in known
-    ]
+    refused = {(pos, attempt): reason for pos, attempt, reason in session.execute(settled)}  # by its claim
     doubts = queries.unknown_ends(session, batch.mailing_id, list(attempts))
-    members = [
-        queries.Member(pos, attempt, None, warrant, "", 0, "", "", "", None, {}, doubts.get(pos, 0))
-        for pos, attempt, warrant in left
-    ]
+    members = []
+    for pos, warrant in warrants.items():
+        attempt = attempts.get(pos, 1)
+        why, doubtful = refused.get((pos, attempt)), doubts.get(pos, 0)
+        members.append(queries.Member(pos, attempt, why, warrant, "", 0, "", "", "", None, {}, doubtful))
     brand = brands.by_id(session, mailing.brand_id)
-    claimed = Claimed(batch_id, mailing, None, batch.token or "", members, {}, {}, brand, 0)
-    results = [fate(batch.mailing_id, pos, attempt) for pos, attempt, _ in left]
-    named = [
-        replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain))
-        for one in results
-    ]
-    record(session, claimed, named, waits=waits, now=now, chance=chance)
+    claimed = Claimed(
+        batch_id, mailing, None, batch.token or "", members, {}, {}, brand, batch.claimed_seq or 0,
+        message_key=ring.message_key,
+    )  # fmt: skip
+    results = [fate(batch.mailing_id, one.pos, one.attempt) for one in members if one.refusal is None]
+    record(session, claimed, results, waits=waits, now=now, chance=chance)
     failpoints.hit("recover.before_commit")
 
 
-def _seal(session: Session, claimed: Claimed, positions: int, root: str, *, now: datetime) -> None:
+def _seal(session: Session, claimed: Claimed, told: dict[str, Any], *, now: datetime) -> None:
     failpoints.hit("record.before_commit")  # of `record`: the outcomes are inserted
-    session.connection().execute(update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=root))
-    body = {"batch": claimed.batch_id, "positions": positions, "root": root}
-    ledger.append(session, "batch.sealed", subject=claimed.mailing.public_id, body=body, by=SYSTEM, now=now)
+    root = update(Batch).where(col(Batch.id) == claimed.batch_id).values(root=told["root"])
+    session.connection().execute(root)
+    seals.write(session, claimed.mailing.public_id, told, now=now)
 
 
 def _due_again(

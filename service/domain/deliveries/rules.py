@@ -134,8 +134,3 @@ def batch_size(rate: float) -> int:
 def ranges(planned: int, size: int = BATCH) -> list[tuple[int, int]]:
     """Positions 1 to `planned` in batches: (first, last) of each."""
     return [(first, min(first + size - 1, planned)) for first in range(1, planned + 1, size)]
-
-
-def leaf(pos: int, attempt: int, warrant: int, message_id: str, state: str, reason: str) -> str:
-    """What the sealed batch says of one position; the leaf's text of its Merkle tree."""
-    return f"{pos}|{attempt}|{warrant}|{message_id}|{state}|{reason}"

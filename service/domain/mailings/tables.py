@@ -143,6 +143,8 @@ class Batch(SQLModel, table=True):
     token: str | None = Field(default=None, max_length=40)
     sender_id: int | None = Field(default=None, foreign_key="sender.id")
     claimed_at: datetime | None = None
+    # What was taken away up to this entry, the claim has heeded.
+    claimed_seq: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
     warrants: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     closed_at: datetime | None = None
     root: str | None = Field(default=None, max_length=64)

@@ -1,0 +1,159 @@
+"""The verifier of a mailing: a real one holds, and whatever is changed in it, or was not permitted, is named."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import String, cast, null
+
+import verify_ledger
+import verify_mailing
+from service.db.session import reading, transaction
+from service.domain.deliveries import queries
+from service.domain.ledger import bundles, checkpoints
+from service.domain.preferences import actions as preferences
+from service.domain.reports import outcomes
+from service.kit import clock
+from tests.faults.sink import Settings as SinkSettings
+from tests.faults.sink import Sink
+from tests.scheduler.conftest import Post, send_all
+
+PEOPLE = 1_000
+Row = dict[str, Any]
+
+
+def say_no(post: Post, who: str) -> None:
+    """Through the link in a mail."""
+    link = post.stop_link(who)
+    with transaction(post.engine) as session:
+        preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+
+
+def sent(post: Post, people: int, script: dict[int, str] | None = None, noes: int = 0) -> str:
+    """A mailing to so many, some of whom say no after its audience was closed; refused and put off by a script."""
+    post.sign_up(people)
+    announcement = post.announce(post.house(9))
+    for number in random.Random(4).sample(range(people), noes):
+        say_no(post, f"u{number}")
+
+    async def run() -> None:
+        async with Sink(SinkSettings(fault=(script or {}).get)) as sink:
+            await asyncio.wait_for(send_all(post, post.house(sink.port, connections=4)), 60)
+
+    asyncio.run(run())
+    return announcement
+
+
+def written(post: Post, announcement: str, directory: Path) -> tuple[Path, Path, list[str]]:
+    """The two files and the public keys, as the commands write them."""
+    house = post.house(9)
+    with transaction(post.engine) as session:
+        checkpoints.sign(session, post.ring, now=clock.now())
+    with reading(post.engine) as session:
+        mailing = outcomes.find(session, announcement)
+        rows, bundle = directory / "outcomes.jsonl", directory / "bundle.jsonl"
+        rows.write_text("".join(outcomes.lines(session, post.ring, mailing)))
+        bundle.write_text("".join(bundles.lines(session, house.settings.safe, post.ring)))
+    return rows, bundle, list(checkpoints.keys(post.ring))
+
+
+def checked(rows: Path, bundle: Path, keys: list[str]) -> verify_mailing.Report:
+    return verify_mailing.check(str(rows), str(bundle), verify_ledger.read_keys(keys))
+
+
+def test_a_thousand_mails_were_permitted_each(post: Post, tmp_path: Path) -> None:
+    """With noes, refusals and second tries among them; and with one grant taken out of the ledger it holds no more."""
+    script = (
+        dict.fromkeys(range(10, 40), "rcpt:450") | dict.fromkeys(range(50, 60), "dot:550") | {70: "drop:dot"}
+    )
+    announcement = sent(post, PEOPLE + 30, script, noes=12)
+    rows, bundle, keys = written(post, announcement, tmp_path)
+    found = checked(rows, bundle, keys)
+    assert found.holds, (found.fault, found.position)
+    assert found.permitted >= PEOPLE
+    assert found.outcomes >= PEOPLE + 60
+    assert verify_mailing.in_words(found).startswith("The mailing holds: ")
+
+    lines = bundle.read_text().splitlines(keepends=True)
+    grants = [n for n, line in enumerate(lines) if '"kind": "consent.given"' in line]
+    bundle.write_text("".join(line for n, line in enumerate(lines) if n != grants[len(grants) // 2]))
+    assert checked(rows, bundle, keys).fault == "missing"
+
+
+@pytest.fixture
+def small(post: Post, tmp_path: Path) -> tuple[Path, Path, list[str]]:
+    return written(post, sent(post, 12, {3: "rcpt:450", 5: "dot:550"}, noes=2), tmp_path)
+
+
+def change(rows: list[Row], n: int, **values: Any) -> None:
+    rows[n] |= values
+
+
+BROKEN: dict[str, tuple[str, Callable[[list[Row]], Any]]] = {
+    "another state": ("seal_differs", lambda rows: change(rows, 2, state="skipped", reason="withdrawn")),
+    "another reason": ("seal_differs", lambda rows: change(rows, 2, reason="x")),
+    "another warrant": ("seal_differs", lambda rows: change(rows, 2, warrant=rows[3]["warrant"])),
+    "another message": ("seal_differs", lambda rows: change(rows, 2, message_id="<x@example.org>")),
+    "one is gone": ("outcome_missing", lambda rows: rows.pop(2)),
+    "one more": ("not_sealed", lambda rows: rows.append(rows[-1] | {"pos": 99})),
+    "a try more": ("not_sealed", lambda rows: rows.append(rows[-1] | {"attempt": 9})),
+    "twice": ("unreadable", lambda rows: rows.append(rows[-1])),
+    "no number": ("unreadable", lambda rows: change(rows, 0, pos="1")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_whatever_is_changed_is_named(small: tuple[Path, Path, list[str]], name: str) -> None:
+    rows, bundle, keys = small
+    assert checked(rows, bundle, keys).holds
+    head, *lines = map(json.loads, rows.read_text().splitlines())
+    told = [line["outcome"] for line in lines]
+    word, spoil = BROKEN[name]
+    spoil(told)
+    rows.write_text("".join(json.dumps(one) + "\n" for one in (head, *({"outcome": row} for row in told))))
+    assert checked(rows, bundle, keys).fault == word
+
+
+def test_a_mail_to_somebody_else_is_seen(small: tuple[Path, Path, list[str]]) -> None:
+    """The seal knows nobody's id; the warrant does."""
+    rows, bundle, keys = small
+    head, *lines = map(json.loads, rows.read_text().splitlines())
+    who = next(line["outcome"] for line in lines if line["outcome"]["state"] == "sent")
+    who["person"] = "p_somebody"
+    rows.write_text("".join(json.dumps(one) + "\n" for one in (head, *lines)))
+    found = checked(rows, bundle, keys)
+    assert (found.fault, found.position) == ("not_permitted", who["pos"])
+
+
+@pytest.fixture
+def no_second_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sabotage: at the claim everybody is let through."""
+    with monkeypatch.context() as patch:
+        patch.setattr(queries.preferences, "refusal", lambda *given: cast(null(), String))
+        queries._standing.cache_clear()
+        yield
+    queries._standing.cache_clear()
+
+
+def test_a_gate_that_lets_a_no_through_is_seen(post: Post, tmp_path: Path, no_second_gate: None) -> None:
+    """What the sender then does is on record and sealed, and that is no proof of permission."""
+    found = checked(*written(post, sent(post, 6, noes=1), tmp_path))
+    assert (found.fault, found.holds) == ("not_permitted", False)
+
+
+def test_a_no_taken_back_permits_what_comes_after(post: Post, tmp_path: Path) -> None:
+    """The warrant is the old yes, and the entry that brings it back says so."""
+    post.sign_up(2)
+    link = post.stop_link("u1")
+    with transaction(post.engine) as session:
+        stopped = preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+    with transaction(post.engine) as session:
+        assert stopped.undo is not None
+        assert preferences.undo(session, stopped.undo, now=clock.now())
+    announcement = sent(post, 1)
+    found = checked(*written(post, announcement, tmp_path))
+    assert (found.holds, found.permitted) == (True, 3)

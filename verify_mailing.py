@@ -1,0 +1,263 @@
+"""Check that every mail of a mailing was permitted, by the ledger alone, without trusting Bidden.
+
+    python verify_mailing.py OUTCOMES BUNDLE --key KEY [--key KEY ...] [--json]
+
+OUTCOMES is what `bidden ledger outcomes` writes, BUNDLE what `bidden ledger export` writes afterwards, KEY the public key of the
+installation; see verify_ledger.py, which must lie beside this file and checks the bundle first. Exit code 0: it holds. 1: it does
+not, and the first fault is said. 2: wrong use.
+
+Written from docs/ledger.md ("A mailing"); shares no code with the product.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import verify_ledger
+from verify_ledger import Fault
+
+PERMITS = ("consent.given", "consent.renewed", "consent.restored")
+ENDS = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated")
+MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
+MEANINGS = {
+    "not_sealed": "no seal covers it",
+    "sealed_twice": "two seals cover it",
+    "outcome_missing": "a seal covers it, and it is not in the file",
+    "seal_differs": "the root is not that of the outcomes it covers",
+    "not_permitted": "nothing in the ledger permitted this mail at that moment",
+    "other_mailing": "the ledger knows no mailing of a topic by this id",
+}
+WORDS = {
+    "pos": int,
+    "attempt": int,
+    "person": str,
+    "warrant": int,
+    "message_id": str,
+    "state": str,
+    "reason": str,
+}
+
+Key = tuple[int, int]
+
+
+@dataclass
+class Report:
+    """What was found; `permitted`: the mails that left, or may have, each with its warrant."""
+
+    holds: bool = False
+    mailing: str = ""
+    outcomes: int = 0
+    seals: int = 0
+    permitted: int = 0
+    fault: str | None = None
+    position: int | None = None
+    why: str = ""
+
+
+@dataclass
+class Record:
+    """What the ledger says that matters here."""
+
+    topic: str | None = None
+    seals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # with their entry's number
+    permits: dict[int, tuple[str, set[str]]] = field(default_factory=dict)  # entry → person, topics
+    ends: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
+    restored: dict[int, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by the entry that holds again
+    merged: dict[str, str] = field(default_factory=dict)
+
+    def who(self, person: str) -> str:
+        """The person as they are called now."""
+        seen = set()
+        while person in self.merged and person not in seen:
+            seen.add(person)
+            person = self.merged[person]
+        return person
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Check that every mail of a mailing was permitted.")
+    parser.add_argument("outcomes", metavar="OUTCOMES")
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--key", action="append", required=True, help="a public key, or a file of them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        report = check(options.outcomes, options.bundle, verify_ledger.read_keys(options.key))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    sys.stdout.write((json.dumps(asdict(report)) if options.json else in_words(report)) + "\n")
+    return 0 if report.holds else 1
+
+
+def check(outcomes: str, bundle: str, keys: verify_ledger.Keys) -> Report:
+    """First the bundle, then the outcomes against it."""
+    report = Report()
+    with open(bundle, "rb") as file:
+        ledger = verify_ledger.check(file, keys)
+    if not ledger.holds or ledger.kind != "bundle":
+        report.fault, report.position = ledger.fault or "unreadable", ledger.position
+        report.why = ledger.why or "it is not a bundle"
+        return report
+    try:
+        report.mailing, rows = read_outcomes(outcomes)
+        report.outcomes = len(rows)
+        record = read_bundle(bundle, report.mailing)
+        if record.topic is None:
+            raise fault("other_mailing")
+        seen = check_seals(rows, record, report)
+        check_permissions(rows, seen, record, report)
+        report.holds = True
+    except Fault as found:
+        report.fault, report.position, report.why = found.word, found.position, found.why
+    return report
+
+
+def fault(word: str, position: int | None = None) -> Fault:
+    """A fault of this file's own words."""
+    return Fault(word, position, MEANINGS[word])
+
+
+def read_outcomes(path: str) -> tuple[str, dict[Key, dict[str, Any]]]:
+    """The mailing's id, and each outcome by position and attempt."""
+    rows: dict[Key, dict[str, Any]] = {}
+    mailing = ""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            found = verify_ledger.read_object(line)
+            if number == 0:
+                head: Any = found.get("outcomes")
+                if not verify_ledger.is_format(head, "bidden-outcomes"):
+                    raise Fault("unreadable")
+                mailing = str(head.get("mailing"))
+                continue
+            row = found.get("outcome")
+            if type(row) is not dict or any(type(row.get(name)) is not kind for name, kind in WORDS.items()):
+                raise Fault("unreadable", why=f"line {number + 1} is no outcome")
+            if (row["pos"], row["attempt"]) in rows:
+                raise Fault("unreadable", row["pos"], "it stands there twice")
+            rows[row["pos"], row["attempt"]] = row
+    return mailing, rows
+
+
+def read_bundle(path: str, mailing: str) -> Record:
+    """What matters of a bundle that was checked before."""
+    record = Record()
+    with open(path, "rb") as file:
+        for line in file:
+            name, value = verify_ledger.read_line(line)
+            if name == "entry":
+                note(record, json.loads(value["text"]), mailing)
+    return record
+
+
+def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
+    """One entry."""
+    kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
+    if subject == mailing and kind == "mailing.started":
+        record.topic = body.get("topic")
+    elif subject == mailing and kind == "batch.sealed":
+        record.seals.append((seq, body))
+    elif kind in PERMITS:
+        record.permits[seq] = subject, {body.get("topic")}
+        record.restored[body.get("restores", 0)].append(seq)
+    elif kind == "person.registered":
+        record.permits[seq] = subject, {one["topic"] for one in body.get("topics", [])}
+    elif kind in ENDS:
+        record.ends[subject].append((seq, body.get("topic")))
+    elif kind == "person.erased":
+        record.ends[subject].append((seq, None))
+    elif kind == "person.merged":
+        record.merged[subject] = body.get("into")
+
+
+def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report) -> dict[Key, int]:
+    """Each outcome in one seal, each seal's root that of its outcomes; up to which entry each one's permission was read."""
+    seen: dict[Key, int] = {}
+    for seq, seal in record.seals:
+        leaves = []
+        for key in covered(seal.get("covers"), seq):
+            if key not in rows:
+                raise fault("outcome_missing", key[0])
+            if key in seen:
+                raise fault("sealed_twice", key[0])
+            seen[key] = seal.get("seen", 0)
+            leaves.append(leaf(rows[key]))
+        if root(leaves).hex() != seal.get("root") or len(leaves) != seal.get("positions"):
+            raise fault("seal_differs", seq)
+        report.seals += 1
+    for pos, attempt in rows:
+        if (pos, attempt) not in seen:
+            raise fault("not_sealed", pos)
+    return seen
+
+
+def covered(text: Any, seq: int) -> Iterator[Key]:
+    """The positions and attempts that a seal's `covers` names."""
+    if type(text) is not str or not re.fullmatch(r"|\d+(?:-\d+|\.\d+)?(?:,\d+(?:-\d+|\.\d+)?)*", text):
+        raise fault("seal_differs", seq)
+    for one in filter(None, text.split(",")):
+        first, _, attempt = one.partition(".")
+        start, _, end = first.partition("-")
+        for pos in range(int(start), int(end or start) + 1):
+            yield pos, int(attempt or 1)
+
+
+def leaf(row: dict[str, Any]) -> bytes:
+    """The hash of an outcome."""
+    words = ("pos", "attempt", "warrant", "message_id", "state", "reason")
+    return sha256(b"\0" + "|".join(str(row[name]) for name in words).encode()).digest()
+
+
+def root(leaves: list[bytes]) -> bytes:
+    """The Merkle root of RFC 9162 section 2.1.1, by its recursive definition."""
+    if not leaves:
+        return sha256().digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return verify_ledger.inner(root(leaves[:half]), root(leaves[half:]))
+
+
+def check_permissions(
+    rows: dict[Key, dict[str, Any]], seen: dict[Key, int], record: Record, report: Report
+) -> None:
+    """Whoever's mail left, or may have, had permitted it."""
+    ends: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
+    for person, said in record.ends.items():
+        ends[record.who(person)] += said
+    for key, row in sorted(rows.items()):
+        if row["state"] not in MAY_HAVE_LEFT:
+            continue
+        warrant, until = row["warrant"], seen[key]
+        person, topics = record.permits.get(warrant, ("", set()))
+        now = record.who(row["person"])
+        noes = [no for no, what in ends[now] if warrant < no <= until and what in (record.topic, None)]
+        holds_again = max((one for one in record.restored[warrant] if one <= until), default=0)
+        ended = max(noes, default=0) > holds_again
+        if record.topic not in topics or record.who(person) != now or warrant > until or ended:
+            raise fault("not_permitted", key[0])
+        report.permitted += 1
+
+
+def in_words(report: Report) -> str:
+    """The report as a sentence."""
+    if report.fault:
+        place = "The file" if report.position is None else f"Number {report.position}"
+        return f"{place} does not hold: {report.fault} ({report.why})."
+    return (
+        f"The mailing holds: {report.outcomes:,} outcomes under {report.seals:,} seals; "
+        f"{report.permitted:,} mails that left, or may have, each permitted by the ledger."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
