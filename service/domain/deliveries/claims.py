@@ -22,6 +22,8 @@ from service.domain.deliveries import guard, outcomes, queries, rules, waiting, 
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
+from service.domain.mailings import actions as mailings
+from service.domain.mailings.queries import domains
 from service.domain.mailings.rules import message_id
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, Outcome
 from service.domain.people.tables import Person
@@ -112,6 +114,8 @@ def _claim_one(
     topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
     assert mailing.id is not None
     assert batch.id is not None
+    brand = brands.by_id(session, mailing.brand_id)
+    mailings.keep_domains(session, mailing, brand)
     contents = queries.contents(session, mailing.id)
     fields = {name for version in contents.values() for name in version.fields} | (
         {"first_name"} if mailing.kind == "system" else set()
@@ -142,7 +146,6 @@ def _claim_one(
     names = _names(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
     )
-    brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
     return Claimed(batch.id, mailing, topic, batch.token, members, contents, names, brand, seen, key=key)
@@ -326,10 +329,11 @@ def recover(
         for pos, attempt, warrant in left
     ]
     brand = brands.by_id(session, mailing.brand_id)
+    domain = domains(mailing, brand).ids
     claimed = Claimed(batch_id, mailing, None, batch.token or "", members, {}, {}, brand, 0)
     results = [fate(batch.mailing_id, pos, attempt) for pos, attempt, _ in left]
     named = [
-        replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, brand.from_domain))
+        replace(one, message_id=message_id(ring.message_key, batch.mailing_id, one.pos, domain))
         for one in results
     ]
     record(session, claimed, named, waits=waits, now=now, chance=chance)
