@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from service.kit import failpoints
+from service.kit.clock import boot_id as boot_id  # for whoever asks what a journal of this boot says
 from service.kit.errors import Conflict, DomainError
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _NONE = "-"
 ROOM = 1 << 20  # octets of a file after which the next batch gets a further one; some ten thousand letters
@@ -75,14 +75,6 @@ class JournalContents:
     incarnation: str = (
         ""  # whose claims it speaks of; of an older journal nobody knows: of all under that name
     )
-
-
-def boot_id() -> str:
-    """The running kernel's id; where there is none, a new one each time, so that nothing is assumed."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return f"none-{uuid.uuid4()}"
 
 
 class Journal:

@@ -1,9 +1,10 @@
-"""Who waits for whom. With `engine.py`, `bulk.py` and the migrations the only place that knows the dialect."""
+"""Who waits for whom, and by whose clock. With `engine.py`, `bulk.py` and the migrations the only place that knows the dialect."""
 
 import time
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 from sqlmodel import Session
@@ -59,6 +60,13 @@ def for_reference(session: Session, statement: Select[Any]) -> Select[Any]:
 def for_removal(session: Session, statement: Select[Any]) -> Select[Any]:
     """Wait until no open transaction holds the chosen rows by `for_reference`, and let none begin to till commit."""
     return statement if is_sqlite(session.connection()) else statement.with_for_update()
+
+
+def server_time(session: Session) -> datetime | None:
+    """The time by the database server's own clock, which all machines that use it share; it goes on within a transaction. None
+    where database and machine are one, and that machine's steady clock says more."""
+    connection = session.connection()
+    return None if is_sqlite(connection) else connection.execute(select(func.clock_timestamp())).scalar_one()
 
 
 def insert_for(session: Session, table: Any) -> Any:

@@ -33,8 +33,8 @@ def _claimed(post: Post, *, host: str) -> claims.Claimed:
     post.announce(house)
     now = clock.now()
     with transaction(post.engine) as session:
-        lease = senders.begin(session, "far", boot_id="there", seen_seq=0, now=now - timedelta(hours=1))
-        lease.host = host
+        lease = senders.begin(session, "far", boot_id="there", seen_seq=0, now=now)
+        lease.host, lease.renewed_at = host, lease.renewed_at - timedelta(hours=1)
         assert lease.id is not None
         session.add(lease)
         [batch] = claims.claim(session, post.ring, lease.id, now=now, limit=1, system=False)

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler import journal
 from service.kit import clock, failpoints
 from tests.sim.loop import BEGINNING, Killed, Loop, Process, current
 
@@ -190,7 +189,7 @@ class Machine:
             (fcntl, "flock", self.flock),
             (socket, "gethostname", lambda: self.host.name),
             (failpoints, "hit", lambda name: self.hit(name)),
-            (journal, "_BOOT_ID", _BootId(self)),
+            (clock, "_BOOT_ID", _BootId(self)),
         ]
         with replaced(places):
             yield

@@ -22,6 +22,8 @@ from service.domain.deliveries import guard, outcomes, queries, rules, seals, wa
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
+from service.domain.mailings import actions as mailings
+from service.domain.mailings.queries import domains
 from service.domain.mailings.rules import message_id
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, Outcome
 from service.domain.people.tables import Person
@@ -113,6 +115,8 @@ def _claim_one(
     topic = topics.by_id(session, mailing.topic_id) if mailing.topic_id else None
     assert mailing.id is not None
     assert batch.id is not None
+    brand = brands.by_id(session, mailing.brand_id)
+    mailings.keep_domains(session, mailing, brand)
     contents = queries.contents(session, mailing.id)
     fields = {name for version in contents.values() for name in version.fields} | (
         {"first_name"} if mailing.kind == "system" else set()
@@ -140,7 +144,6 @@ def _claim_one(
     names = _names(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
     )
-    brand = brands.by_id(session, mailing.brand_id)
     key = brands.signing_key(session, ring, brand)
     failpoints.hit("claim.before_commit")
     return Claimed(
@@ -201,8 +204,7 @@ def record(
 
     Guarded by the token, so a repeated call after a lost commit changes nothing and answers False.
     """
-    mailing_id = claimed.mailing.id
-    assert mailing_id is not None
+    mailing_id = claimed.mailing.id or 0
     warrants = {one.pos: one for one in claimed.members}
     again: list[waiting.Again] = []
     rows: list[dict[str, Any]] = []
@@ -246,7 +248,7 @@ def _leaves(
     claimed: Claimed, rows: list[dict[str, Any]], made: dict[int, str], now: datetime
 ) -> dict[seals.Key, str]:
     """Of what is recorded now, and of whom its claim has refused already. `made`: the Message-IDs that are known."""
-    mailing_id, domain = claimed.mailing.id or 0, claimed.brand.from_domain
+    mailing_id, domain = claimed.mailing.id or 0, domains(claimed.mailing, claimed.brand).ids
     refused = [_refused(mailing_id, one, one.refusal, now=now) for one in claimed.members if one.refusal]
     return seals.leaves(
         rows + refused, lambda pos: made.get(pos) or message_id(claimed.message_key, mailing_id, pos, domain)

@@ -20,7 +20,7 @@ from service.domain.deliveries.queries import Member
 from service.domain.links import rules as links
 from service.domain.mailings import rules as mailings
 from service.domain.mailings.actions import new_mailing
-from service.domain.mailings.queries import open_facts
+from service.domain.mailings.queries import domains, open_facts
 from service.domain.mailings.tables import Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
@@ -64,7 +64,6 @@ class Sender:
     name: str
     address: str
     reply_to: str
-    bounce_domain: str
     look: letters.BrandLook
 
 
@@ -74,7 +73,6 @@ def sender_of(brand: Brand, mailbox: str, base_url: str) -> Sender:
         brand.title,
         brands.from_address(brand, mailbox),
         brands.reply_to(brand),
-        brands.bounce_domain(brand),
         templates.look(brand, base_url),
     )
 
@@ -99,6 +97,7 @@ class Composer:
         self.loopback = settings.is_loopback
         self.mailto = settings.inbound_mailbox
         self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)
+        self.domains = domains(mailing, brand)
         self.contents, self.key = contents, key
         self._links = SYSTEM_LINKS if mailing.kind == "system" else READER_LINKS
         self._assemblers: dict[str, message.Assembler] = {}
@@ -119,16 +118,14 @@ class Composer:
         )
         made = self._assembler(locale, now).assemble(recipient)
         bounce = mailings.envelope_sender(
-            self.ring.message_key, self.mailing.id, member.pos, self.sender.bounce_domain
+            self.ring.message_key, self.mailing.id, member.pos, self.domains.bounces
         )
         return Sendable(bounce, member.address, made.data, made.dotted, message_id)
 
     def message_id(self, pos: int) -> str:
         """The Message-ID of a position, the same on every attempt."""
         assert self.mailing.id is not None
-        return mailings.message_id(
-            self.ring.message_key, self.mailing.id, pos, self.sender.address.rpartition("@")[2]
-        )
+        return mailings.message_id(self.ring.message_key, self.mailing.id, pos, self.domains.ids)
 
     def _locale(self, wanted: str) -> str:
         return best_locale(self.contents or starters.system_mail(self.mailing.purpose).subject, wanted)

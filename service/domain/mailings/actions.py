@@ -4,8 +4,10 @@ from base64 import b64encode
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
+from service.db.locks import for_update
+from service.domain.brands.tables import Brand
 from service.domain.mailings import queries
 from service.domain.mailings.rules import UNKNOWN_RULE
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing
@@ -70,6 +72,20 @@ def new_mailing(
         valid_until=valid_until,
         **{"due_at": now, **more},
     )
+
+
+def keep_domains(session: Session, mailing: Mailing, brand: Brand) -> None:
+    """At its first claim, before any of it has left: a further try is the same message whatever becomes of the brand meanwhile
+    (RFC 5322 3.6.4), and comes from the same envelope, by which greylisting knows it."""
+    if "domains" in (mailing.facts or {}):
+        return
+    session.scalars(
+        for_update(session, select(Mailing).where(col(Mailing.id) == mailing.id)),
+        execution_options={"populate_existing": True},
+    ).one()
+    if "domains" not in (mailing.facts or {}):  # nor has another sender noted them just now
+        mailing.facts = {**(mailing.facts or {}), "domains": list(queries.domains(mailing, brand))}
+        session.add(mailing)
 
 
 def enqueue_single(

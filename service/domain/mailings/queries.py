@@ -9,6 +9,9 @@ from typing import Any
 from sqlalchemy import Subquery, func
 from sqlmodel import Session, col, select
 
+from service.domain.brands.queries import bounce_domain
+from service.domain.brands.tables import Brand
+from service.domain.mailings.rules import Domains
 from service.domain.mailings.tables import Address, Audience, Batch, Exclusion, Mailing, Outcome
 from service.kit import addresses, sealing
 from service.kit.signing import Keyring
@@ -143,6 +146,12 @@ def waits(session: Session, mailing_id: int | None = None, *, now: datetime) -> 
         counted = counted.where(col(Batch.mailing_id) == mailing_id)
     rows = session.connection().execute(counted.group_by(col(Batch.reason)))
     return {reason: int(people) for reason, people in rows}
+
+
+def domains(mailing: Mailing, brand: Brand) -> Domains:
+    """What the names of its messages end in: as noted at its first claim (`actions.keep_domains`), before that its brand's."""
+    noted = (mailing.facts or {}).get("domains")
+    return Domains(*noted) if noted else Domains(brand.from_domain, bounce_domain(brand))
 
 
 def open_facts(ring: Keyring, purpose: str, facts: dict[str, Any]) -> dict[str, Any]:

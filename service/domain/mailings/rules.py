@@ -1,6 +1,7 @@
 """States of a mailing and names of its messages. Pure."""
 
 import hmac
+from typing import NamedTuple
 
 from service.kit import base32, sealing
 from service.kit.errors import Conflict
@@ -18,6 +19,13 @@ ENDED = ("sent", "cancelled", "expired", "halted")
 
 class WrongState(Conflict):
     """That cannot be done in its present state."""
+
+
+class Domains(NamedTuple):
+    """What the names of a mailing's messages end in: their ids, and the addresses that bounces come back to."""
+
+    ids: str
+    bounces: str
 
 
 def message_id(key: bytes, mailing: int, pos: int, domain: str) -> str:

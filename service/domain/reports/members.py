@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from service.domain.brands import queries as brands
+from service.domain.mailings import queries as mailings
 from service.domain.mailings import rules as mailing_rules
 from service.domain.mailings.tables import Audience, Mailing, Outcome
 from service.domain.people.tables import Identity, Person
@@ -87,7 +88,7 @@ def _deliveries(
     rows = session.connection().execute(_members_with_outcome(mailing, after, limit, state, reason)).all()
     ids = _external_ids(session, [row.person_id for row in rows if row.person_id])
     attempts = _attempts(session, mailing, [row.pos for row in rows])
-    domain = brands.by_id(session, mailing.brand_id).from_domain
+    domain = mailings.domains(mailing, brands.by_id(session, mailing.brand_id)).ids
     number = mailing.id or 0
     return [
         Delivery(

@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import queries as brands
-from service.domain.mailings import rules
+from service.domain.mailings import queries, rules
 from service.domain.mailings.tables import Audience, Mailing, Outcome
 from service.domain.notices.tables import Notice
 from service.domain.people.tables import Person
@@ -44,7 +44,7 @@ def find(session: Session, public_id: str) -> Mailing:
 def lines(session: Session, ring: Keyring, mailing: Mailing) -> Iterator[str]:
     """The file line by line, in bounded memory: what it is, then each outcome by position and attempt."""
     yield _line({"outcomes": {"format": "bidden-outcomes", "version": 1, "mailing": mailing.public_id}})
-    number, domain = mailing.id or 0, brands.by_id(session, mailing.brand_id).from_domain
+    number, domain = mailing.id or 0, queries.domains(mailing, brands.by_id(session, mailing.brand_id)).ids
     for after in range(0, mailing.planned or 0, CHUNK):
         for row in session.execute(_between(number, after, after + CHUNK)):
             told: dict[str, Any] = dict(row._mapping)

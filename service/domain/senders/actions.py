@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlmodel import Session, col
 
-from service.db.locks import for_reference, for_removal
+from service.db.locks import for_reference, for_removal, server_time
 from service.domain.senders import queries
 from service.domain.senders.tables import Sender
+from service.kit import clock
 from service.kit.errors import Conflict, NotFound
 
 
@@ -43,13 +44,8 @@ def begin(
     lease = present or Sender(name=name, host="", pid=0, boot_id="", renewed_at=now, started_at=now)
     lease.host, lease.pid, lease.boot_id = socket.gethostname(), os.getpid(), boot_id
     lease.incarnation = incarnation
-    lease.state, lease.seen_seq, lease.renewed_at, lease.started_at, lease.ended_at = (
-        "live",
-        seen_seq,
-        now,
-        now,
-        None,
-    )
+    lease.state, lease.seen_seq, lease.started_at, lease.ended_at = "live", seen_seq, now, None
+    lease.renewed_at, lease.pace = server_time(session) or now, {"beat": clock.since_boot()}
     session.add(lease)
     session.flush()
     return lease
@@ -90,11 +86,13 @@ def renew(
     now: datetime,
     incarnation: str = "",
 ) -> bool:
-    """Publish what was seen, and what the sender `says` of servers and recipient domains.
+    """Publish what was seen, and what the sender `says` of servers and recipient domains, with a sign of life by the steady clock.
+    `now` is when, where no database server says it.
 
     False when the lease was ended by somebody else, and the sender must stop.
     """
-    values = {"seen_seq": seen_seq, "renewed_at": now, "pace": says}
+    said = {**(says or {}), "beat": clock.since_boot()}
+    values = {"seen_seq": seen_seq, "renewed_at": server_time(session) or now, "pace": said}
     statement = update(Sender).where(*_own(sender_id, incarnation)).values(values)
     return session.connection().execute(statement).rowcount == 1
 
@@ -136,7 +134,7 @@ def check_lost(session: Session, name: str, *, now: datetime) -> None:
             field="name",
             fix=f"End it first (kill -9 {lease.pid}); what it had in hand is then settled by its journal.",
         )
-    if lease.state == "live" and lease.renewed_at > now - queries.STALE_AFTER:
+    if lease.state == "live" and not queries.stale(session, [lease], now=now):
         raise SenderNotLost(field="name", fix="If its machine was switched off just now, wait half a minute.")
 
 

@@ -33,6 +33,14 @@ def _begin(session: Session, name: str = "one", *, seen: int = 0, now: datetime 
     return actions.begin(session, name, boot_id="b", seen_seq=seen, now=now or clock.now())
 
 
+def _unheard(session: Session, seconds: int) -> None:
+    """Each was last heard of so many seconds earlier, by every clock."""
+    for lease in queries.live(session):
+        lease.renewed_at -= timedelta(seconds=seconds)
+        lease.pace = {**lease.pace, "beat": lease.pace["beat"] - seconds}
+    session.flush()
+
+
 def _take(session: Session) -> int:
     return ledger.append(
         session, "consent.withdrawn", subject="p_a", body={"topic": "x"}, by="cli", now=clock.now()
@@ -81,6 +89,7 @@ def test_a_running_sender_s_name_is_taken_and_a_dead_one_s_is_free(session: Sess
     for later in (29, 31, 86_400):  # it may only be cut off, with a letter half on its way (P1)
         with pytest.raises(actions.SenderRuns):
             _begin(session, now=now + timedelta(seconds=later))
+    _unheard(session, 86_400)
     actions.lose(session, "one", now=now + timedelta(seconds=31))
     session.expire_all()
     _begin(session, now=now + timedelta(seconds=31))
@@ -108,9 +117,11 @@ def test_a_lease_belongs_to_one_incarnation(session: Session, now: datetime) -> 
 
 
 def test_a_lease_that_stands_still_is_suspect(session: Session, now: datetime) -> None:
-    _begin(session, now=now)
-    assert queries.suspect(session, now=now + timedelta(seconds=30)) == []
-    assert [one.name for one in queries.suspect(session, now=now + timedelta(seconds=31))] == ["one"]
+    actions.begin(session, "one", boot_id=clock.boot_id(), seen_seq=0, now=now)
+    _unheard(session, 25)
+    assert queries.suspect(session, now=now) == []
+    _unheard(session, 6)
+    assert [one.name for one in queries.suspect(session, now=now)] == ["one"]
     actions.end(session, "one", now=now)
     session.expire_all()
     assert queries.suspect(session, now=now + timedelta(hours=1)) == []
