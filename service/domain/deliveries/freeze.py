@@ -247,8 +247,10 @@ def _cut_waves(session: Session, mailing: Mailing, size: int) -> int:
 
 
 def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:
-    """Figures that do not add up stop a mailing by themselves; only a person goes on with it."""
+    """Figures that do not add up stop a mailing by themselves; only a person goes on with it. The entry is one that senders
+    heed."""
     mailing.state, mailing.reason = "halted", reason
+    kind = "notice.halted" if mailing.kind == "notice" else "announcement.halted"
     session.add(mailing)
     body = {"mailing": mailing.public_id, "reason": reason}
-    ledger.append(session, "announcement.halted", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    ledger.append(session, kind, subject=mailing.public_id, body=body, by=SYSTEM, now=now)
