@@ -3,6 +3,7 @@
 Each action asks the database what is due now, so a missed tick costs a moment and a second clock nothing.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from sqlmodel import Session
 
+from service.db.engine import rest
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.api_keys import actions as api_keys
@@ -69,6 +71,7 @@ def freeze(house: House, now: datetime) -> None:
             with transaction(house.engine) as session:
                 more = audiences.add_chunk(session, mailing_id, now=now)
             failpoints.hit("freeze.between")
+            time.sleep(rest(house.engine))
         with reading(house.engine) as session:
             excluded = audiences.left_out(session, mailing_id, now=now)
         with transaction(house.engine) as session:

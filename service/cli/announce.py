@@ -179,7 +179,7 @@ def pause(announcement: Id, as_json: desk.Json = False) -> None:
 @app.command()
 @desk.command
 def resume(announcement: Id, as_json: desk.Json = False) -> None:
-    """Let a paused one go on."""
+    """Let a paused or halted one go on."""
     now = clock.now()
     _step(
         lambda session: actions.resume(session, announcement, now=now, by=desk.BY), "goes on", as_json=as_json
@@ -216,15 +216,7 @@ def report(announcement: Id, as_json: desk.Json = False) -> None:
     def ask(session: Session) -> dict[str, Any]:
         return reports.of_announcement(session, queries.by_public_id(session, announcement))
 
-    facts = desk.ask(desk.house(), ask)
-    lines = [f"{facts['state']}; planned {facts['planned']}"]
-    for state, count in facts["outcomes"].items():
-        if isinstance(count, dict):
-            lines += [f"  {state} ({reason}): {people}" for reason, people in sorted(count.items())]
-        elif count:
-            lines.append(f"  {state}: {count}")
-    lines += [f"  left out ({reason}): {people}" for reason, people in sorted(facts["excluded"].items())]
-    desk.say(facts, "\n".join(lines), as_json=as_json)
+    desk.say_report(desk.ask(desk.house(), ask), as_json=as_json)
 
 
 def _step(act: Callable[[Session], Announcement], done: str, *, as_json: bool) -> None:

@@ -130,6 +130,19 @@ def say(facts: dict[str, Any], words: str, *, as_json: bool) -> None:
     print(json.dumps(facts, ensure_ascii=False, default=_plain) if as_json else words)
 
 
+def say_report(facts: dict[str, Any], *, as_json: bool) -> None:
+    """The report of a mailing (`reports.queries.report`), a line for each outcome that somebody had."""
+    why = f" ({facts['reason']})" if facts["reason"] else ""
+    lines = [f"{facts['state']}{why}; planned {facts['planned']}"]
+    for state, count in facts["outcomes"].items():
+        if isinstance(count, dict):
+            lines += [f"  {state} ({reason}): {people}" for reason, people in sorted(count.items())]
+        elif count:
+            lines.append(f"  {state}: {count}")
+    lines += [f"  left out ({reason}): {people}" for reason, people in sorted(facts["excluded"].items())]
+    say(facts, "\n".join(lines), as_json=as_json)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()

@@ -10,6 +10,7 @@ from service.cli import (
     doctor,
     keys,
     ledger,
+    notice,
     people,
     post,
     processes,
@@ -38,5 +39,6 @@ app.add_typer(staff.app, name="staff")
 app.add_typer(brand.app, name="brand")
 app.add_typer(announce.app, name="announce")
 app.command("post")(post.post)
+app.add_typer(notice.app, name="notice")
 app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)

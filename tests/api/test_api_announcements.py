@@ -7,10 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import select
 from starlette.testclient import TestClient
 
 from scheduler import jobs
-from service.domain.deliveries import rules
+from service.db.session import transaction
+from service.domain.deliveries import freeze, rules
+from service.domain.mailings.tables import Mailing
 from service.kit import clock
 from service.ops.house import House
 from tests.api.shapes import ana, assert_problem, kettle, said_yes
@@ -209,6 +212,28 @@ def test_std_g7_an_offer_in_an_important_notice_is_answered_for(api: TestClient)
     path = f"notices/{api.post('notices', json=said).json()['id']}/publish"
     assert_problem(api.post(path, json={}), 422, "advertising_suspected")
     assert api.post(path, json={"not_advertising": True}).json()["mailing_state"] == "freezing"
+
+
+def test_a_halted_notice_is_resumed_or_cancelled(api: TestClient, house: House) -> None:
+    api.put("people/1", json={"email": "bea@example.org"})
+    said = {"topic": "important-notices", "mail": True, "content": TERMS}
+    path = f"notices/{api.post('notices', json=said).json()['id']}"
+    assert_problem(api.post(f"{path}/resume"), 409, "wrong_state")
+    api.post(f"{path}/publish")
+    assert_problem(api.post(f"{path}/resume"), 409, "wrong_state")
+    jobs.freeze(house, clock.now())
+    with transaction(house.engine) as session:
+        freeze.halt(session, session.scalars(select(Mailing)).one(), "render_errors", now=clock.now())
+    assert api.get(f"{path}/report").json()["reason"] == "render_errors"
+    assert api.post(f"{path}/resume").json()["mailing_state"] == "sending"
+    ended = api.post(f"{path}/cancel").json()
+    assert (ended["state"], ended["mailing_state"]) == ("published", "cancelled")
+    kinds = [one["kind"] for one in api.get("ledger?limit=200").json()["items"]]
+    assert [kind for kind in kinds if kind.startswith("notice.")][-3:] == [
+        "notice.halted",
+        "notice.resumed",
+        "notice.cancelled",
+    ]
 
 
 def test_notice_without_mail(api: TestClient) -> None:

@@ -5,13 +5,16 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.engine import Engine
 
 from service.db.engine import is_sqlite
 from service.db.session import reading, transaction
 from service.domain.brands import queries as brands
+from service.domain.deliveries import freeze
+from service.domain.mailings.tables import Mailing
 from service.domain.preferences.tables import Preference
+from service.kit import clock
 from service.kit.signing import Keyring
 from tests import builders as make
 from tests.cli.conftest import Run
@@ -51,6 +54,7 @@ def test_a_key_for_some_topics_only(bidden: Run) -> None:
         (("brand", "dkim", "new", "nobody"), "brand_unknown", None),
         (("brand", "dkim", "new", "--selector", "a.b"), "selector_invalid", None),
         (("announce", "report", "a_0"), "announcement_unknown", None),
+        (("notice", "resume", "n_0"), "notice_unknown", None),
         (("staff", "invite", "nowhere", "--name", "N", "--role", "admin"), "address_syntax", None),
         (
             ("staff", "invite", "n@example.org", "--name", "N", "--role", "king"),
@@ -339,3 +343,18 @@ def test_doctor_says_what_is_wrong(bidden: Run) -> None:
     wrong = {one["name"]: one for one in found.json["facts"] if not one["ok"]}
     assert set(wrong) >= {"senders", "public address", "captured inbox", "postal address"}
     assert all(one["why"] and one["fix"] for one in wrong.values())
+
+
+def test_a_halted_notice_goes_on_by_command(bidden: Run, engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "terms.md"
+    file.write_text("---\ntitle: Terms\ntopic: important-notices\nmail: true\n---\nNew terms.\n")
+    bidden("brand", "set", "default", "postal_address=Street 1, Berlin")
+    made = bidden("post", str(file), "--json").json["id"]
+    early = bidden("notice", "resume", made, "--json")
+    assert (early.code, early.json["error"]["code"]) == (1, "wrong_state")
+    with transaction(engine) as session:
+        mailing = session.scalars(select(Mailing)).one()
+        freeze.halt(session, mailing, "render_errors", now=clock.now())
+    assert bidden("notice", "report", made).out.startswith("halted (render_errors); planned 0")
+    assert "goes on" in bidden("notice", "resume", made).out
+    assert bidden("notice", "cancel", made, "--json").json["mailing_state"] == "cancelled"

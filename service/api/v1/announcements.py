@@ -296,7 +296,7 @@ async def pause(
 async def resume(
     request: Request, public_id: str, caller: Sender, _said: Annotated[Nothing, Depends(deps.body(Nothing))]
 ) -> Response:
-    """Let a paused one go on."""
+    """Let a paused or halted one go on; not after its `valid_until`."""
     return await _step(request, caller, public_id, actions.resume)
 
 

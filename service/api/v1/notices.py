@@ -1,5 +1,6 @@
 """Notices: written, put on the changelog, and mailed once to those who chose their topic."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from sqlmodel import Session
 
 from service.api import deps
 from service.api.body import Strict
-from service.api.v1.announcements import REPEATABLE, Audience, Report, check_topic
+from service.api.v1.announcements import REPEATABLE, Audience, Nothing, Report, check_topic
 from service.domain.notices import actions, queries
 from service.domain.notices.rules import NoticeUnknown
 from service.domain.notices.tables import Notice
@@ -141,6 +142,41 @@ async def publish(
             by=caller.by,
         )
         return _shown(request, session, row)
+
+    return await deps.change(request, caller, act)
+
+
+@router.post("/notices/{public_id}/resume", response_model=NoticeShown, dependencies=REPEATABLE)
+async def resume(
+    request: Request,
+    public_id: str,
+    caller: Publisher,
+    _said: Annotated[Nothing, Depends(deps.body(Nothing))],
+) -> Response:
+    """Let a mail that was halted go on with who is left; for three days after its start."""
+    return await _step(request, caller, public_id, actions.resume)
+
+
+@router.post("/notices/{public_id}/cancel", response_model=NoticeShown, dependencies=REPEATABLE)
+async def cancel(
+    request: Request,
+    public_id: str,
+    caller: Publisher,
+    _said: Annotated[Nothing, Depends(deps.body(Nothing))],
+) -> Response:
+    """Give up a draft, or stop the mail of a published one, which stays on the changelog."""
+    return await _step(request, caller, public_id, actions.cancel)
+
+
+async def _step(
+    request: Request, caller: deps.Caller, public_id: str, step: Callable[..., Notice]
+) -> Response:
+    """Take one step with a notice this key may know of."""
+    now = clock.now()
+
+    def act(session: Session) -> NoticeShown:
+        found = find(session, caller, public_id)
+        return _shown(request, session, step(session, found.public_id, now=now, by=caller.by))
 
     return await deps.change(request, caller, act)
 

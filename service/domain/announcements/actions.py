@@ -17,7 +17,7 @@ from service.domain.announcements.tables import Announcement
 from service.domain.brands import queries as brands
 from service.domain.deliveries import actions as deliveries
 from service.domain.ledger import actions as ledger
-from service.domain.mailings.rules import ENDED
+from service.domain.mailings.rules import ENDED, FINAL
 from service.domain.mailings.tables import Mailing
 from service.domain.people.tables import Person
 from service.domain.staff.tables import StaffMember
@@ -285,8 +285,9 @@ def expire(session: Session, *, now: datetime) -> list[str]:
 
 def finish(session: Session, *, now: datetime) -> list[str]:
     """Write down what a mailing's end made of its announcement; returns the public ids that ended."""
-    over = select(col(Mailing.id)).where(col(Mailing.state).in_(ENDED))
-    rows = _take(session, col(Announcement.state).not_in(ENDED), col(Announcement.mailing_id).in_(over))
+    moved = col(Mailing.state).in_(ENDED) & (col(Mailing.state) != col(Announcement.state))
+    over = select(col(Mailing.id)).where(moved)  # what is halted may yet expire
+    rows = _take(session, col(Announcement.state).not_in(FINAL), col(Announcement.mailing_id).in_(over))
     for row in rows:
         mailing = session.get_one(Mailing, row.mailing_id)
         row.state, row.changed_at = mailing.state, now
@@ -341,8 +342,7 @@ def _with_mailing(session: Session, public_id: str, step: str) -> tuple[Announce
 
 
 def _take(session: Session, *conditions: Any) -> list[Announcement]:
-    """Some rows for the clock, all locked before anything is written; what another clock holds is left to
-    it."""
+    """Some rows for the clock, all locked before anything is written, but what another clock holds."""
     statement = select(Announcement).where(*conditions).order_by(col(Announcement.id)).limit(AT_ONCE)
     taken = for_update(session, statement, skip_locked=True)
     return list(session.scalars(taken, execution_options={"populate_existing": True}))

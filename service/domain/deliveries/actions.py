@@ -16,7 +16,7 @@ from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
 from service.domain.mailings import actions as mailings
 from service.domain.mailings import queries as mailing_queries
-from service.domain.mailings.rules import WrongState
+from service.domain.mailings.rules import TimeRanOut, WrongState
 from service.domain.mailings.tables import Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.topics.tables import Topic
 from service.kit import failpoints
@@ -74,9 +74,12 @@ def pause(session: Session, mailing: Mailing, reason: str, *, now: datetime, by:
 
 
 def resume(session: Session, mailing: Mailing, *, now: datetime, by: str) -> None:
-    """Go on with who is left; nobody gets it twice, because outcomes are never taken back."""
+    """Go on with who is left; nobody gets it twice, because outcomes are never taken back. Raises TimeRanOut where it may
+    not leave any more: then `expire` ends it."""
     if mailing.state not in ("paused", "halted"):
         raise WrongState
+    if mailing.valid_until <= now:
+        raise TimeRanOut
     mailing.state, mailing.reason = ("freezing" if mailing.planned is None else "sending"), ""
     session.add(mailing)
 
@@ -92,7 +95,7 @@ def cancel(session: Session, mailing: Mailing, *, now: datetime, by: str) -> Non
 def expire(session: Session, *, now: datetime) -> int:
     """Mailings whose time has run out end; who was left is written down by `settle_ended`."""
     statement = select(Mailing).where(
-        col(Mailing.state).in_(["sending", "paused"]), col(Mailing.valid_until) <= now
+        col(Mailing.state).in_(["sending", "paused", "halted"]), col(Mailing.valid_until) <= now
     )
     rows = session.scalars(for_update(session, statement)).all()
     for mailing in rows:

@@ -1,6 +1,7 @@
 """Closing an audience: chunk by chunk through the gate, counted, cut into batches. Called by the timetable.
 
-Where a freeze goes on is read from the audience itself under the mailing's lock, so any clock may take any step.
+Where a freeze goes on is read from the audience itself under the mailing's lock, so any clock may take any step. Where the
+last who were looked at are not meant, it is kept with the mailing.
 """
 
 from datetime import datetime
@@ -36,6 +37,7 @@ from service.domain.topics.tables import Topic
 from service.kit import failpoints
 
 SYSTEM = "system"
+PASSED = "passed"  # in a mailing's facts: the number of the last person looked at, where the audience does not tell
 
 
 def freezing(session: Session) -> list[int]:
@@ -48,18 +50,26 @@ def freezing(session: Session) -> list[int]:
 
 
 def add_chunk(session: Session, mailing_id: int, *, now: datetime) -> bool:
-    """Add the next chunk of people to the audience; False when nobody is left to add.
+    """Add whoever may be written to of the next `CHUNK` people, who may be nobody; False when nobody is left to look at.
 
-    Where it goes on is read from the audience itself under the mailing's lock, so any clock may take any step and a
-    killed one leaves nothing half done.
+    One transaction looks at no more than that, however few are meant: every no waits for it. A killed clock leaves
+    nothing half done.
     """
     mailing = _locked(session, mailing_id)
     if mailing.state != "freezing" or mailing.topic_id is None:
         return False
     topic = topics.by_id(session, mailing.topic_id)
     last_pos, last_person = _ends(session, mailing_id)
-    if not _freeze_chunk(session, mailing, topic, last_pos, last_person, now=now):
+    after = max(last_person, (mailing.facts or {}).get(PASSED, 0))
+    chunk_by_index(session)
+    if (end := _window(session, after)) is None:
         return False
+    matches = segments.matches(segments.checked(session, mailing.audience))
+    of_window = matches & (col(Person.id) > after) & (col(Person.id) <= end)
+    session.connection().execute(_added(mailing, topic, of_window, last_pos, now))
+    if _ends(session, mailing_id)[1] != end:
+        mailing.facts = {**(mailing.facts or {}), PASSED: end}
+        session.add(mailing)
     failpoints.hit("freeze.in_chunk")
     return True
 
@@ -121,22 +131,6 @@ def _ends(session: Session, mailing_id: int) -> tuple[int, int]:
     )
     pos, person = session.execute(last).first() or (0, 0)
     return pos, person
-
-
-def _freeze_chunk(
-    session: Session, mailing: Mailing, topic: Topic, last_pos: int, last_person: int, *, now: datetime
-) -> bool:
-    """Whoever may be written to of the next people; of those after them where it is nobody."""
-    matches = segments.matches(segments.checked(session, mailing.audience))
-    assert mailing.id is not None
-    chunk_by_index(session)
-    while (end := _window(session, last_person)) is not None:
-        of_window = matches & (col(Person.id) > last_person) & (col(Person.id) <= end)
-        session.connection().execute(_added(mailing, topic, of_window, last_pos, now))
-        if _ends(session, mailing.id)[0] > last_pos:
-            return True
-        last_person = end
-    return False
 
 
 def _window(session: Session, after: int) -> int | None:
@@ -247,8 +241,10 @@ def _cut_waves(session: Session, mailing: Mailing, size: int) -> int:
 
 
 def halt(session: Session, mailing: Mailing, reason: str, *, now: datetime) -> None:
-    """Figures that do not add up stop a mailing by themselves; only a person goes on with it."""
+    """Figures that do not add up stop a mailing by themselves; only a person goes on with it. The entry is one that senders
+    heed."""
     mailing.state, mailing.reason = "halted", reason
+    kind = "notice.halted" if mailing.kind == "notice" else "announcement.halted"
     session.add(mailing)
     body = {"mailing": mailing.public_id, "reason": reason}
-    ledger.append(session, "announcement.halted", subject=mailing.public_id, body=body, by=SYSTEM, now=now)
+    ledger.append(session, kind, subject=mailing.public_id, body=body, by=SYSTEM, now=now)

@@ -45,7 +45,7 @@ def watch(
     total = counted + Counter(facts.get("tally", {}))
     total["doubled"] += _doubled(session, mailing_id, rows)
     seen = total if mailing.state == "halted" else facts.get("seen", {})
-    # A notice is owed to everybody it concerns, and nobody can resume one: refusals do not halt it.
+    # A notice is owed to everybody it concerns: refusals do not halt it.
     by_shares = mailing.kind == "announcement"
     reason = rules.alarm(total, seen, mailing.planned or 0, by_shares=by_shares)
     if (

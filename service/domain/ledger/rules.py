@@ -29,6 +29,7 @@ TAKING_AWAY = frozenset(
         "announcement.cancelled",
         "announcement.halted",
         "notice.cancelled",
+        "notice.halted",
         "topic.retired",
         "settings.sending_off",
     }

@@ -14,7 +14,8 @@ UNKNOWN_RULE = {
     "system": "at_least_once",
 }
 RUNNING = ("freezing", "sending", "paused")
-ENDED = ("sent", "cancelled", "expired", "halted")
+FINAL = ("sent", "cancelled", "expired")
+ENDED = (*FINAL, "halted")  # nothing of it leaves by itself
 
 
 class WrongState(Conflict):
@@ -26,6 +27,12 @@ class Domains(NamedTuple):
 
     ids: str
     bounces: str
+
+
+class TimeRanOut(Conflict):
+    """Its time has run out: nothing of it may leave any more, and who has not got it gets nothing."""
+
+    fix_hint = "It ends by itself; what is still worth saying is written anew."
 
 
 def message_id(key: bytes, mailing: int, pos: int, domain: str) -> str:

@@ -1,6 +1,6 @@
-"""The steps of a notice: written, published on the changelog, mailed once, corrected. One ledger entry each.
+"""The steps of a notice: written, published on the changelog, mailed once, resumed, corrected. One ledger entry each.
 
-Called by the pages, the API and `bidden post`.
+Called by the pages, the API, `bidden post` and `bidden notice`.
 """
 
 from datetime import datetime, timedelta
@@ -171,6 +171,17 @@ def publish(
     return row
 
 
+def resume(session: Session, public_id: str, *, now: datetime, by: str) -> Notice:
+    """Let a mail that was halted go on with who is left; nobody gets it twice, and what was counted so far counts as
+    seen (`guard`). Raises WrongState where nothing is halted, TimeRanOut where it may not leave any more."""
+    row = _locked(session, public_id)
+    mailing = _mailing(session, row)
+    deliveries.resume(session, mailing, now=now, by=by)
+    row.changed_at = now
+    _note(session, row, "resumed", {"mailing": mailing.public_id}, now=now, by=by)
+    return row
+
+
 def cancel(session: Session, public_id: str, *, now: datetime, by: str) -> Notice:
     """Give up a draft, or stop the mail of a published one, which stays on the changelog. The entry is one
     the fence waits for. Raises WrongState when there is nothing left to stop."""
@@ -178,11 +189,8 @@ def cancel(session: Session, public_id: str, *, now: datetime, by: str) -> Notic
     mailing = None
     if row.state == "draft":
         row.state = "cancelled"
-    elif row.mailing_id is None:
-        raise WrongState("This notice is not being mailed.")
     else:
-        ours = for_update(session, select(Mailing).where(col(Mailing.id) == row.mailing_id))
-        mailing = session.scalars(ours, execution_options={"populate_existing": True}).one()
+        mailing = _mailing(session, row)
         deliveries.cancel(session, mailing, now=now, by=by)
     row.changed_at = now
     body = {"mailing": mailing.public_id if mailing else None}
@@ -254,6 +262,15 @@ def _locked(session: Session, public_id: str) -> Notice:
     if found is None:
         raise rules.NoticeUnknown
     return cast(Notice, found)
+
+
+def _mailing(session: Session, row: Notice) -> Mailing:
+    """Its mailing, ours until commit and read anew. Raises WrongState where there is none."""
+    if row.mailing_id is None:
+        raise WrongState("This notice is not being mailed.")
+    ours = for_update(session, select(Mailing).where(col(Mailing.id) == row.mailing_id))
+    mailing: Mailing = session.scalars(ours, execution_options={"populate_existing": True}).one()
+    return mailing
 
 
 def _free_slug(session: Session, chosen: str | None, title: str) -> str:

@@ -148,6 +148,17 @@ def page(
     return paging.Page([shown(session, row) for row in rows[:size]], more)
 
 
+def halted(session: Session) -> list[Shown]:
+    """The notices whose mail has halted and waits for a person, newest first; five at most."""
+    statement = (
+        select(Notice)
+        .join(Mailing, col(Mailing.id) == col(Notice.mailing_id))
+        .where(col(Mailing.state) == "halted")
+    )
+    rows = session.scalars(statement.order_by(col(Notice.id).desc()).limit(5))
+    return [shown(session, row) for row in rows]
+
+
 def counts(session: Session) -> dict[str, int]:
     """How many notices stand in each state."""
     rows = session.execute(select(col(Notice.state), func.count()).group_by(col(Notice.state)))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.domain.announcements import queries as announcements
 from service.domain.brands import queries as brands
+from service.domain.notices import queries as notices
 from service.domain.people import queries as people
 from service.domain.privacy import queries as privacy
 from service.domain.reports import figures as reports
@@ -76,6 +77,15 @@ def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
             }
             for one in asked
         ]
+    halted = notices.halted(session) if may(staff.role, "notices:read") else []
+    needs += [
+        {
+            "sign": "paused",
+            "text": f"The mail of “{one.title}” is halted",
+            "href": f"/staff/notices/{one.id}/report",
+        }
+        for one in halted
+    ]
     paused = announcements.page(session, states=("paused", "halted"), limit=5).rows
     needs += [
         {

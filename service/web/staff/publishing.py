@@ -24,7 +24,7 @@ from service.web.staff.figures import NotSent, deliveries_of, figures_of
 from service.web.staff.frame import act, done, show
 from service.web.staff.frames import framed, refused
 from service.web.staff.notices import Reader, count
-from service.web.staff.reports import follows
+from service.web.staff.reports import acts_of, follows, progress_words, until
 
 router = APIRouter()
 
@@ -114,10 +114,20 @@ async def cancel(request: Request, public_id: str, staff: Publisher) -> Response
     return await done(request, staff, fenced, "/staff/notices", "Stopped.")
 
 
+@router.post("/staff/notices/{public_id}/resume")
+async def resume(request: Request, public_id: str, staff: Publisher) -> Response:
+    """Let a mail that was halted go on where it stood."""
+    fenced = await act(
+        request, lambda session: actions.resume(session, public_id, now=clock.now(), by=staff.by)
+    )
+    path = f"/staff/notices/{public_id}/report"
+    return await done(request, staff, fenced, path, "It goes on; nobody gets it twice.")
+
+
 @router.get("/staff/notices/{public_id}/report")
 async def report(request: Request, public_id: str, staff: Reader) -> Response:
     """What became of its mail."""
-    may_stop = may(staff.role, "notices:publish")
+    may_act = may(staff.role, "notices:publish")
 
     def build(session: Session) -> dict[str, Any]:
         row = queries.by_public_id(session, public_id)
@@ -125,7 +135,6 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
         if mailing is None:
             raise NotSent
         figures, base = reports.of_notice(session, row), f"/staff/notices/{public_id}"
-        sent, planned = figures["outcomes"]["sent"], figures["planned"]
         return {
             "title": shown.title,
             "crumb": {"href": "/staff/notices", "label": "Notices"},
@@ -135,8 +144,9 @@ async def report(request: Request, public_id: str, staff: Reader) -> Response:
                 "reason": reason_words(mailing.reason),
                 "topic_name": shown.topic_name,
             },
-            "acts": {"cancel"} if may_stop and mailing.state in ("freezing", "sending", "paused") else set(),
-            "sentence": ("Done: " if mailing.state == "sent" else "") + f"{sent:,} of {planned:,} sent.",
+            "acts": acts_of(mailing.state, mailing) - {"pause"} if may_act else set(),
+            "sentence": progress_words(mailing.state, figures),
+            "until": until(mailing),
             "live": follows(request, mailing.state, mailing.due_at),
             "held_until": mailing.due_at if mailing.due_at > clock.now() else None,
             "version": _version(session, shown),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.domain.announcements import actions, queries, rules
 from service.domain.announcements.queries import Shown
+from service.domain.mailings.tables import Mailing
 from service.domain.reports import queries as reports
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
@@ -46,7 +47,7 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
         row = queries.by_public_id(session, public_id)
         shown, mailing = queries.shown(session, row), queries.mailing_of(session, row)
         figures = reports.of_announcement(session, row)
-        acts = _acts(shown) if may(staff.role, "announcements:write") else set()
+        acts = _acts(shown, mailing) if may(staff.role, "announcements:write") else set()
         return {
             "title": shown.name,
             "crumb": {"href": "/staff/announcements", "label": "Announcements"},
@@ -58,6 +59,7 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
             },
             "acts": acts,
             "sentence": _sentence(shown, figures),
+            "until": until(mailing),
             "held_until": _held(shown),
             "live": follows(request, shown.state, shown.hold_until or shown.due_at),
             "version": _version(session, shown),
@@ -67,11 +69,17 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
     return await show(request, staff, "announcements", "staff/report.html", build)
 
 
-def _acts(shown: Shown) -> set[str]:
+def _acts(shown: Shown, mailing: Mailing | None) -> set[str]:
     """What can still be done; one that was paused before it began can also be taken back."""
-    return ACTS.get(shown.state, set()) | (
-        {"unschedule"} if shown.state == "paused" and not shown.mailing else set()
-    )
+    if mailing is None and shown.state == "paused":
+        return ACTS["paused"] | {"unschedule"}
+    return acts_of(shown.state, mailing)
+
+
+def acts_of(state: str, mailing: Mailing | None) -> set[str]:
+    """What can be done in this state; nothing goes on when its time has run out."""
+    over = mailing is not None and mailing.valid_until <= clock.now()
+    return ACTS.get(state, set()) - ({"resume"} if over else set())
 
 
 def follows(request: Request, state: str, due_at: datetime | None) -> bool:
@@ -91,13 +99,18 @@ def _held(shown: Shown) -> datetime | None:
 
 def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
     """The state of things in one sentence."""
-    sent, planned, bounced = figures["outcomes"]["sent"], figures["planned"], figures["outcomes"]["bounced"]
     if shown.state == "scheduled":
         return "The hold is running; then it goes." if _held(shown) else f"It goes {clock_words(shown)}."
-    if shown.state == "freezing":
-        return "The audience is being fixed; nothing has left yet."
     if shown.state in ("draft", "in_review", "approved"):
         return "It has not been scheduled."
+    return progress_words(shown.state, figures)
+
+
+def progress_words(state: str, figures: dict[str, Any]) -> str:
+    """How far a mailing has come, in one sentence; for notices, too."""
+    sent, planned, bounced = figures["outcomes"]["sent"], figures["planned"], figures["outcomes"]["bounced"]
+    if state == "freezing":
+        return "The audience is being fixed; nothing has left yet."
     words = f"{sent:,} of {planned:,} sent" + (f", {bounced:,} bounced" if bounced else "")
     ends = {
         "sending": ("Going well: " if sent else "It has begun: ") + words + "."
@@ -109,7 +122,15 @@ def _sentence(shown: Shown, figures: dict[str, Any]) -> str:
         "expired": f"Its time ran out: {words}.",
         "halted": f"Halted: {words}.",
     }
-    return ends[shown.state] + (_waits(figures) if shown.state == "sending" else "")
+    return ends[state] + (_waits(figures) if state == "sending" else "")
+
+
+def until(mailing: Mailing | None) -> datetime | None:
+    """Until when one that stands still can go on; None for others, and when that is over."""
+    still = (
+        mailing is not None and mailing.state in ("paused", "halted") and mailing.valid_until > clock.now()
+    )
+    return mailing.valid_until if mailing and still else None
 
 
 def _waits(figures: dict[str, Any]) -> str:

@@ -6,10 +6,11 @@ That it is carried on by another process and survives a kill stands in test_send
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
+from scheduler import jobs
 from service.db.session import transaction
 from service.domain.deliveries import freeze as freezing
 from service.domain.deliveries import rules
@@ -63,6 +64,58 @@ def test_a_chunk_reads_the_people_of_that_chunk_alone(post: Post, monkeypatch: p
             assert _positions(session) == list(range(1, chunk * CHUNK + 1))
             for table, rows in _read(session).items():
                 assert rows - before[table] <= 5 * CHUNK, table
+
+
+def test_one_transaction_passes_over_one_chunk_of_people_who_are_not_meant(post: Post) -> None:
+    """Two of 352 are meant, the first and the last: eight chunks of people, each in a transaction of its own."""
+    for several, plan in ((1, "pro"), (350, "few"), (1, "pro")):
+        post.sign_up(several, attributes={"plan": plan})
+    house, now = post.house(9), clock.now()
+    make.a_started_mailing(house, now=now, audience={"attributes": {"plan": "pro"}})
+    looks = _looks(post.engine)
+    jobs.freeze(house, now)
+    assert [one for one in looks if one] == [1] * 8
+    with Session(post.engine) as session:
+        assert _positions(session) == [1, 2]
+
+
+def test_who_was_passed_over_is_not_looked_at_again_by_the_clock_that_goes_on(post: Post) -> None:
+    """The first clock ends after three chunks that hold nobody; the next goes on after them."""
+    for several, plan in ((200, "few"), (10, "pro")):
+        post.sign_up(several, attributes={"plan": plan})
+    house, now = post.house(9), clock.now()
+    sending = make.a_started_mailing(house, now=now, audience={"attributes": {"plan": "pro"}})
+    looks = _looks(post.engine)
+    for _ in range(3):
+        with transaction(post.engine) as session:
+            assert freezing.add_chunk(session, sending.id, now=now)
+    with Session(post.engine.execution_options(write=True)) as killed:
+        assert freezing.add_chunk(killed, sending.id, now=now)
+    assert sum(looks) == 3
+    jobs.freeze(house, now)
+    assert sum(looks) == 5
+    with Session(post.engine) as session:
+        assert _positions(session) == list(range(1, 11))
+
+
+def _looks(engine: Engine) -> list[int]:
+    """From now on, how many chunks of people each transaction that is committed has looked at."""
+    done, open_ = [], [0]
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def before(connection: object, cursor: object, statement: str, *_: object) -> None:
+        open_[0] += statement.startswith("INSERT INTO audience")
+
+    @event.listens_for(engine, "commit")
+    def commit(connection: object) -> None:
+        done.append(open_[0])
+        open_[0] = 0
+
+    @event.listens_for(engine, "rollback")
+    def rollback(connection: object) -> None:
+        open_[0] = 0
+
+    return done
 
 
 def _read(session: Session) -> dict[str, int]:

@@ -1,20 +1,34 @@
 """The guard that halts a mailing by itself: its figures, and its word in real conversations on both databases."""
 
 import asyncio
+import json
 import random
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
+from sqlmodel import col, select
 
+from scheduler import jobs
 from scheduler.sender import Sender
-from service.db.session import transaction
+from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
-from service.domain.deliveries import claims, guard, rules
+from service.domain.announcements import queries as announcement_queries
+from service.domain.brands import actions as brands
+from service.domain.deliveries import claims, freeze, guard, rules
 from service.domain.deliveries.rules import Result, Waits
+from service.domain.ledger import queries as ledger
+from service.domain.mailings.rules import TimeRanOut
+from service.domain.mailings.tables import Mailing
+from service.domain.notices import actions as notices
+from service.domain.notices import queries as notice_queries
+from service.domain.people import queries as people
+from service.domain.reports import queries as reports
 from service.domain.senders import actions as senders
-from service.kit import clock
+from service.kit import addresses, clock
 from service.kit.signing import Keyring
 from service.web.staff.announcements import reason_words
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
@@ -55,15 +69,15 @@ def test_what_halts_a_mailing_of_a_thousand(
     assert rules.alarm(total, seen, 1000) == reason
 
 
-async def _until_halted(post: Post, house: Any, announcement: str) -> dict[str, Any]:
+async def _until_halted(house: Any, report: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     stop = asyncio.Event()
     sender = asyncio.create_task(Sender(house, "one").run(stop))
     async with asyncio.timeout(30):
-        while (await asyncio.to_thread(post.report, announcement))["state"] != "halted":
+        while (await asyncio.to_thread(report))["state"] != "halted":
             await asyncio.sleep(0.05)
     stop.set()
     await sender
-    return post.report(announcement)
+    return report()
 
 
 async def _refused(post: Post, fault: str, share: float) -> None:
@@ -73,7 +87,7 @@ async def _refused(post: Post, fault: str, share: float) -> None:
         house = post.house(sink.port)
         post.sign_up(850)
         announcement = await asyncio.to_thread(post.announce, house)
-        report = await _until_halted(post, house, announcement)
+        report = await _until_halted(house, lambda: post.report(announcement))
         assert report["outcomes"]["bounced"] == bad
         assert report["waiting"] >= 50, "there was something left to halt"
         with transaction(post.engine) as session:
@@ -127,7 +141,7 @@ def test_std_d10_letters_too_large_halt_until_a_person_has_the_limit_raised(
             house = post.house(sink.port)
             post.sign_up(850)
             announcement = await asyncio.to_thread(post.announce, house)
-            report = await _until_halted(post, house, announcement)
+            report = await _until_halted(house, lambda: post.report(announcement))
             assert report["reason"] == "too_large"
             assert report["waiting"] >= 50, "there was something left to halt"
             used_up = 850 - report["waiting"]
@@ -158,6 +172,93 @@ def test_one_letter_too_large_halts_nothing(post: Post) -> None:
             assert post.report(announcement)["state"] == "sent"
 
     asyncio.run(story())
+
+
+def _mail_a_notice(post: Post, house: Any) -> str:
+    """An important notice to everybody, frozen; two of the first batch have a zone that is none, and no mail can be made."""
+    now = clock.now()
+    with transaction(post.engine) as session:
+        brands.set_fields(session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli")
+        for n in (0, 1):
+            person = people.by_address(session, post.ring, addresses.parse(f"u{n}@example.org"))[0]
+            person.zone = "Nowhere/Land"
+            session.add(person)
+        content = {"en": {"title": "Keys expire", "preheader": "", "body": "Renew them by Friday."}}
+        row = notices.create(
+            session, house.settings, topic="important-notices", content=content, mail=True, now=now, by="cli"
+        )
+        notices.publish(session, house.settings, row.public_id, now=now, by="cli")
+        public_id = row.public_id
+    jobs.freeze(house, now)
+    return public_id
+
+
+def _notice_report(post: Post, notice: str) -> dict[str, Any]:
+    with reading(post.engine) as session:
+        return reports.of_notice(session, notice_queries.by_public_id(session, notice))
+
+
+def _entries(post: Post, prefix: str) -> list[tuple[str, str]]:
+    with reading(post.engine) as session:
+        found = [json.loads(entry.text) for entry, _ in ledger.stored(session)]
+    return [(one["kind"], one["actor"]) for one in found if one["kind"].startswith(prefix)]
+
+
+def test_a_halted_notice_goes_on_when_a_person_says_so(post: Post) -> None:
+    """Two letters that cannot be made halt it; who resumes has seen them, and all the others get theirs once."""
+
+    async def story() -> list[str]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(850)
+            notice = await asyncio.to_thread(_mail_a_notice, post, house)
+            report = await _until_halted(house, lambda: _notice_report(post, notice))
+            assert (report["reason"], report["outcomes"]["skipped"]) == ("render_errors", {"render_error": 2})
+            assert report["waiting"] >= 50, "there was something left to halt"
+            with transaction(post.engine) as session:
+                notices.resume(session, notice, now=clock.now(), by="staff:s_ana")
+            await send_all(post, house)
+            after = _notice_report(post, notice)
+            assert (after["state"], after["outcomes"]["sent"]) == ("sent", 848)
+            return [message.rcpt for message in sink.kept]
+
+    got = asyncio.run(story())
+    assert len(set(got)) == len(got) == 848
+    assert _entries(post, "notice.")[-2:] == [("notice.halted", "system"), ("notice.resumed", "staff:s_ana")]
+    assert _entries(post, "announcement.") == []
+
+
+def _halted(post: Post, kind: str) -> tuple[str, Any]:
+    """A frozen mailing of nine, halted before anything left; nobody's public id, the mailing's row number."""
+    house = post.house(9)
+    post.sign_up(9)
+    public_id = post.announce(house) if kind == "announcement" else _mail_a_notice(post, house)
+    with transaction(post.engine) as session:
+        mailing = session.scalars(select(Mailing).where(col(Mailing.kind) == kind)).one()
+        freeze.halt(session, mailing, "render_errors", now=clock.now())
+        return public_id, mailing.id
+
+
+@pytest.mark.parametrize("kind", ["announcement", "notice"])
+def test_what_is_halted_until_its_time_runs_out_ends_and_never_leaves(post: Post, kind: str) -> None:
+    public_id, mailing_id = _halted(post, kind)
+    house, late = post.house(9), clock.now() + timedelta(days=9)
+    jobs.finish(house, clock.now())
+    step = announcements.resume if kind == "announcement" else notices.resume
+    with pytest.raises(TimeRanOut), transaction(post.engine) as session:
+        step(session, public_id, now=late, by="staff:s_ana")
+    jobs.expire(house, late)
+    jobs.settle(house, late)
+    jobs.finish(house, late)
+    with reading(post.engine) as session:
+        mailing = session.get_one(Mailing, mailing_id)
+        assert (mailing.state, mailing.finished_at is not None) == ("expired", True)
+        if kind == "announcement":
+            assert announcement_queries.by_public_id(session, public_id).state == "expired"
+    assert _entries(post, f"{kind}.")[-1][0] == (
+        "announcement.expired" if kind == "announcement" else "notice.halted"
+    )
+    assert _entries(post, "mailing.")[-1] == ("mailing.expired", "system")
 
 
 def _send_a_position_twice(post: Post) -> str:

@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlmodel import Session, update
 from starlette.testclient import TestClient
 
+from scheduler import jobs
 from service import app
 from service.config import Settings
 from service.db.session import reading
 from service.domain.api_keys import queries as api_keys
 from service.domain.brands import queries as brands
+from service.domain.deliveries import freeze
+from service.domain.mailings.tables import Mailing
+from service.domain.notices import actions as notice_actions
 from service.domain.notices import queries as notices
 from service.domain.privacy import actions as privacy
 from service.domain.staff import queries as staff
@@ -76,6 +81,63 @@ def test_a_notice_is_written_reviewed_published_and_corrected(browser: Browser, 
     product.post(base, data={**form, "body": "Corrected"})
     assert shown_notice(office, notice.id).corrected_at is not None
     assert product.post(f"{base}/cancel").status_code in (202, 303)
+
+
+def halted_notice(office: Office) -> str:
+    """The public id of an important notice whose mail to one person the guard has halted."""
+    office.world.person("ana@example.org", yes=("updates",))
+    content = {"en": {"title": "Keys expire", "preheader": "", "body": "Renew them by Friday."}}
+    house = office.house
+
+    def publish(session: Session) -> str:
+        now, given = clock.now(), {"topic": "important-notices", "content": content, "mail": True}
+        row = notice_actions.create(session, house.settings, **given, now=now, by="cli")
+        return notice_actions.publish(session, house.settings, row.public_id, now=now, by="cli").public_id
+
+    def halt(session: Session) -> None:
+        mailing = notices.mailing_of(session, notices.by_public_id(session, public_id))
+        assert mailing is not None
+        freeze.halt(session, mailing, "render_errors", now=clock.now())
+
+    public_id = str(office.world.change(publish))
+    jobs.freeze(house, clock.now())
+    office.world.change(halt)
+    return public_id
+
+
+def test_a_halted_notice_says_why_and_goes_on_or_stops(browser: Browser, office: Office) -> None:
+    public_id, product = halted_notice(office), browser("product")
+    base = f"/staff/notices/{public_id}"
+    assert "The mail of “Keys expire” is halted" in product.get("/staff").text
+    page = product.get(f"{base}/report").text
+    assert "Halted: 0 of 1 sent." in page
+    assert "more than one mail in a thousand could not be made. Look at a field of its text" in page
+    assert "Resume: 1 left" in page
+    assert "Stop for good: 1 get nothing" in page
+    assert re.search(
+        r"It may go on until <time[^>]*>[^<]+</time>\. Who has not got it by then gets nothing", page
+    )
+    assert "Resume" not in browser("marketing").get(f"{base}/report").text
+    assert browser("marketing").post(f"{base}/resume").status_code == 403
+    assert product.post(f"{base}/resume").headers["location"] == f"{base}/report"
+    assert shown_notice(office, public_id).mailing_state == "sending"
+    assert "The mail of" not in product.get("/staff").text
+    assert product.post(f"{base}/resume").status_code == 409
+    assert product.post(f"{base}/cancel").status_code in (202, 303)
+    assert shown_notice(office, public_id).mailing_state == "cancelled"
+
+
+def test_a_halted_notice_cannot_go_on_when_its_time_has_run_out(browser: Browser, office: Office) -> None:
+    public_id, product = halted_notice(office), browser("product")
+    base, late = f"/staff/notices/{public_id}", clock.now() + timedelta(days=4)
+    office.world.change(lambda s: s.execute(update(Mailing).values(valid_until=clock.now())))
+    page = product.get(f"{base}/report").text
+    assert "Resume" not in page
+    assert "Stop for good" in page
+    refused = product.post(f"{base}/resume")
+    assert (refused.status_code, "Its time has run out" in refused.text) == (409, True)
+    jobs.expire(office.house, late)
+    assert "Its time ran out: 0 of 1 sent." in product.get(f"{base}/report").text
 
 
 def test_std_g7_an_offer_in_an_important_notice_is_answered_on_the_review(
