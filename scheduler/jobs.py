@@ -50,9 +50,9 @@ def _read(question: Callable[[Session], Found], house: House) -> Found:
 
 
 def _until_done(action: Callable[[Session], object], house: House) -> None:
-    """Repeat an action that takes a few rows at a time, each time in its own transaction."""
+    """Repeat an action that takes a few rows at a time, each time in its own transaction; others may write in between."""
     while _once(action, house):
-        pass
+        time.sleep(rest(house.engine))
 
 
 def start_due(house: House, now: datetime) -> None:

@@ -6,7 +6,7 @@ Called by announcements and notices, and by the timetable. Claims are `claims`' 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, true, update
+from sqlalchemy import Select, case, delete, func, select, update
 from sqlmodel import Session, col
 
 from service.db.bulk import insert_rows
@@ -20,6 +20,8 @@ from service.domain.mailings.rules import TimeRanOut, WrongState
 from service.domain.mailings.tables import Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.topics.tables import Topic
 from service.kit import failpoints
+
+SETTLED = "settled"  # in the facts of one that was cancelled or expired: the last position that has its outcome for sure
 
 
 def start(
@@ -105,7 +107,8 @@ def expire(session: Session, *, now: datetime) -> int:
 
 
 def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -> int:
-    """Write the outcome of who was left when a mailing was cancelled or expired: at most `limit` members at once."""
+    """Write the outcome of who was left when a mailing was cancelled or expired: the next `limit` positions, then its end.
+    Returns 0 when there is nothing to do. How far it is stands with the mailing: each position is looked at once."""
     statement = (
         select(Mailing)
         .where(
@@ -120,49 +123,54 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
     mailing = session.scalars(for_update(session, statement, skip_locked=True)).first()
     if mailing is None or mailing.id is None:
         return 0
-    if mailing.planned is None:  # its audience was never closed, so nobody was planned
+    done: int = (mailing.facts or {}).get(SETTLED, 0)
+    if mailing.planned is None or done >= mailing.planned:  # None: its audience was never closed
         _finish(session, mailing, mailing.state, now=now)
         return 1
-    left = session.execute(_without_final_outcome(mailing.id).limit(limit)).all()
-    if left:
-        doubts = queries.unknown_ends(session, mailing.id, [pos for pos, *_ in left])
-        rows = [
-            {
-                "mailing_id": mailing.id,
-                "pos": pos,
-                "attempt": attempt + 1,
-                "state": rules.after_doubt(mailing.state, doubts.get(pos, 0)),
-                "reason": "",
-                "warrant_seq": warrant,
-                "at": now,
-                "code": None,
-                "reply": "",
-                "final": True,
-            }
-            for pos, warrant, attempt in left
-        ]
-        insert_rows(session, Outcome, rows)
-        return len(rows)
-    _finish(session, mailing, mailing.state, now=now)
-    return 1
+    last: int = min(done + limit, mailing.planned)
+    _settle(session, mailing, done + 1, last, now=now)
+    mailing.facts = {**(mailing.facts or {}), SETTLED: last}
+    session.add(mailing)
+    return last - done
 
 
-def _without_final_outcome(mailing_id: int) -> Select[int, int, Any]:
-    """Who of an audience has no outcome or is to be tried again: position, warrant, attempts so far."""
-    last = mailing_queries.last_outcomes(mailing_id)
-    this = (
+def _settle(session: Session, mailing: Mailing, first: int, last: int, *, now: datetime) -> None:
+    """The final outcome of everybody at these positions who has none."""
+    assert mailing.id is not None
+    left = session.execute(_without_final_outcome(mailing.id, first, last)).all()
+    doubts = queries.unknown_ends(session, mailing.id, [pos for pos, *_ in left])
+    rows = [
+        {
+            "mailing_id": mailing.id,
+            "pos": pos,
+            "attempt": attempt + 1,
+            "state": rules.after_doubt(mailing.state, doubts.get(pos, 0)),
+            "reason": "",
+            "warrant_seq": warrant,
+            "at": now,
+            "code": None,
+            "reply": "",
+            "final": True,
+        }
+        for pos, warrant, attempt in left
+    ]
+    insert_rows(session, Outcome, rows)
+
+
+def _without_final_outcome(mailing_id: int, first: int, last: int) -> Select[int, int, Any]:
+    """Who of these positions has no outcome or is to be tried again: position, warrant, attempts so far. Both tables are read
+    between the two ends, and nowhere else."""
+    theirs = (
         (col(Outcome.mailing_id) == mailing_id)
-        & (col(Outcome.pos) == last.c.pos)
-        & (col(Outcome.attempt) == last.c.attempt)
+        & (col(Outcome.pos) == col(Audience.pos))
+        & col(Outcome.pos).between(first, last)
     )
     return (
-        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(last.c.attempt, 0))
-        .outerjoin(last, last.c.pos == col(Audience.pos))
-        .outerjoin(Outcome, this)
-        .where(
-            col(Audience.mailing_id) == mailing_id,
-            (col(Outcome.final).is_(None)) | (col(Outcome.final) != true()),
-        )
+        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(func.max(col(Outcome.attempt)), 0))
+        .outerjoin(Outcome, theirs)
+        .where(col(Audience.mailing_id) == mailing_id, col(Audience.pos).between(first, last))
+        .group_by(col(Audience.pos), col(Audience.warrant_seq))
+        .having(func.coalesce(func.max(case((col(Outcome.final), 1), else_=0)), 0) == 0)
     )
 
 

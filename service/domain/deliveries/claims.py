@@ -85,10 +85,8 @@ def claim(
             warming.put_off(session, now=now)
             return []
     seen, holder = entries.tail(session)[0], (sender_id, incarnation)
-    statement = for_update(
-        session, queries.due_batches(now=now, limit=limit, system=system), skip_locked=True
-    )
-    batches = session.scalars(statement).all()
+    due = queries.due_batches(now=now, limit=limit, system=system, important_first=day is not None)
+    batches = session.scalars(for_update(session, due, skip_locked=True)).all()
     return [
         replace(
             _claim_one(session, ring, session.get_one(Batch, one), holder, seen, known, room, now=now),

@@ -58,8 +58,10 @@ def topic_facts(topic: Topic) -> TopicFacts:
     return TopicFacts(topic.id, topic.mail_class, topic.basis, topic.state == "active")
 
 
-def due_batches(*, now: datetime, limit: int, system: bool) -> Select[Any]:
-    """The open batches whose time has come, of mailings that are sending; the sender locks what it takes."""
+def due_batches(*, now: datetime, limit: int, system: bool, important_first: bool = False) -> Select[Any]:
+    """The open batches whose time has come, of mailings that are sending; the sender locks what it takes. `important_first`:
+    those of mailings that nobody can refuse go before all others, which else are taken as they became due."""
+    first = [case((col(Mailing.mail_class) == "service", 0), else_=1)] if important_first else []
     kind = col(Mailing.kind).in_(["system", "test"])
     return (
         select(col(Batch.id))
@@ -71,7 +73,7 @@ def due_batches(*, now: datetime, limit: int, system: bool) -> Select[Any]:
             col(Mailing.valid_until) > now,
             kind if system else ~kind,
         )
-        .order_by(col(Batch.due_at), col(Batch.id))
+        .order_by(*first, col(Batch.due_at), col(Batch.id))
         .limit(limit)
     )
 

@@ -1,6 +1,7 @@
 """The warm-up plan: a day's letters are taken from that day's amount, the others wait for the next day's.
 
-Called by `claims` while a plan speaks of today, and only then. One row a day, locked, is what any number of senders share. An
+Called by `claims` while a plan speaks of today, and only then. What must be said, to people who cannot refuse it, goes first within
+the amount. One row a day, locked, is what any number of senders share. An
 amount is taken at the claim; what came back unsent is put back when the batch is recorded. What a dead sender had taken is not.
 """
 

@@ -5,24 +5,28 @@ The sender's own protocol is tried in tests/scheduler/test_sender.py, with the s
 
 import asyncio
 import multiprocessing
+import sqlite3
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
+from sqlalchemy import text
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
 from scheduler import jobs
 from scheduler.sender import Sender
 from service import fence
-from service.db.engine import make_engine
+from service.db.engine import make_engine, rest
 from service.db.session import transaction
 from service.domain.announcements import actions as announcements
 from service.domain.brands import actions as brands
+from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as freezing
 from service.domain.deliveries import rules
 from service.domain.mailings.tables import Audience, Mailing, Outcome
@@ -339,6 +343,59 @@ def test_a_mailing_cancelled_while_it_freezes_planned_nobody(
         assert session.exec(select(Audience)).all() == []
         assert session.exec(select(Outcome)).all() == []
     assert _adds_up(post.report(sending.announcement))
+
+
+def test_what_is_left_of_a_stopped_mailing_is_settled_at_the_same_cost_to_the_end(post: Post) -> None:
+    """Position by position: the last twenty of 420 read no more than the second twenty, and a killed clock loses nothing."""
+    post.sign_up(420)
+    house, now = post.house(9), clock.now()
+    announcement = post.announce(house)
+    with transaction(post.engine) as session:
+        announcements.cancel(session, announcement, now=now, by=make.STAFF)
+    costs: list[int] = []
+    more = 1
+    while more:
+        with Session(post.engine.execution_options(write=True)) as killed:
+            deliveries.settle_ended(killed, now=now, limit=20)
+        with transaction(post.engine) as session:
+            spent = _spent(session)
+            more = deliveries.settle_ended(session, now=now, limit=20)
+            costs.append(spent())
+        assert len(costs) <= 30
+    # 21 windows, the end with its own counting, and once more for nothing
+    assert len(costs) == 23
+    assert max(costs[1:21]) <= 1.5 * costs[1]
+    report = post.report(announcement)
+    assert (report["planned"], report["outcomes"]["cancelled"], report["state"]) == (420, 420, "cancelled")
+    assert checks.warrants_hold(post.engine, _mailing(post)) == []
+
+
+def _spent(session: Session) -> Callable[[], int]:
+    """What a look costs from here on: rows of audience and outcome on PostgreSQL, steps of its machine on SQLite."""
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        steps: list[int] = []
+        raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+        raw.set_progress_handler(lambda: steps.append(1), 10)
+        return lambda: (raw.set_progress_handler(None, 0), len(steps))[1]
+    counted = text(
+        "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables "
+        "WHERE relname IN ('audience', 'outcome')"
+    )
+    before = int(session.execute(counted).scalar_one())
+    return lambda: int(session.execute(counted).scalar_one()) - before
+
+
+def test_the_clock_rests_between_two_steps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a no that waits for SQLite's one place to write would wait for all of them."""
+    post.sign_up(20)
+    house, now, rests = post.house(9), clock.now(), list[float]()
+    announcement = post.announce(house)
+    with transaction(post.engine) as session:
+        announcements.cancel(session, announcement, now=now, by=make.STAFF)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    jobs.settle(house, now)
+    assert rests == [rest(post.engine)] * 2, "one window of positions, and the end"
 
 
 def test_outcomes_are_only_ever_added(post: Post) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
+from scheduler import jobs
 from scheduler.sender import Sender
 from service.db.session import reading, transaction
 from service.domain.brands import actions as brands
@@ -16,6 +17,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import claims, warming
 from service.domain.deliveries.rules import Result, Waits
 from service.domain.mailings import queries as mailings
+from service.domain.notices import actions as notices
 from service.domain.senders import actions as senders
 from service.kit import clock
 from service.kit.signing import Keyring
@@ -83,6 +85,36 @@ def test_std_f11_each_day_its_amount_and_nobody_is_dropped(post: Post) -> None:
             text("SELECT count(*), count(DISTINCT pos), max(attempt) FROM outcome")
         ).one()
     assert tuple(rows) == (1000, 1000, 1)
+
+
+def _mail_important_news(post: Post) -> None:
+    """A notice that people cannot refuse, to everybody, frozen."""
+    house, now = post.house(9), clock.now()
+    content = {"en": {"title": "Keys expire", "preheader": "", "body": "Renew them by Friday."}}
+    with transaction(post.engine) as session:
+        given = {"topic": "important-notices", "content": content, "mail": True}
+        row = notices.create(session, house.settings, **given, now=now, by="cli")
+        notices.publish(session, house.settings, row.public_id, now=now, by="cli")
+    jobs.freeze(house, now)
+
+
+def test_what_must_be_said_goes_first_within_the_days_amount(post: Post) -> None:
+    """An announcement was due before it, and neither is dropped."""
+    post.sign_up(300)
+    post.announce(post.house(9))
+    _mail_important_news(post)
+    _plan(post, 200, 200, 200)
+    now = clock.now()
+
+    def sent() -> dict[str, int]:
+        counted = "SELECT kind, count(*) FROM outcome JOIN mailing ON id = mailing_id WHERE outcome.state = 'sent' GROUP BY kind"
+        with post.engine.connect() as connection:
+            return {kind: people for kind, people in connection.execute(text(counted))}
+
+    assert (_day(post, now), sent()) == (200, {"notice": 200})
+    tomorrow = warming.next_day(now)
+    assert (_day(post, tomorrow), sent()) == (200, {"notice": 300, "announcement": 100})
+    assert (_day(post, tomorrow + timedelta(days=1)), sent()) == (200, {"notice": 300, "announcement": 300})
 
 
 def test_what_came_back_unsent_is_put_back(post: Post) -> None:
