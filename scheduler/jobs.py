@@ -80,7 +80,7 @@ def freeze(house: House, now: datetime) -> None:
 
 def settle(house: House, now: datetime) -> None:
     """Who was left when a mailing was cancelled or expired gets that outcome, five thousand at a time."""
-    _until_done(lambda session: deliveries.settle_ended(session, now=now), house)
+    _until_done(lambda session: deliveries.settle_ended(session, house.ring, now=now), house)
 
 
 def finish(house: House, now: datetime) -> None:

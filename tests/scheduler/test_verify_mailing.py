@@ -12,7 +12,9 @@ from sqlalchemy import String, cast, null
 
 import verify_ledger
 import verify_mailing
+from scheduler import jobs
 from service.db.session import reading, transaction
+from service.domain.announcements import actions as announcements
 from service.domain.deliveries import queries
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import actions as preferences
@@ -143,6 +145,19 @@ def test_a_gate_that_lets_a_no_through_is_seen(post: Post, tmp_path: Path, no_se
     """What the sender then does is on record and sealed, and that is no proof of permission."""
     found = checked(*written(post, sent(post, 6, noes=1), tmp_path))
     assert (found.fault, found.holds) == ("not_permitted", False)
+
+
+def test_whom_a_cancelled_mailing_left_out_is_sealed_too(post: Post, tmp_path: Path) -> None:
+    post.sign_up(30)
+    announcement, now = post.announce(post.house(9)), clock.now()
+    with transaction(post.engine) as session:
+        announcements.cancel(session, announcement, now=now, by="cli")
+    jobs.settle(post.house(9), now)
+    rows, bundle, keys = written(post, announcement, tmp_path)
+    found = checked(rows, bundle, keys)
+    assert (found.holds, found.outcomes, found.permitted) == (True, 30, 0)
+    rows.write_text(rows.read_text().replace('"cancelled"', '"expired"', 1))
+    assert checked(rows, bundle, keys).fault == "seal_differs"
 
 
 def test_a_no_taken_back_permits_what_comes_after(post: Post, tmp_path: Path) -> None:

@@ -11,15 +11,18 @@ from sqlmodel import Session, col
 
 from service.db.bulk import insert_rows
 from service.db.locks import for_update
-from service.domain.deliveries import queries, rules
+from service.domain.brands import queries as brands
+from service.domain.deliveries import queries, rules, seals
 from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
 from service.domain.mailings import actions as mailings
 from service.domain.mailings import queries as mailing_queries
-from service.domain.mailings.rules import TimeRanOut, WrongState
+from service.domain.mailings.rules import TimeRanOut, WrongState, message_id
 from service.domain.mailings.tables import Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.topics.tables import Topic
 from service.kit import failpoints
+from service.kit.signing import Keyring
 
 SETTLED = "settled"  # in the facts of one that was cancelled or expired: the last position that has its outcome for sure
 
@@ -106,7 +109,7 @@ def expire(session: Session, *, now: datetime) -> int:
     return len(rows)
 
 
-def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -> int:
+def settle_ended(session: Session, ring: Keyring, *, now: datetime, limit: int = rules.CHUNK) -> int:
     """Write the outcome of who was left when a mailing was cancelled or expired: the next `limit` positions, then its end.
     Returns 0 when there is nothing to do. How far it is stands with the mailing: each position is looked at once."""
     statement = (
@@ -128,14 +131,16 @@ def settle_ended(session: Session, *, now: datetime, limit: int = rules.CHUNK) -
         _finish(session, mailing, mailing.state, now=now)
         return 1
     last: int = min(done + limit, mailing.planned)
-    _settle(session, mailing, done + 1, last, now=now)
+    _settle(session, ring, mailing, done + 1, last, now=now)
     mailing.facts = {**(mailing.facts or {}), SETTLED: last}
     session.add(mailing)
     return last - done
 
 
-def _settle(session: Session, mailing: Mailing, first: int, last: int, *, now: datetime) -> None:
-    """The final outcome of everybody at these positions who has none."""
+def _settle(
+    session: Session, ring: Keyring, mailing: Mailing, first: int, last: int, *, now: datetime
+) -> None:
+    """The final outcome of everybody at these positions who has none, under its seal."""
     assert mailing.id is not None
     left = session.execute(_without_final_outcome(mailing.id, first, last)).all()
     doubts = queries.unknown_ends(session, mailing.id, [pos for pos, *_ in left])
@@ -154,7 +159,13 @@ def _settle(session: Session, mailing: Mailing, first: int, last: int, *, now: d
         }
         for pos, warrant, attempt in left
     ]
+    if not rows:
+        return
     insert_rows(session, Outcome, rows)
+    number, domain = mailing.id, mailing_queries.domains(mailing, brands.by_id(session, mailing.brand_id)).ids
+    sealed = seals.leaves(rows, lambda pos: message_id(ring.message_key, number, pos, domain))
+    told = seals.body(sealed, seen=entries.tail(session)[0])
+    seals.write(session, mailing.public_id, told, now=now)
 
 
 def _without_final_outcome(mailing_id: int, first: int, last: int) -> Select[int, int, Any]:

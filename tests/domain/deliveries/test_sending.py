@@ -356,10 +356,10 @@ def test_what_is_left_of_a_stopped_mailing_is_settled_at_the_same_cost_to_the_en
     more = 1
     while more:
         with Session(post.engine.execution_options(write=True)) as killed:
-            deliveries.settle_ended(killed, now=now, limit=20)
+            deliveries.settle_ended(killed, post.ring, now=now, limit=20)
         with transaction(post.engine) as session:
             spent = _spent(session)
-            more = deliveries.settle_ended(session, now=now, limit=20)
+            more = deliveries.settle_ended(session, post.ring, now=now, limit=20)
             costs.append(spent())
         assert len(costs) <= 30
     # 21 windows, the end with its own counting, and once more for nothing

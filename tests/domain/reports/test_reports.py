@@ -130,7 +130,7 @@ class Run:
             )
 
     def end(self) -> None:
-        while self.act(lambda session: deliveries.settle_ended(session, now=self.at)):
+        while self.act(lambda session: deliveries.settle_ended(session, self.ring, now=self.at)):
             pass
         self.act(lambda session: deliveries.finish(session, now=self.at))
         self.act(lambda session: announcements.finish(session, now=self.at))
