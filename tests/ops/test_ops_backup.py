@@ -185,7 +185,7 @@ def test_refusals(house: House, tmp_path: Path) -> None:
     with pytest.raises(backup.DatabaseThere):
         backup.restore(house.settings, copy, replace=False, now=clock.now())
     with transaction(house.engine) as session:
-        senders.begin(session, "busy", boot_id="b", seen_seq=0, now=clock.now())
+        senders.begin(session, "busy", boot_id=clock.boot_id(), seen_seq=0, now=clock.now())
     with pytest.raises(restored.StillRunning):
         backup.restore(house.settings, copy, replace=True, now=clock.now())
 

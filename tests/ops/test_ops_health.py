@@ -49,7 +49,8 @@ def test_ready_and_what_is_missing(house: House) -> None:
 def test_a_sender_not_heard_of_and_a_queue_that_stands(house: House) -> None:
     owe_a_mail(house)
     with transaction(house.engine) as session:
-        senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now() - timedelta(minutes=2))
+        lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now())
+        lease.renewed_at -= timedelta(minutes=2)
     found = facts(house)
     assert (found["senders"].ok, "one" in found["senders"].says) == (False, True)
     assert (found["queue"].ok, found["queue"].value is not None and found["queue"].value >= 600) == (

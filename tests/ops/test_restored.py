@@ -107,7 +107,7 @@ def test_nobody_merges_while_a_sender_runs(house: House) -> None:
     jobs.checkpoint(house, clock.now())
     _cut_off(house, _sized(house) - 1)
     with transaction(house.engine) as session:
-        senders.begin(session, "busy", boot_id="b", seen_seq=0, now=clock.now())
+        senders.begin(session, "busy", boot_id=clock.boot_id(), seen_seq=0, now=clock.now())
     with pytest.raises(restored.StillRunning):
         restored.merge(house, now=clock.now())
 

@@ -21,6 +21,10 @@ RECLAIM_AFTER = timedelta(seconds=60)  # a permission read longer ago is read ag
 PACED_TOGETHER = timedelta(seconds=20)  # what waits for a domain's pace, due so near each other, is one batch
 NOT_MADE = ("render_error", "header_injection")  # a mail that could not be made, by what stood against it
 TOO_LARGE = "message_too_large"  # for the mail server, whether found here (skipped) or said by it (bounced)
+TOO_LARGE_FEW, TOO_LARGE_SHARE = (
+    5,
+    0.01,
+)  # a limit meets nearly all mails of a mailing; a few may be one reader's, or one server's
 POLICY_AFTER, POLICY_SHARE = 100, 0.05  # answers before the share of policy refusals (5.7.x) means anything
 BOUNCES_AFTER, BOUNCES_SHARE = 200, 0.03  # the same for every other refusal for good
 
@@ -86,8 +90,9 @@ def alarm(
     """Why a mailing has to halt, None while it goes well. `seen`: the figures at which a person has let it go on before;
     `by_shares`: refusals count, too.
 
-    One mail twice is one too many. One mail in a thousand that could not be made, or is too large for the mail server, and more
-    than one, is the text's fault (H21); the shares of refusals are those at which providers begin to hold the sender itself in low esteem.
+    One mail twice is one too many. One mail in a thousand that could not be made, and more than one, is the text's fault
+    (H21), and so is one in a hundred, and more than five, that the mail server finds too large; the shares of refusals are those at
+    which providers begin to hold the sender itself in low esteem.
     """
     fresh = {name: count - seen.get(name, 0) for name, count in total.items()}
     policy, bounced = fresh.get("policy", 0), fresh.get("bounced", 0)
@@ -96,7 +101,7 @@ def alarm(
         return "doubled"
     if fresh.get("not_made", 0) > max(1, planned / 1000):
         return "render_errors"
-    if fresh.get("too_large", 0) > max(1, planned / 1000):
+    if fresh.get("too_large", 0) > max(TOO_LARGE_FEW, planned * TOO_LARGE_SHARE):
         return "too_large"
     if not by_shares:
         return None

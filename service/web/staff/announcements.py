@@ -120,7 +120,7 @@ HALTS = {
         "Look at a field of its text that these people have no value for.",
     ),
     "too_large": (
-        "more than one mail in a thousand was too large for the mail server.",
+        "more than one mail in a hundred was too large for the mail server.",
         "Have its limit raised before you resume, or cancel and send a shorter text.",
     ),
     "audience_does_not_add_up": (
