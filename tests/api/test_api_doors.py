@@ -45,6 +45,8 @@ ROUTES = [
     ("POST", "notices", "notices:write"),
     ("GET", "notices/n_1", "notices:write"),
     ("POST", "notices/n_1/publish", "notices:publish"),
+    ("POST", "notices/n_1/resume", "notices:publish"),
+    ("POST", "notices/n_1/cancel", "notices:publish"),
     ("GET", "notices/n_1/report", "notices:write"),
     ("GET", "notices/n_1/deliveries", "notices:write"),
     ("GET", "ledger", "ledger:read"),
