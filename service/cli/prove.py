@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from service.domain.ledger import checkpoints
 from service.domain.people import actions, queries
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
-from service.domain.reports import evidence
+from service.domain.reports import evidence, receipts
 from service.kit import addresses, clock
 from service.kit.errors import Conflict, Invalid
 from service.kit.signing import Keyring
@@ -32,20 +33,33 @@ class DayInvalid(Invalid):
 def prove(
     person: Annotated[str, typer.Argument(help="Mail address, opaque id, or a site's own id.")],
     on: Annotated[str, typer.Option(help="As of the end of this day (UTC); now when not said.")] = "",
+    into: Annotated[
+        Path | None,
+        typer.Option("--receipts", help="Write a consent receipt for each topic into this directory."),
+    ] = None,
     as_json: desk.Json = False,
 ) -> None:
-    """Print the evidence file: what was said, before which words, and the proof that verify_ledger.py checks. The look is written
-    down in the ledger."""
+    """Print the evidence file, or write receipts (as of now): what was said, before which words, and the proof that
+    verify_ledger.py checks. The look is written down in the ledger."""
     house, now = desk.house(), clock.now()
     until = min(_end_of(on), now) if on else now
     desk.change(house, lambda session: checkpoints.sign(session, house.ring, now=now), as_json=as_json)
 
     def look(session: Session) -> dict[str, Any]:
         found = _found(session, house.ring, person)
-        actions.note_read(session, found, "exported", reason="evidence", now=now, by=desk.BY)
+        reason = "receipts" if into else "evidence"
+        actions.note_read(session, found, "exported", reason=reason, now=now, by=desk.BY)
+        if into:
+            return {"receipts": receipts.of_person(session, house.ring, found, now=now)}
         return evidence.of_person(session, house.ring, found, on=until, now=now)
 
     file = desk.change(house, look, as_json=as_json)
+    if into:
+        into.mkdir(parents=True, exist_ok=True)
+        for one in file["receipts"]:
+            (into / f"receipt-{one['purpose']}.json").write_text(
+                json.dumps(one, ensure_ascii=False, indent=1), "utf-8"
+            )
     desk.say(file, json.dumps(file, ensure_ascii=False, indent=1), as_json=as_json)
 
 

@@ -1,0 +1,49 @@
+"""Receipts of what imports made: taken back by the controller, and a registration that was no consent."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from service.db.session import transaction
+from service.domain.ledger import checkpoints
+from service.domain.people import queries as people
+from service.domain.reports import receipts
+from service.domain.transfers import rules
+from service.kit import addresses, clock
+from service.kit.signing import Keyring
+from service.ops import imports
+from service.ops.house import House
+from tests import builders as make
+from tests.domain.privacy.schemas import faults, published
+from tests.domain.transfers import files
+
+
+def _receipt(house: House) -> dict[str, Any]:
+    now = clock.now()
+    with transaction(house.engine) as session:
+        checkpoints.sign(session, house.ring, now=now)
+    with transaction(house.engine) as session:
+        [ana] = people.by_address(session, house.ring, addresses.parse("ana@example.org"))
+        [one] = receipts.of_person(session, house.ring, ana, now=now)
+    assert faults(published("receipt"), one) == []
+    return one
+
+
+def test_what_an_import_gave_and_staff_took_back_is_revoked(
+    engine: Engine, ring: Keyring, tmp_path: Path
+) -> None:
+    house = make.a_house(engine, ring, tmp_path)
+    content = files.MAILCHIMP.replace(b'"2020-05-05 05:05:05",,,,,', b'"2020-05-05 05:05:05",192.0.2.9,,,,')
+    done = files.imported(house, files.job(content, files.GRANT, attested=True))
+    imports.take_back(house, done.row.public_id, reason="the words were others", by=make.STAFF)
+    one = _receipt(house)
+    assert (one["state"], one["status"]) == ("invalidated", "ConsentRevoked")
+
+
+def test_a_legacy_registration_has_no_legal_basis(engine: Engine, ring: Keyring, tmp_path: Path) -> None:
+    house = make.a_house(engine, ring, tmp_path)
+    grant = rules.Grant("new-products", "old terms", text="Registering means agreeing.", basis=rules.LEGACY)
+    files.imported(house, files.job(files.simple("ana@example.org"), grant))
+    one = _receipt(house)
+    assert (one["basis"], one["legal_basis"]) == (rules.LEGACY, None)
