@@ -202,8 +202,8 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
         if was.state in rules.NOES and (
-            present is None or (present.state in LIVING and was.last_seq > present.last_seq)
-        ):
+            present is None or (present.state in LIVING and was.since_at >= present.since_at)
+        ):  # by when each was said: a break or a cadence chosen since, which `last_seq` counts, is no yes
             withdraw(change, topic, present)
         elif topic.basis in ("contract", "legal_obligation") and was.warrant_seq and present is None:
             _carry_contract(change, topic, was.warrant_seq)

@@ -13,9 +13,10 @@ from service.domain.ledger import queries as entries
 from service.domain.links import rules as links
 from service.domain.links.tables import Undo
 from service.domain.people.tables import Person
-from service.domain.preferences import actions, restoring, rules
+from service.domain.preferences import access, actions, restoring, rules
 from service.domain.preferences.actions import Choices
 from service.domain.preferences.queries import of_person
+from service.kit import addresses
 from service.kit.ids import person_id
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -260,6 +261,26 @@ def test_everything_that_takes_away_makes_the_door_wait(
     assert session.info.pop("fence_seq", None) is not None
     _stop(session, ring, ana, now)
     assert session.info.pop("fence_seq") == ledger.appended(session)[-1].seq
+
+
+# --- two registrations that become one ---
+
+
+@pytest.mark.parametrize(
+    "since", [Choices(break_until=date(2026, 12, 20)), Choices({"new-products": "weekly"})]
+)
+def test_a_break_or_a_cadence_chosen_since_does_not_outlive_a_no_that_a_merge_brings(
+    session: Session, ring: Keyring, now: datetime, since: Choices
+) -> None:
+    """The no is the last word about the topic, whatever else was chosen under the other registration."""
+    ana, bea = (make.a_person(session, ring, f"{name}@example.org", now=now) for name in ("ana", "bea"))
+    _stop(session, ring, bea, now + HOUR)
+    make.the_topic(session).cadences = ["each", "weekly"]
+    assert _save(session, ring, ana, since, now + 2 * HOUR).changed
+    by, new = f"person:{bea.public_id}", addresses.parse("ana@example.org")
+    access.change_email(session, ring, bea, new, now=now + 3 * HOUR, by=by)
+    make.press(session, ring, make.buttons(session, bea)[-1], now=now + 4 * HOUR)
+    assert (bea.state, make.the_state(session, ana)) == ("merged", "withdrawn")
 
 
 # --- after a restore ---
