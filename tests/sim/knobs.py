@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from scheduler import carriers, journal, lease, sender
+from scheduler import carriers, jobs, journal, lease, sender
 from service import fence
 from service.cli import up
 from service.domain.deliveries import rules
@@ -28,6 +28,7 @@ def turned(plan: Plan) -> Iterator[None]:
         (fence, "POLL", plan.watch / 4),
         (leases, "STALE_AFTER", timedelta(seconds=plan.stale)),
         (up, "FROZEN_AFTER", 4.0),
+        (jobs, "rest", lambda engine: 0.0),  # real seconds, in which nothing of a run would happen
         (journal, "ROOM", 1_000),  # octets: a few letters, and a batch in hand has a file of its own
     ]
     if plan.strict:

@@ -483,7 +483,7 @@ def play(
 def test_no_order_of_acts_turns_a_no_into_a_yes(
     template: str, ring: Keyring, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    usual = "20x30" if template.startswith("sqlite") else "4x15"
+    usual = "8x25" if template.startswith("sqlite") else "3x12"
     examples, _, steps = os.environ.get("BIDDEN_TEST_MACHINE", usual).partition("x")
     play(template, ring, request, tmp_path, examples=int(examples), steps=int(steps))
 
