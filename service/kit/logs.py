@@ -42,6 +42,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def traced(error: BaseException) -> str:
+    """Where an error came from and of what kind it is, as Python tells it, but without its words: those of a database or a parser
+    repeat what they were given."""
+    kind = type(error)
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"Traceback (most recent call last):\n{frames}{kind.__module__}.{kind.__qualname__}"
+
+
 def set_up(level: str = "INFO") -> None:
     """Send every logger through `JsonLines` to standard error; libraries that print data are kept at warnings."""
     handler = logging.StreamHandler(sys.stderr)

@@ -84,7 +84,11 @@ begin routers
 
 
 class _Moods(socketserver.StreamRequestHandler):
-    """Postfix's policy protocol: of each seven recipients one is greylisted and one is cut off, each the first time."""
+    """Postfix's policy protocol: of each seven recipients one is greylisted, of each fifty one is cut off, each the first time.
+
+    Who is cut off is asked for less mail, so the sender leaves that domain alone for a second each time: more of them were a
+    trial of patience.
+    """
 
     met: ClassVar[set[str]] = set()
 
@@ -100,10 +104,11 @@ class _Moods(socketserver.StreamRequestHandler):
 
     def _action(self, rcpt: str) -> str:
         number = int((re.search(r"(\d+)@", rcpt) or ["", "0"])[1])
-        if rcpt in self.met or number % 7 > 1:
+        cut = number % 50 == 0
+        if rcpt in self.met or (number % 7 and not cut):
             return "DUNNO"
         self.met.add(rcpt)
-        return "450 4.2.0 greylisted, come again" if number % 7 else "421 4.7.0 too busy, come again"
+        return "421 4.7.0 too busy, come again" if cut else "450 4.2.0 greylisted, come again"
 
 
 @contextmanager
