@@ -11,6 +11,7 @@ import random
 import secrets
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session
@@ -201,12 +202,12 @@ class Sender:
         )
         failpoints.hit("claim.after_commit")
         for one in claimed:
-            self._take_up(one, first=system)
+            self._take_up(one, first=system, now=now)
 
-    def _take_up(self, claimed: claims.Claimed, *, first: bool) -> None:
+    def _take_up(self, claimed: claims.Claimed, *, first: bool, now: datetime) -> None:
         self.pace.retune(claimed.limits, self.lease.live)
         until = time.monotonic() + RECLAIM_AFTER.total_seconds()
-        work = take_up(self.house, claimed, until, self.journals.last())
+        work = take_up(self.house, claimed, until, self.journals.last(), now=now)
         self.works.insert(0 if first else len(self.works), work)
         self.more.set()
         if work.done:
@@ -321,7 +322,7 @@ class Sender:
 
     def _compose(self, work: Work, member: Member) -> Letter | None:
         try:
-            made = work.composer.compose(member, now=self.wall.now())
+            made = work.composer.compose(member)
         except (RenderError, HeaderInjection) as refused:
             self._skip(work, member, refused.code)
             return None

@@ -5,6 +5,7 @@ Made and asked by the sender alone.
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from scheduler.journal import Journal
 from scheduler.pace import Later, Pace
@@ -102,7 +103,7 @@ class Work:
         self.results.append(Result(member.pos, member.attempt, "reclaim", word.reason, wait=word.seconds))
 
 
-def take_up(house: House, claimed: claims.Claimed, until: float, journal: Journal) -> Work:
+def take_up(house: House, claimed: claims.Claimed, until: float, journal: Journal, *, now: datetime) -> Work:
     """A batch just claimed, with what makes its mails, and the journal for its lines."""
     composer = Composer(
         house.settings,
@@ -113,6 +114,7 @@ def take_up(house: House, claimed: claims.Claimed, until: float, journal: Journa
         claimed.brand,
         claimed.contents,
         claimed.key,
+        now=now,
     )
     return Work(
         claimed, composer, until, journal, deque(one for one in claimed.members if one.refusal is None)

@@ -273,10 +273,12 @@ def test_a_test_mail_is_what_that_person_would_get_with_links_that_act_on_nobody
     with transaction(engine) as session:
         lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=now)
         [batch] = claims.claim(session, ring, lease.id or 0, now=now, limit=1, system=True)
-    composer = Composer(settings, ring, batch.mailing, batch.topic, batch.names, batch.brand, batch.contents)
+    composer = Composer(
+        settings, ring, batch.mailing, batch.topic, batch.names, batch.brand, batch.contents, now=now
+    )
     [reader] = batch.members
     assert reader.refusal is None
-    made = composer.compose(opened(ring, reader), now=now)
+    made = composer.compose(opened(ring, reader))
     message = email.message_from_bytes(made.data, policy=email.policy.default)
     text = message.get_body(("plain",))
     assert text is not None
