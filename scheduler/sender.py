@@ -133,7 +133,7 @@ class Sender:
             work.give_back(self.pace)
         await self._settle()
         mine = {work.claimed.batch_id for work in self.works}
-        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
+        await give_back(self.house, self.database, self.incarnation, mine, ends=True, chance=self.chance)
         await self.lease.end()
         self.journals.close(remove=not self.works)
 
