@@ -40,8 +40,9 @@ KINDS = {"bundle", "entry", "checkpoint"}
 ROW = {*COPIES, "hash", "text"}
 TAKES = {  # the kinds that can stop mail
     "announcement.cancelled", "announcement.halted", "announcement.paused", "address.changed", "consent.expired",
-    "consent.invalidated", "consent.refused", "consent.withdrawn", "notice.cancelled", "notice.halted", "person.erased",
-    "person.merged", "person.restricted", "preference.break_set", "settings.sending_off", "suppression.added", "topic.retired",
+    "consent.invalidated", "consent.refused", "consent.withdrawn", "notice.cancelled", "notice.halted", "notice.paused",
+    "person.erased", "person.merged", "person.restricted", "preference.break_set", "settings.sending_off", "suppression.added",
+    "topic.retired",
 }  # fmt: skip
 MEANINGS = {
     "missing": "the entry with this number is not there",

@@ -73,12 +73,14 @@ def freeze(house: House, now: datetime) -> None:
         waiting = audiences.freezing(session)
     batch = batch_size(house.settings.send_rate)
     for mailing_id in waiting:
-        more = True
+        more: bool | None = True
         while more:
             with transaction(house.engine) as session:
                 more = audiences.add_chunk(session, mailing_id, now=now)
             failpoints.hit("freeze.between")
             _let_others(house)
+        if more is None:  # paused, and perhaps resumed before we could close what is only half an audience
+            continue
         with reading(house.engine) as session:
             excluded = audiences.left_out(session, mailing_id, now=now)
         with transaction(house.engine) as session:

@@ -246,9 +246,9 @@ def read(path: Path) -> JournalContents:
 
 
 def unlocked(directory: Path) -> list[Path]:
-    """The journals that no living process holds, oldest first."""
+    """The journals that no living process holds. (Those of one at work come and go meanwhile.)"""
     found = []
-    for path in sorted(directory.glob("*.journal"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
+    for path in sorted(directory.glob("*.journal")):
         with claim(path) as mine:
             if mine:
                 found.append(path)

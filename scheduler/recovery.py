@@ -85,13 +85,20 @@ async def recover(
 
 
 async def give_back(
-    house: House, database: Database, incarnation: str, held: Collection[int], *, chance: random.Random
+    house: House,
+    database: Database,
+    incarnation: str,
+    held: Collection[int],
+    *,
+    ends: bool = False,
+    chance: random.Random,
 ) -> None:
     """A claim whose commit nobody answered may stand all the same, and was made a second time for other batches: nothing of
     it was ever in hand, so it goes back unsent (reliability 2.3, step 1). Looked for since the database has failed us until it can
-    do nothing of it any more, once then too, and by a sender that ends: its journal goes with it, and nobody would look again."""
+    do nothing of it any more, once then too; and always by a sender that `ends`, which may have failed between a claim and taking it
+    up: its journal goes with it, and nobody would look again."""
     failed, looks = database.failed, time.monotonic()
-    if failed == NEVER:
+    if failed == NEVER and not ends:
         return
     now = clock.now()
 

@@ -134,7 +134,7 @@ class Sender:
             work.give_back(self.pace)
         await self._settle()
         mine = {work.claimed.batch_id for work in self.works}
-        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
+        await give_back(self.house, self.database, self.incarnation, mine, ends=True, chance=self.chance)
         await self.lease.end()
         self.journals.close(remove=not self.works)
 
@@ -214,21 +214,26 @@ class Sender:
             self.wake.set()
 
     async def _settle(self) -> None:
-        """Record every batch whose positions all have their result (T2); repeated until the database takes it."""
+        """Record every batch whose positions all have their result. Those of one mailing at a time, single mails all together:
+        whoever has written to the ledger waits for no other mailing, which somebody may hold who waits for the ledger."""
         done = [work for work in self.works if work.done]
-        if done:
-            waits, chance, now = self.house.waits, self.chance, self.wall.now()
+        for mailing in dict.fromkeys(work.mailing for work in done):
+            await self._record([work for work in done if work.mailing == mailing])
 
-            def record(session: Session) -> None:
-                for work in done:
-                    claims.record(session, work.claimed, work.results, waits=waits, now=now, chance=chance)
+    async def _record(self, done: list[Work]) -> None:
+        """The second transaction of these batches (T2); repeated until the database takes it."""
+        waits, chance, now = self.house.waits, self.chance, self.wall.now()
 
-            failpoints.hit("record.before")
-            await self.database.write(record)
-            failpoints.hit("record.after_commit")
-            self.works = [work for work in self.works if work not in done]
-            self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
-            self.journals.settle({one.journal for one in self.works})
+        def record(session: Session) -> None:
+            for work in done:
+                claims.record(session, work.claimed, work.results, waits=waits, now=now, chance=chance)
+
+        failpoints.hit("record.before")
+        await self.database.write(record)
+        failpoints.hit("record.after_commit")
+        self.works = [work for work in self.works if work not in done]
+        self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
+        self.journals.settle({one.journal for one in self.works})
 
     # The wire
 

@@ -39,6 +39,11 @@ class Work:
         return not self.waiting and not self.out and not self.held
 
     @property
+    def mailing(self) -> int | None:
+        """The number of its mailing, None of a single mail's."""
+        return self.claimed.mailing.id if self.claimed.mailing.topic_id is not None else None
+
+    @property
     def held_up(self) -> bool:
         """Whether nothing more of it can be taken in hand now: what is left waits for busy domains or for answers."""
         return not self.waiting and not self.done

@@ -29,7 +29,7 @@ def report(notice: Id, as_json: desk.Json = False) -> None:
 @app.command()
 @desk.command
 def resume(notice: Id, as_json: desk.Json = False) -> None:
-    """Let the mail of a halted one go on; nobody gets it twice."""
+    """Let the mail of a halted or paused one go on; nobody gets it twice."""
     now = clock.now()
     facts = desk.change(
         desk.house(),

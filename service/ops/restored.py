@@ -22,6 +22,8 @@ from service.domain.deliveries.rules import Result
 from service.domain.ledger import checkpoints, safe
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.rules import WrongState
+from service.domain.mailings.tables import Mailing
+from service.domain.notices import actions as notices
 from service.domain.preferences import restoring
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
@@ -120,7 +122,8 @@ def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Re
 def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:
     """What was due or on its way when the copy was made has left since, for all we know: nobody gets it twice unasked (P3).
 
-    What a sender had in hand is `unknown`; every announcement under way waits, paused(restored), for a person's decision.
+    What a sender had in hand is `unknown`; every announcement and every notice's mail under way waits,
+    paused(restored), for a person's decision.
     """
 
     def fate(mailing: int, pos: int, attempt: int) -> Result:
@@ -140,6 +143,11 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
     for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
         with suppress(WrongState):  # its mailing ended, and nobody had written it down yet
             announcements.pause(session, public_id, reason="restored", now=now, by=BY)
+    mailed = select(Mailing.id).where(
+        Mailing.kind == "notice", col(Mailing.state).in_(("freezing", "sending"))
+    )
+    for mailing in session.exec(mailed).all():
+        notices.pause_mail(session, mailing or 0, reason="restored", now=now, by=BY)
 
 
 def _begin_files(house: House, now: datetime) -> None:

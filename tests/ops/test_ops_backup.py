@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from scheduler import jobs
 from service.db.session import reading, transaction
 from service.domain.announcements import queries as announcements
 from service.domain.announcements.actions import start_due
@@ -19,6 +20,7 @@ from service.domain.deliveries import claims
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
 from service.domain.mailings.tables import Outcome
+from service.domain.notices import actions as notices
 from service.domain.people import queries as people
 from service.domain.preferences import queries as preferences
 from service.domain.preferences.actions import Choices, save
@@ -167,6 +169,40 @@ def test_restore_holds_what_may_have_left_since_the_copy(house: House, tmp_path:
         assert start_due(session, restored.settings, now=now + timedelta(minutes=1)) == []
         assert claims.claim(session, restored.ring, 1, now=now, limit=4, system=False) == []
     restored.engine.dispose()
+
+
+def test_restore_holds_the_mail_of_a_notice_too(house: House, tmp_path: Path) -> None:
+    """What was still open when the copy was made has left since, for all we know: it goes on only when somebody says so (P3)."""
+    now = clock.now()
+    given = {"topic": "important-notices", "content": {"en": {"title": "Keys expire", "body": "Renew them."}}}
+    with transaction(house.engine) as session:
+        brand_actions.set_fields(
+            session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli"
+        )
+        make.a_person(session, house.ring, now=now)
+        public_id = notices.create(session, house.settings, **given, mail=True, now=now, by="cli").public_id
+        notices.publish(session, house.settings, public_id, not_advertising=True, now=now, by="cli")
+    jobs.freeze(house, now)
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    house.engine.dispose()
+    backup.restore(house.settings, copy, replace=True, now=now)
+
+    restored = open_house(house.settings)
+    with transaction(restored.engine) as session:
+        brand_actions.set_setting(session, "sending_on", True, now=now, by="cli")
+        lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=now)
+    assert _claimed(restored, lease.id or 0) == 0
+    with transaction(restored.engine) as session:
+        notices.resume(session, public_id, now=now, by="cli")
+    assert _claimed(restored, lease.id or 0) == 1
+    restored.engine.dispose()
+
+
+def _claimed(house: House, lease: int) -> int:
+    """How many batches of mailings a sender finds to do."""
+    with transaction(house.engine) as session:
+        return len(claims.claim(session, house.ring, lease, now=clock.now(), limit=4, system=False))
 
 
 def test_the_withdrawal_file_is_nobody_elses_to_read(house: House) -> None:

@@ -15,10 +15,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from scheduler.database import Database
+from scheduler.sender import Sender
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result, Waits
+from service.domain.preferences import actions as preferences
 from service.domain.senders import actions as senders
 from service.kit import clock
 from service.ops import health
@@ -78,6 +80,55 @@ def test_an_outcome_that_is_on_record_already_halts_its_mailing_alone(
     assert (fact.ok, fact.value) == (False, 1)
     with transaction(post.engine) as session:
         announcements.resume(session, bad, now=clock.now(), by="staff:s_ana")
+
+
+def test_whoever_has_an_end_on_record_is_not_tried_again(post: Post) -> None:
+    """The second reader has the mail by the record, and is put off when this batch comes to them: a further try, once somebody has
+    let the mailing go on, would be a second mail (P3)."""
+    post.sign_up(3)
+    announcement = post.announce(post.house(9))
+    _put_on_record(post, 1, "sent")
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            sink.settings.fault = lambda n: "dot:450 4.2.0 later" if n == 1 else None
+            house = post.house(sink.port)
+            stop = asyncio.Event()
+            sending = asyncio.create_task(Sender(house, "one").run(stop))
+            while (await asyncio.to_thread(post.report, announcement))["state"] != "halted":
+                await asyncio.sleep(0.01)
+            stop.set()
+            await asyncio.wait_for(sending, 20)
+            with transaction(post.engine) as session:
+                announcements.resume(session, announcement, now=clock.now(), by="staff:s_ana")
+            await asyncio.wait_for(send_all(post, house), 20)
+            return [message.rcpt for message in sink.kept if message.committed]
+
+    assert sorted(asyncio.run(run())) == ["u0@example.org", "u2@example.org"]
+    report = post.report(announcement)
+    assert (report["state"], report["outcomes"]["sent"]) == ("sent", 3)
+
+
+def test_a_no_of_somebody_who_has_an_end_on_record_stops_no_sender(post: Post) -> None:
+    """The claim would write `skipped` where something is written already; nobody else's mail waits for that, and its batch is
+    sealed over what is on record."""
+    post.sign_up(3)
+    announcement = post.announce(post.house(9))
+    _put_on_record(post, 1, "sent")
+    with transaction(post.engine) as session:
+        preferences.stop(session, post.ring, post.stop_link("u1"), how="link", evidence={}, now=clock.now())
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            await asyncio.wait_for(send_all(post, post.house(sink.port)), 20)
+            return [message.rcpt for message in sink.kept]
+
+    assert sorted(asyncio.run(run())) == ["u0@example.org", "u2@example.org"]
+    report = post.report(announcement)
+    assert (report["state"], report["outcomes"]["sent"]) == ("sent", 3)
+    with post.engine.connect() as connection:
+        [sealed] = connection.execute(text("SELECT entry FROM ledger_entry WHERE kind = 'batch.sealed'"))
+    assert json.loads(sealed[0])["body"]["covers"] == "1,3"
 
 
 def test_recovery_does_not_stumble_over_it_either(post: Post) -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -306,3 +307,22 @@ def test_settle_forgets_the_lines_and_keeps_the_header(tmp_path: Path) -> None:
 def test_a_name_that_could_break_a_line_or_a_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError):
         Journal.open(tmp_path, name)
+
+
+def test_a_journal_that_goes_while_it_is_looked_for_is_gone(tmp_path: Path) -> None:
+    """A sender at work removes its full files; whoever starts beside it is not kept from starting."""
+    living, over = Journal.open(tmp_path, "a"), threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            living.further().close(remove=True)
+
+    at_work = threading.Thread(target=work)
+    at_work.start()
+    try:
+        for _ in range(2_000):
+            assert unlocked(tmp_path) == []
+    finally:
+        over.set()
+        at_work.join()
+        living.close()

@@ -1,12 +1,14 @@
 """The sender against a real SMTP server that misbehaves by script, on both databases."""
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
 
 from scheduler import jobs
 from scheduler.sender import Sender
@@ -14,6 +16,7 @@ from service import fence
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.deliveries import claims
+from service.domain.deliveries.rules import Result
 from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
 from service.domain.preferences import access
@@ -346,3 +349,59 @@ def test_recording_twice_changes_nothing(post: Post) -> None:
             assert done is expected
     with reading(post.engine) as session:
         assert mailings.outcome_counts(session, claimed.mailing.id or 0) == {("sent", ""): 3}
+
+
+def test_a_record_of_two_mailings_and_whoever_cancels_one_do_not_wait_for_each_other(post: Post) -> None:
+    """Whoever changes a mailing takes it first and the ledger's tail after it. A sender that records batches of two mailings at once
+    has the tail by the first when it comes to the second, which the one who cancels holds."""
+    if post.engine.dialect.name == "sqlite":
+        return  # one writer at a time
+    house = post.house(9)
+    post.sign_up(1)
+    first, second = (post.announce(house) for _ in range(2))
+    sender = Sender(house, "one")
+    asyncio.run(_take_two(sender))
+    door = threading.Thread(target=_cancel, args=(post, second))
+    failed = _each_holds_one(post.engine, door)
+    door.start()
+    asyncio.run(sender._settle())
+    door.join(20)
+    assert failed == []
+    assert sender.works == []
+    states = {one: post.report(one)["outcomes"]["sent"] for one in (first, second)}
+    assert states == {first: 1, second: 1}
+
+
+async def _take_two(sender: Sender) -> None:
+    """Both batches are claimed, and all in them answered."""
+    await sender._begin()
+    await sender._claim()
+    assert len(sender.works) == 2
+    for work in sender.works:
+        work.results += [Result(one.pos, one.attempt, "sent", code=250) for one in work.waiting]
+        work.waiting.clear()
+
+
+def _cancel(post: Post, announcement: str) -> None:
+    with transaction(post.engine) as session:
+        announcements.cancel(session, announcement, now=clock.now(), by="cli")
+
+
+def _each_holds_one(engine: Engine, door: threading.Thread) -> list[str]:
+    """From now on neither goes on before the door has its mailing and the other the ledger's tail; what the database refuses of it."""
+    has_mailing, has_tail, failed = threading.Event(), threading.Event(), list[str]()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "pg_advisory_xact_lock" in statement and threading.current_thread() is door:
+            has_mailing.set()
+            has_tail.wait(10)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def after(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "pg_advisory_xact_lock" in statement and threading.current_thread() is not door:
+            has_tail.set()
+            has_mailing.wait(10)
+
+    event.listen(engine, "handle_error", lambda context: failed.append(str(context.original_exception)))
+    return failed

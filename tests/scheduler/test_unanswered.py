@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from scheduler import database
+from scheduler import database, journal
 from scheduler.journal import JournalFailed
 from scheduler.sender import Sender
 from service.db.session import reading, transaction
-from service.domain.deliveries import claims
+from service.domain.deliveries import claims, rules
 from service.domain.senders import actions as senders
 from service.kit import clock
 from service.kit.errors import DatabaseDamaged
@@ -172,3 +173,34 @@ def test_rel_f18_a_reply_the_journal_has_no_room_for_is_recorded_all_the_same(po
     outcomes = post.report(announcement)["outcomes"]
     assert len(readers) == len(set(readers)) == 6
     assert outcomes["sent"] + outcomes["unknown"] == 6
+
+
+def test_rel_f18_what_was_claimed_and_cannot_be_taken_up_goes_back(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A further journal file is due and cannot be made, for the directory is gone: the sender stops. Its journal goes with it, so
+    nobody else would ever look for that claim."""
+    monkeypatch.setattr(journal, "ROOM", 150)
+    for name in ("BATCH", "SMALLEST_BATCH"):
+        monkeypatch.setattr(rules, name, 2)
+    post.sign_up(10)
+    announcement = post.announce(post.house(9))
+    directory = post.house(9).settings.journals
+
+    async def run() -> list[str]:
+        async with Sink(SinkSettings(keep=True, delay=0.05)) as sink:
+            house = post.house(sink.port)
+
+            def lose(_message: object) -> None:
+                shutil.rmtree(directory, ignore_errors=True)
+
+            sink.settings.on_dot = lose
+            with pytest.raises(JournalFailed):
+                await asyncio.wait_for(Sender(house, "one").run(asyncio.Event()), 20)
+            assert post.batches_in_hand() == 0
+            sink.settings.on_dot = None
+            await asyncio.wait_for(send_all(post, house), 20)
+            return [message.rcpt for message in sink.kept]
+
+    readers = asyncio.run(run())
+    assert len(readers) == len(set(readers)) == post.report(announcement)["outcomes"]["sent"] == 10

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlmodel import Session, col
 
-from service.db.bulk import insert_rows
 from service.db.locks import for_update
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
@@ -128,6 +127,7 @@ def _claim_one(
             session, mailing, [waiting.Again(warming.WAITS, tomorrow, one.pos, one.attempt) for one in later]
         )
         warming.take(session, now.date(), sum(one.refusal is None for one in members))
+    members = outcomes.refuse(session, mailing.id, members, now=now)
     batch.state, batch.token, batch.sender_id, batch.claimed_at = (
         "claimed",
         holder[1] + secrets.token_hex(8),
@@ -137,8 +137,6 @@ def _claim_one(
     batch.claimed_seq = seen
     batch.warrants = b",".join(b"%d:%d" % (one.pos, one.warrant) for one in members)
     session.add(batch)
-    refused = [_refused(mailing.id, one, one.refusal, now=now) for one in members if one.refusal]
-    insert_rows(session, Outcome, refused)
     names = _names(
         session, [mailing.topic_id] if mailing.topic_id else (mailing.facts or {}).get("topics", [])
     )
@@ -148,11 +146,6 @@ def _claim_one(
         batch.id, mailing, topic, batch.token, members, contents, names, brand, seen,
         key=key, message_key=ring.message_key,
     )  # fmt: skip
-
-
-def _refused(mailing_id: int, member: queries.Member, why: str, *, now: datetime) -> dict[str, Any]:
-    """The outcome row of a member whom the gate lets through no more."""
-    return outcomes.row(mailing_id, member, rules.after_doubt("skipped", member.doubts), why, now=now)
 
 
 def _who_may_now(
@@ -229,6 +222,8 @@ def record(
     if refused:
         left = sealed.keys() - {(one["pos"], one["attempt"]) for one in refused}
         told = seals.body({one: sealed[one] for one in left}, seen=claimed.seen_seq, batch=claimed.batch_id)
+        ended = {one["pos"] for one in refused}
+        again = [one for one in again if one.pos not in ended]
     waiting.come_back(session, mailing_id, again)
     if claimed.day is not None:
         warming.take(session, claimed.day, -sum(one.state == "reclaim" for one in results))
@@ -247,7 +242,7 @@ def _leaves(
 ) -> dict[seals.Key, str]:
     """Of what is recorded now, and of whom its claim has refused already. `made`: the Message-IDs that are known."""
     mailing_id, domain = claimed.mailing.id or 0, domains(claimed.mailing, claimed.brand).ids
-    refused = [_refused(mailing_id, one, one.refusal, now=now) for one in claimed.members if one.refusal]
+    refused = [outcomes.refusal(mailing_id, one, now=now) for one in claimed.members if one.refusal]
     return seals.leaves(
         rows + refused, lambda pos: made.get(pos) or message_id(claimed.message_key, mailing_id, pos, domain)
     )

@@ -49,15 +49,16 @@ def freezing(session: Session) -> list[int]:
     )
 
 
-def add_chunk(session: Session, mailing_id: int, *, now: datetime) -> bool:
-    """Add whoever may be written to of the next `CHUNK` people, who may be nobody; False when nobody is left to look at.
+def add_chunk(session: Session, mailing_id: int, *, now: datetime) -> bool | None:
+    """Add whoever may be written to of the next `CHUNK` people, who may be nobody; False when nobody is left to look at, None when
+    it is not freezing: somebody may be left then, and whoever would close it comes again.
 
     One transaction looks at no more than that, however few are meant: every no waits for it. A killed clock leaves
     nothing half done.
     """
     mailing = _locked(session, mailing_id)
     if mailing.state != "freezing" or mailing.topic_id is None:
-        return False
+        return None
     topic = topics.by_id(session, mailing.topic_id)
     last_pos, last_person = _ends(session, mailing_id)
     after = max(last_person, (mailing.facts or {}).get(PASSED, 0))

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from service.db.bulk import insert_rows
 from service.db.locks import for_update
-from service.domain.deliveries import queries
+from service.domain.deliveries import queries, rules
 from service.domain.deliveries.freeze import SYSTEM, halt
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.tables import Mailing, Outcome
@@ -38,12 +38,28 @@ def row(mailing_id: int, member: queries.Member, state: str, reason: str, *, now
     }
 
 
+def refusal(mailing_id: int, member: queries.Member, *, now: datetime) -> dict[str, Any]:
+    """The outcome row of a member whom the gate lets through no more."""
+    state = rules.after_doubt("skipped", member.doubts)
+    return row(mailing_id, member, state, member.refusal or "", now=now)
+
+
+def refuse(
+    session: Session, mailing_id: int, members: list[queries.Member], *, now: datetime
+) -> list[queries.Member]:
+    """Write down whom the gate lets through no more; all these members, but for those of whom the table has it otherwise: that
+    stands, and nothing of theirs was in hand, so it concerns nobody else."""
+    taken = insert(session, [refusal(mailing_id, one, now=now) for one in members if one.refusal])
+    stands = {one["pos"] for one in taken}
+    return [one for one in members if one.pos not in stands]
+
+
 def insert(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Insert them; those that the table will not have (a second `sent`, a second row for an attempt) are left out and returned.
 
     Asking again would be refused again, and the others of the batch have their end all the same. One by one only then.
     """
-    if _taken(session, rows):
+    if not rows or _taken(session, rows):
         return []
     return [one for one in rows if not _taken(session, [one])]
 

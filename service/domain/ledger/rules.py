@@ -30,6 +30,7 @@ TAKING_AWAY = frozenset(
         "announcement.halted",
         "notice.cancelled",
         "notice.halted",
+        "notice.paused",
         "topic.retired",
         "settings.sending_off",
     }

@@ -171,9 +171,18 @@ def publish(
     return row
 
 
+def pause_mail(session: Session, mailing_id: int, *, reason: str, now: datetime, by: str) -> None:
+    """Nothing more of a notice's mail leaves until somebody resumes it: of a restored copy it may have left already."""
+    found = select(col(Notice.public_id)).where(col(Notice.mailing_id) == mailing_id)
+    row = _locked(session, session.scalars(found).one())
+    mailing = _mailing(session, row)
+    deliveries.pause(session, mailing, reason, now=now, by=by)
+    _note(session, row, "paused", {"mailing": mailing.public_id, "reason": reason}, now=now, by=by)
+
+
 def resume(session: Session, public_id: str, *, now: datetime, by: str) -> Notice:
-    """Let a mail that was halted go on with who is left; nobody gets it twice, and what was counted so far counts as
-    seen (`guard`). Raises WrongState where nothing is halted, TimeRanOut where it may not leave any more."""
+    """Let a mail that was halted, or paused by a restore, go on with who is left; nobody gets it twice, and what was
+    counted so far counts as seen (`guard`). Raises WrongState where nothing stands still, TimeRanOut where it may not leave any more."""
     row = _locked(session, public_id)
     mailing = _mailing(session, row)
     deliveries.resume(session, mailing, now=now, by=by)

@@ -148,12 +148,12 @@ def page(
     return paging.Page([shown(session, row) for row in rows[:size]], more)
 
 
-def halted(session: Session) -> list[Shown]:
-    """The notices whose mail has halted and waits for a person, newest first; five at most."""
+def standing_still(session: Session) -> list[Shown]:
+    """The notices whose mail has halted, or was paused by a restore, and waits for a person, newest first; five at most."""
     statement = (
         select(Notice)
         .join(Mailing, col(Mailing.id) == col(Notice.mailing_id))
-        .where(col(Mailing.state) == "halted")
+        .where(col(Mailing.state).in_(("halted", "paused")))
     )
     rows = session.scalars(statement.order_by(col(Notice.id).desc()).limit(5))
     return [shown(session, row) for row in rows]

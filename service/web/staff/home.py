@@ -77,14 +77,14 @@ def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
             }
             for one in asked
         ]
-    halted = notices.halted(session) if may(staff.role, "notices:read") else []
+    still = notices.standing_still(session) if may(staff.role, "notices:read") else []
     needs += [
         {
             "sign": "paused",
-            "text": f"The mail of “{one.title}” is halted",
+            "text": f"The mail of “{one.title}” is {one.mailing_state}",
             "href": f"/staff/notices/{one.id}/report",
         }
-        for one in halted
+        for one in still
     ]
     paused = announcements.page(session, states=("paused", "halted"), limit=5).rows
     needs += [

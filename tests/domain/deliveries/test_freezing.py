@@ -3,6 +3,7 @@
 That it is carried on by another process and survives a kill stands in test_sending.py and in the fault runs.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from scheduler import jobs
 from service.db.session import transaction
+from service.domain.announcements import actions as announcements
 from service.domain.deliveries import freeze as freezing
 from service.domain.deliveries import rules
 from service.domain.mailings.tables import Audience
@@ -96,6 +98,46 @@ def test_who_was_passed_over_is_not_looked_at_again_by_the_clock_that_goes_on(po
     assert sum(looks) == 5
     with Session(post.engine) as session:
         assert _positions(session) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("resumed_before", [4, 5])  # the transaction that counts; the one that closes
+def test_a_pause_that_is_over_before_the_close_loses_nobody(post: Post, resumed_before: int) -> None:
+    """The clock finds the mailing paused when it comes with the second chunk, and freezing again when it would close: it must not
+    take the pause for the end of the people."""
+    post.sign_up(120)
+    house, now = post.house(9), clock.now()
+    sending = make.a_started_mailing(house, now=now)
+    acts: dict[int, Callable[[Session], object]] = {
+        3: lambda session: announcements.pause(session, sending.announcement, now=now, by="cli"),
+        resumed_before: lambda session: announcements.resume(
+            session, sending.announcement, now=now, by="cli"
+        ),
+    }
+    _meanwhile(post.engine, acts)
+    jobs.freeze(house, now)
+    left = [acts.pop(number) for number in sorted(acts)]  # the clock had no so many transactions
+    for act in left:
+        make.act(house, act)
+    jobs.freeze(house, now)
+    mailing = make.the_mailing(house, sending)
+    assert (mailing.state, mailing.planned) == ("sending", 120)
+
+
+def _meanwhile(engine: Engine, acts: dict[int, Callable[[Session], object]]) -> None:
+    """Somebody's acts, each right before so-many-th of the transactions that begin from now on."""
+    begun, busy = [0], []
+
+    def before(*_: object) -> None:
+        if busy:
+            return
+        begun[0] += 1
+        if act := acts.pop(begun[0], None):
+            busy.append(1)
+            with transaction(engine) as session:
+                act(session)
+            busy.clear()
+
+    event.listen(engine, "checkout", before)
 
 
 def _looks(engine: Engine) -> list[int]:
