@@ -206,7 +206,7 @@ def told_to_stop(town: Town, chance: random.Random, kind: str) -> Seen:
         if chance.random() < 0.8:
             wait_for(has_begun(made))
         else:
-            time.sleep(1.0)  # Python is up by then, the mailing perhaps not
+            wait_for(lambda: any(town.journals.glob("*.journal")))  # it is up, the mailing perhaps not
         time.sleep(chance.uniform(0, 1.5))
         sender.terminate()
         assert sender.wait(35) == 0, town.said(sender.returncode)
