@@ -23,7 +23,7 @@ from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.preferences import queries
 from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
-from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
+from service.domain.preferences.changes import Change, carry_over, heed_mailbox, refuse_for_neighbours
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -193,6 +193,9 @@ def _register(
     for row in known:
         if row.merged is not None:
             carry_over(session, row.merged, row.person, now=now, by=by)
+        elif row.moved and row.address.confirmed_at is not None:
+            moved = consent.Said("api", "same address")
+            heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)
     session.flush()
     writer = _Writer(session, ring, facts, known, now, by)
     results, asks = [], []

@@ -11,7 +11,8 @@ from sqlmodel import Session
 from service.db.session import reading, transaction
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences import access, actions, queries, rules
+from service.domain.preferences import access, actions, changes, queries, rights, rules
+from service.domain.suppressions import actions as suppressions
 from service.kit import addresses, clock
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -111,3 +112,139 @@ def test_an_import_meets_that_no_too(
     with reading(engine) as session:
         assert make.the_state(session, left, "new-products") == "withdrawn"
         assert people.count(session) == 1
+
+
+# --- a yes never comes along into a mailbox that has said no ---
+
+
+def elsewhere(session: Session, ring: Keyring, now: datetime) -> Person:
+    """Somebody who said yes to both topics in a third mailbox."""
+    return make.a_person(session, ring, "cem@example.org", now=now, external_id="3")
+
+
+def test_whoever_moves_into_a_mailbox_brings_no_yes_to_what_was_refused_there(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    moves(session, ring, other, OLD, later)
+    assert not allowed(session, other, "new-products", later)
+    assert make.the_state(session, other, "new-products") == "withdrawn"
+    assert allowed(session, other, "updates", later), "nobody there has refused it"
+
+
+def test_nor_does_a_site_move_somebodys_yes_there(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    said = [make.an_answer("new-products", at=later, confirmed=True)]
+    done = make.register(session, ring, OLD, said, now=later, external_id="3")
+    assert make.the_person(session, done.person_id).id == other.id
+    assert [one["result"] for one in done.consents] == ["kept_no"]
+    assert not allowed(session, other, "new-products", later)
+    assert allowed(session, other, "updates", later)
+
+
+def test_a_no_of_an_unconfirmed_registration_there_counts_too(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    no = [make.an_answer("new-products", False, at=now)]
+    make.register(session, ring, OLD, no, now=now, external_id="9", attest=False)
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    moves(session, ring, other, OLD, later)
+    assert not allowed(session, other, "new-products", later)
+
+
+def test_who_comes_back_meets_no_no_but_their_own(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    moves(session, ring, left, OLD, now + 3 * HOUR)
+    assert make.the_state(session, left, "new-products") == "withdrawn"
+    assert allowed(session, left, "updates", now + 3 * HOUR)
+
+
+def test_a_yes_by_the_button_there_outlives_a_change_that_was_called_off(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    later = now + 3 * HOUR
+    new, _ = registers(session, ring, later, "new-products")
+    make.press(session, ring, make.buttons(session, new)[-1], now=later)
+    by = f"person:{new.public_id}"
+    access.change_email(session, ring, new, addresses.parse("cem@example.org"), now=later, by=by)
+    make.register(session, ring, OLD, now=later, external_id="2", attest=False)
+    assert new.pending_address_id is None
+    assert allowed(session, new, "new-products", later)
+
+
+# --- what only the owner of a mailbox takes back ---
+
+
+def objects(session: Session, ring: Keyring, person: Person, now: datetime) -> None:
+    said = changes.consent.Said("page", "page")
+    by = f"person:{person.public_id}"
+    rights.object_to_marketing(changes.begin(session, ring, person, said, now=now, by=by))
+
+
+@pytest.mark.parametrize("site", [False, True])
+def test_an_objection_goes_along_to_the_new_mailbox(
+    session: Session, ring: Keyring, now: datetime, site: bool
+) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    objects(session, ring, person, now)
+    later = now + HOUR
+    if site:
+        said = [make.an_answer("updates", at=later, confirmed=True)]
+        make.register(session, ring, NEW, said, now=later, external_id="1")
+    else:
+        moves(session, ring, person, NEW, later)
+    make.a_topic(session, now=later)  # not asked when they objected
+    said = [make.an_answer("offers", at=later, confirmed=True)]
+    make.register(session, ring, NEW, said, now=later, external_id="1")
+    assert not allowed(session, person, "offers", later)
+    assert rights.lift_objection(session, person, now=later)
+    assert not queries.suppressed(session, person)
+
+
+def test_an_objection_goes_along_into_a_merge(session: Session, ring: Keyring, now: datetime) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    other = elsewhere(session, ring, now)
+    objects(session, ring, person, now)
+    moves(session, ring, person, "cem@example.org", now + HOUR)
+    assert person.merged_into == other.id
+    make.a_topic(session, now=now)
+    said = [make.an_answer("offers", at=now + HOUR, confirmed=True)]
+    make.register(session, ring, "cem@example.org", said, now=now + HOUR, external_id="3")
+    assert not allowed(session, other, "offers", now + HOUR)
+
+
+def test_a_mistyped_mailbox_gives_nobody_the_objection_of_its_owner(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    owner = make.a_person(session, ring, OLD, now=now, external_id="1")
+    objects(session, ring, owner, now)
+    done = make.register(session, ring, OLD, now=now, external_id="2", attest=False)
+    make.register(session, ring, NEW, now=now, external_id="2", attest=False)
+    assert not queries.suppressed(session, make.the_person(session, done.person_id))
+
+
+def test_a_dead_mailbox_is_left_behind(session: Session, ring: Keyring, now: datetime) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    given = {"scope": "all", "cause": "hard_bounce", "origin": "m_1", "subject": None}
+    suppressions.add(session, make.address_hash(ring, OLD), **given, now=now, by="system")
+    moves(session, ring, person, NEW, now)
+    assert allowed(session, person, "updates", now)
+
+
+def test_a_button_takes_a_no_of_a_file_back_for_its_own_topics_only(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    for slug in ("new-products", "updates"):
+        topic = make.the_topic(session, slug)
+        given = {"scope": "topic", "cause": "withdrawal", "origin": "i_1", "subject": None}
+        suppressions.add(session, make.address_hash(ring, OLD), **given, topic_id=topic.id, now=now, by="cli")
+    new, results = registers(session, ring, now, "updates")
+    assert results == ["confirmation_sent"]
+    make.press(session, ring, make.buttons(session, new)[-1], now=now)
+    assert allowed(session, new, "updates", now)
+    _, results = registers(session, ring, now + HOUR, "new-products")
+    assert results == ["confirmation_sent"], "they have taken back one of the two"
+    assert not allowed(session, new, "new-products", now + HOUR)
