@@ -11,9 +11,10 @@ from sqlmodel import Session
 from service.db.session import reading, transaction
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences import access, actions, changes, queries, rights, rules
+from service.domain.preferences import access, actions, changes, queries, restoring, rights, rules
 from service.domain.suppressions import actions as suppressions
 from service.kit import addresses, clock
+from service.kit.clock import to_micros
 from service.kit.signing import Keyring
 from tests import builders as make
 from tests.domain.transfers import files
@@ -248,3 +249,33 @@ def test_a_button_takes_a_no_of_a_file_back_for_its_own_topics_only(
     _, results = registers(session, ring, now + HOUR, "new-products")
     assert results == ["confirmation_sent"], "they have taken back one of the two"
     assert not allowed(session, new, "new-products", now + HOUR)
+
+
+def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_have(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The one who said it had moved there after the copy was made."""
+    there, mover = make.a_person(session, ring, OLD, now=now, external_id="1"), elsewhere(session, ring, now)
+    line = {
+        "seq": 10_000,
+        "hash": "0" * 64,
+        "at": to_micros(now + HOUR),
+        "kind": "consent.withdrawn",
+        "subject": mover.public_id,
+        "mailbox": make.address_hash(ring, OLD),
+        "body": {"topic": "updates"},
+    }
+    restoring.reapply(session, [line], now=now + 2 * HOUR)
+    assert not allowed(session, mover, "updates", now + 2 * HOUR)
+    assert not allowed(session, there, "updates", now + 2 * HOUR)
+    assert allowed(session, there, "new-products", now + 2 * HOUR)
+
+    line |= {"seq": 10_001, "mailbox": make.address_hash(ring, NEW), "at": to_micros(now + 2 * HOUR)}
+    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 1
+    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 0
+    said = [make.an_answer("updates", at=now + 3 * HOUR, confirmed=True)]
+    done = make.register(session, ring, NEW, said, now=now + 3 * HOUR, external_id="4")
+    assert [one["result"] for one in done.consents] == ["confirmation_sent"]
+    make.press(session, ring, make.buttons(session)[-1], now=now + 4 * HOUR)
+    assert restoring.reapply(session, [line], now=now + 5 * HOUR).again == 0, "they have said yes since"
+    assert allowed(session, make.the_person(session, done.person_id), "updates", now + 5 * HOUR)
