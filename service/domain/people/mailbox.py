@@ -15,6 +15,7 @@ from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
 from service.domain.people import queries, rules
 from service.domain.people.tables import AttributeKind, Identity, Person, PersonAttribute
+from service.domain.suppressions import actions as suppressions
 from service.kit import addresses, sealing
 from service.kit.signing import Keyring
 
@@ -31,6 +32,7 @@ class Known:
     changed: list[str] = field(default_factory=list)
     registered_seq: int | None = None
     merged: Person | None = None  # who turned out to be this person, too
+    moved: bool = False  # mail goes to another mailbox than before
     address_told: int | None = (
         None  # the entry of a change that waits: the old address is to be told, the new one asked
     )
@@ -74,7 +76,7 @@ def change_address(
     row.changed.append("email")
     if row.address.confirmed_at is None:
         person.pending_address_id = None
-        _replace_address(session, row, new, now=now)
+        _replace_address(session, row, new, now=now, by=by)
     else:
         person.pending_address_id = new.id
         row.address_told = None if confirmed else seq
@@ -84,11 +86,26 @@ def change_address(
     return new
 
 
-def _replace_address(session: Session, row: Known, new: Address, *, now: datetime) -> None:
+def _replace_address(session: Session, row: Known, new: Address, *, now: datetime, by: str) -> None:
+    _take_along(session, row, new, now=now, by=by)
+    row.moved = True
     row.address.ended_at = now
     session.add(row.address)
     row.person.address_id = new.id
     row.address = new
+
+
+def _take_along(session: Session, row: Known, new: Address, *, now: datetime, by: str) -> None:
+    """An objection binds us to the person, not to where their mail went when they said it (P7)."""
+    suppressions.take_along(
+        session,
+        row.address.address_hash,
+        new.address_hash,
+        subject=row.person.public_id,
+        owned=row.address.confirmed_at is not None,
+        now=now,
+        by=by,
+    )
 
 
 def confirm_address(
@@ -102,6 +119,7 @@ def confirm_address(
     person = row.person
     holder = holders(session, [address.address_hash]).get(address.address_hash)
     if holder is not None and holder[0].id != person.id:
+        _take_along(session, row, holder[1], now=now, by=by)
         left = merge(session, ring, row, holder[0], now=now, by=by)
         row.merged, row.person, row.address, row.key = person, left, holder[1], queries.person_key(ring, left)
         return left
@@ -113,7 +131,7 @@ def confirm_address(
         ledger.append(session, "address.confirmed", subject=person.public_id, body={}, by=by, now=now)
     if address.id == person.pending_address_id:
         person.pending_address_id = None
-        _replace_address(session, row, address, now=now)
+        _replace_address(session, row, address, now=now, by=by)
     session.add(person)
     session.flush()
     return person

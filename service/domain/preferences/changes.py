@@ -215,6 +215,18 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
         set_break(change, until)
 
 
+def heed_mailbox(
+    session: Session, person: Person, address_hash: str, *, said: consent.Said, now: datetime, by: str
+) -> None:
+    """Somebody moved to this mailbox: what was refused there ends their yes, which was said elsewhere (design.md 4)."""
+    change = Change(session, person, None, said, now, by)
+    for topic_id in sorted({topic_id for _, topic_id in queries.noes_at(session, [address_hash])}):
+        topic = topics.by_id(session, topic_id)
+        preference = change.preference(topic)
+        if preference is not None and preference.state in PERMITTING and topic.mail_class != "service":
+            withdraw(change, topic, preference)
+
+
 def _carry_contract(change: Change, topic: Topic, warrant: int) -> None:
     """A registration with a site is no yes that could be taken: it stays true of whoever registered."""
     seen = entries.entry(change.session, warrant)

@@ -65,16 +65,26 @@ def confirm(
     _refuse_after_no(session, confirmation, person, asked)
     said = consent.Said("doi_click", "link", evidence, mailing.public_id)
     by = f"person:{person.public_id}"
-    left = mailbox.confirm_address(
-        session, ring, mailbox.known(session, ring, person), address, now=now, by=by
-    )
+    row = mailbox.known(session, ring, person)
+    left = mailbox.confirm_address(session, ring, row, address, now=now, by=by)
     if left.id != person.id:
         changes.carry_over(session, person, left, now=now, by=by)
+    elif row.moved:
+        moved = consent.Said("doi_click", "same address", None, mailing.public_id)
+        changes.heed_mailbox(session, left, address.address_hash, said=moved, now=now, by=by)
     change = changes.begin(session, ring, left, said, now=now, by=by)
     for one, topic in zip(confirmation.topics, asked, strict=True):
         _grant(change, topic, one)
     causes = LIFTED if asked else ("hard_bounce",)
-    suppressions.lift(session, address.address_hash, causes=causes, subject=left.public_id, now=now, by=by)
+    suppressions.lift(
+        session,
+        address.address_hash,
+        causes=causes,
+        topic_ids={topic.id or 0 for topic in asked},
+        subject=left.public_id,
+        now=now,
+        by=by,
+    )
     confirmation.confirmed_at = now
     session.add(confirmation)
     return Confirmed(asked, left, False, changes.slip(session))

@@ -1,5 +1,6 @@
 """Reading preferences, and the gate as SQL: the only way into the audience of a topic's mailing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from sqlmodel import Session, col
 
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
-from service.domain.preferences.rules import PERMITTING, Standing, TopicFacts
+from service.domain.preferences.rules import NOES, PERMITTING, Standing, TopicFacts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
@@ -154,6 +155,24 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
         break_until=preference.break_until if preference else None,
         valid_until=preference.valid_until if preference else None,
     )
+
+
+def noes_at(session: Session, hashes: Sequence[str]) -> dict[tuple[str, int], str]:
+    """(keyed hash of a mailbox, topic) → the state of a no by anybody who is or was registered there.
+
+    Who moves away takes their no along, and leaves it: nobody knows whether the mailbox has another owner now or they have two,
+    and a button in it asks whoever reads there (P7).
+    """
+    statement = (
+        select(col(Address.address_hash), col(Preference.topic_id), col(Preference.state))
+        .join(Preference, col(Preference.person_id) == col(Address.owner_id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.address_hash).in_(hashes),
+            col(Preference.state).in_(NOES),
+        )
+    )
+    return {(digest, topic): state for digest, topic, state in session.connection().execute(statement)}
 
 
 def suppressed(session: Session, person: Person) -> list[Suppression]:

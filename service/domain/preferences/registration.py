@@ -16,16 +16,15 @@ from sqlmodel import Session, col, select
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import rules as consent_rules
-from service.domain.mailings.tables import Address
 from service.domain.people import actions as people
 from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
+from service.domain.preferences import queries
 from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
-from service.domain.preferences.changes import Change, carry_over, refuse_for_neighbours
+from service.domain.preferences.changes import Change, carry_over, heed_mailbox, refuse_for_neighbours
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
-from service.domain.preferences.rules import NOES
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.topics.tables import Topic, Wording
@@ -118,18 +117,8 @@ class _Writer:
     def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
         """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
         hashes = [row.address.address_hash for row in known]
-        statement = (
-            select(col(Address.address_hash), col(Preference.topic_id))
-            .join(Preference, col(Preference.person_id) == col(Address.owner_id))
-            .where(
-                col(Address.owner_kind) == "person",
-                col(Address.ended_at).is_(None),
-                col(Address.address_hash).in_(hashes),
-                col(Preference.state).in_(NOES),
-            )
-        )
         every = [topic.id or 0 for topic in self.facts.topics.values()]
-        return {*self.session.exec(statement), *suppressions.withdrawn(self.session, hashes, every)}
+        return {*queries.noes_at(self.session, hashes), *suppressions.withdrawn(self.session, hashes, every)}
 
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
         """What stands; a legacy registration counts as nothing said yet."""
@@ -204,6 +193,9 @@ def _register(
     for row in known:
         if row.merged is not None:
             carry_over(session, row.merged, row.person, now=now, by=by)
+        elif row.moved and row.address.confirmed_at is not None:
+            moved = consent.Said("api", "same address")
+            heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)
     session.flush()
     writer = _Writer(session, ring, facts, known, now, by)
     results, asks = [], []

@@ -19,9 +19,10 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights, rules
 from service.domain.preferences.asking import say_no_again
-from service.domain.preferences.changes import NOES, Change, withdraw
+from service.domain.preferences.changes import LIVING, NOES, Change, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
+from service.domain.topics.tables import Topic
 from service.kit.clock import to_micros
 
 PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED)
@@ -93,20 +94,46 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
     if kind == "preference.break_set":
         until = datetime.fromisoformat(str(body["until"]))
         return until > now and changes.set_break(change, until)
-    return _no_again(change, body, int(line.get("at", to_micros(now)))) if kind in NOES else None
+    return _no_again(change, body, mailbox, int(line.get("at", to_micros(now)))) if kind in NOES else None
 
 
-def _no_again(change: Change, body: dict[str, Any], at: int) -> bool | None:
+def _no_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
+    """For the person, and for whoever else the copy has in the mailbox that was theirs when they said it."""
     topic = next((one for one in topics.everything(change.session) if one.slug == body.get("topic")), None)
     if topic is None:
         return None
+    elsewhere = _left_in(change, topic, mailbox, body, at) if mailbox else False
     preference = change.preference(topic)
     if preference is not None and preference.state in rules.NOES:
-        return say_no_again(change, topic, preference)  # a button of the copy may be older than this no
+        again = say_no_again(change, topic, preference)  # a button of the copy may be older than this no
+        return again or elsewhere
     if preference is not None and to_micros(preference.since_at) > at:
-        return False  # they have said yes since
+        return elsewhere  # they have said yes since
     withdraw(change, topic, preference)
     return True
+
+
+def _left_in(change: Change, topic: Topic, mailbox: str, body: dict[str, Any], at: int) -> bool:
+    """They had moved there since: the copy has others in that mailbox, or a site will tell of some. Who has answered since is left
+    alone."""
+    session, person, done, later = change.session, change.person, False, False
+    for other in changes.neighbours(session, person, mailbox):
+        theirs = Change(session, other, None, change.said, change.now, change.by)
+        preference = theirs.preference(topic)
+        if preference is None or preference.state not in LIVING or topic.mail_class == "service":
+            continue
+        later |= to_micros(preference.since_at) > at
+        if to_micros(preference.since_at) <= at:
+            withdraw(theirs, topic, preference)
+            done = True
+    had = select(Address.id).where(
+        col(Address.owner_kind) == "person",
+        col(Address.owner_id) == person.id,
+        col(Address.address_hash) == mailbox,
+    )
+    if later or session.exec(had).first() is not None:
+        return done
+    return bool(_no_of_a_stranger(session, mailbox, body, person.public_id, now=change.now)) or done
 
 
 def _no_of_a_stranger(

@@ -1,11 +1,15 @@
 """Putting an address on the do-not-mail list, and lifting what only its owner may lift."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlmodel import Session, col, select
 
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
 from service.domain.suppressions.tables import Suppression
+
+OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have
 
 
 def add(
@@ -45,6 +49,36 @@ def add(
     return row
 
 
+def take_along(
+    session: Session, old_hash: str, new_hash: str, *, subject: str, owned: bool, now: datetime, by: str
+) -> None:
+    """Somebody moves to another mailbox: what they said themselves goes along, what concerns the mailbox (dead, or erased) stays.
+
+    `owned`: the old mailbox was surely theirs; else only what was written down under `subject` is. What a restored copy holds
+    against a mailbox, because it does not know who is there now, stays as well.
+    """
+    statement = select(Suppression).where(
+        col(Suppression.address_hash) == old_hash,
+        col(Suppression.cause).in_(OWN),
+        col(Suppression.lifted_at).is_(None),
+    )
+    for row in session.exec(statement).all():
+        said = entries.entry(session, row.source_seq)
+        theirs = owned or (said is not None and said.subject == subject)
+        if theirs and (row.cause, row.origin) != ("withdrawal", "restore"):
+            add(
+                session,
+                new_hash,
+                scope=row.scope,
+                cause=row.cause,
+                origin="moved",
+                subject=subject,
+                topic_id=row.topic_id,
+                now=now,
+                by=by,
+            )
+
+
 def lift(
     session: Session,
     address_hash: str,
@@ -53,14 +87,22 @@ def lift(
     subject: str | None,
     now: datetime,
     by: str,
+    topic_ids: Collection[int] | None = None,
 ) -> int:
-    """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted."""
+    """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted.
+
+    `topic_ids`: of what concerns one topic only these; None means any.
+    """
     statement = select(Suppression).where(
         col(Suppression.address_hash) == address_hash,
         col(Suppression.cause).in_(causes),
         col(Suppression.lifted_at).is_(None),
     )
-    rows = session.exec(statement).all()
+    rows = [
+        row
+        for row in session.exec(statement)
+        if row.topic_id is None or topic_ids is None or row.topic_id in topic_ids
+    ]
     for row in rows:
         row.lifted_at = now
         session.add(row)

@@ -11,9 +11,10 @@ from datetime import datetime
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
-from service.domain.consent.rules import NOES, PERMITTING, Item
+from service.domain.consent.rules import PERMITTING, Item
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Identity, Person
+from service.domain.preferences import queries as preferences
 from service.domain.preferences.intake import Checked, Facts, Registration, check
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -79,9 +80,12 @@ def judge(
 
 
 def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[str]) -> Standing:
-    """Four questions for a chunk, none for a row."""
+    """Five questions for a chunk, none for a row."""
     found = Standing(
-        suppressions.live_for(session, hashes), _identities(session, source, rows), _own(session, rows)
+        suppressions.live_for(session, hashes),
+        _identities(session, source, rows),
+        _own(session, rows),
+        noes=preferences.noes_at(session, hashes),
     )
     statement = (
         columns(
@@ -103,10 +107,9 @@ def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[s
     )
     for digest, person_state, topic_id, state, since in session.connection().execute(statement):
         found.states.setdefault(digest, set()).add(person_state)
-        if state in NOES:
-            found.noes[digest, topic_id] = state
-        elif state in PERMITTING:
+        if state in PERMITTING:
             found.yeses[digest, topic_id] = max(since, found.yeses.get((digest, topic_id), since))
+            found.noes.pop((digest, topic_id), None)  # of somebody who left; a button there was pressed since
     return found
 
 

@@ -1,0 +1,281 @@
+"""A no belongs to the mailbox it was said in, too: who moves away takes it along, and it stays for whoever is registered there next
+(design.md 4: noes of the address apply at once, yeses never carry over)."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import Engine
+from sqlmodel import Session
+
+from service.db.session import reading, transaction
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
+from service.domain.preferences import access, actions, changes, queries, restoring, rights, rules
+from service.domain.suppressions import actions as suppressions
+from service.kit import addresses, clock
+from service.kit.clock import to_micros
+from service.kit.signing import Keyring
+from tests import builders as make
+from tests.domain.transfers import files
+
+OLD, NEW = "ana@example.org", "ana.kov@example.net"
+HOUR = timedelta(hours=1)
+
+
+def allowed(session: Session, person: Person, slug: str, now: datetime) -> bool:
+    row = make.the_topic(session, slug)
+    topic = rules.TopicFacts(row.id or 0, row.mail_class, row.basis)
+    return rules.decide(queries.standing(session, person, topic), topic=topic, now=now).allowed
+
+
+def moves(session: Session, ring: Keyring, person: Person, to: str, now: datetime) -> None:
+    """They ask for another address on their page, and press the button in the mail there."""
+    by = f"person:{person.public_id}"
+    access.change_email(session, ring, person, addresses.parse(to), now=now, by=by)
+    make.press(session, ring, make.buttons(session, person)[-1], now=now)
+
+
+def leaves(session: Session, ring: Keyring, now: datetime) -> Person:
+    """Somebody with a yes to `updates` who said no to `new-products` in the old mailbox and moved to another."""
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    link = make.a_link(session, person, "new-products")
+    actions.stop(session, ring, link, how="link", evidence={}, now=now)
+    moves(session, ring, person, NEW, now + HOUR)
+    return person
+
+
+@pytest.fixture
+def left(session: Session, ring: Keyring, now: datetime) -> Person:
+    return leaves(session, ring, now)
+
+
+def registers(session: Session, ring: Keyring, now: datetime, *topics: str) -> tuple[Person, list[str]]:
+    """A site that may attest tells of somebody new at the old mailbox; the person, and what each answer became."""
+    said = [make.an_answer(slug, at=now, confirmed=True) for slug in topics]
+    done = make.register(session, ring, OLD, said, now=now, external_id="2")
+    return make.the_person(session, done.person_id), [one["result"] for one in done.consents]
+
+
+def test_whoever_is_attested_at_a_mailbox_meets_the_no_that_was_said_there(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    later = now + 2 * HOUR
+    new, results = registers(session, ring, later, "new-products")
+    assert new.id != left.id
+    assert results == ["confirmation_sent"], "the no of the mailbox stands; a button in it asks"
+    assert not allowed(session, new, "new-products", later)
+    assert not allowed(session, new, "updates", later), "the yes of who was there before is theirs alone"
+    assert make.the_state(session, left, "new-products") == "withdrawn"
+    assert allowed(session, left, "updates", later)
+
+
+def test_the_button_in_that_mailbox_is_the_new_persons_own_yes_and_nobody_elses(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    later = now + 2 * HOUR
+    new, _ = registers(session, ring, later, "new-products")
+    make.press(session, ring, make.buttons(session, new)[-1], now=later)
+    assert allowed(session, new, "new-products", later)
+    assert make.the_state(session, left, "new-products") == "withdrawn"
+    assert not allowed(session, left, "new-products", later)
+
+
+def test_what_was_not_refused_there_is_taken_as_attested(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    later = now + 2 * HOUR
+    new, results = registers(session, ring, later, "updates")
+    assert results == ["given"]
+    assert allowed(session, new, "updates", later)
+
+
+def test_a_stop_pressed_in_the_old_mailbox_after_the_move_is_heard_there_too(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    """The link of an old mail names the person, and it is the mailbox that somebody reads."""
+    link = make.a_link(session, left, "updates")
+    actions.stop(session, ring, link, how="link", evidence={}, now=now + 2 * HOUR)
+    _, results = registers(session, ring, now + 3 * HOUR, "updates")
+    assert results == ["confirmation_sent"]
+    assert not allowed(session, left, "updates", now + 3 * HOUR)
+
+
+def test_an_import_meets_that_no_too(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: now + 2 * HOUR)
+    with transaction(engine) as session:
+        left = leaves(session, ring, now)
+    house = make.a_house(engine, ring, tmp_path)
+    done = files.imported(house, files.job(files.simple(OLD), files.GRANT))
+    assert done.counts["skipped"] == {"skipped_withdrawn": 1}
+    with reading(engine) as session:
+        assert make.the_state(session, left, "new-products") == "withdrawn"
+        assert people.count(session) == 1
+
+
+# --- a yes never comes along into a mailbox that has said no ---
+
+
+def elsewhere(session: Session, ring: Keyring, now: datetime) -> Person:
+    """Somebody who said yes to both topics in a third mailbox."""
+    return make.a_person(session, ring, "cem@example.org", now=now, external_id="3")
+
+
+def test_whoever_moves_into_a_mailbox_brings_no_yes_to_what_was_refused_there(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    moves(session, ring, other, OLD, later)
+    assert not allowed(session, other, "new-products", later)
+    assert make.the_state(session, other, "new-products") == "withdrawn"
+    assert allowed(session, other, "updates", later), "nobody there has refused it"
+
+
+def test_nor_does_a_site_move_somebodys_yes_there(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    said = [make.an_answer("new-products", at=later, confirmed=True)]
+    done = make.register(session, ring, OLD, said, now=later, external_id="3")
+    assert make.the_person(session, done.person_id).id == other.id
+    assert [one["result"] for one in done.consents] == ["kept_no"]
+    assert not allowed(session, other, "new-products", later)
+    assert allowed(session, other, "updates", later)
+
+
+def test_a_no_of_an_unconfirmed_registration_there_counts_too(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    no = [make.an_answer("new-products", False, at=now)]
+    make.register(session, ring, OLD, no, now=now, external_id="9", attest=False)
+    other, later = elsewhere(session, ring, now), now + 3 * HOUR
+    moves(session, ring, other, OLD, later)
+    assert not allowed(session, other, "new-products", later)
+
+
+def test_who_comes_back_meets_no_no_but_their_own(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    moves(session, ring, left, OLD, now + 3 * HOUR)
+    assert make.the_state(session, left, "new-products") == "withdrawn"
+    assert allowed(session, left, "updates", now + 3 * HOUR)
+
+
+def test_a_yes_by_the_button_there_outlives_a_change_that_was_called_off(
+    session: Session, ring: Keyring, now: datetime, left: Person
+) -> None:
+    later = now + 3 * HOUR
+    new, _ = registers(session, ring, later, "new-products")
+    make.press(session, ring, make.buttons(session, new)[-1], now=later)
+    by = f"person:{new.public_id}"
+    access.change_email(session, ring, new, addresses.parse("cem@example.org"), now=later, by=by)
+    make.register(session, ring, OLD, now=later, external_id="2", attest=False)
+    assert new.pending_address_id is None
+    assert allowed(session, new, "new-products", later)
+
+
+# --- what only the owner of a mailbox takes back ---
+
+
+def objects(session: Session, ring: Keyring, person: Person, now: datetime) -> None:
+    said = changes.consent.Said("page", "page")
+    by = f"person:{person.public_id}"
+    rights.object_to_marketing(changes.begin(session, ring, person, said, now=now, by=by))
+
+
+@pytest.mark.parametrize("site", [False, True])
+def test_an_objection_goes_along_to_the_new_mailbox(
+    session: Session, ring: Keyring, now: datetime, site: bool
+) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    objects(session, ring, person, now)
+    later = now + HOUR
+    if site:
+        said = [make.an_answer("updates", at=later, confirmed=True)]
+        make.register(session, ring, NEW, said, now=later, external_id="1")
+    else:
+        moves(session, ring, person, NEW, later)
+    make.a_topic(session, now=later)  # not asked when they objected
+    said = [make.an_answer("offers", at=later, confirmed=True)]
+    make.register(session, ring, NEW, said, now=later, external_id="1")
+    assert not allowed(session, person, "offers", later)
+    assert rights.lift_objection(session, person, now=later)
+    assert not queries.suppressed(session, person)
+
+
+def test_an_objection_goes_along_into_a_merge(session: Session, ring: Keyring, now: datetime) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    other = elsewhere(session, ring, now)
+    objects(session, ring, person, now)
+    moves(session, ring, person, "cem@example.org", now + HOUR)
+    assert person.merged_into == other.id
+    make.a_topic(session, now=now)
+    said = [make.an_answer("offers", at=now + HOUR, confirmed=True)]
+    make.register(session, ring, "cem@example.org", said, now=now + HOUR, external_id="3")
+    assert not allowed(session, other, "offers", now + HOUR)
+
+
+def test_a_mistyped_mailbox_gives_nobody_the_objection_of_its_owner(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    owner = make.a_person(session, ring, OLD, now=now, external_id="1")
+    objects(session, ring, owner, now)
+    done = make.register(session, ring, OLD, now=now, external_id="2", attest=False)
+    make.register(session, ring, NEW, now=now, external_id="2", attest=False)
+    assert not queries.suppressed(session, make.the_person(session, done.person_id))
+
+
+def test_a_dead_mailbox_is_left_behind(session: Session, ring: Keyring, now: datetime) -> None:
+    person = make.a_person(session, ring, OLD, now=now, external_id="1")
+    given = {"scope": "all", "cause": "hard_bounce", "origin": "m_1", "subject": None}
+    suppressions.add(session, make.address_hash(ring, OLD), **given, now=now, by="system")
+    moves(session, ring, person, NEW, now)
+    assert allowed(session, person, "updates", now)
+
+
+def test_a_button_takes_a_no_of_a_file_back_for_its_own_topics_only(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    for slug in ("new-products", "updates"):
+        topic = make.the_topic(session, slug)
+        given = {"scope": "topic", "cause": "withdrawal", "origin": "i_1", "subject": None}
+        suppressions.add(session, make.address_hash(ring, OLD), **given, topic_id=topic.id, now=now, by="cli")
+    new, results = registers(session, ring, now, "updates")
+    assert results == ["confirmation_sent"]
+    make.press(session, ring, make.buttons(session, new)[-1], now=now)
+    assert allowed(session, new, "updates", now)
+    _, results = registers(session, ring, now + HOUR, "new-products")
+    assert results == ["confirmation_sent"], "they have taken back one of the two"
+    assert not allowed(session, new, "new-products", now + HOUR)
+
+
+def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_have(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The one who said it had moved there after the copy was made."""
+    there, mover = make.a_person(session, ring, OLD, now=now, external_id="1"), elsewhere(session, ring, now)
+    line = {
+        "seq": 10_000,
+        "hash": "0" * 64,
+        "at": to_micros(now + HOUR),
+        "kind": "consent.withdrawn",
+        "subject": mover.public_id,
+        "mailbox": make.address_hash(ring, OLD),
+        "body": {"topic": "updates"},
+    }
+    restoring.reapply(session, [line], now=now + 2 * HOUR)
+    assert not allowed(session, mover, "updates", now + 2 * HOUR)
+    assert not allowed(session, there, "updates", now + 2 * HOUR)
+    assert allowed(session, there, "new-products", now + 2 * HOUR)
+
+    line |= {"seq": 10_001, "mailbox": make.address_hash(ring, NEW), "at": to_micros(now + 2 * HOUR)}
+    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 1
+    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 0
+    said = [make.an_answer("updates", at=now + 3 * HOUR, confirmed=True)]
+    done = make.register(session, ring, NEW, said, now=now + 3 * HOUR, external_id="4")
+    assert [one["result"] for one in done.consents] == ["confirmation_sent"]
+    make.press(session, ring, make.buttons(session)[-1], now=now + 4 * HOUR)
+    assert restoring.reapply(session, [line], now=now + 5 * HOUR).again == 0, "they have said yes since"
+    assert allowed(session, make.the_person(session, done.person_id), "updates", now + 5 * HOUR)
