@@ -10,9 +10,10 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service import fence
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.privacy import copies
+from service.domain.privacy import copies, requests
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
@@ -45,6 +46,9 @@ KINDS = {
     "consent.restored": "Stop taken back",
     "suppression.added": "On our do-not-mail list",
     "suppression.lifted": "Off our do-not-mail list",
+    "request.received": "Your request came in",
+    "request.extended": "Your request takes longer",
+    "request.closed": "Your request was answered",
 }
 
 
@@ -57,6 +61,35 @@ async def page(request: Request) -> Response:
     found = await _made(request, person, copies.access_copy)
     context = _readable(found, words.speaker(pages.language(request, person)))
     return await pages.public(request, "public/me_copy.html", context, person=person)
+
+
+@router.post("/me/copy")
+async def ask(request: Request) -> Response:
+    """Ask for it: the request is on record as answered at once, and the page above follows. Looking again asks nothing anew."""
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request, status=403)
+    await _on_record(request, person, "access")
+    return pages.redirect(request, "/me/copy")
+
+
+@router.post("/me/portable.json")
+async def take_along(request: Request) -> Response:
+    """Ask for what they gave: on record as answered at once, and the file is the answer."""
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request, status=403)
+    await _on_record(request, person, "portability")
+    return await portable(request)
+
+
+async def _on_record(request: Request, person: Person, right: str) -> None:
+    def note(session: Session) -> None:
+        held = people.by_public_id(session, person.public_id) or person
+        by = f"person:{held.public_id}"
+        requests.fulfilled(session, held, right, door="link", now=clock.now(), by=by)
+
+    await fence.perform(deps.house(request), note)
 
 
 @router.get("/me/copy.json")

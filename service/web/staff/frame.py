@@ -42,6 +42,7 @@ MENU = {
     "topics": "topics:read",
     "policies": "policies:read",
     "contact": "contact:read",
+    "privacy": "people:rights",
     "ledger": "ledger:read",
     "inbox": "inbox:own",
     "health": "health:read",

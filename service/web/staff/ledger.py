@@ -29,6 +29,7 @@ PLACES = {
     "n": "/staff/notices/{}/review",
     "q": "/staff/contact/{}",
     "i": "/staff/people/import/{}",
+    "rr": "/staff/privacy/requests/{}",
 }
 FAULTS = {
     "not_canonical": "An entry was written in another way than ours.",
