@@ -21,7 +21,7 @@ from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
 from service.domain.preferences import queries as preferences
-from service.domain.privacy import queries
+from service.domain.privacy import disclosures, queries
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -62,7 +62,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, person),
         "messages": _messages(session, ring, person),
-        "disclosures": [],
+        "disclosures": disclosed(session, persons),
         "kept": [{"what": what, "days": days} for what, days in RETENTION],
     }
 
@@ -230,6 +230,24 @@ def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
     return [
         {"scope": one.scope, "cause": one.cause, "since": _at(one.since_at), "entry": one.source_seq}
         for one in preferences.suppressed(session, person)
+    ]
+
+
+def disclosed(
+    session: Session, persons: Sequence[Person], *, until: datetime | None = None
+) -> list[dict[str, Any]]:
+    """To whom else something of theirs was given, as far as they may know; for the evidence file too."""
+    found = disclosures.known_to(session, [person.public_id for person in persons], until=until)
+    return [
+        {
+            "on": one.made_on.isoformat(),
+            "to": one.to,
+            "ground": one.ground,
+            "document": one.document,
+            "scope": one.scope,
+            "entry": entry,
+        }
+        for one, entry in found
     ]
 
 

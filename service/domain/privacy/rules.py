@@ -46,6 +46,11 @@ OUTCOMES = {
 }
 EXPLAINED = ("refused", "not_identified")  # outcomes that somebody may complain about
 OPT_OUT_DAYS = 10
+TOLD = {
+    "told": "Has been told",
+    "may_know": "Not told, but may know",
+    "secret": "Must not know",
+}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -99,6 +104,18 @@ class ExtendedBefore(Conflict):
 
 class TooLateToExtend(Conflict):
     """The first month is over; the person had to be told within it."""
+
+
+class DisclosureUnknown(NotFound):
+    """There is no such disclosure."""
+
+
+class ApproverMissing(Invalid):
+    """Please say who approved it."""
+
+
+class ToldUnknown(Invalid):
+    """Please say whether the person has been told."""
 
 
 class AlreadyErased(Conflict):

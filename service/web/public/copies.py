@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -139,6 +139,7 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         "wordings": found["wordings"],
         "events": [_event(one, titles, say) for one in found["events"]],
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
+        "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
         "kept": found["kept"],
     }
 

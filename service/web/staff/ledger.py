@@ -30,6 +30,7 @@ PLACES = {
     "q": "/staff/contact/{}",
     "i": "/staff/people/import/{}",
     "rr": "/staff/privacy/requests/{}",
+    "d": "/staff/privacy/disclosures#{}",
 }
 FAULTS = {
     "not_canonical": "An entry was written in another way than ours.",

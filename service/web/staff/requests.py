@@ -30,11 +30,20 @@ router = APIRouter()
 Officer = Annotated[SignedIn, require("people:rights")]
 HERE = "/staff/privacy"
 SOON = 7  # days
+ROOMS = {
+    "requests": ("Requests", HERE),
+    "disclosures": ("Disclosures", f"{HERE}/disclosures"),
+}
 FIELDS = ("right", "who", "came_on", "text", "reason", "told", "outcome", "note")
 
 
 class PersonUnclear(UnknownPerson):
     """That names nobody here, or several people; give the opaque id (p_…) from the person's page."""
+
+
+def rooms(here: str) -> list[dict[str, Any]]:
+    """What there is under this entry of the menu."""
+    return [tab(label, path, name == here) for name, (label, path) in ROOMS.items()]
 
 
 @router.get("/staff/privacy")
@@ -47,6 +56,7 @@ async def listing(request: Request, staff: Officer) -> Response:
         after = request.query_params.get("after")
         found = queries.requests_page(session, house.ring, closed=closed, after=after)
         return {
+            "rooms": rooms("requests"),
             "tabs": [
                 tab("Open", HERE, not closed, counts["open"]),
                 tab("Closed", f"{HERE}?state=closed", closed, counts["closed"]),
