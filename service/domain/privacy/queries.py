@@ -14,7 +14,7 @@ from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy import rules
-from service.domain.privacy.tables import ContactRequest, RightsRequest
+from service.domain.privacy.tables import Breach, ContactRequest, RightsRequest
 from service.kit import addresses, paging, sealing
 from service.kit.signing import Keyring
 
@@ -231,3 +231,26 @@ def request_counts(session: Session, today: date) -> dict[str, int]:
     ).select_from(RightsRequest)
     opened_ones, overdue, closed = session.exec(statement).one()
     return {"open": opened_ones, "overdue": overdue, "closed": closed}
+
+
+def breach_by_id(session: Session, public_id: str) -> Breach:
+    """One breach. Raises `BreachUnknown`."""
+    row = session.exec(select(Breach).where(col(Breach.public_id) == public_id)).first()
+    if row is None:
+        raise rules.BreachUnknown
+    return row
+
+
+def breaches(session: Session) -> Sequence[Breach]:
+    """All of them: open ones first, the last noticed first."""
+    return session.exec(
+        select(Breach).order_by(col(Breach.closed_at).is_not(None), col(Breach.noticed_at).desc())
+    ).all()
+
+
+def first_unreported(session: Session) -> Breach | None:
+    """The breach whose 72 hours end first, of those the authority has not been told of and has to be."""
+    statement = select(Breach).where(
+        col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
+    )
+    return session.exec(statement.order_by(col(Breach.noticed_at)).limit(1)).first()

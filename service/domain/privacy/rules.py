@@ -4,7 +4,7 @@ be answered. Pure; called by the privacy actions and their pages.
 
 import re
 from calendar import monthrange
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from service.kit.errors import Conflict, Invalid, NotFound, TooMany
 from service.mail.headers import clean_header
@@ -46,6 +46,8 @@ OUTCOMES = {
 }
 EXPLAINED = ("refused", "not_identified")  # outcomes that somebody may complain about
 OPT_OUT_DAYS = 10
+BREACH_FACTS = ("what", "whom", "how_many", "consequences", "done")
+FACT_LIMIT, REPORT_WITHIN = 4_000, timedelta(hours=72)
 TOLD = {
     "told": "Has been told",
     "may_know": "Not told, but may know",
@@ -118,6 +120,26 @@ class ToldUnknown(Invalid):
     """Please say whether the person has been told."""
 
 
+class BreachUnknown(NotFound):
+    """There is no such breach."""
+
+
+class BreachClosed(Conflict):
+    """This breach is closed."""
+
+
+class BreachUnfinished(Conflict):
+    """First say whether the authority was told, and whether the people were, or why not."""
+
+
+class MomentInvalid(Invalid):
+    """Please give day and hour in UTC; it cannot lie ahead, nor before the breach was noticed."""
+
+
+class NumberInvalid(Invalid):
+    """Please give a number, or nothing while it is not known."""
+
+
 class AlreadyErased(Conflict):
     """That data was erased before; nothing is left to erase."""
 
@@ -177,16 +199,29 @@ def check_text(typed: str, *, field: str = "message") -> str:
     return text
 
 
-def check_note(typed: str, *, field: str, needed: bool) -> str:
-    """A reason of staff, on one line or several; it stands in clear. Raises `ReasonMissing`, `TextTooLong`, `TextControlChar`."""
+def check_note(typed: str, *, field: str, needed: bool, limit: int = NOTE_LIMIT) -> str:
+    """A text of staff that stands in clear. Raises `ReasonMissing`, `TextTooLong`, `TextControlChar`."""
     if not typed.strip():
         if needed:
             raise ReasonMissing(field=field)
         return ""
     text = check_text(typed, field=field)
-    if len(text) > NOTE_LIMIT:
+    if len(text) > limit:
         raise TextTooLong(field=field)
     return text
+
+
+def check_number(typed: str, *, field: str) -> str:
+    """How many, in digits; empty while nobody knows. Raises `NumberInvalid`."""
+    digits = typed.strip().replace(",", "")
+    if digits and not (digits.isascii() and digits.isdecimal() and len(digits) <= 12):
+        raise NumberInvalid(field=field)
+    return digits
+
+
+def report_by(noticed_at: datetime) -> datetime:
+    """Until when the authority has to know of a breach (GDPR 33(1))."""
+    return noticed_at + REPORT_WITHIN
 
 
 def due_on(right: str, came_on: date) -> date:

@@ -1,8 +1,8 @@
-"""Contact requests, and requests under a person's rights."""
+"""Contact requests, requests under a person's rights, breaches."""
 
 from datetime import date, datetime
 
-from sqlalchemy import Column, Index, LargeBinary, text
+from sqlalchemy import Column, Index, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 
@@ -52,6 +52,30 @@ class RightsRequest(SQLModel, table=True):
     extended_at: datetime | None = None
     outcome: str = Field(default="", max_length=20)  # rules.OUTCOMES
     note: str = Field(default="", max_length=500)
+    closed_at: datetime | None = None
+    closed_by: str | None = Field(default=None, max_length=60)
+    created_at: datetime
+    created_by: str = Field(max_length=60)
+
+
+class Breach(SQLModel, table=True):
+    """A breach as far as it is known; it names nobody. The ledger has every step to it."""
+
+    __tablename__ = "breach"
+
+    id: int | None = Field(default=None, primary_key=True)
+    public_id: str = Field(max_length=40, unique=True)
+    noticed_at: datetime
+    what: str = Field(sa_type=Text)
+    whom: str = Field(default="", sa_type=Text)  # kinds of people and of data
+    how_many: str = Field(default="", max_length=12)  # of people; empty: not known yet
+    consequences: str = Field(default="", sa_type=Text)
+    done: str = Field(default="", sa_type=Text)
+    reported_at: datetime | None = None
+    reported_to: str = Field(default="", max_length=500)
+    report_note: str = Field(default="", max_length=500)  # why late, or why not at all
+    people_told: bool | None = None
+    people_note: str = Field(default="", max_length=500)  # how they were told, or why not
     closed_at: datetime | None = None
     closed_by: str | None = Field(default=None, max_length=60)
     created_at: datetime

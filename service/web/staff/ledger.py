@@ -30,6 +30,7 @@ PLACES = {
     "q": "/staff/contact/{}",
     "i": "/staff/people/import/{}",
     "rr": "/staff/privacy/requests/{}",
+    "b": "/staff/privacy/breaches/{}",
     "d": "/staff/privacy/disclosures#{}",
 }
 FAULTS = {

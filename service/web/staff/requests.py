@@ -33,6 +33,7 @@ SOON = 7  # days
 ROOMS = {
     "requests": ("Requests", HERE),
     "disclosures": ("Disclosures", f"{HERE}/disclosures"),
+    "breaches": ("Breaches", f"{HERE}/breaches"),
 }
 FIELDS = ("right", "who", "came_on", "text", "reason", "told", "outcome", "note")
 

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from service.web.staff import (
     announcements,
+    breaches,
     composer,
     contact,
     disclosures,
@@ -51,6 +52,7 @@ for part in (
     contact,
     requests,
     disclosures,
+    breaches,
     ledger,
     settings,
     members,
