@@ -34,6 +34,7 @@ ROOMS = {
     "requests": ("Requests", HERE),
     "disclosures": ("Disclosures", f"{HERE}/disclosures"),
     "breaches": ("Breaches", f"{HERE}/breaches"),
+    "processing": ("Record of processing", f"{HERE}/record"),
 }
 FIELDS = ("right", "who", "came_on", "text", "reason", "told", "outcome", "note")
 
