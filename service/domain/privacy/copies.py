@@ -62,6 +62,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, person),
         "messages": _messages(session, ring, person),
+        "requests": _requests(session, ring, persons),
         "disclosures": disclosed(session, persons),
         "kept": [{"what": what, "days": days} for what, days in RETENTION],
     }
@@ -230,6 +231,24 @@ def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
     return [
         {"scope": one.scope, "cause": one.cause, "since": _at(one.since_at), "entry": one.source_seq}
         for one in preferences.suppressed(session, person)
+    ]
+
+
+def _requests(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """What they asked for under their rights, what became of it, and what staff wrote down of a letter or a call."""
+    return [
+        {
+            "right": one.row.right,
+            "door": one.row.door,
+            "came_on": one.row.came_on.isoformat(),
+            "due_on": one.row.due_on.isoformat(),
+            "text": one.text or None,
+            "longer_because": one.row.extension or None,
+            "outcome": one.row.outcome or None,
+            "note": one.row.note or None,
+            "closed_at": _at(one.row.closed_at),
+        }
+        for one in queries.requests_of(session, ring, persons)
     ]
 
 

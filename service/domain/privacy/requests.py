@@ -71,7 +71,8 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
     ).all()
     waiting = [row for row in rows if row.closed_at is None]
     if not waiting:
-        if any(row.door == door and row.created_at > now - rules.WINDOW for row in rows):
+        lately = now - rules.WINDOW
+        if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
             return
         waiting = [_row(right, door, person, now.date(), now=now, by=by)]
     for row in waiting:
@@ -168,6 +169,8 @@ def _note(
 
 
 def _open(session: Session, public_id: str) -> RightsRequest:
+    """The row, locked: after the ledger's tail, as `fulfilled` and an erasure take the two, or they would wait for each other."""
+    lock_ledger_tail(session)
     row = queries.request_by_id(session, public_id)
     session.refresh(row, with_for_update=True)
     if row.closed_at is not None:

@@ -51,6 +51,18 @@ KINDS = {
     "request.closed": "Your request was answered",
 }
 
+# What may be asked for (`privacy.rules.RIGHTS`), in the words of whoever asks.
+RIGHTS = {
+    "access": "A copy of what you hold about me",
+    "rectification": "Correct my data",
+    "erasure": "Erase my data",
+    "restriction": "Keep my data, but do not use it",
+    "portability": "What I gave, to take along",
+    "objection": "No advertising any more",
+    "objection_other": "Do not use my data for that",
+    "opt_out": "No commercial mail any more",
+}
+
 
 @router.get("/me/copy")
 async def page(request: Request) -> Response:
@@ -139,6 +151,7 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         "wordings": found["wordings"],
         "events": [_event(one, titles, say) for one in found["events"]],
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
+        "requests": [_request(one, say) for one in found["requests"]],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
         "kept": found["kept"],
     }
@@ -163,6 +176,15 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
         "what": say(known) if known else one["kind"],
         "about": titles.get(body.get("wording")) or body.get("topic") or "",
         "proof": [f"{name}: {value}" for name, value in (one["evidence"] or {}).items()],
+    }
+
+
+def _request(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    return one | {
+        "what": say(RIGHTS[one["right"]]),
+        "came_on": date.fromisoformat(one["came_on"]),
+        "due_on": date.fromisoformat(one["due_on"]),
+        "closed_at": _moment(one["closed_at"]),
     }
 
 

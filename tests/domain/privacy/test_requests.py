@@ -1,21 +1,30 @@
 """Requests under people's rights: their clocks, how they end, and what an erasure leaves of them; on both databases."""
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
+from service.db.engine import is_sqlite
+from service.db.locks import lock_ledger_tail
+from service.db.session import transaction
 from service.domain.ledger.actions import appended
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.privacy import actions, queries, requests, rules
+from service.domain.privacy import actions, copies, queries, requests, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.kit import addresses, paging
 from service.kit.signing import Keyring
 from service.ops import erasure
 from tests import builders as make
+from tests.domain.privacy.schemas import faults, published
 
 BY = "staff:s_1"
 
@@ -215,3 +224,88 @@ def test_a_request_goes_with_its_person_into_a_merge(session: Session, ring: Key
     assert queries.requested(session, ring, row).person is ana
     requests.fulfilled(session, ana, "access", door="link", now=now, by=f"person:{ana.public_id}")
     assert row.outcome == "done"
+
+
+def test_what_staff_wrote_down_of_it_is_in_the_persons_copy(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, now=now)
+    row = asked(session, ring, now, person=ana, text="Telephoned: wants it all on paper.")
+    requests.extend(session, row.public_id, reason="Three archives", told=True, now=now, by=BY)
+    requests.close(session, row.public_id, outcome="done", note="", now=now, by=BY)
+    found = json.loads(json.dumps(copies.access_copy(session, ring, ana, now=now)))
+    assert faults(published("access-copy"), found) == []
+    [one] = found["requests"]
+    assert (one["right"], one["text"]) == ("access", "Telephoned: wants it all on paper.")
+    assert (one["longer_because"], one["outcome"], one["due_on"]) == ("Three archives", "done", "2027-02-24")
+
+
+def beside(engine: Engine, first: Callable[[Session], Any], other: Callable[[Session], Any]) -> list[type]:
+    """`first` holds the ledger's tail and goes on once `other`, in a transaction of its own, stands in line for it; what `other`
+    was refused with, in the end."""
+    refused: list[type] = []
+
+    def run() -> None:
+        try:
+            with transaction(engine) as opened:
+                other(opened)
+        except Exception as error:
+            refused.append(type(error))
+
+    colleague = threading.Thread(target=run)
+    with transaction(engine) as session:
+        lock_ledger_tail(session)
+        colleague.start()
+        while not is_sqlite(engine) and not waits_for_the_tail(session):
+            time.sleep(0.01)
+        first(session)
+    colleague.join(20)
+    return refused
+
+
+def test_two_who_close_the_same_request_do_not_wait_for_each_other(
+    engine: Engine, ring: Keyring, now: datetime
+) -> None:
+    """Whoever has a right closes its request under the ledger's lock; a colleague who closes it by hand takes the two in the
+    same order, or PostgreSQL would have to break a deadlock."""
+    with transaction(engine) as session:
+        ana = make.a_person(session, ring, now=now)
+        public_id = asked(session, ring, now, person=ana).public_id
+
+    def by_herself(session: Session) -> None:
+        requests.fulfilled(session, ana, "access", door="link", now=now, by=f"person:{ana.public_id}")
+
+    def by_hand(session: Session) -> None:
+        requests.close(session, public_id, outcome="done", note="", now=now, by=BY)
+
+    assert beside(engine, by_herself, by_hand) == [rules.RequestClosed]
+
+
+@pytest.mark.parametrize("what", ["request", "erasure"])
+def test_a_message_is_closed_beside_what_becomes_of_it(
+    engine: Engine, ring: Keyring, now: datetime, what: str
+) -> None:
+    """The same for a message that one colleague closes while another makes a request of it, or its writer is erased."""
+    with transaction(engine) as session:
+        ana = make.a_person(session, ring, now=now)
+        message = wrote(session, ring, now)
+
+    def become(session: Session) -> None:
+        if what == "request":
+            asked(session, ring, now, door="form", contact=queries.by_public_id(session, message.public_id))
+        else:
+            erasure.erase(session, ring, make.the_person(session, ana.public_id), how="staff", now=now, by=BY)
+
+    def close(session: Session) -> None:
+        actions.close(session, message.public_id, now=now, by=BY)
+
+    assert beside(engine, become, close) == ([] if what == "request" else [rules.ContactUnknown])
+
+
+def waits_for_the_tail(session: Session) -> bool:
+    """Whether somebody in this database stands in line for an advisory lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
+    return bool(session.connection().execute(text(waiting)).scalar())
