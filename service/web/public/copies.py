@@ -169,12 +169,12 @@ def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
 def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """One line, and the proof that lies behind it."""
     body = one["body"]
-    known = KINDS.get(one["kind"])
+    known, right = KINDS.get(one["kind"]), RIGHTS.get(str(body.get("right")))
     return {
         "at": _moment(one["at"]),
         "entry": one["entry"],
         "what": say(known) if known else one["kind"],
-        "about": titles.get(body.get("wording")) or body.get("topic") or "",
+        "about": titles.get(body.get("wording")) or body.get("topic") or (say(right) if right else ""),
         "proof": [f"{name}: {value}" for name, value in (one["evidence"] or {}).items()],
     }
 

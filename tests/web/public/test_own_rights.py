@@ -335,5 +335,6 @@ def test_the_copy_asked_for_is_the_page_that_follows(client: TestClient, world: 
     page = client.post("/me/copy", headers=OURS, follow_redirects=True)
     assert "A copy of my data" in page.text
     assert "Your request was answered" in page.text
+    assert "A copy of what you hold about me" in page.text
     taken = client.post("/me/portable.json", headers=OURS)
     assert faults(published("portable-copy"), taken.json()) == []
