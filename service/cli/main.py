@@ -13,6 +13,7 @@ from service.cli import (
     notice,
     people,
     post,
+    privacy,
     processes,
     prove,
     staff,
@@ -40,5 +41,6 @@ app.add_typer(brand.app, name="brand")
 app.add_typer(announce.app, name="announce")
 app.command("post")(post.post)
 app.add_typer(notice.app, name="notice")
+app.add_typer(privacy.app, name="privacy")
 app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)

@@ -10,9 +10,10 @@ from sqlmodel import Session
 
 from service.cli import desk
 from service.domain.ledger import checkpoints
-from service.domain.people import actions, queries
+from service.domain.people import actions, erasing, queries
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
+from service.domain.privacy import copies
 from service.domain.reports import evidence, receipts
 from service.kit import addresses, clock
 from service.kit.errors import Conflict, Invalid
@@ -51,7 +52,8 @@ def prove(
         actions.note_read(session, found, "exported", reason=reason, now=now, by=desk.BY)
         if into:
             return {"receipts": receipts.of_person(session, house.ring, found, now=now)}
-        return evidence.of_person(session, house.ring, found, on=until, now=now)
+        given = copies.disclosed(session, erasing.with_merged(session, found), until=until)
+        return evidence.of_person(session, house.ring, found, on=until, now=now, disclosed=given)
 
     file = desk.change(house, look, as_json=as_json)
     if into:

@@ -20,13 +20,14 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import restoring
 from service.domain.preferences.restoring import Reapplied
-from service.domain.privacy import erasing
+from service.domain.privacy import erasing, requests
 from service.domain.privacy.erasing import Erased
 from service.kit.signing import Keyring
 from service.ops import captured
 from service.ops.house import House
 
 KIND = "person.erased"
+DOORS = {"me": "link", "staff": "staff", "api": "site"}  # how it was done -> by which door it was asked for
 _tidied: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
 
@@ -36,6 +37,8 @@ def erase(
     """Erase somebody (`privacy.erasing.erase`), mails in the captured inbox too. Raises `AlreadyErased`."""
     written_to = people_erasing.in_clear(session, ring, erasing.whole(session, person))
     done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)
+    if how in DOORS:
+        requests.fulfilled(session, person, "erasure", door=DOORS[how], now=now, by=by)
     captured.forget(session, written_to)
     if not session.info.get("tidying"):
         session.info["tidying"] = True

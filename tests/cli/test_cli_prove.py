@@ -13,6 +13,7 @@ from service.kit.signing import load_or_make
 from tests import builders as make
 from tests.cli.conftest import Run
 from tests.cli.test_cli_ledger import read
+from tests.domain.privacy.test_disclosures import GIVEN, give
 
 
 def _ana(engine: Engine, directory: Path, now: datetime) -> str:
@@ -50,6 +51,25 @@ def test_as_of_a_day_before_there_was_anything(bidden: Run, engine: Engine, tmp_
     day = (clock.now() - timedelta(days=1)).date().isoformat()
     file = bidden("prove", "ana@example.org", "--on", day).json
     assert (file["standing"], file["events"], "proof" in file) == ([], [], False)
+
+
+def test_what_was_given_to_others_is_proven_with_the_rest(
+    bidden: Run, engine: Engine, tmp_path: Path
+) -> None:
+    key, now = bidden("ledger", "checkpoint", "--key").out.strip(), clock.now()
+    ana = _ana(engine, tmp_path, now - timedelta(days=2))
+    with transaction(engine) as session:
+        give(session, [make.the_person(session, ana)], now)
+        give(session, [make.the_person(session, ana)], now, told="secret", why_not="Order of secrecy")
+    file = bidden("prove", ana).json
+    [given] = file["disclosures"]
+    assert given["to"] == GIVEN["to"]
+    proven = [json.loads(one["text"]) for one in file["proof"]["entries"]]
+    assert [one["kind"] for one in proven if one["seq"] == given["entry"]] == ["disclosure.made"]
+    assert "secrecy" not in json.dumps(file)
+    kept = tmp_path / "ana.json"
+    kept.write_text(json.dumps(file))
+    assert read(kept, key)[0] == 0
 
 
 def test_refusals(bidden: Run, engine: Engine, tmp_path: Path) -> None:

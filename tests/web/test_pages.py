@@ -19,7 +19,7 @@ from service.kit.errors import DatabaseDamaged, DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
 from service.web.public.choices import HOW
-from service.web.public.copies import KINDS
+from service.web.public.copies import KINDS, RIGHTS
 from service.web.public.held import LABELS, PLACES
 from service.web.public.why import CHANGED
 from tests.web.conftest import BASE
@@ -113,6 +113,7 @@ def said() -> set[str]:
         *PLACES.values(),
         *CHANGED.values(),
         *KINDS.values(),
+        *RIGHTS.values(),
         *errors.HEADINGS.values(),
     }
     for path in [*DOORS, PACKAGE / "web" / "errors.py"]:

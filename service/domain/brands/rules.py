@@ -104,7 +104,7 @@ class SelectorOfAnotherDomain(Conflict):
 
 @dataclass(frozen=True)
 class Kind:
-    """One setting: its type (flag, number, choice, hours, limits or plan), its default, the sentence that explains it."""
+    """One setting: its type (flag, number, choice, text, hours, limits or plan), its default, the sentence that explains it."""
 
     name: str
     type: str
@@ -116,6 +116,7 @@ class Kind:
     optional: bool = False
 
 
+TEXT_LIMIT = 2_000
 _IP = ("none", "truncated", "full")
 
 SETTINGS = {
@@ -163,6 +164,21 @@ SETTINGS = {
             "Most letters of mailings on each day from a date on (UTC), as 2026-12-01: 200 400 800; "
             "the others wait for the next day. Empty: none.",
             optional=True,
+        ),
+        Kind(
+            "data_protection_officer",
+            "text",
+            "",
+            "Name and how to reach them, for the record of processing. Empty: there is none.",
+        ),
+        Kind(
+            "processors",
+            "text",
+            "",
+            "Who works on the data for you, a line each: who, for what, where, since which contract.",
+        ),
+        Kind(
+            "transfers", "text", "", "What leaves the EEA, and under which safeguards. Empty: nothing does."
         ),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),
     )
@@ -314,7 +330,9 @@ def kind_of(name: str) -> Kind:
 def check_setting(name: str, value: object) -> Any:
     """A setting's value as stored, from JSON or the text of a form or command. Raises `SettingInvalid`."""
     kind = kind_of(name)
-    given = value.strip().lower() if isinstance(value, str) else value
+    given = value.strip() if isinstance(value, str) else value
+    if isinstance(given, str) and kind.type != "text":
+        given = given.lower()
     if kind.optional and given in (None, "", "none", "off"):
         return None
     return _READ[kind.type](kind, given)
@@ -339,6 +357,12 @@ def _number(kind: Kind, given: object) -> int:
 def _choice(kind: Kind, given: object) -> str:
     if not isinstance(given, str) or given not in kind.choices:
         raise SettingInvalid("One of these is needed: " + ", ".join(kind.choices) + ".", field=kind.name)
+    return given
+
+
+def _text(kind: Kind, given: object) -> str:
+    if not isinstance(given, str) or len(given) > TEXT_LIMIT or not given.replace("\n", "").isprintable():
+        raise SettingInvalid(f"A text of at most {TEXT_LIMIT:,} characters is needed.", field=kind.name)
     return given
 
 
@@ -369,5 +393,6 @@ def _understood(kind: Kind, read: dict[str, Any] | None, example: str) -> dict[s
 
 
 _READ = {
-    "flag": _flag, "number": _number, "choice": _choice, "hours": _hours, "limits": _limits, "plan": _plan,
+    "flag": _flag, "number": _number, "choice": _choice, "text": _text, "hours": _hours, "limits": _limits,
+    "plan": _plan,
 }  # fmt: skip

@@ -111,6 +111,12 @@ def of_subject(session: Session, subject: str, *, kinds: tuple[str, ...] = ()) -
     return [read(row) for row in session.connection().execute(statement)]
 
 
+def of_kinds(session: Session, kinds: tuple[str, ...]) -> list[Seen]:
+    """Everything of kinds that are few, whatever it is about, oldest first."""
+    statement = select(LedgerEntry).where(col(LedgerEntry.kind).in_(kinds)).order_by(col(LedgerEntry.seq))
+    return [read(row) for row in session.connection().execute(statement)]
+
+
 def page(
     session: Session,
     *,

@@ -9,6 +9,7 @@ from typing import Any
 from babel.dates import format_date
 from sqlmodel import Session
 
+from service.db.locks import lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -138,6 +139,8 @@ def _mail_answer(
 
 
 def _locked(session: Session, public_id: str) -> ContactRequest:
+    """The row, locked: after the ledger's tail, as an erasure takes the two, or they would wait for each other."""
+    lock_ledger_tail(session)
     request = queries.by_public_id(session, public_id)
     session.refresh(request, with_for_update=True)
     return request

@@ -21,7 +21,7 @@ from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
 from service.domain.preferences import queries as preferences
-from service.domain.privacy import queries
+from service.domain.privacy import disclosures, queries
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -62,7 +62,8 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, person),
         "messages": _messages(session, ring, person),
-        "disclosures": [],
+        "requests": _requests(session, ring, persons),
+        "disclosures": disclosed(session, persons),
         "kept": [{"what": what, "days": days} for what, days in RETENTION],
     }
 
@@ -230,6 +231,42 @@ def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
     return [
         {"scope": one.scope, "cause": one.cause, "since": _at(one.since_at), "entry": one.source_seq}
         for one in preferences.suppressed(session, person)
+    ]
+
+
+def _requests(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """What they asked for under their rights, what became of it, and what staff wrote down of a letter or a call."""
+    return [
+        {
+            "right": one.row.right,
+            "door": one.row.door,
+            "came_on": one.row.came_on.isoformat(),
+            "due_on": one.row.due_on.isoformat(),
+            "text": one.text or None,
+            "longer_because": one.row.extension or None,
+            "outcome": one.row.outcome or None,
+            "note": one.row.note or None,
+            "closed_at": _at(one.row.closed_at),
+        }
+        for one in queries.requests_of(session, ring, persons)
+    ]
+
+
+def disclosed(
+    session: Session, persons: Sequence[Person], *, until: datetime | None = None
+) -> list[dict[str, Any]]:
+    """To whom else something of theirs was given, as far as they may know; for the evidence file too."""
+    found = disclosures.known_to(session, [person.public_id for person in persons], until=until)
+    return [
+        {
+            "on": one.made_on.isoformat(),
+            "to": one.to,
+            "ground": one.ground,
+            "document": one.document,
+            "scope": one.scope,
+            "entry": entry,
+        }
+        for one, entry in found
     ]
 
 

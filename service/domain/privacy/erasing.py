@@ -21,7 +21,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.changes import neighbours, slip
 from service.domain.privacy import queries, rules
-from service.domain.privacy.tables import ContactRequest
+from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.domain.suppressions import actions as suppressions
 from service.kit.signing import Keyring
 
@@ -93,6 +93,7 @@ def erase(
     every = {row.address_hash for row in people_erasing.addresses_of(session, persons)}
     _end_links(session, persons, now=now)
     _empty_mails(session, persons)
+    _empty_requests(session, persons)
     _forget_messages(session, every, now=now)
     kept: set[str] = set()
     for one in persons:
@@ -160,6 +161,15 @@ def _empty_facts(session: Session, mailing_ids: Sequence[int]) -> None:
         )
 
 
+def _empty_requests(session: Session, persons: Sequence[Person]) -> None:
+    """That something was asked, and what became of it, stays; in which words goes."""
+    session.connection().execute(
+        update(RightsRequest)
+        .where(col(RightsRequest.person_id).in_([one.id for one in persons]))
+        .values(sealed=None)
+    )
+
+
 def _forget_messages(session: Session, hashes: set[str], *, now: datetime) -> None:
     """What was written from their mailboxes through the contact form, the answers, and the addresses kept for them."""
     found = queries.written_from(session, hashes)
@@ -172,9 +182,11 @@ def _forget_messages(session: Session, hashes: set[str], *, now: datetime) -> No
         .where(col(Mailing.purpose) == rules.ANSWER_MAIL, col(Audience.address_id).in_(places))
     )
     _empty_facts(session, list(session.exec(answers)))
+    gone = [row.id for row in found]
     session.connection().execute(
-        delete(ContactRequest).where(col(ContactRequest.id).in_([row.id for row in found]))
+        update(RightsRequest).where(col(RightsRequest.contact_id).in_(gone)).values(contact_id=None)
     )
+    session.connection().execute(delete(ContactRequest).where(col(ContactRequest.id).in_(gone)))
     session.connection().execute(
         update(Address).where(col(Address.id).in_(places)).values(sealed=None, address_hash="", ended_at=now)
     )

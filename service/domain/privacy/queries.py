@@ -1,21 +1,25 @@
-"""Listing contact requests without their text, and opening one for the action that records the look."""
+"""Listing contact requests without their text, and opening one for the action that records the look; requests under a person's
+rights the same way, those first that are due first."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
 from service.domain.privacy import rules
-from service.domain.privacy.tables import ContactRequest
+from service.domain.privacy.tables import Breach, ContactRequest, RightsRequest
 from service.kit import addresses, paging, sealing
 from service.kit.signing import Keyring
 
 ASKED_AT, ANSWERED_AT = "contact|{}", "contact|{}|answers"  # where the ciphers belong
+REQUESTED_AT = "request|{}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,17 @@ class Opened:
     state: str
     created_at: datetime
     answers: list[Reply] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A request under somebody's rights: the row, whose it is as far as that is known, and what was said, in clear."""
+
+    row: RightsRequest
+    person: Person | None
+    message: ContactRequest | None
+    who: str  # masked in a list
+    text: str
 
 
 def by_public_id(session: Session, public_id: str) -> ContactRequest:
@@ -141,3 +156,109 @@ def written_from(session: Session, hashes: set[str]) -> Sequence[ContactRequest]
         .where(col(Address.address_hash).in_(hashes - {""}))
     )
     return session.exec(statement).all()
+
+
+def request_by_id(session: Session, public_id: str) -> RightsRequest:
+    """One request under somebody's rights, still sealed. Raises `RequestUnknown`."""
+    row = session.exec(select(RightsRequest).where(col(RightsRequest.public_id) == public_id)).first()
+    if row is None:
+        raise rules.RequestUnknown
+    return row
+
+
+def request_of_message(session: Session, contact: ContactRequest, right: str) -> RightsRequest | None:
+    """What a message was made before."""
+    statement = select(RightsRequest).where(
+        col(RightsRequest.contact_id) == contact.id, col(RightsRequest.right) == right
+    )
+    return session.exec(statement).first()
+
+
+def requested(session: Session, ring: Keyring, row: RightsRequest) -> Requested:
+    """A request in clear; `requests.open_request` records that somebody looked."""
+    person = people.followed(session, session.get(Person, row.person_id)) if row.person_id else None
+    message = session.get(ContactRequest, row.contact_id) if row.contact_id else None
+    said = {"who": "", "text": ""}
+    if row.sealed is not None:
+        said = json.loads(sealing.unseal(ring.house_key, row.sealed, REQUESTED_AT.format(row.public_id)))
+    who = said["who"]
+    if message is not None:
+        who, said = opened(session, ring, message).address.masked, asked(ring, message)
+    if person is not None:
+        address = people.address_of(session, ring, person)
+        who = address.masked if address else person.public_id
+    return Requested(row, person, message, who, said["text"])
+
+
+def requests_of(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[Requested]:
+    """Everything they asked for, oldest first."""
+    ids = [one.id for one in persons]
+    statement = select(RightsRequest).where(col(RightsRequest.person_id).in_(ids))
+    rows = session.exec(statement.order_by(col(RightsRequest.id)))
+    return [requested(session, ring, row) for row in rows]
+
+
+def requests_page(
+    session: Session, ring: Keyring, *, closed: bool, after: str | None = None, limit: int | None = None
+) -> paging.Page[Requested]:
+    """Open requests, the first due first; or closed ones, the last closed first."""
+    key, size = paging.decode(after), paging.size(limit)
+    due, ended, number = col(RightsRequest.due_on), col(RightsRequest.closed_at), col(RightsRequest.id)
+    if closed:
+        statement = select(RightsRequest).where(ended.is_not(None)).order_by(number.desc())
+        if isinstance(key, int):
+            statement = statement.where(number < key)
+    else:
+        statement = select(RightsRequest).where(ended.is_(None)).order_by(due, number)
+        if key is not None:
+            day, last_one = _due_after(str(key))
+            statement = statement.where(or_(due > day, and_(due == day, number > last_one)))
+    rows = session.exec(statement.limit(size + 1)).all()
+    following = None
+    if len(rows) > size:
+        last = rows[size - 1]
+        following = paging.encode(last.id or 0 if closed else f"{last.due_on} {last.id}")
+    return paging.Page([requested(session, ring, row) for row in rows[:size]], following)
+
+
+def _due_after(key: str) -> tuple[date, int]:
+    day, _, number = key.partition(" ")
+    try:
+        return date.fromisoformat(day), int(number[:18])
+    except ValueError as odd:
+        raise paging.CursorInvalid(field="cursor") from odd
+
+
+def request_counts(session: Session, today: date) -> dict[str, int]:
+    """How many requests are open, how many of them past their day, and how many were closed."""
+    ended, due = col(RightsRequest.closed_at), col(RightsRequest.due_on)
+    statement = select(
+        func.count().filter(ended.is_(None)),
+        func.count().filter(ended.is_(None), due < today),
+        func.count().filter(ended.is_not(None)),
+    ).select_from(RightsRequest)
+    opened_ones, overdue, closed = session.exec(statement).one()
+    return {"open": opened_ones, "overdue": overdue, "closed": closed}
+
+
+def breach_by_id(session: Session, public_id: str) -> Breach:
+    """One breach. Raises `BreachUnknown`."""
+    row = session.exec(select(Breach).where(col(Breach.public_id) == public_id)).first()
+    if row is None:
+        raise rules.BreachUnknown
+    return row
+
+
+def breaches(session: Session) -> Sequence[Breach]:
+    """All of them: open ones first, the last noticed first."""
+    return session.exec(
+        select(Breach).order_by(col(Breach.closed_at).is_not(None), col(Breach.noticed_at).desc())
+    ).all()
+
+
+def first_unreported(session: Session) -> Breach | None:
+    """The breach whose 72 hours end first, of those the authority has not been told of and has to be."""
+    statement = select(Breach).where(
+        col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
+    )
+    return session.exec(statement.order_by(col(Breach.noticed_at)).limit(1)).first()

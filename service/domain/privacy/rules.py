@@ -1,7 +1,10 @@
-"""What a contact request may hold, and how many one address may send. Pure; called by the privacy actions."""
+"""What a contact request may hold, and how many one address may send; what may be asked for by law, and until when it has to
+be answered. Pure; called by the privacy actions and their pages.
+"""
 
 import re
-from datetime import timedelta
+from calendar import monthrange
+from datetime import date, datetime, timedelta
 
 from service.kit.errors import Conflict, Invalid, NotFound, TooMany
 from service.mail.headers import clean_header
@@ -17,6 +20,39 @@ SUBJECTS = {
 ANSWER_MAIL = "contact-answer"  # the purpose of the mail that answers
 MOST, WINDOW = 3, timedelta(hours=1)
 LINE_LIMIT, TEXT_LIMIT = 200, 10_000
+NOTE_LIMIT = 500
+# What may be asked for, and the law it rests on.
+RIGHTS = {
+    "access": ("A copy of all that is held", "GDPR Art. 15"),
+    "rectification": ("Something corrected", "GDPR Art. 16"),
+    "erasure": ("Erasure", "GDPR Art. 17"),
+    "restriction": ("Kept, but not used", "GDPR Art. 18"),
+    "portability": ("What they gave, to take along", "GDPR Art. 20"),
+    "objection": ("No advertising", "GDPR Art. 21(2)"),
+    "objection_other": ("Objection to another use", "GDPR Art. 21(1)"),
+    "opt_out": ("No commercial mail", "US CAN-SPAM"),
+}
+DOORS = {
+    "link": "by themselves, through a mailed link",
+    "form": "the contact form",
+    "staff": "staff, on their behalf",
+    "site": "a site, on their behalf",
+}
+OUTCOMES = {
+    "done": "Done as asked",
+    "refused": "Refused",
+    "not_identified": "Not shown to be theirs",
+    "taken_back": "Taken back by the person",
+}
+EXPLAINED = ("refused", "not_identified")  # outcomes that somebody may complain about
+OPT_OUT_DAYS = 10
+BREACH_FACTS = ("what", "whom", "how_many", "consequences", "done")
+FACT_LIMIT, REPORT_WITHIN = 4_000, timedelta(hours=72)
+TOLD = {
+    "told": "Has been told",
+    "may_know": "Not told, but may know",
+    "secret": "Must not know",
+}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -30,6 +66,78 @@ class ContactTooOften(TooMany):
 
 class ContactClosed(Conflict):
     """This message is closed."""
+
+
+class RequestUnknown(NotFound):
+    """There is no such request."""
+
+
+class RequestClosed(Conflict):
+    """This request is closed."""
+
+
+class RightUnknown(Invalid):
+    """Please say what is asked for."""
+
+
+class OutcomeUnknown(Invalid):
+    """Please say how it ended."""
+
+
+class DayInvalid(Invalid):
+    """Please give the day it came, as in 2026-11-24; it cannot lie ahead."""
+
+
+class ReasonMissing(Invalid):
+    """Please say why."""
+
+
+class NotToldYet(Invalid):
+    """More time counts only once the person has been told, with the reason."""
+
+
+class NoMoreTime(Conflict):
+    """This has to be done at once, or within the days the law gives: it cannot be put off."""
+
+
+class ExtendedBefore(Conflict):
+    """The two further months were taken before; there are no more."""
+
+
+class TooLateToExtend(Conflict):
+    """The first month is over; the person had to be told within it."""
+
+
+class DisclosureUnknown(NotFound):
+    """There is no such disclosure."""
+
+
+class ApproverMissing(Invalid):
+    """Please say who approved it."""
+
+
+class ToldUnknown(Invalid):
+    """Please say whether the person has been told."""
+
+
+class BreachUnknown(NotFound):
+    """There is no such breach."""
+
+
+class BreachClosed(Conflict):
+    """This breach is closed."""
+
+
+class BreachUnfinished(Conflict):
+    """First say whether the authority was told, and whether the people were, or why not."""
+
+
+class MomentInvalid(Invalid):
+    """Please give day and hour in UTC; it cannot lie ahead, nor before the breach was noticed."""
+
+
+class NumberInvalid(Invalid):
+    """Please give a number, or nothing while it is not known."""
 
 
 class AlreadyErased(Conflict):
@@ -89,3 +197,61 @@ def check_text(typed: str, *, field: str = "message") -> str:
     if _CONTROL.search(text):
         raise TextControlChar(field=field)
     return text
+
+
+def check_note(typed: str, *, field: str, needed: bool, limit: int = NOTE_LIMIT) -> str:
+    """A text of staff that stands in clear. Raises `ReasonMissing`, `TextTooLong`, `TextControlChar`."""
+    if not typed.strip():
+        if needed:
+            raise ReasonMissing(field=field)
+        return ""
+    text = check_text(typed, field=field)
+    if len(text) > limit:
+        raise TextTooLong(field=field)
+    return text
+
+
+def check_number(typed: str, *, field: str) -> str:
+    """How many, in digits; empty while nobody knows. Raises `NumberInvalid`."""
+    digits = typed.strip().replace(",", "")
+    if digits and not (digits.isascii() and digits.isdecimal() and len(digits) <= 12):
+        raise NumberInvalid(field=field)
+    return digits
+
+
+def report_by(noticed_at: datetime) -> datetime:
+    """Until when the authority has to know of a breach (GDPR 33(1))."""
+    return noticed_at + REPORT_WITHIN
+
+
+def due_on(right: str, came_on: date) -> date:
+    """The last day for an answer. Objecting to advertising counts at once (GDPR 21(3)); an opt-out within ten working days
+    (15 USC 7704(a)(4)); all else within a month (GDPR 12(3)). Holidays and the week's end put nothing off: an answer by this
+    day is in time wherever one counts more kindly."""
+    if right == "objection":
+        return came_on
+    return _working_days_after(came_on, OPT_OUT_DAYS) if right == "opt_out" else months_after(came_on, 1)
+
+
+def extended_to(right: str, came_on: date, *, extended: bool, today: date) -> date:
+    """The last day with the two further months of GDPR 12(3). Raises `NoMoreTime`, `ExtendedBefore`, `TooLateToExtend`."""
+    if right in ("objection", "opt_out"):
+        raise NoMoreTime
+    if extended:
+        raise ExtendedBefore
+    if today > due_on(right, came_on):
+        raise TooLateToExtend
+    return months_after(came_on, 3)
+
+
+def months_after(day: date, months: int) -> date:
+    """The same date so many months later, or that month's last one (Regulation 1182/71 Art. 3(2)(c))."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
+def _working_days_after(day: date, days: int) -> date:
+    while days:
+        day += timedelta(days=1)
+        days -= day.weekday() < 5
+    return day

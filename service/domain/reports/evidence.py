@@ -4,7 +4,7 @@ what was said and before which words, with the proof that it stands in the ledge
 The texts of entries are those the hashes cover; what stands sealed in them is opened beside them, while the person's key exists.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,10 +35,17 @@ RESTRICTS = ("suppression.added", "suppression.lifted", "person.restricted", "pe
 
 
 def of_person(
-    session: Session, ring: Keyring, person: Person, *, on: datetime, now: datetime
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    *,
+    on: datetime,
+    now: datetime,
+    disclosed: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The evidence file, as of the end of `on`: standing, events, texts, proof.
+    """The evidence file, as of the end of `on`: standing, events, texts, to whom else something was given, proof.
 
+    `disclosed` are the disclosures that the person may know of, with their `entry` each (`privacy.disclosures`).
     The proof is that of `bidden ledger prove`; `verify_ledger.py` checks it in this very file. Raises `NotSignedYet` where the
     last signed head is older than the last entry, `TreeDiffers`.
     """
@@ -57,8 +64,10 @@ def of_person(
         "events": [_event(one, _key(ring, person)) for one in seen],
         "wordings": _wordings(session, seen),
         "policies": _policies(session, seen),
+        "disclosures": list(disclosed),
     }
-    return file | ({"proof": bundles.proof(session, [one.seq for one in seen], ring)} if seen else {})
+    proven = sorted({one.seq for one in seen} | {one["entry"] for one in disclosed})
+    return file | ({"proof": bundles.proof(session, proven, ring)} if proven else {})
 
 
 def _permits(standing: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,9 +10,10 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service import fence
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.privacy import copies
+from service.domain.privacy import copies, requests
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
@@ -45,6 +46,21 @@ KINDS = {
     "consent.restored": "Stop taken back",
     "suppression.added": "On our do-not-mail list",
     "suppression.lifted": "Off our do-not-mail list",
+    "request.received": "Your request came in",
+    "request.extended": "Your request takes longer",
+    "request.closed": "Your request was answered",
+}
+
+# What may be asked for (`privacy.rules.RIGHTS`), in the words of whoever asks.
+RIGHTS = {
+    "access": "A copy of what you hold about me",
+    "rectification": "Correct my data",
+    "erasure": "Erase my data",
+    "restriction": "Keep my data, but do not use it",
+    "portability": "What I gave, to take along",
+    "objection": "No advertising any more",
+    "objection_other": "Do not use my data for that",
+    "opt_out": "No commercial mail any more",
 }
 
 
@@ -57,6 +73,35 @@ async def page(request: Request) -> Response:
     found = await _made(request, person, copies.access_copy)
     context = _readable(found, words.speaker(pages.language(request, person)))
     return await pages.public(request, "public/me_copy.html", context, person=person)
+
+
+@router.post("/me/copy")
+async def ask(request: Request) -> Response:
+    """Ask for it: the request is on record as answered at once, and the page above follows. Looking again asks nothing anew."""
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request, status=403)
+    await _on_record(request, person, "access")
+    return pages.redirect(request, "/me/copy")
+
+
+@router.post("/me/portable.json")
+async def take_along(request: Request) -> Response:
+    """Ask for what they gave: on record as answered at once, and the file is the answer."""
+    person = await profile.signed_in(request)
+    if person is None:
+        return await profile.entrance(request, status=403)
+    await _on_record(request, person, "portability")
+    return await portable(request)
+
+
+async def _on_record(request: Request, person: Person, right: str) -> None:
+    def note(session: Session) -> None:
+        held = people.by_public_id(session, person.public_id) or person
+        by = f"person:{held.public_id}"
+        requests.fulfilled(session, held, right, door="link", now=clock.now(), by=by)
+
+    await fence.perform(deps.house(request), note)
 
 
 @router.get("/me/copy.json")
@@ -106,6 +151,8 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         "wordings": found["wordings"],
         "events": [_event(one, titles, say) for one in found["events"]],
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
+        "requests": [_request(one, say) for one in found["requests"]],
+        "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
         "kept": found["kept"],
     }
 
@@ -122,13 +169,22 @@ def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
 def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """One line, and the proof that lies behind it."""
     body = one["body"]
-    known = KINDS.get(one["kind"])
+    known, right = KINDS.get(one["kind"]), RIGHTS.get(str(body.get("right")))
     return {
         "at": _moment(one["at"]),
         "entry": one["entry"],
         "what": say(known) if known else one["kind"],
-        "about": titles.get(body.get("wording")) or body.get("topic") or "",
+        "about": titles.get(body.get("wording")) or body.get("topic") or (say(right) if right else ""),
         "proof": [f"{name}: {value}" for name, value in (one["evidence"] or {}).items()],
+    }
+
+
+def _request(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    return one | {
+        "what": say(RIGHTS[one["right"]]),
+        "came_on": date.fromisoformat(one["came_on"]),
+        "due_on": date.fromisoformat(one["due_on"]),
+        "closed_at": _moment(one["closed_at"]),
     }
 
 

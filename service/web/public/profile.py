@@ -17,6 +17,7 @@ from service.domain.people import queries as people
 from service.domain.people import rules as people_rules
 from service.domain.people.tables import Person
 from service.domain.preferences import access
+from service.domain.privacy import requests
 from service.kit import addresses, clock
 from service.kit.errors import Invalid
 from service.web import deps, forms, pages
@@ -163,7 +164,7 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
     held = people.by_public_id(session, person.public_id)
     assert held is not None
     fields = {name: form.text(name) for name in people_rules.PROFILE if name in form}
-    people_actions.correct(
+    changed = people_actions.correct(
         session,
         ring,
         held,
@@ -173,6 +174,8 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
         now=now,
         by=by,
     )
+    if changed:
+        requests.fulfilled(session, held, "rectification", door="link", now=now, by=by)
     if "email" in form:
         access.change_email(session, ring, held, addresses.parse(form.text("email")), now=now, by=by)
 

@@ -17,7 +17,7 @@ from service.domain.consent.actions import Said
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights
-from service.domain.privacy import erasing
+from service.domain.privacy import erasing, requests
 from service.domain.privacy.erasing import Erased
 from service.kit import clock
 from service.ops import erasure
@@ -46,7 +46,9 @@ async def object_to_marketing(request: Request) -> Response:
         said = Said("objection", HOW, evidence)
         held = _of(session, person)
         change = changes.begin(session, opened.ring, held, said, now=now, by=_by(held))
-        return rights.object_to_marketing(change)
+        receipt = rights.object_to_marketing(change)
+        requests.fulfilled(session, held, "objection", door="link", now=now, by=_by(held))
+        return receipt
 
     done = await fence.perform(opened, act)
     status = 200 if done.settled else 202
@@ -65,7 +67,10 @@ async def restrict(request: Request) -> Response:
         held = _of(session, person)
         asked = rights.lift_restriction if lifts else rights.restrict
         asked(session, held, how=HOW, now=now, by=_by(held))
-        return changes.slip(session)
+        receipt = changes.slip(session)
+        if not lifts:
+            requests.fulfilled(session, held, "restriction", door="link", now=now, by=_by(held))
+        return receipt
 
     done = await fence.perform(deps.house(request), act)
     status = 200 if done.settled else 202

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from service.domain.people import queries as people
-from service.domain.privacy import actions, queries
+from service.domain.privacy import actions, queries, rules
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
@@ -15,7 +15,7 @@ from service.kit.errors import DomainError
 from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import actors
-from service.web.staff.frame import act, faults, pager, show, show_noted, tab
+from service.web.staff.frame import act, choice, faults, pager, show, show_noted, tab
 
 router = APIRouter()
 
@@ -125,6 +125,9 @@ async def _message(
             "values": values,
             "errors": errors,
             "may_answer": may(staff.role, "contact:answer"),
+            "rights": [choice(one, said) for one, (said, _) in rules.RIGHTS.items()]
+            if may(staff.role, "people:rights")
+            else [],
         }
 
     return await show_noted(request, staff, "contact", "staff/contact_message.html", build, status=status)

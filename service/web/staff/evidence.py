@@ -4,7 +4,7 @@ Whoever opens it is written down, like every look at personal data (standards K8
 """
 
 import json
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +12,8 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from service.domain.ledger import checkpoints
-from service.domain.people import actions
+from service.domain.people import actions, erasing
+from service.domain.privacy import copies
 from service.domain.reports import evidence
 from service.domain.staff.queries import SignedIn
 from service.kit import clock, notes
@@ -56,7 +57,8 @@ async def _file(request: Request, public_id: str, staff: SignedIn) -> dict[str, 
     def build(session: Session) -> dict[str, Any]:
         person = people.known(session, public_id)
         actions.note_read(session, person, "exported", reason="evidence", now=now, by=staff.by)
-        return evidence.of_person(session, house.ring, person, on=on, now=now)
+        given = copies.disclosed(session, erasing.with_merged(session, person), until=on)
+        return evidence.of_person(session, house.ring, person, on=on, now=now, disclosed=given)
 
     return (await act(request, build)).value
 
@@ -75,6 +77,7 @@ def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
         "policies": [
             {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
         ],
+        "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in file["disclosures"]],
         "head": {"size": head.size, "root": head.root} if head else None,
     }
 

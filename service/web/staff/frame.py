@@ -18,6 +18,8 @@ from service import fence
 from service.domain.announcements import queries as announcements
 from service.domain.announcements.queries import Listed
 from service.domain.brands import queries as brands
+from service.domain.privacy import queries as privacy
+from service.domain.privacy import rules
 from service.domain.reports import queries as reports
 from service.domain.senders import queries as senders
 from service.domain.staff.queries import SignedIn
@@ -42,6 +44,7 @@ MENU = {
     "topics": "topics:read",
     "policies": "policies:read",
     "contact": "contact:read",
+    "privacy": "people:rights",
     "ledger": "ledger:read",
     "inbox": "inbox:own",
     "health": "health:read",
@@ -167,7 +170,7 @@ def _frame(session: Session, house: House, staff: SignedIn, here: str) -> dict[s
         "menu": menu_of(staff.role, practice=house.settings.practice),
         "here": here,
         "practice": house.settings.practice,
-        "alarms": _alarms(session, now),
+        "alarms": _alarms(session, now) + (_breach(session, now) if may(staff.role, "people:rights") else []),
         "sending": [_strip(session, one, staff, now) for one in announcements.running(session)],
     }
 
@@ -201,6 +204,18 @@ def _alarms(session: Session, now: datetime) -> list[dict[str, Any]]:
         text = f"Sending is switched off{since}: nothing leaves."
         alarms.append({"text": text, "href": "/staff/health" if jump else "/staff/settings"})
     return alarms
+
+
+def _breach(session: Session, now: datetime) -> list[dict[str, Any]]:
+    """The authority has to know within 72 hours, and they pass on every page of whoever can tell it."""
+    row = privacy.first_unreported(session)
+    if row is None:
+        return []
+    until = rules.report_by(row.noticed_at)
+    length = span(abs((until - now).total_seconds())).removeprefix("+")
+    left = f"within {length}" if until > now else f"and should have known {length} ago"
+    text = f"A breach is on record; the authority has to know of it {left}."
+    return [{"text": text, "href": f"/staff/privacy/breaches/{row.public_id}"}]
 
 
 def _strip(session: Session, shown: Listed, staff: SignedIn, now: datetime) -> dict[str, Any]:

@@ -99,6 +99,19 @@ def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
     if waiting:
         text = f"{waiting} {'message' if waiting == 1 else 'messages'} to answer"
         needs.append({"sign": "note", "text": text, "href": "/staff/contact?state=open"})
+    return needs + (_rights(session) if may(staff.role, "people:rights") else [])
+
+
+def _rights(session: Session) -> list[dict[str, str]]:
+    """Requests under somebody's rights, those past their day by that word."""
+    counts = privacy.request_counts(session, clock.now().date())
+    needs = []
+    if counts["overdue"]:
+        text = f"{counts['overdue']} overdue of what people asked for under their rights"
+        needs.append({"sign": "failed", "text": text, "href": "/staff/privacy"})
+    if waiting := counts["open"] - counts["overdue"]:
+        text = f"{waiting} {'request' if waiting == 1 else 'requests'} under somebody’s rights to answer"
+        needs.append({"sign": "note", "text": text, "href": "/staff/privacy"})
     return needs
 
 

@@ -29,6 +29,9 @@ PLACES = {
     "n": "/staff/notices/{}/review",
     "q": "/staff/contact/{}",
     "i": "/staff/people/import/{}",
+    "rr": "/staff/privacy/requests/{}",
+    "b": "/staff/privacy/breaches/{}",
+    "d": "/staff/privacy/disclosures#{}",
 }
 FAULTS = {
     "not_canonical": "An entry was written in another way than ours.",

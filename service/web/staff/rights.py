@@ -16,7 +16,7 @@ from service.domain.consent.actions import Said
 from service.domain.people import actions as people_actions
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights
-from service.domain.privacy import copies, erasing
+from service.domain.privacy import copies, erasing, requests
 from service.domain.privacy.rules import AlreadyErased
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
@@ -48,6 +48,7 @@ async def object_to_marketing(request: Request, public_id: str, staff: Officer) 
         said = Said("objection", "staff")
         change = changes.begin(session, house.ring, person, said, now=clock.now(), by=staff.by)
         rights.object_to_marketing(change, reason=reason)
+        requests.fulfilled(session, person, "objection", door="staff", now=clock.now(), by=staff.by)
 
     return await _said(request, staff, public_id, say_no, "Written down: no advertising any more.")
 
@@ -58,6 +59,7 @@ async def restrict(request: Request, public_id: str, staff: Officer) -> Response
 
     def say_no(session: Session, person: Person, reason: str) -> None:
         rights.restrict(session, person, how="staff", reason=reason, now=clock.now(), by=staff.by)
+        requests.fulfilled(session, person, "restriction", door="staff", now=clock.now(), by=staff.by)
 
     return await _said(request, staff, public_id, say_no, "Restricted: kept, not used.")
 
@@ -110,6 +112,7 @@ async def copy(request: Request, public_id: str, staff: Officer) -> Response:
         if person.state == "erased":
             raise AlreadyErased
         people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
+        requests.fulfilled(session, person, "access", door="staff", now=now, by=staff.by)
         return copies.access_copy(session, house.ring, person, now=now)
 
     return download((await act(request, made)).value, "access-copy.json")

@@ -38,6 +38,9 @@ LABELS = {
     "domain_limits": "Limits of recipient domains",
     "warm_up": "Warm-up plan",
     "ip_evidence": "IP address kept as evidence",
+    "data_protection_officer": "Data protection officer",
+    "processors": "Processors",
+    "transfers": "Transfers to other countries",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
@@ -49,6 +52,11 @@ GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
         ("domain_limits", "warm_up"),
     ),
     "evidence": ("Evidence", None, ("ip_evidence",)),
+    "processing": (
+        "Record of processing",
+        "What nothing here knows by itself; the rest of that record is made from topics and settings.",
+        ("data_protection_officer", "processors", "transfers"),
+    ),
 }
 KINDS = {"postal_address": "area", "reply_to": "email"}
 AUTO = {"postal_address": "street-address", "title": "organization"}
@@ -127,6 +135,8 @@ def _one(name: str, brand: Brand, known: dict[str, Any], typed: dict[str, str]) 
     if setting.type in ("limits", "plan"):
         shown = value if isinstance(value, str) else limits.words(value)
         return {**field, "hint": setting.sentence, "kind": "area", "value": shown}
+    if setting.type == "text":
+        return {**field, "hint": setting.sentence, "kind": "area", "value": value}
     choices = [choice(one, one.capitalize(), one == value) for one in setting.choices]
     kind = {"flag": "tick", "choice": "choice", "number": "number"}.get(setting.type, "text")
     if isinstance(value, dict):

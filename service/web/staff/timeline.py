@@ -22,6 +22,7 @@ from service.domain.notices import queries as notices
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.rules import PERMITTING
+from service.domain.privacy.rules import RIGHTS
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -59,6 +60,9 @@ WORDS = {
     "preference.break_ended": ("given", "Break ended", "consent"),
     "preference.changed": ("changed", "Changed", "consent"),
     "stop.reason": ("seen", "Said why", "consent"),
+    "request.received": ("held", "Asked for a right of theirs:", "change"),
+    "request.extended": ("paused", "Takes two months longer:", "change"),
+    "request.closed": ("given", "Answered what they asked for:", "change"),
     "suppression.added": ("stopped", "Do-not-mail list", "consent"),
     "suppression.lifted": ("given", "Off the do-not-mail list", "consent"),
 }
@@ -170,7 +174,7 @@ def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | N
 def _text(seen: Seen, names: dict[str, str], by: dict[str, str]) -> str:
     """About what, and by whom."""
     topic = seen.body.get("topic")
-    about = names.get(str(topic), str(topic)) if topic else ""
+    about = names.get(str(topic), str(topic)) if topic else RIGHTS.get(str(seen.body.get("right")), ("",))[0]
     fields = ", ".join(str(name) for name in seen.body.get("fields", []))
     reason = str(seen.body.get("reason") or "")
     return " ".join(

@@ -188,5 +188,8 @@ def test_the_defaults_do_not_depend_on_the_hour_or_the_number_of_colleagues() ->
         "domain_limits": None,
         "warm_up": None,
         "ip_evidence": "truncated",
+        "data_protection_officer": "",
+        "processors": "",
+        "transfers": "",
         "unconfirmed_days": 30,
     }

@@ -74,7 +74,7 @@ def test_std_h9_the_copy_is_whole_and_as_its_schema_says(house: House, now: date
     found = a_copy(house, filled(house, now), now)
     assert faults(published("access-copy"), found) == []
     empty = [name for name, part in found.items() if part == []]
-    assert empty == ["suppressions", "disclosures"]
+    assert empty == ["suppressions", "requests", "disclosures"]
     assert found["addresses"][0]["address"] == "ana@example.org"
     assert found["profiles"][0]["profile"]["company"] == "Aronia"
     [attribute] = found["attributes"]

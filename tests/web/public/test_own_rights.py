@@ -12,6 +12,7 @@ from service.domain.mailings.tables import Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.registration import Registration, register_many
+from service.domain.privacy.tables import RightsRequest
 from service.domain.suppressions import queries as suppressions
 from service.kit import clock
 from service.kit.errors import DomainError
@@ -302,3 +303,38 @@ def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: Wor
     client.post("/me/sign-out", headers=OURS)
     assert client.get("/me/copy.json").status_code == 403
     assert "Aronia" not in client.get("/me/copy").text
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "right"),
+    [
+        ("/me/copy", {}, "access"),
+        ("/me/portable.json", {}, "portability"),
+        ("/me/object", {"do": "object"}, "objection"),
+        ("/me/restrict", {"do": "restrict"}, "restriction"),
+        ("/me/erase", {"confirm": "yes"}, "erasure"),
+        ("/me", {"first_name": "Anna", "email": "ana@example.org"}, "rectification"),
+    ],
+)
+def test_std_h9_what_they_do_themselves_is_a_request_closed_at_once(
+    client: TestClient, world: World, path: str, form: dict[str, str], right: str
+) -> None:
+    person = signed_in(client, world)
+    for _ in range(2):
+        client.post(path, data=form, headers=OURS)
+    with reading(world.house.engine) as session:
+        [only] = session.exec(select(RightsRequest)).all()
+    assert (only.right, only.door, only.outcome) == (right, "link", "done")
+    assert only.closed_by == f"person:{person.public_id}"
+    assert client.post("/me/sign-out", headers=OURS).status_code in (200, 303)
+    assert client.post("/me/copy", headers=OURS).status_code == 403
+
+
+def test_the_copy_asked_for_is_the_page_that_follows(client: TestClient, world: World) -> None:
+    signed_in(client, world)
+    page = client.post("/me/copy", headers=OURS, follow_redirects=True)
+    assert "A copy of my data" in page.text
+    assert "Your request was answered" in page.text
+    assert "A copy of what you hold about me" in page.text
+    taken = client.post("/me/portable.json", headers=OURS)
+    assert faults(published("portable-copy"), taken.json()) == []

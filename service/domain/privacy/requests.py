@@ -1,0 +1,182 @@
+"""Requests under a person's rights (GDPR 15 to 21, CAN-SPAM): received with their clock, put off with a reason, closed.
+
+Called by the staff's pages of requests and messages, and by every door at which a right is had: by a person's own page, by staff
+and by sites (`fulfilled`). What goes through a printed stop link is no request: it is done when it is answered, and the
+ledger says so itself.
+"""
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from service.db.locks import lock_ledger_tail
+from service.domain.ledger import actions as ledger
+from service.domain.people import erasing
+from service.domain.people.tables import Person
+from service.domain.privacy import queries, rules
+from service.domain.privacy.tables import ContactRequest, RightsRequest
+from service.kit import sealing
+from service.kit.chain import canonical
+from service.kit.ids import new_id
+from service.kit.signing import Keyring
+
+
+def receive(
+    session: Session,
+    ring: Keyring,
+    *,
+    right: str,
+    door: str,
+    came_on: date,
+    person: Person | None = None,
+    contact: ContactRequest | None = None,
+    who: str = "",
+    text: str = "",
+    now: datetime,
+    by: str,
+) -> RightsRequest:
+    """Write down a request; its clock runs from the day it came. A message becomes one request for each right, however often
+    that is pressed. Raises `RightUnknown`, `DayInvalid`, `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`.
+    """
+    if right not in rules.RIGHTS:
+        raise rules.RightUnknown(field="right")
+    if came_on > now.date():
+        raise rules.DayInvalid(field="came_on")
+    lock_ledger_tail(session)
+    before = queries.request_of_message(session, contact, right) if contact else None
+    if before is not None:
+        return before
+    row = _row(right, door, person, came_on, now=now, by=by)
+    if contact is None:
+        said = {"who": rules.check_name(who), "text": rules.check_text(text, field="text")}
+        row.sealed = sealing.seal(
+            ring.house_key, canonical(said).encode(), queries.REQUESTED_AT.format(row.public_id)
+        )
+    else:
+        row.contact_id = contact.id
+    session.add(row)
+    session.flush()
+    _note(session, "request.received", row, person, {"due": row.due_on.isoformat()}, now=now, by=by)
+    return row
+
+
+def fulfilled(session: Session, person: Person, right: str, *, door: str, now: datetime, by: str) -> None:
+    """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
+    same by the same door within the hour is a second press."""
+    lock_ledger_tail(session)
+    ids = [one.id for one in erasing.with_merged(session, person)]
+    rows = session.exec(
+        select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right) == right)
+    ).all()
+    waiting = [row for row in rows if row.closed_at is None]
+    if not waiting:
+        lately = now - rules.WINDOW
+        if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
+            return
+        waiting = [_row(right, door, person, now.date(), now=now, by=by)]
+    for row in waiting:
+        _end(session, row, person, "done", "", now=now, by=by)
+
+
+def open_request(
+    session: Session, ring: Keyring, public_id: str, *, now: datetime, by: str
+) -> queries.Requested:
+    """A request in clear; that somebody looked is an entry of its own (standards K8). Raises `RequestUnknown`."""
+    found = queries.requested(session, ring, queries.request_by_id(session, public_id))
+    ledger.append(session, "request.read", subject=public_id, body={}, by=by, now=now)
+    return found
+
+
+def belongs_to(session: Session, public_id: str, person: Person, *, now: datetime, by: str) -> None:
+    """Say whose request it is. Raises `RequestUnknown`, `RequestClosed`."""
+    row = _open(session, public_id)
+    row.person_id = person.id
+    session.flush()
+    _note(session, "request.received", row, person, {"due": row.due_on.isoformat()}, now=now, by=by)
+
+
+def extend(session: Session, public_id: str, *, reason: str, told: bool, now: datetime, by: str) -> None:
+    """Take two further months (GDPR 12(3)), once the person was told why. Raises `RequestUnknown`, `RequestClosed`, `NoMoreTime`,
+    `ExtendedBefore`, `TooLateToExtend`, `ReasonMissing`, `NotToldYet`, `TextTooLong`."""
+    row = _open(session, public_id)
+    until = rules.extended_to(row.right, row.came_on, extended=row.extended_at is not None, today=now.date())
+    reason = rules.check_note(reason, field="reason", needed=True)
+    if not told:
+        raise rules.NotToldYet(field="told")
+    row.due_on, row.extension, row.extended_at = until, reason, now
+    session.flush()
+    body = {"due": until.isoformat(), "reason": reason}
+    _note(session, "request.extended", row, _person(session, row), body, now=now, by=by)
+
+
+def close(session: Session, public_id: str, *, outcome: str, note: str, now: datetime, by: str) -> None:
+    """End a request; a refusal says why. Raises `RequestUnknown`, `RequestClosed`, `OutcomeUnknown`, `ReasonMissing`,
+    `TextTooLong`."""
+    row = _open(session, public_id)
+    if outcome not in rules.OUTCOMES:
+        raise rules.OutcomeUnknown(field="outcome")
+    note = rules.check_note(note, field="note", needed=outcome in rules.EXPLAINED)
+    _end(session, row, _person(session, row), outcome, note, now=now, by=by)
+
+
+def _row(
+    right: str, door: str, person: Person | None, came_on: date, *, now: datetime, by: str
+) -> RightsRequest:
+    return RightsRequest(
+        public_id=new_id("rr"),
+        right=right,
+        door=door,
+        person_id=person.id if person else None,
+        came_on=came_on,
+        due_on=rules.due_on(right, came_on),
+        created_at=now,
+        created_by=by,
+    )
+
+
+def _end(
+    session: Session,
+    row: RightsRequest,
+    person: Person | None,
+    outcome: str,
+    note: str,
+    *,
+    now: datetime,
+    by: str,
+) -> None:
+    row.outcome, row.note, row.closed_at, row.closed_by = outcome, note, now, by
+    session.add(row)
+    session.flush()
+    body = {"outcome": outcome} | ({"reason": note} if note else {})
+    _note(session, "request.closed", row, person, body, now=now, by=by)
+
+
+def _note(
+    session: Session,
+    kind: str,
+    row: RightsRequest,
+    person: Person | None,
+    more: dict[str, Any],
+    *,
+    now: datetime,
+    by: str,
+) -> None:
+    """An entry about the person, once it is known who that is."""
+    subject = person.public_id if person else row.public_id
+    body = {"request": row.public_id, "right": row.right, "door": row.door} | more
+    ledger.append(session, kind, subject=subject, body=body, by=by, now=now)
+
+
+def _open(session: Session, public_id: str) -> RightsRequest:
+    """The row, locked: after the ledger's tail, as `fulfilled` and an erasure take the two, or they would wait for each other."""
+    lock_ledger_tail(session)
+    row = queries.request_by_id(session, public_id)
+    session.refresh(row, with_for_update=True)
+    if row.closed_at is not None:
+        raise rules.RequestClosed
+    return row
+
+
+def _person(session: Session, row: RightsRequest) -> Person | None:
+    return session.get(Person, row.person_id) if row.person_id else None

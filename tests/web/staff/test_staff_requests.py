@@ -1,0 +1,151 @@
+"""Requests under people's rights through the staff's pages: in words, by their day, closed by what is done."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlmodel import Session
+from starlette.testclient import TestClient
+
+from service.db.session import reading
+from service.domain.ledger import queries as ledger
+from service.domain.privacy import actions, queries, rules
+from service.kit import addresses, clock
+from tests.web.staff.conftest import Office
+
+Browser = Callable[..., TestClient]
+HERE = "/staff/privacy"
+
+
+def letter(ago: int = 0, **more: str) -> dict[str, str]:
+    """The form of what came by letter so many days ago."""
+    came = (clock.now() - timedelta(days=ago)).date().isoformat()
+    return {"right": "access", "who": "Ana Ruiz", "came_on": came, "text": "By letter.", **more}
+
+
+def written(officer: TestClient, **form: str) -> str:
+    """Where the new request stands."""
+    answer = officer.post(f"{HERE}/requests/new", data=form)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def of(office: Office, path: str) -> queries.Requested:
+    with reading(office.house.engine) as session:
+        row = queries.request_by_id(session, path.rpartition("/")[2])
+        return queries.requested(session, office.house.ring, row)
+
+
+def test_std_h9_open_ones_by_their_day_and_overdue_in_words(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    assert "No open requests. Good." in officer.get(HERE).text
+    written(officer, **letter())
+    written(officer, **letter(40, right="erasure"))
+    written(officer, **letter(right="objection"))
+    page = officer.get(HERE).text
+    overdue, today, later = (page.index(words) for words in ("Overdue by ", "Due today", " days left"))
+    assert overdue < today < later
+    assert "1 overdue." in page
+    assert "Ana Ruiz" in page
+    home = officer.get("/staff").text
+    assert "1 overdue of what people asked for under their rights" in home
+    assert "2 requests under somebody’s rights to answer" in home
+    assert "under somebody’s rights" not in browser("marketing").get("/staff").text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"right": "cake"}, "Please say what is asked for."),
+        ({"came_on": "yesterday"}, "Please give the day it came"),
+        ({"came_on": "2999-01-01"}, "it cannot lie ahead"),
+        ({"text": ""}, "Please write something here."),
+    ],
+)
+def test_what_is_missing_is_said_at_its_field(browser: Browser, wrong: dict[str, str], words: str) -> None:
+    answer = browser("privacy_officer").post(f"{HERE}/requests/new", data=letter() | wrong)
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert "Ana Ruiz" in answer.text
+
+
+def test_opening_one_is_on_record_and_whose_it_is_can_be_said_later(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    path = written(officer, **letter())
+    page = officer.get(path).text
+    assert "it is not known here who that is" in page
+    with reading(office.house.engine) as session:
+        assert [one.kind for one in ledger.of_subject(session, path.rpartition("/")[2])] == [
+            "request.received",
+            "request.read",
+        ]
+    unclear = officer.post(f"{path}/person", data={"who": "nobody@example.org"})
+    assert unclear.status_code == 404
+    assert "That names nobody here" in unclear.text
+    officer.post(f"{path}/person", data={"who": "ana@example.org"})
+    found = of(office, path)
+    assert found.person is not None
+    assert found.person.public_id == ana.public_id
+    assert "a***a@example.org" in officer.get(path).text
+
+
+def test_more_time_with_its_reason_and_a_refusal_with_its_own(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    path = written(officer, **letter())
+    assert officer.post(f"{path}/extend", data={"reason": "Archives"}).status_code == 422
+    assert officer.post(f"{path}/extend", data={"reason": "Archives", "told": "1"}).status_code == 303
+    page = officer.get(path).text
+    assert "Archives" in page
+    assert "Take two further months" not in page
+    short = officer.post(f"{path}/close", data={"outcome": "refused"})
+    assert "Please say why." in short.text
+    officer.post(f"{path}/close", data={"outcome": "refused", "note": "The fifth this week"})
+    page = officer.get(path).text
+    assert "The fifth this week" in page
+    assert "Privacy_Officer Person" in page
+    assert "Refused" in officer.get(f"{HERE}?state=closed").text
+    assert officer.post(f"{path}/close", data={"outcome": "done"}).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("right", "act"),
+    [("access", "copy"), ("objection", "object"), ("restriction", "restrict"), ("erasure", "erase")],
+)
+def test_what_is_done_on_the_persons_page_closes_the_request(
+    browser: Browser, office: Office, right: str, act: str
+) -> None:
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    path = written(officer, **letter(right=right, who=ana.public_id))
+    answer = officer.post(f"/staff/people/{ana.public_id}/{act}", data={"reason": "letter of 3 November"})
+    assert answer.status_code in (200, 303)
+    row = of(office, path).row
+    assert (row.outcome, row.closed_by) == ("done", f"staff:{office.ids['privacy_officer']}")
+    assert "Done as asked" in officer.get(path).text
+    assert "Answered what they asked for" in officer.get(f"/staff/people/{ana.public_id}").text
+
+
+def test_a_message_is_made_a_request(browser: Browser, office: Office) -> None:
+    office.world.person()
+
+    def write(session: Session) -> str:
+        return actions.ask(
+            session, office.house.ring, address=addresses.parse("ana@example.org"), name="Ana",
+            subject=rules.SUBJECTS["data"], text="What do you hold?", locale="en", now=clock.now(),
+        ).public_id  # fmt: skip
+
+    message = office.world.change(write)
+    officer = browser("privacy_officer")
+    assert "Make it a request" in officer.get(f"/staff/contact/{message}").text
+    paths = {
+        officer.post(f"/staff/contact/{message}/request", data={"right": "access"}).headers["location"]
+        for _ in range(2)
+    }
+    [path] = paths
+    found = of(office, path)
+    assert (found.row.door, found.row.came_on) == ("form", clock.now().date())
+    assert found.person is not None
+    page = officer.get(path).text
+    assert "What do you hold?" in page
+    assert f"/staff/contact/{message}" in page
