@@ -46,8 +46,9 @@ async def download(request: Request, staff: Officer) -> Response:
     """For programs."""
     house, now = deps.house(request), clock.now()
     made = await deps.read(house, lambda session: processing.record(session, house, now=now))
+    text = json.dumps(made, ensure_ascii=False, indent=1).replace("<", "\\u003c")  # never anybody's HTML
     return Response(
-        json.dumps(made, ensure_ascii=False, indent=1),
+        text,
         media_type="application/json",
         headers={
             "Content-Disposition": f'attachment; filename="record-of-processing-{now.date()}.json"',

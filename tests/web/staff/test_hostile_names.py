@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from service.domain.api_keys import actions as api_keys
 from service.domain.notices import actions as notices
 from service.domain.privacy import actions as privacy
+from service.domain.privacy import breaches, disclosures, requests
 from service.domain.topics import actions as topics
 from service.domain.topics.rules import WordingText
 from service.kit import addresses, clock
@@ -48,7 +49,38 @@ def places(office: Office) -> dict[str, str]:
         notice = notices.create(
             session, house.settings, topic="updates", content={"en": words}, now=now, by="cli"
         )
-        return {"contact": asked.public_id, "notice": notice.public_id}
+        given = dict.fromkeys(disclosures.TEXTS, EVIL)
+        disclosures.disclose(
+            session,
+            [],
+            made_on=now.date(),
+            given=given,
+            approver="cli",
+            told="secret",
+            why_not=EVIL,
+            now=now,
+            by="cli",
+        )
+        breach = breaches.notice(
+            session, noticed_at=now, given={"what": EVIL, "done": EVIL}, now=now, by="cli"
+        )
+        request = requests.receive(
+            session,
+            house.ring,
+            right="access",
+            door="staff",
+            came_on=now.date(),
+            who=EVIL,
+            text=EVIL,
+            now=now,
+            by="cli",
+        )
+        return {
+            "contact": asked.public_id,
+            "notice": notice.public_id,
+            "breach": breach.public_id,
+            "request": request.public_id,
+        }
 
     made = office.world.change(fill)
     return {
@@ -60,6 +92,12 @@ def places(office: Office) -> dict[str, str]:
         "/staff/topics/updates": "topic",
         f"/staff/contact/{made['contact']}": "message",
         "/staff/contact": "message",
+        "/staff/privacy": "request",
+        f"/staff/privacy/requests/{made['request']}": "request",
+        "/staff/privacy/disclosures": "disclosure",
+        "/staff/privacy/breaches": "breach",
+        f"/staff/privacy/breaches/{made['breach']}": "breach",
+        "/staff/privacy/record": "topic",
         "/staff/notices": "notice",
         f"/staff/notices/{made['notice']}": "notice",
         f"/staff/notices/{made['notice']}/review": "notice",
