@@ -19,7 +19,8 @@ RULES = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a
 LISTS = [
     "/staff", "/staff/announcements", "/staff/announcements/new", "/staff/notices", "/staff/templates", "/staff/people",
     "/staff/topics", "/staff/policies", "/staff/contact", "/staff/ledger", "/inbox", "/staff/health", "/staff/settings",
-    "/staff/staff", "/staff/keys", "/staff/password", "/staff/nothing-here",
+    "/staff/staff", "/staff/keys", "/staff/password", "/staff/nothing-here", "/staff/privacy", "/staff/privacy/requests/new",
+    "/staff/privacy/disclosures/new", "/staff/privacy/breaches/new", "/staff/privacy/record",
 ]  # fmt: skip
 # From these lists the first entry is opened, too.
 DETAILS = {
