@@ -60,5 +60,6 @@ def _opaque(body: dict[str, object]) -> dict[str, object]:
     return {
         key: value
         for key, value in body.items()
-        if isinstance(value, str | int) and key in ("topic", "scope", "until", "address_hash", "cause")
+        if isinstance(value, str | int)
+        and key in ("topic", "scope", "until", "address_hash", "cause", "into")
     }

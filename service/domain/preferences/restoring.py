@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
+from service.domain.consent.rules import PERMITTING
 from service.domain.ledger import queries as entries
 from service.domain.ledger import safe
 from service.domain.mailings.tables import Address
@@ -20,11 +21,13 @@ from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights, rules
 from service.domain.preferences.asking import say_no_again
 from service.domain.preferences.changes import LIVING, NOES, Change, withdraw
+from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.clock import to_micros
 
+MERGED = "person.merged"
 PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED)
 
 
@@ -56,11 +59,44 @@ def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> 
     before (`ops.erasure`)."""
     lock_ledger_tail(session)
     again = left = 0
+    said: bool | None
+    merged: dict[str, list[str]] = {}  # into whom → whom the copy still has beside them
     for line in unheard(session, lines):
-        said = _say_again(session, line, line.get("body") or {}, now=now)
+        kind, subject, body = str(line["kind"]), str(line.get("subject")), line.get("body") or {}
+        if kind == MERGED:
+            merged.setdefault(str(body.get("into")), []).extend([subject, *merged.get(subject, [])])
+            said = _merge_again(session, subject, str(body.get("into")), int(line["at"]), now=now)
+        else:
+            said = _say_again(session, line, body, now=now)
         again += said is True
-        left += said is None and str(line["kind"]) in PERSONAL
+        left += said is None and kind in PERSONAL
+        for other in (
+            merged.get(subject, []) if kind in (*NOES, rights.RESTRICTED, "preference.break_set") else []
+        ):
+            if people.by_public_id(session, other) is not None:
+                again += (
+                    _say_again(session, {**line, "subject": other, "mailbox": None}, body, now=now) is True
+                )
     return Reapplied(again, left)
+
+
+def _merge_again(session: Session, subject: str, into: str, at: int, *, now: datetime) -> bool:
+    """Two whom the copy has were one person when a later no was said. They stay two until a site or a button tells of it again, but
+    no yes went along with the one who was merged, so theirs end (as in `changes.carry_over`)."""
+    person, left = people.by_public_id(session, subject), people.by_public_id(session, into)
+    if person is None or person.state in ("erased", "merged"):
+        return False
+    change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
+    ended = False
+    for topic in topics.everything(session):
+        theirs = change.preference(topic)
+        if theirs is None or theirs.state not in LIVING or topic.mail_class == "service":
+            continue
+        remains = session.get(Preference, (left.id, topic.id)) if left is not None else None
+        if to_micros(theirs.since_at) <= at and (remains is None or remains.state not in PERMITTING):
+            withdraw(change, topic, theirs)
+            ended = True
+    return ended
 
 
 def unheard(session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
 from service.db.session import reading, transaction
+from service.domain.ledger import safe
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import access, actions, changes, queries, restoring, rights, rules
@@ -279,3 +280,47 @@ def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_h
     make.press(session, ring, make.buttons(session)[-1], now=now + 4 * HOUR)
     assert restoring.reapply(session, [line], now=now + 5 * HOUR).again == 0, "they have said yes since"
     assert allowed(session, make.the_person(session, done.person_id), "updates", now + 5 * HOUR)
+
+
+def test_the_withdrawal_file_says_who_was_merged_into_whom(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path
+) -> None:
+    with transaction(engine) as session:
+        ana, cem = make.a_person(session, ring, OLD, now=now, external_id="1"), elsewhere(session, ring, now)
+        moves(session, ring, ana, "cem@example.org", now + HOUR)
+        merged = (ana.public_id, cem.public_id)
+    with reading(engine) as session:
+        restoring.keep(session, tmp_path)
+    [line] = [one for one in safe.lines(tmp_path) if one["kind"] == "person.merged"]
+    assert (line["subject"], line["body"]["into"]) == merged
+
+
+def test_a_restored_copy_hears_the_noes_of_who_was_left_for_whom_it_still_has_beside_them(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Ana turned out to be Cem, said no as Cem, and moved back into the mailbox in which the copy has Ana with her yes."""
+    ana, cem = make.a_person(session, ring, OLD, now=now, external_id="1"), elsewhere(session, ring, now)
+    kept = allowed(session, cem, "new-products", now)
+    at = to_micros(now + HOUR)
+    lines = [
+        {"seq": 10_000, "kind": "person.merged", "subject": ana.public_id, "body": {"into": cem.public_id}},
+        {"seq": 10_001, "kind": "consent.withdrawn", "subject": cem.public_id, "body": {"topic": "updates"}},
+    ]
+    given = {"hash": "0" * 64, "at": at, "mailbox": make.address_hash(ring, "cem@example.org")}
+    restoring.reapply(session, [line | given for line in lines], now=now + 2 * HOUR)
+    assert not allowed(session, ana, "updates", now + 2 * HOUR)
+    assert not allowed(session, cem, "updates", now + 2 * HOUR)
+    assert allowed(session, ana, "new-products", now + 2 * HOUR) is kept
+    assert restoring.reapply(session, [line | given for line in lines], now=now + 3 * HOUR).again == 0
+
+
+def test_no_yes_of_whoever_was_merged_outlives_a_restore_where_the_other_had_none(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana, cem = make.a_person(session, ring, OLD, now=now, external_id="1"), elsewhere(session, ring, now)
+    actions.stop(session, ring, make.a_link(session, cem, "updates"), how="link", evidence={}, now=now)
+    line = {"seq": 10_000, "kind": "person.merged", "subject": ana.public_id, "body": {"into": cem.public_id}}
+    line |= {"hash": "0" * 64, "at": to_micros(now + HOUR), "mailbox": make.address_hash(ring, OLD)}
+    assert allowed(session, ana, "updates", now)
+    assert restoring.reapply(session, [line], now=now + 2 * HOUR).again == 1
+    assert not allowed(session, ana, "updates", now + 2 * HOUR)
