@@ -1,4 +1,4 @@
-"""The long runs in seconds, on both databases: what they prove takes `make faults FAULTS="--size long"`."""
+"""The long runs in seconds, each on one database: what they prove takes `make faults FAULTS="--size long"`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.journey
 SEED = 3
 
 
-RUNS = pytest.mark.parametrize("trial", long_runs.small(), ids=lambda trial: trial.run)
+AT_FULL_SPEED, KILLED = long_runs.small()
 
 
 def _play(directory: Path, database: str, new_database: Callable[[], str], trial: Trial) -> list[str]:
@@ -24,13 +24,11 @@ def _play(directory: Path, database: str, new_database: Callable[[], str], trial
     return [f"{one.name}: {finding.name}, {finding.where}" for one in played for finding in one.findings]
 
 
-@RUNS
-def test_long_runs_on_sqlite(tmp_path: Path, trial: Trial) -> None:
-    assert _play(tmp_path, "sqlite", str, trial) == []
+def test_noes_at_full_speed_on_sqlite(tmp_path: Path) -> None:
+    assert _play(tmp_path, "sqlite", str, AT_FULL_SPEED) == []
 
 
-@RUNS
-def test_long_runs_on_postgresql(
-    tmp_path: Path, new_postgres_database: Callable[[], str], trial: Trial
+def test_killed_again_and_again_on_postgresql(
+    tmp_path: Path, new_postgres_database: Callable[[], str]
 ) -> None:
-    assert _play(tmp_path, "postgres", new_postgres_database, trial) == []
+    assert _play(tmp_path, "postgres", new_postgres_database, KILLED) == []

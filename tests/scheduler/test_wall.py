@@ -204,7 +204,7 @@ def test_rel_f26_nothing_begins_early_and_nothing_expires_by_a_jump(post: Post, 
     house, clocks = post.house(9), Clocks(start=clock.now() - timedelta(seconds=1_000))
     watch = clocks.watch()
     post.sign_up(3)
-    name = _schedule(post, house, at=(clock.now() + timedelta(minutes=30)).isoformat())
+    name = _schedule(post, house, at=(clocks.wall() + timedelta(minutes=30)).isoformat())
     clocks.offset += days * 86_400
     _pass(house, watch)
     assert _state(post, name) == "scheduled"
@@ -223,7 +223,7 @@ def test_sabotage_a_clock_that_is_always_believed_begins_early(
     monkeypatch.setattr(Wall, "jumped", lambda self: 0.0)
     house, clocks = post.house(9), Clocks(start=clock.now() - timedelta(seconds=1_000))
     watch = clocks.watch()
-    name = _schedule(post, house, at=(clock.now() + timedelta(minutes=30)).isoformat())
+    name = _schedule(post, house, at=(clocks.wall() + timedelta(minutes=30)).isoformat())
     clocks.offset += HOUR
     _pass(house, watch)
     assert _state(post, name) != "scheduled"

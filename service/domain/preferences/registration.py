@@ -106,8 +106,9 @@ class _Writer:
         self.old = old
         self.policy_id = None if facts.transfer else facts.policy_id  # nobody elsewhere was shown ours
         self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
-        self.preferences: list[dict[str, Any]] = []
-        self.records: list[dict[str, Any]] = []
+        # By person and topic: two of one call may turn out to be one person, of whom the later answer stands.
+        self.preferences: dict[tuple[int, int], dict[str, Any]] = {}
+        self.records: dict[tuple[int, int], dict[str, Any]] = {}
 
     @cached_property
     def revocable(self) -> set[int]:
@@ -158,24 +159,22 @@ class _Writer:
             "cadence": "each",
         }
         values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
-        self.preferences.append(values)
+        self.preferences[person.id, topic.id] = values
         self.fresh[person.id, topic.id] = state, self.now
-        self.records.append(
-            {
-                "person_id": person.id,
-                "topic_id": topic.id,
-                "basis": basis,
-                "wording_id": wording.id if wording else None,
-                "policy_version_id": self.policy_id,
-                "source": source,
-                "changed_at": self.now,
-            }
-        )
+        self.records[person.id, topic.id] = {
+            "person_id": person.id,
+            "topic_id": topic.id,
+            "basis": basis,
+            "wording_id": wording.id if wording else None,
+            "policy_version_id": self.policy_id,
+            "source": source,
+            "changed_at": self.now,
+        }
 
     def flush(self) -> None:
         if self.preferences:
-            self.session.connection().execute(insert(Preference), self.preferences)
-        consent.new_records(self.session, self.records)
+            self.session.connection().execute(insert(Preference), list(self.preferences.values()))
+        consent.new_records(self.session, list(self.records.values()))
 
 
 def _register(

@@ -13,6 +13,7 @@ from service.domain.ledger import safe
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import access, actions, changes, queries, restoring, rights, rules
+from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.suppressions import actions as suppressions
 from service.kit import addresses, clock
 from service.kit.clock import to_micros
@@ -324,3 +325,25 @@ def test_no_yes_of_whoever_was_merged_outlives_a_restore_where_the_other_had_non
     assert allowed(session, ana, "updates", now)
     assert restoring.reapply(session, [line], now=now + 2 * HOUR).again == 1
     assert not allowed(session, ana, "updates", now + 2 * HOUR)
+
+
+def test_two_of_one_call_who_swap_mailboxes_are_told_of_together(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The first of the two turns out to be the other, who is told of next: one row stands for both, the later answer's."""
+    make.a_topic(session, now=now)
+    make.a_person(session, ring, OLD, now=now, external_id="1")
+    other = make.a_person(session, ring, NEW, now=now, external_id="2")
+    both = [
+        Registration(name, email, consents=[make.an_answer("offers", at=now, confirmed=attested)])
+        for name, email, attested in (("2", OLD, False), ("1", NEW, True))
+    ]
+    done = register_many(session, ring, "shop", both, attest=True, topics=None, now=now, by=make.BY)
+    assert [one.consents[0]["result"] for one in done if isinstance(one, Registered)] == [
+        "confirmation_sent",
+        "given",
+    ]
+    assert isinstance(done[1], Registered)
+    left, topic = make.the_person(session, done[1].person_id), make.the_topic(session, "offers")
+    assert left.public_id == other.public_id
+    assert queries.of_person(session, left.id or 0)[topic.id or 0].state == "given"

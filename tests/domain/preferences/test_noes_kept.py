@@ -27,7 +27,7 @@ from service.kit.signing import Keyring
 from tests.domain.preferences.noes import MAILBOXES, Noes, Place
 
 # In the suite; an act costs three times as much on PostgreSQL, and its rows are put back one table after the other.
-USUAL = {"sqlite": "100x30", "postgresql": "25x30"}
+USUAL = {"sqlite": "100x30", "postgresql": "12x30"}
 
 
 @pytest.fixture
