@@ -1,8 +1,9 @@
 """The import wizard and the export page, as staff use them."""
 
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.testclient import TestClient
@@ -28,6 +29,15 @@ def uploaded(colleague: TestClient, content: bytes, name: str = "May") -> str:
     )
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"])
+
+
+@pytest.fixture(autouse=True)
+def _background_ends(office: Office) -> Iterator[None]:
+    """An import that is done still has its connection for a moment; nobody takes the database away from it."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "import":
+            thread.join(30)
 
 
 def ended(colleague: TestClient, path: str) -> str:
