@@ -53,8 +53,9 @@ def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
 def chunk_by_index(session: Session) -> None:
     """Till commit PostgreSQL finds what a row refers to by index, row by row, as SQLite always does.
 
-    For statements that take the next few thousand of a million: it would rather hash whole tables for each chunk.
+    For statements that take the next few thousand of a million: it would rather hash whole tables for each chunk or, where it
+    has not counted them since many came, read through a kept copy for each row.
     """
     if not is_sqlite(session.connection()):
-        for way in ("hashjoin", "mergejoin"):
+        for way in ("hashjoin", "mergejoin", "material"):
             session.connection().execute(text(f"SET LOCAL enable_{way} = off"))
