@@ -6,7 +6,7 @@ Called by announcements and notices, and by the timetable. Claims are `claims`' 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, case, delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlmodel import Session, col
 
 from service.db.bulk import insert_rows
@@ -142,7 +142,7 @@ def _settle(
 ) -> None:
     """The final outcome of everybody at these positions who has none, under its seal."""
     assert mailing.id is not None
-    left = session.execute(_without_final_outcome(mailing.id, first, last)).all()
+    left = _without_final_outcome(session, mailing.id, first, last)
     doubts = queries.unknown_ends(session, mailing.id, [pos for pos, *_ in left])
     rows = [
         {
@@ -168,21 +168,32 @@ def _settle(
     seals.write(session, mailing.public_id, told, now=now)
 
 
-def _without_final_outcome(mailing_id: int, first: int, last: int) -> Select[int, int, Any]:
-    """Who of these positions has no outcome or is to be tried again: position, warrant, attempts so far. Both tables are read
-    between the two ends, and nowhere else."""
-    theirs = (
-        (col(Outcome.mailing_id) == mailing_id)
-        & (col(Outcome.pos) == col(Audience.pos))
-        & col(Outcome.pos).between(first, last)
+def _without_final_outcome(
+    session: Session, mailing_id: int, first: int, last: int
+) -> list[tuple[int, int, int]]:
+    """Who of these positions has no outcome or is to be tried again: position, warrant, attempts so far. Each table is read once
+    between the two ends: joining them PostgreSQL would compare each with each while it has not counted this mailing's rows."""
+    tried = (
+        select(
+            col(Outcome.pos),
+            func.max(col(Outcome.attempt)),
+            func.max(case((col(Outcome.final), 1), else_=0)),
+        )
+        .where(col(Outcome.mailing_id) == mailing_id, col(Outcome.pos).between(first, last))
+        .group_by(col(Outcome.pos))
     )
-    return (
-        select(col(Audience.pos), col(Audience.warrant_seq), func.coalesce(func.max(col(Outcome.attempt)), 0))
-        .outerjoin(Outcome, theirs)
+    ends = {pos: (attempts, final) for pos, attempts, final in session.execute(tried)}
+    members = (
+        select(col(Audience.pos), col(Audience.warrant_seq))
         .where(col(Audience.mailing_id) == mailing_id, col(Audience.pos).between(first, last))
-        .group_by(col(Audience.pos), col(Audience.warrant_seq))
-        .having(func.coalesce(func.max(case((col(Outcome.final), 1), else_=0)), 0) == 0)
+        .order_by(col(Audience.pos))
     )
+    left = []
+    for pos, warrant in session.execute(members):
+        attempts, final = ends.get(pos, (0, 0))
+        if not final:
+            left.append((pos, warrant, attempts))
+    return left
 
 
 def _finish(session: Session, mailing: Mailing, state: str, *, now: datetime) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Subquery, func
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.domain.brands.queries import bounce_domain
@@ -61,16 +61,6 @@ def member(session: Session, mailing_id: int, pos: int) -> Audience | None:
     return session.get(Audience, (mailing_id, pos))
 
 
-def last_outcomes(mailing_id: int) -> Subquery:
-    """A subquery: each member's latest outcome row of one mailing (pos, attempt)."""
-    return (
-        select(col(Outcome.pos).label("pos"), func.max(col(Outcome.attempt)).label("attempt"))
-        .where(col(Outcome.mailing_id) == mailing_id)
-        .group_by(col(Outcome.pos))
-        .subquery()
-    )
-
-
 def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Received]:
     """The latest mails that were meant for one person, newest first, each with what became of it ("waiting": nothing yet)."""
     statement = (
@@ -104,15 +94,22 @@ def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Rec
 
 
 def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], int]:
-    """How many members stand where: (state, reason) of their latest outcome → people."""
-    last = last_outcomes(mailing_id)
-    rows = session.connection().execute(
-        select(col(Outcome.state), col(Outcome.reason), func.count())
-        .join(last, (last.c.pos == col(Outcome.pos)) & (last.c.attempt == col(Outcome.attempt)))
+    """How many members stand where: (state, reason) of their latest outcome → people.
+
+    One way through the rows in the order of their key: to join them with themselves PostgreSQL would compare each with each
+    as long as it has not counted this mailing's.
+    """
+    following = func.lead(col(Outcome.pos)).over(order_by=(col(Outcome.pos), col(Outcome.attempt)))
+    row = (
+        select(col(Outcome.state), col(Outcome.reason), col(Outcome.pos), following.label("following"))
         .where(col(Outcome.mailing_id) == mailing_id)
-        .group_by(col(Outcome.state), col(Outcome.reason))
+        .subquery()
     )
-    return {(state, reason): count for state, reason, count in rows}
+    latest = row.c.following.is_distinct_from(row.c.pos)
+    counted = (
+        select(row.c.state, row.c.reason, func.count()).where(latest).group_by(row.c.state, row.c.reason)
+    )
+    return {(state, reason): count for state, reason, count in session.connection().execute(counted)}
 
 
 def exclusions(session: Session, mailing_id: int) -> dict[str, int]:

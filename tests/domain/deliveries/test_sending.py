@@ -30,6 +30,7 @@ from service.domain.brands import actions as brands
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as freezing
 from service.domain.deliveries import rules
+from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Audience, Mailing, Outcome
 from service.domain.people import mailbox
 from service.domain.people import queries as people
@@ -369,6 +370,31 @@ def test_what_is_left_of_a_stopped_mailing_is_settled_at_the_same_cost_to_the_en
     report = post.report(announcement)
     assert (report["planned"], report["outcomes"]["cancelled"], report["state"]) == (420, 420, "cancelled")
     assert checks.warrants_hold(post.engine, _mailing(post)) == []
+
+
+def test_the_end_of_a_mailing_that_the_database_has_not_counted_yet_reads_each_row_once(post: Post) -> None:
+    """PostgreSQL knows the numbers of the mailing before, and takes a new one for a single row: joined with themselves, 300
+    outcomes would be 90,000 to read, and those of a million never come to an end."""
+    post.sign_up(300)
+    house, now = post.house(9), clock.now()
+
+    def ended() -> int:
+        announcement = post.announce(house)
+        with transaction(post.engine) as session:
+            announcements.cancel(session, announcement, now=now, by=make.STAFF)
+        jobs.settle(house, now)
+        with Session(post.engine) as session:
+            return session.exec(select(col(Mailing.id)).order_by(col(Mailing.id).desc())).first() or 0
+
+    ended()
+    with transaction(post.engine) as session:
+        session.execute(text("ANALYZE"))
+    last = ended()
+    with transaction(post.engine) as session:
+        spent = _spent(session)
+        assert mailings.outcome_counts(session, last) == {("cancelled", ""): 300}
+        assert deliveries._without_final_outcome(session, last, 1, 300) == []
+        assert spent() <= 12 * 300
 
 
 def _spent(session: Session) -> Callable[[], int]:
