@@ -1,6 +1,7 @@
 """Names for things: opaque, readable over the telephone, and never a number that can be counted up."""
 
 import base64
+import re
 import secrets
 import time
 
@@ -11,6 +12,12 @@ def new_id(prefix: str) -> str:
     """A public id that sorts by time of creation: prefix, underscore, 26 signs (48 bits of milliseconds, 80 of chance)."""
     octets = (time.time_ns() // 1_000_000).to_bytes(6) + secrets.token_bytes(10)
     return f"{prefix}_{base64.b32hexencode(octets).decode().rstrip('=').lower()}"
+
+
+def proposed(prefix: str, given: str) -> str:
+    """The id a form proposed for what it makes, so that pressed twice it makes one thing; a new one where none was given, or one
+    that we did not make."""
+    return given if re.fullmatch(rf"{prefix}_[0-9a-v]{{26}}", given) else new_id(prefix)
 
 
 def new_alias(octets: int) -> int:

@@ -9,22 +9,35 @@ from typing import Any
 
 from sqlmodel import Session
 
+from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import Breach
-from service.kit.ids import new_id
+from service.kit.ids import proposed
 
 
 def notice(
-    session: Session, *, noticed_at: datetime, given: Mapping[str, str], now: datetime, by: str
+    session: Session,
+    *,
+    noticed_at: datetime,
+    given: Mapping[str, str],
+    reference: str = "",
+    now: datetime,
+    by: str,
 ) -> Breach:
-    """Write one down; its clock runs from when it was noticed. What is not known yet may be empty, but for `what`. Raises
-    `MomentInvalid`, `ReasonMissing`, `NumberInvalid`, `TextTooLong`, `TextControlChar`.
+    """Write one down; its clock runs from when it was noticed. What is not known yet may be empty, but for `what`. A form with
+    its `reference` is one breach, however often it is pressed. Raises `MomentInvalid`, `ReasonMissing`, `NumberInvalid`,
+    `TextTooLong`, `TextControlChar`.
     """
     if noticed_at > now:
         raise rules.MomentInvalid(field="noticed_at")
     facts = _checked(given)
-    row = Breach(public_id=new_id("b"), noticed_at=noticed_at, created_at=now, created_by=by, **facts)
+    lock_ledger_tail(session)
+    public_id = proposed("b", reference)
+    before = queries.breach_written(session, public_id)
+    if before is not None:
+        return before
+    row = Breach(public_id=public_id, noticed_at=noticed_at, created_at=now, created_by=by, **facts)
     session.add(row)
     session.flush()
     body = {"noticed_at": noticed_at.isoformat(timespec="seconds")} | facts

@@ -18,7 +18,7 @@ from service.domain.ledger import queries as entries
 from service.domain.ledger.queries import Seen
 from service.domain.people.tables import Person
 from service.domain.privacy import rules
-from service.kit.ids import new_id
+from service.kit.ids import proposed
 
 MADE, TOLD = "disclosure.made", "disclosure.told"
 TEXTS = ("to", "ground", "document", "scope")
@@ -57,11 +57,13 @@ def disclose(
     approver: str,
     told: str,
     why_not: str,
+    reference: str = "",
     now: datetime,
     by: str,
 ) -> str:
-    """Write one down; returns its id. `given` holds `TEXTS`; `people` may be empty where nobody was named. Raises `DayInvalid`,
-    `ReasonMissing`, `ApproverMissing`, `ToldUnknown`, `TextTooLong`, `TextControlChar`.
+    """Write one down; returns its id. `given` holds `TEXTS`; `people` may be empty where nobody was named. A form with its
+    `reference` is one disclosure, however often it is pressed. Raises `DayInvalid`, `ReasonMissing`, `ApproverMissing`,
+    `ToldUnknown`, `TextTooLong`, `TextControlChar`.
     """
     if made_on > now.date():
         raise rules.DayInvalid(field="made_on")
@@ -73,7 +75,10 @@ def disclose(
     why = rules.check_note(why_not, field="why_not", needed=told != "told")
     body = texts | {"on": made_on.isoformat(), "approver": approver, "told": told}
     body |= {"why_not": why} if told != "told" else {}
-    public_id = new_id("d")
+    public_id = proposed("d", reference)
+    lock_ledger_tail(session)
+    if entries.of_subject(session, public_id, kinds=(MADE,)):
+        return public_id
     concerned = [{"person": one.public_id} for one in people] or [{}]
     for one in concerned:
         ledger.append(session, MADE, subject=public_id, body=body | one, by=by, now=now)

@@ -166,12 +166,14 @@ def request_by_id(session: Session, public_id: str) -> RightsRequest:
     return row
 
 
-def request_of_message(session: Session, contact: ContactRequest, right: str) -> RightsRequest | None:
-    """What a message was made before."""
-    statement = select(RightsRequest).where(
-        col(RightsRequest.contact_id) == contact.id, col(RightsRequest.right) == right
-    )
-    return session.exec(statement).first()
+def request_written(
+    session: Session, public_id: str, contact: ContactRequest | None, right: str
+) -> RightsRequest | None:
+    """The request of that id, or what a message was made before."""
+    same = col(RightsRequest.public_id) == public_id
+    if contact is not None:
+        same = (col(RightsRequest.contact_id) == contact.id) & (col(RightsRequest.right) == right)
+    return session.exec(select(RightsRequest).where(same)).first()
 
 
 def requested(session: Session, ring: Keyring, row: RightsRequest) -> Requested:
@@ -243,10 +245,15 @@ def request_counts(session: Session, today: date) -> dict[str, int]:
 
 def breach_by_id(session: Session, public_id: str) -> Breach:
     """One breach. Raises `BreachUnknown`."""
-    row = session.exec(select(Breach).where(col(Breach.public_id) == public_id)).first()
+    row = breach_written(session, public_id)
     if row is None:
         raise rules.BreachUnknown
     return row
+
+
+def breach_written(session: Session, public_id: str) -> Breach | None:
+    """The breach of that id, if there is one."""
+    return session.exec(select(Breach).where(col(Breach.public_id) == public_id)).first()
 
 
 def breaches(session: Session) -> Sequence[Breach]:

@@ -18,7 +18,7 @@ from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.kit import sealing
 from service.kit.chain import canonical
-from service.kit.ids import new_id
+from service.kit.ids import new_id, proposed
 from service.kit.signing import Keyring
 
 
@@ -33,21 +33,24 @@ def receive(
     contact: ContactRequest | None = None,
     who: str = "",
     text: str = "",
+    reference: str = "",
     now: datetime,
     by: str,
 ) -> RightsRequest:
-    """Write down a request; its clock runs from the day it came. A message becomes one request for each right, however often
-    that is pressed. Raises `RightUnknown`, `DayInvalid`, `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`.
+    """Write down a request; its clock runs from the day it came. A message becomes one request for each right, and a form with its
+    `reference` one, however often that is pressed. Raises `RightUnknown`, `DayInvalid`, `NameTooLong`, `TextEmpty`,
+    `TextTooLong`, `TextControlChar`.
     """
     if right not in rules.RIGHTS:
         raise rules.RightUnknown(field="right")
     if came_on > now.date():
         raise rules.DayInvalid(field="came_on")
     lock_ledger_tail(session)
-    before = queries.request_of_message(session, contact, right) if contact else None
+    public_id = proposed("rr", reference)
+    before = queries.request_written(session, public_id, contact, right)
     if before is not None:
         return before
-    row = _row(right, door, person, came_on, now=now, by=by)
+    row = _row(right, door, person, came_on, public_id=public_id, now=now, by=by)
     if contact is None:
         said = {"who": rules.check_name(who), "text": rules.check_text(text, field="text")}
         row.sealed = sealing.seal(
@@ -74,7 +77,7 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
         lately = now - rules.WINDOW
         if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
             return
-        waiting = [_row(right, door, person, now.date(), now=now, by=by)]
+        waiting = [_row(right, door, person, now.date(), public_id=new_id("rr"), now=now, by=by)]
     for row in waiting:
         _end(session, row, person, "done", "", now=now, by=by)
 
@@ -89,8 +92,13 @@ def open_request(
 
 
 def belongs_to(session: Session, public_id: str, person: Person, *, now: datetime, by: str) -> None:
-    """Say whose request it is. Raises `RequestUnknown`, `RequestClosed`."""
+    """Say whose request it is; once, for its entries stand under that person's name. Raises `RequestUnknown`, `RequestClosed`,
+    `RequestTaken`."""
     row = _open(session, public_id)
+    if row.person_id == person.id:
+        return
+    if row.person_id is not None:
+        raise rules.RequestTaken(field="who")
     row.person_id = person.id
     session.flush()
     _note(session, "request.received", row, person, {"due": row.due_on.isoformat()}, now=now, by=by)
@@ -121,10 +129,10 @@ def close(session: Session, public_id: str, *, outcome: str, note: str, now: dat
 
 
 def _row(
-    right: str, door: str, person: Person | None, came_on: date, *, now: datetime, by: str
+    right: str, door: str, person: Person | None, came_on: date, *, public_id: str, now: datetime, by: str
 ) -> RightsRequest:
     return RightsRequest(
-        public_id=new_id("rr"),
+        public_id=public_id,
         right=right,
         door=door,
         person_id=person.id if person else None,

@@ -76,6 +76,10 @@ class RequestClosed(Conflict):
     """This request is closed."""
 
 
+class RequestTaken(Conflict):
+    """It is somebody else's already; if that is wrong, close it and write it down once more."""
+
+
 class RightUnknown(Invalid):
     """Please say what is asked for."""
 

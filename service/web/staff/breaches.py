@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -13,12 +14,13 @@ from service.domain.privacy.tables import Breach
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
 from service.kit.errors import DomainError
+from service.kit.ids import new_id
 from service.ops.health import span
 from service.web import forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors
-from service.web.staff.frame import act, choice, faults, show
+from service.web.staff.frame import act, change, choice, faults, show
 from service.web.staff.requests import rooms
 
 router = APIRouter()
@@ -77,7 +79,8 @@ def _people_words(one: Breach) -> str:
 @router.get("/staff/privacy/breaches/new")
 async def blank(request: Request, staff: Officer) -> Response:
     """The form."""
-    return await _blank(request, staff, {"noticed_at": clock.now().strftime(MINUTE)}, {})
+    values = {"noticed_at": clock.now().strftime(MINUTE), "reference": new_id("b")}
+    return await _blank(request, staff, values, {})
 
 
 @router.post("/staff/privacy/breaches/new")
@@ -87,7 +90,10 @@ async def notice(request: Request, staff: Officer) -> Response:
 
     def keep(session: Session) -> str:
         at = _moment(form, "noticed_at")
-        row = breaches.notice(session, noticed_at=at, given=form.values(), now=clock.now(), by=staff.by)
+        reference = form.text("reference")
+        row = breaches.notice(
+            session, noticed_at=at, given=form.values(), reference=reference, now=clock.now(), by=staff.by
+        )
         return row.public_id
 
     try:
@@ -164,15 +170,8 @@ async def close(request: Request, public_id: str, staff: Officer) -> Response:
 async def _change(
     request: Request, public_id: str, staff: SignedIn, do: Callable[[Session, Form], None], words: str
 ) -> Response:
-    """Do it, and back to the breach; or the breach with what is wrong."""
-    form = await forms.read(request)
-    try:
-        await act(request, lambda session: do(session, form))
-    except DomainError as wrong:
-        return await _page(
-            request, public_id, staff, form.values(), faults(wrong, FIELDS), status=wrong.status
-        )
-    return pages.redirect(request, f"{HERE}/{public_id}", flash=("ok", words))
+    page = partial(_page, request, public_id, staff)
+    return await change(request, do, page, fields=FIELDS, path=f"{HERE}/{public_id}", words=words)
 
 
 async def _page(

@@ -16,6 +16,7 @@ from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
 from service.kit.errors import DomainError
+from service.kit.ids import new_id
 from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.forms import Form
@@ -70,7 +71,11 @@ def _row(one: Disclosure, names: dict[str, str]) -> dict[str, Any]:
 @router.get("/staff/privacy/disclosures/new")
 async def blank(request: Request, staff: Officer) -> Response:
     """The form."""
-    values = {"made_on": clock.now().date().isoformat(), "people": request.query_params.get("person", "")}
+    values = {
+        "made_on": clock.now().date().isoformat(),
+        "people": request.query_params.get("person", ""),
+        "reference": new_id("d"),
+    }
     return await _blank(request, staff, values, {})
 
 
@@ -88,6 +93,7 @@ async def disclose(request: Request, staff: Officer) -> Response:
             approver=_approver(session, form.text("approver")),
             told=form.text("told"),
             why_not=form.text("why_not"),
+            reference=form.text("reference"),
             now=clock.now(),
             by=staff.by,
         )

@@ -3,7 +3,7 @@
 Each page calls `show` (a read), `show_noted` (a read that the ledger must know of) or `act` (a write).
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -28,7 +28,8 @@ from service.kit import clock
 from service.kit.errors import DomainError
 from service.ops.health import span
 from service.ops.house import House
-from service.web import deps, pages, sessions
+from service.web import deps, forms, pages, sessions
+from service.web.forms import Form
 from service.web.staff import kept
 
 T = TypeVar("T")
@@ -97,6 +98,25 @@ async def show_noted(
 async def act(request: Request, action: Callable[[Session], T]) -> fence.Fenced[T]:
     """Run one action in one transaction; what takes away is waited for."""
     return await fence.perform(deps.house(request), action)
+
+
+async def change(
+    request: Request,
+    do: Callable[[Session, Form], None],
+    page: Callable[..., Awaitable[Response]],
+    *,
+    fields: tuple[str, ...],
+    path: str,
+    words: str,
+) -> Response:
+    """Do what a form of a page says, and back to that page; or, at once, the page as it was filled in with what is wrong.
+    `page` takes what was typed, the faults of `fields`, and a status."""
+    form = await forms.read(request)
+    try:
+        await act(request, lambda session: do(session, form))
+    except DomainError as wrong:
+        return await page(form.values(), faults(wrong, fields), status=wrong.status)
+    return pages.redirect(request, path, flash=("ok", words))
 
 
 async def done(

@@ -3,7 +3,9 @@
 What is asked for is done on the person's own page, which closes the request by itself.
 """
 
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -18,12 +20,13 @@ from service.domain.privacy.tables import RightsRequest
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
 from service.kit.errors import DomainError
+from service.kit.ids import new_id
 from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors, people
-from service.web.staff.frame import act, choice, faults, pager, show, show_noted, tab
+from service.web.staff.frame import act, change, choice, faults, pager, show, show_noted, tab
 
 router = APIRouter()
 
@@ -104,7 +107,11 @@ def _days(number: int) -> str:
 @router.get("/staff/privacy/requests/new")
 async def blank(request: Request, staff: Officer) -> Response:
     """The form for what came by letter, by telephone, in person."""
-    values = {"came_on": clock.now().date().isoformat(), "who": request.query_params.get("person", "")}
+    values = {
+        "came_on": clock.now().date().isoformat(),
+        "who": request.query_params.get("person", ""),
+        "reference": new_id("rr"),
+    }
     return await _blank(request, staff, values, {})
 
 
@@ -125,6 +132,7 @@ async def receive(request: Request, staff: Officer) -> Response:
             person=person,
             who="" if person else who,
             text=form.text("text"),
+            reference=form.text("reference"),
             now=clock.now(),
             by=staff.by,
         )
@@ -237,16 +245,11 @@ async def close(request: Request, public_id: str, staff: Officer) -> Response:
     return await _change(request, public_id, staff, end, "Closed.")
 
 
-async def _change(request: Request, public_id: str, staff: SignedIn, do: Any, words: str) -> Response:
-    """Do it, and back to the request; or the request with what is wrong."""
-    form = await forms.read(request)
-    try:
-        await act(request, lambda session: do(session, form))
-    except DomainError as wrong:
-        return await _page(
-            request, public_id, staff, form.values(), faults(wrong, FIELDS), status=wrong.status
-        )
-    return pages.redirect(request, f"{HERE}/requests/{public_id}", flash=("ok", words))
+async def _change(
+    request: Request, public_id: str, staff: SignedIn, do: Callable[[Session, Form], None], words: str
+) -> Response:
+    page = partial(_page, request, public_id, staff)
+    return await change(request, do, page, fields=FIELDS, path=f"{HERE}/requests/{public_id}", words=words)
 
 
 async def _page(

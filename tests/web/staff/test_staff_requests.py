@@ -90,6 +90,26 @@ def test_opening_one_is_on_record_and_whose_it_is_can_be_said_later(browser: Bro
     assert "a***a@example.org" in officer.get(path).text
 
 
+def test_what_is_one_persons_does_not_become_anothers(browser: Browser, office: Office) -> None:
+    """The entries before stand under the first one's name, in their copy and their proof."""
+    ana, ben = office.world.person(), office.world.person("ben@example.org")
+    officer = browser("privacy_officer")
+    path = written(officer, **letter())
+    assert officer.post(f"{path}/person", data={"who": ana.public_id}).status_code == 303
+    other = officer.post(f"{path}/person", data={"who": ben.public_id})
+    assert other.status_code == 409
+    assert "It is somebody else" in other.text
+    assert officer.post(f"{path}/person", data={"who": ana.public_id}).status_code == 303
+    found = of(office, path)
+    assert found.person is not None
+    assert found.person.public_id == ana.public_id
+    with reading(office.house.engine) as session:
+        received = [
+            one for one in ledger.of_subject(session, ana.public_id) if one.kind == "request.received"
+        ]
+    assert len(received) == 1
+
+
 def test_more_time_with_its_reason_and_a_refusal_with_its_own(browser: Browser, office: Office) -> None:
     officer = browser("privacy_officer")
     path = written(officer, **letter())
