@@ -113,8 +113,11 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
     """True: it holds again. False: it held, or is over. None: there is nobody here to hold it for."""
     kind, subject, mailbox = str(line["kind"]), line.get("subject"), line.get("mailbox")
     if kind == "suppression.added":
-        scope, cause = str(body.get("scope", "")), str(body.get("cause", ""))
-        return _suppress(session, str(body["address_hash"]), scope, cause, subject, now=now)
+        scope, topic = str(body.get("scope", "")), _topic(session, body)
+        if scope == "topic" and topic is None:  # the copy does not have it: rather too much than too little
+            scope = "marketing"
+        mailbox, cause = str(body["address_hash"]), str(body.get("cause", ""))
+        return _suppress(session, mailbox, scope, cause, subject, now=now, topic=topic)
     person = people.by_public_id(session, subject) if subject else None
     if person is not None and person.state == "erased":
         return False
@@ -135,7 +138,7 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
 
 def _no_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
     """For the person, and for whoever else the copy has in the mailbox that was theirs when they said it."""
-    topic = next((one for one in topics.everything(change.session) if one.slug == body.get("topic")), None)
+    topic = _topic(change.session, body)
     if topic is None:
         return None
     elsewhere = _left_in(change, topic, mailbox, body, at) if mailbox else False
@@ -178,11 +181,13 @@ def _no_of_a_stranger(
     """The copy does not know the person yet; a site will tell of them again, and their no has to be there before (P7)."""
     if not mailbox:
         return None
-    topic = next((one for one in topics.everything(session) if one.slug == body.get("topic")), None)
+    topic = _topic(session, body)
     scope = "topic" if topic is not None else "marketing"
-    return _suppress(
-        session, mailbox, scope, "withdrawal", subject, now=now, topic_id=topic.id if topic else None
-    )
+    return _suppress(session, mailbox, scope, "withdrawal", subject, now=now, topic=topic)
+
+
+def _topic(session: Session, body: dict[str, Any]) -> Topic | None:
+    return next((one for one in topics.everything(session) if one.slug == body.get("topic")), None)
 
 
 def _new_address_unknown(session: Session, person: Person | None, *, now: datetime) -> bool | None:
@@ -201,7 +206,7 @@ def _suppress(
     subject: str | None,
     *,
     now: datetime,
-    topic_id: int | None = None,
+    topic: Topic | None = None,
 ) -> bool:
     added = suppressions.add(
         session,
@@ -210,7 +215,7 @@ def _suppress(
         cause=cause,
         origin="restore",
         subject=subject,
-        topic_id=topic_id,
+        topic_id=topic.id if topic else None,
         now=now,
         by="system",
     )

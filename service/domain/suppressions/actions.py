@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.suppressions.tables import Suppression
+from service.domain.topics.tables import Topic
 
 OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have
 
@@ -35,6 +36,7 @@ def add(
     if session.exec(present).first():
         return None
     body = {"address_hash": address_hash, "scope": scope, "cause": cause, "origin": origin}
+    body |= _concerning(session, topic_id)
     seq = ledger.append(session, "suppression.added", subject=subject, body=body, by=by, now=now)
     row = Suppression(
         address_hash=address_hash,
@@ -107,5 +109,12 @@ def lift(
         row.lifted_at = now
         session.add(row)
         body = {"address_hash": address_hash, "scope": row.scope, "cause": row.cause}
+        body |= _concerning(session, row.topic_id)
         ledger.append(session, "suppression.lifted", subject=subject, body=body, by=by, now=now)
     return len(rows)
+
+
+def _concerning(session: Session, topic_id: int | None) -> dict[str, str]:
+    """The topic, where it is about one: a restored copy hears of it from the entry alone."""
+    topic = session.get(Topic, topic_id) if topic_id else None
+    return {"topic": topic.slug} if topic else {}

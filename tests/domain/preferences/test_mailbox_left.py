@@ -347,3 +347,25 @@ def test_two_of_one_call_who_swap_mailboxes_are_told_of_together(
     left, topic = make.the_person(session, done[1].person_id), make.the_topic(session, "offers")
     assert left.public_id == other.public_id
     assert queries.of_person(session, left.id or 0)[topic.id or 0].state == "given"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_restored_copy_hears_a_no_of_a_file_for_the_topic_it_was_said_of(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, known: bool
+) -> None:
+    """As its entry says it; where the copy has no such topic, for all marketing."""
+    with transaction(engine) as session:
+        ana = make.a_person(session, ring, OLD, now=now, external_id="1")
+        given = {"scope": "topic", "cause": "complaint", "origin": "i_1", "subject": None}
+        topic = make.the_topic(session, "updates")
+        suppressions.add(session, make.address_hash(ring, NEW), **given, topic_id=topic.id, now=now, by="cli")
+    with reading(engine) as session:
+        restoring.keep(session, tmp_path)
+    [line] = [one for one in safe.lines(tmp_path) if one["kind"] == "suppression.added"]
+    line |= {"seq": 10_000, "hash": "0" * 64}
+    line["body"] |= {"address_hash": make.address_hash(ring, OLD)} | ({} if known else {"topic": "not-here"})
+    with transaction(engine) as session:
+        assert restoring.reapply(session, [line], now=now + HOUR).again == 1
+        ana = make.the_person(session, ana.public_id)
+        assert allowed(session, ana, "updates", now + HOUR) is not known
+        assert allowed(session, ana, "new-products", now + HOUR) is known
