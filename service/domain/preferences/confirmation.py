@@ -81,6 +81,7 @@ def confirm(
         address.address_hash,
         causes=causes,
         topic_ids={topic.id or 0 for topic in asked},
+        others=_others(session, asked),
         subject=left.public_id,
         now=now,
         by=by,
@@ -88,6 +89,16 @@ def confirm(
     confirmation.confirmed_at = now
     session.add(confirmation)
     return Confirmed(asked, left, False, changes.slip(session))
+
+
+def _others(session: Session, asked: list[Topic]) -> dict[int, str]:
+    """The topics the button was not about, service mail apart: a no to everything goes on to hold for them (P7)."""
+    confirmed = {topic.id for topic in asked}
+    return {
+        topic.id or 0: topic.mail_class
+        for topic in topics.everything(session)
+        if topic.id not in confirmed and topic.mail_class != "service"
+    }
 
 
 def _refuse_after_no(

@@ -1,16 +1,16 @@
 """Putting an address on the do-not-mail list, and lifting what only its owner may lift."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlmodel import Session, col, select
 
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
+from service.domain.suppressions import rules
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics.tables import Topic
-
-OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have
 
 
 def add(
@@ -61,7 +61,7 @@ def take_along(
     """
     statement = select(Suppression).where(
         col(Suppression.address_hash) == old_hash,
-        col(Suppression.cause).in_(OWN),
+        col(Suppression.cause).in_(rules.OWN),
         col(Suppression.lifted_at).is_(None),
     )
     for row in session.exec(statement).all():
@@ -90,10 +90,12 @@ def lift(
     now: datetime,
     by: str,
     topic_ids: Collection[int] | None = None,
+    others: Mapping[int, str] = MappingProxyType({}),
 ) -> int:
     """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted.
 
-    `topic_ids`: of what concerns one topic only these; None means any.
+    `topic_ids`: of what concerns one topic only these; None means any. `others` (topic → mail class) were not confirmed: a no that
+    reached over them, too, is narrowed to each of them.
     """
     statement = select(Suppression).where(
         col(Suppression.address_hash) == address_hash,
@@ -111,7 +113,26 @@ def lift(
         body = {"address_hash": address_hash, "scope": row.scope, "cause": row.cause}
         body |= _concerning(session, row.topic_id)
         ledger.append(session, "suppression.lifted", subject=subject, body=body, by=by, now=now)
+        for topic_id in _still_refused(row, others):
+            add(
+                session,
+                address_hash,
+                scope="topic",
+                cause="withdrawal",
+                origin=row.origin,
+                subject=subject,
+                topic_id=topic_id,
+                now=now,
+                by=by,
+            )
     return len(rows)
+
+
+def _still_refused(row: Suppression, others: Mapping[int, str]) -> list[int]:
+    """The topics that a lifted no was about as well."""
+    if row.topic_id is not None or row.cause not in rules.OWN:
+        return []
+    return [topic_id for topic_id, kind in others.items() if row.scope == "all" or kind == "marketing"]
 
 
 def _concerning(session: Session, topic_id: int | None) -> dict[str, str]:

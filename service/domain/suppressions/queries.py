@@ -4,6 +4,7 @@ from sqlalchemy import ColumnElement, exists
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
+from service.domain.suppressions import rules
 from service.domain.suppressions.tables import Suppression
 
 
@@ -37,10 +38,10 @@ def applies(
 
 
 def withdrawn(session: Session, hashes: list[str], topic_ids: list[int]) -> set[tuple[str, int]]:
-    """(keyed hash, topic) of mailboxes whose owners stopped a topic, as far as the do-not-mail list knows it."""
+    """(keyed hash, topic) of mailboxes whose owners said a no of their own, as far as the do-not-mail list knows it."""
     statement = select(Suppression).where(
         col(Suppression.address_hash).in_(hashes),
-        col(Suppression.cause) == "withdrawal",
+        col(Suppression.cause).in_(rules.OWN),
         col(Suppression.lifted_at).is_(None),
     )
     return {

@@ -14,3 +14,4 @@ CAUSES = {
     ),
     "legal": ("The law or an authority asks for it.", "The privacy officer, with the ground recorded."),
 }
+OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have

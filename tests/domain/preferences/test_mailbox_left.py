@@ -253,6 +253,25 @@ def test_a_button_takes_a_no_of_a_file_back_for_its_own_topics_only(
     assert not allowed(session, new, "new-products", now + HOUR)
 
 
+@pytest.mark.parametrize("cause", ["withdrawal", "complaint"])
+def test_a_button_takes_a_no_to_everything_back_for_its_own_topics_only(
+    session: Session, ring: Keyring, now: datetime, cause: str
+) -> None:
+    """What a file said of all marketing goes on to hold for each topic that the button was not about."""
+    marketing = make.a_topic(session, now=now)
+    given = {"scope": "marketing", "cause": cause, "origin": "i_1", "subject": None}
+    suppressions.add(session, make.address_hash(ring, OLD), **given, now=now, by="cli")
+    new, results = registers(session, ring, now, "new-products")
+    assert results == ["confirmation_sent"]
+    make.press(session, ring, make.buttons(session, new)[-1], now=now)
+    assert allowed(session, new, "new-products", now)
+    _, results = registers(session, ring, now + HOUR, marketing.slug)
+    assert results == ["confirmation_sent"], "they have taken back one of the two"
+    assert not allowed(session, new, marketing.slug, now + HOUR)
+    make.press(session, ring, make.buttons(session, new)[-1], now=now + HOUR)
+    assert allowed(session, new, marketing.slug, now + HOUR)
+
+
 def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_have(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
