@@ -158,9 +158,18 @@ def why_line(*, locale: str, topic_name: str, basis: str, on: date, place: str |
     key = basis if basis in sentences else "consent"
     if key == "consent" and place:
         key = "consent_at"
-    tongue = language(locale) if f"{language(locale)}.toml" in _languages() else FALLBACK
-    day = format_date(on, format="long", locale="en_GB" if tongue == "en" else tongue)
-    return str(sentences[key].format(topic=topic_name, date=day, place=place or ""))
+    return str(sentences[key].format(topic=topic_name, date=day(on, locale), place=place or ""))
+
+
+def day(on: date, locale: str) -> str:
+    """“3 March 2026” in the locale's language, or in English where there is no file for it."""
+    tongue = language(locale) if spoken(locale) else FALLBACK
+    return format_date(on, format="long", locale="en_GB" if tongue == "en" else tongue)
+
+
+def spoken(locale: str) -> bool:
+    """Whether there are words of ours in the locale's language."""
+    return f"{language(locale)}.toml" in _languages()
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from service.config import Settings
-from service.db.locks import for_update
+from service.db.locks import for_update, lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.deliveries import actions as deliveries
 from service.domain.ledger import actions as ledger
@@ -18,8 +18,10 @@ from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Mailing
 from service.domain.notices import queries, rules
 from service.domain.notices.tables import Notice
+from service.domain.policies import queries as policies
 from service.domain.templates import actions as templates
 from service.domain.topics import queries as topics
+from service.domain.topics.rules import TopicUnknown
 from service.domain.topics.tables import Topic
 from service.kit.ids import new_id
 from service.mail.check import blocks
@@ -62,6 +64,35 @@ def create(
     )
     _note(session, row, "created", {"slug": row.slug, "content": row.content_hash}, now=now, by=by)
     return row
+
+
+def tell_of_policy(session: Session, settings: Settings, slug: str, *, now: datetime, by: str) -> Notice:
+    """The draft of the important notice that tells everybody of a policy's newest version (standards J8), with its difference from
+    the one before. Once for each version, unless that was cancelled; whoever publishes it says what it means for them.
+
+    Raises `PolicyUnknown`, `NothingAmended` of a first version, `TopicUnknown` where there is no topic for such notices.
+    """
+    lock_ledger_tail(session)
+    texts = policies.versions(session, slug)
+    number = texts[0].version
+    known = queries.of_policy(session, slug, number)
+    if known is not None:
+        return known
+    if number == 1:
+        raise rules.NothingAmended
+    topic = next((one for one in topics.active(session) if one.mail_class == "service"), None)
+    if topic is None:
+        raise TopicUnknown(field="topic")
+    told = [
+        rules.Amended(one.title, number, one.locale, one.effective_at)
+        for one in texts
+        if one.version == number
+    ]
+    content = rules.amended(
+        told, f"{settings.base_url}/policies/{slug}?version={number}&since={number - 1}", now=now
+    )
+    name = _free_slug(session, None, rules.amended_slug(slug, number))
+    return create(session, settings, topic=topic.slug, content=content, mail=True, slug=name, now=now, by=by)
 
 
 def post(

@@ -85,6 +85,13 @@ def by_public_id(session: Session, public_id: str) -> Notice:
     return found
 
 
+def of_policy(session: Session, slug: str, version: int) -> Notice | None:
+    """The notice that tells of a version of a policy, if one was written and not cancelled."""
+    name = rules.amended_slug(slug, version)
+    mine = (col(Notice.slug) == name) | col(Notice.slug).startswith(f"{name}-", autoescape=True)
+    return session.scalars(select(Notice).where(mine, col(Notice.state) != "cancelled")).first()
+
+
 def by_mailing(session: Session, mailing_id: int) -> Notice | None:
     """The notice a mailing belongs to."""
     return session.scalars(select(Notice).where(col(Notice.mailing_id) == mailing_id)).first()

@@ -6,12 +6,14 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import yaml
 
 from service.kit.chain import canonical
 from service.kit.errors import Conflict, Invalid, NotFound
+from service.mail import starters
 from service.mail.words import Content, TitleMissing, first_locale, read_words
 
 DEFAULT_TOPIC = "updates"
@@ -62,6 +64,10 @@ _LETTERS = str.maketrans(
 
 class NoticeUnknown(NotFound):
     """There is no notice by that name."""
+
+
+class NothingAmended(Conflict):
+    """This policy has one version only; there is no change to tell of."""
 
 
 class TopicNotForNotices(Invalid):
@@ -283,3 +289,46 @@ def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]]) -> str:
         "audience": {name: list(values) for name, values in audience.items()},
     }
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Amended:
+    """A new version of a policy in one language."""
+
+    title: str
+    version: int
+    locale: str
+    effective_at: datetime
+
+
+def amended_slug(policy: str, version: int) -> str:
+    """How the notice of a policy's version is called: privacy-version-2."""
+    return f"{policy}-version-{version}"
+
+
+def amended(told: Sequence[Amended], link: str, *, now: datetime) -> dict[str, dict[str, str]]:
+    """What such a notice says at first, in each of the languages that there are words of ours for; in English where none is one.
+
+    `link` leads to the difference from the version before.
+    """
+    spoken = [one for one in told if starters.spoken(one.locale)] or list(told[:1])
+    return {
+        (one.locale if starters.spoken(one.locale) else starters.FALLBACK): _amended(one, link, now)
+        for one in spoken
+    }
+
+
+def _amended(one: Amended, link: str, now: datetime) -> dict[str, str]:
+    words, later = starters.texts(one.locale)["amended"], one.effective_at > now
+    facts = {
+        "policy": one.title,
+        "version": one.version,
+        "date": starters.day(one.effective_at.date(), one.locale),
+    }
+    first = words["body"].format(**facts, **{"from": words["from" if later else "from_now"].format(**facts)})
+    button = f'[{words["button"]}]({link}&lang={one.locale} "button")'
+    return {
+        "title": words["title" if later else "title_now"].format(**facts),
+        "preheader": words["preheader"],
+        "body": f"{first}\n\n{button}\n\n{words['rest']}\n",
+    }

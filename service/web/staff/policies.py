@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from service.domain.consent import queries as consent
 from service.domain.ledger import queries as ledger
+from service.domain.notices import actions as notices
+from service.domain.notices import queries as notice_queries
 from service.domain.policies import actions, queries, rules
 from service.domain.policies.tables import PolicyVersion
 from service.domain.staff.queries import SignedIn
@@ -17,7 +19,7 @@ from service.domain.staff.rules import may
 from service.kit import clock
 from service.kit.errors import DomainError, Invalid
 from service.mail.markdown import to_html
-from service.web import forms, pages
+from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import actors
 from service.web.staff.desk import OFFERED, language
@@ -86,6 +88,22 @@ async def publish(request: Request, slug: str, staff: Writer) -> Response:
     return await _publish(request, staff, slug)
 
 
+@router.post("/staff/policies/{slug}/tell")
+async def tell(request: Request, slug: str, staff: Writer) -> Response:
+    """Begin the notice that tells people of the newest version; whoever may publish notices goes on with it."""
+    house = deps.house(request)
+
+    def begin(session: Session) -> str:
+        return notices.tell_of_policy(session, house.settings, slug, now=clock.now(), by=staff.by).public_id
+
+    made = (await act(request, begin)).value
+    if may(staff.role, "notices:write"):
+        words = "A draft. Say what it means for people, then publish and mail it."
+        return pages.redirect(request, f"/staff/notices/{made}", flash=("ok", words))
+    words = "A draft is there; a colleague who may publish notices sends it."
+    return pages.redirect(request, f"/staff/policies/{slug}", flash=("ok", words))
+
+
 async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Response:
     form = await forms.read(request)
     name = slug or form.text("slug")
@@ -151,9 +169,34 @@ async def _editor(
             "preview": Markup(to_html(shown)) if shown else None,  # noqa: S704 - cleaned
             "versions": _versions(session, slug, versions),
             "may_write": may(staff.role, "policies:write"),
+            "notice": _notice(session, slug, versions, staff),
         }
 
     return await show(request, staff, "policies", "staff/policy_editor.html", build, status=status)
+
+
+def _notice(
+    session: Session, slug: str | None, versions: list[PolicyVersion], staff: SignedIn
+) -> dict[str, Any] | None:
+    """Whether people were told of the newest version; None of a first one."""
+    if not versions or versions[0].version == 1:
+        return None
+    number = versions[0].version
+    row = notice_queries.of_policy(session, slug or "", number)
+    told = row is not None and row.mailing_id is not None
+    words = "Nobody has been told of it yet." if row is None else "Its notice is a draft."
+    if row is not None and row.state == "published":
+        words = "Its notice is published, and mailed." if told else "Its notice is published, but not mailed."
+    link = f"/staff/notices/{row.public_id}" if row and may(staff.role, "notices:write") else None
+    return {
+        "version": number,
+        "state": "approved" if told else "warn",
+        "words": words,
+        "href": link,
+        "action": f"/staff/policies/{slug}/tell"
+        if row is None and may(staff.role, "policies:write")
+        else None,
+    }
 
 
 def _versions(session: Session, slug: str | None, versions: list[PolicyVersion]) -> list[dict[str, Any]]:

@@ -1,0 +1,37 @@
+"""A policy's page says whether people were told of its newest version, and begins the notice that tells them."""
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+from tests.web.staff.conftest import Office
+
+Browser = Callable[..., TestClient]
+HERE = "/staff/policies/privacy"
+TEXT = {"title": "Privacy policy", "locale": "en", "body": "We hold a little more now.", "then": "publish"}
+
+
+def test_the_officer_begins_it_and_the_product_team_sends_it(browser: Browser, office: Office) -> None:
+    officer, product = browser("privacy_officer"), browser("product")
+    assert "Telling people" not in officer.get(HERE).text
+    assert officer.post(HERE, data=TEXT).status_code == 303
+    assert "Nobody has been told of it yet." in officer.get(HERE).text
+    assert "Write the notice" not in product.get(HERE).text
+    begun = officer.post(f"{HERE}/tell")
+    assert (begun.status_code, begun.headers["location"]) == (303, HERE)
+    page = officer.get(HERE).text
+    assert "Its notice is a draft." in page
+    assert "Write the notice" not in page
+    path = product.get(HERE).text.partition('href="/staff/notices/n_')[2].partition('"')[0]
+    editor = product.get(f"/staff/notices/n_{path}").text
+    assert "“Privacy policy” has changed" in editor
+    assert "/policies/privacy?version=2" in editor
+    assert product.post(f"{HERE}/tell").status_code == 403
+
+
+def test_a_first_version_changes_nothing(browser: Browser, office: Office) -> None:
+    admin = browser("admin")
+    assert admin.post(f"{HERE}/tell").status_code == 409
+    assert admin.post("/staff/policies/nothing/tell").status_code == 404
+    admin.post(HERE, data=TEXT)
+    assert admin.post(f"{HERE}/tell").headers["location"].startswith("/staff/notices/n_")
