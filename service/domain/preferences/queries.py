@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, literal, or_, select
 from sqlmodel import Session, col
 
+from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
 from service.domain.preferences.rules import NOES, PERMITTING, Standing, TopicFacts
@@ -185,12 +186,21 @@ def suppressed(session: Session, person: Person) -> list[Suppression]:
     )
 
 
-def people_per_topic(session: Session) -> dict[int, int]:
-    """How many people's yes stands, by topic id; what erased people had said counts no more."""
+def people_per_topic(session: Session, resting_on: ColumnElement[bool] | None = None) -> dict[int, int]:
+    """How many people's yes stands, by topic id; what erased people had said counts no more.
+
+    `resting_on`: only where the record (`Consent`) of that yes is such a one, of a wording or a version of a policy, say. They
+    would have to be asked anew if that text fell.
+    """
     counted = (
         select(col(Preference.topic_id), func.count())
         .join(Person, col(Person.id) == col(Preference.person_id))
         .where(col(Preference.state).in_(PERMITTING), col(Person.state) != "erased")
         .group_by(col(Preference.topic_id))
     )
+    if resting_on is not None:
+        record = (col(Consent.person_id) == col(Preference.person_id)) & (
+            col(Consent.topic_id) == col(Preference.topic_id)
+        )
+        counted = counted.join(Consent, record).where(resting_on)
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}

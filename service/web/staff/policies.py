@@ -5,17 +5,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from markupsafe import Markup
-from sqlmodel import Session
+from sqlmodel import Session, col
 from starlette.responses import Response
 
 from service.domain.consent import queries as consent
+from service.domain.consent.tables import Consent
 from service.domain.ledger import queries as ledger
 from service.domain.notices import actions as notices
 from service.domain.notices import queries as notice_queries
 from service.domain.policies import actions, queries, rules
 from service.domain.policies.tables import PolicyVersion
+from service.domain.preferences import queries as preferences
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
+from service.domain.topics import queries as topics
 from service.kit import clock
 from service.kit.errors import DomainError, Invalid
 from service.mail.markdown import to_html
@@ -170,6 +173,7 @@ async def _editor(
             "versions": _versions(session, slug, versions),
             "may_write": may(staff.role, "policies:write"),
             "notice": _notice(session, slug, versions, staff),
+            "fell": _without(session, versions, request.query_params.get("fell", "")),
         }
 
     return await show(request, staff, "policies", "staff/policy_editor.html", build, status=status)
@@ -199,6 +203,25 @@ def _notice(
     }
 
 
+def _without(session: Session, versions: list[PolicyVersion], fell: str) -> dict[str, Any] | None:
+    """Who would still be covered if a version fell (`?fell=1`), topic by topic; counted only when it is asked."""
+    texts = [one.id for one in versions if str(one.version) == fell]
+    if not texts:
+        return None
+    resting = preferences.people_per_topic(session, col(Consent.policy_version_id).in_(texts))
+    every = preferences.people_per_topic(session)
+    rows = [
+        {
+            "topic": topics.wording_for(session, one.id or 0, "en").title,
+            "people": resting[one.id or 0],
+            "rest": every[one.id or 0] - resting[one.id or 0],
+        }
+        for one in topics.everything(session)
+        if resting.get(one.id or 0)
+    ]
+    return {"version": fell, "rows": rows}
+
+
 def _versions(session: Session, slug: str | None, versions: list[PolicyVersion]) -> list[dict[str, Any]]:
     """Each version and language, with who published it (from the ledger)."""
     published = {
@@ -212,6 +235,7 @@ def _versions(session: Session, slug: str | None, versions: list[PolicyVersion])
             "at": one.published_at,
             "by": names.get(published.get(one.version, ""), "Bidden"),
             "href": f"/policies/{slug}?version={one.version}&lang={one.locale}",
+            "fell": f"?fell={one.version}#fell",
         }
         for one in versions
     ]

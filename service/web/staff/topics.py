@@ -1,13 +1,15 @@
 """Topics and their wordings: what people may say yes to, in the very words they see."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from sqlmodel import Session
+from sqlmodel import Session, col
 from starlette.responses import Response
 
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consent
+from service.domain.consent.tables import Consent
 from service.domain.preferences import queries as preferences
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
@@ -191,6 +193,8 @@ async def _topic(
             consent.per_wording(session, topic.id or 0),
         )
         newest = queries.wording_for(session, topic.id or 0, values.get("locale", "en"))
+        wordings = queries.wordings(session, topic.id or 0)
+        people = preferences.people_per_topic(session).get(topic.id or 0, 0)
         filled = {
             "name": newest.title,
             "often": newest.frequency,
@@ -206,8 +210,9 @@ async def _topic(
             "state": topic.state,
             "values": filled,
             "errors": errors,
-            "wordings": [_wording(one, current, per) for one in queries.wordings(session, topic.id or 0)],
-            "people": preferences.people_per_topic(session).get(topic.id or 0, 0),
+            "wordings": [_wording(one, current, per) for one in wordings],
+            "people": people,
+            "fell": _without(session, wordings, people, request.query_params.get("fell", "")),
             "may_write": may(staff.role, "topics:write"),
         }
 
@@ -224,3 +229,12 @@ def _wording(one: Wording, current: dict[str, Wording], per: dict[int, int]) -> 
         "people": per.get(one.id or 0, 0),
         "current": current[one.locale].id == one.id,
     }
+
+
+def _without(session: Session, wordings: Sequence[Wording], people: int, fell: str) -> dict[str, Any] | None:
+    """Who would still be covered if a wording fell, named as in `?fell=2-en`; counted only when it is asked."""
+    one = next((one for one in wordings if f"{one.version}-{one.locale}" == fell), None)
+    if one is None:
+        return None
+    resting = preferences.people_per_topic(session, col(Consent.wording_id) == one.id).get(one.topic_id, 0)
+    return {"version": one.version, "locale": one.locale, "people": resting, "rest": people - resting}

@@ -1,5 +1,7 @@
-"""A policy's page says whether people were told of its newest version, and begins the notice that tells them."""
+"""A policy's page says whether people were told of its newest version, begins the notice that tells them, and who would still be
+covered without a text."""
 
+import re
 from collections.abc import Callable
 
 from starlette.testclient import TestClient
@@ -35,3 +37,27 @@ def test_a_first_version_changes_nothing(browser: Browser, office: Office) -> No
     assert admin.post("/staff/policies/nothing/tell").status_code == 404
     admin.post(HERE, data=TEXT)
     assert admin.post(f"{HERE}/tell").headers["location"].startswith("/staff/notices/n_")
+
+
+def test_who_would_still_be_covered_if_a_text_fell(browser: Browser, office: Office) -> None:
+    """Two agreed to the first words, one of them under the second policy; one agreed to newer words; one has stopped."""
+    officer, world = browser("privacy_officer"), office.world
+    world.person("ana@example.org")
+    stopped = world.person("cem@example.org")
+    officer.post(world.stop_link(stopped, "updates"), data={"List-Unsubscribe": "One-Click"})
+    assert world.states(stopped)["updates"] == "withdrawn"
+    assert officer.post(HERE, data=TEXT).status_code == 303
+    world.person("ben@example.org")
+    newer = {"name": "Updates", "often": "Weekly", "locale": "en", "text": "Tell me more."}
+    assert officer.post("/staff/topics/updates/wordings", data=newer).status_code == 303
+    world.person("dora@example.org")
+    page = officer.get("/staff/topics/updates?fell=1-en").text
+    assert "1 person would still be covered" in _plain(page)
+    assert "2 people would have to be asked anew" in _plain(page)
+    page = officer.get(f"{HERE}?fell=1").text
+    assert "Updates: 2 people would still be covered, 1 person would have to be asked anew." in _plain(page)
+    assert "would still be covered" not in officer.get(f"{HERE}?fell=9").text
+
+
+def _plain(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
