@@ -33,6 +33,7 @@ router = APIRouter()
 Reader = Annotated[SignedIn, require("policies:read")]
 Writer = Annotated[SignedIn, require("policies:write")]
 
+NOT_ASKED = ("contract", "legal_obligation")  # rest on no consent
 FIELDS = ("slug", "title", "locale", "body", "effective_on")
 
 
@@ -217,7 +218,7 @@ def _without(session: Session, versions: list[PolicyVersion], fell: str) -> dict
             "rest": every[one.id or 0] - resting[one.id or 0],
         }
         for one in topics.everything(session)
-        if resting.get(one.id or 0)
+        if resting.get(one.id or 0) and one.basis not in NOT_ASKED
     ]
     return {"version": fell, "rows": rows}
 
@@ -226,7 +227,8 @@ def _versions(session: Session, slug: str | None, versions: list[PolicyVersion])
     """Each version and language, with who published it (from the ledger)."""
     published = {
         seen.body.get("version"): seen.actor
-        for seen in ledger.of_subject(session, slug or "", kinds=("policy.published",))
+        for seen in ledger.of_kinds(session, ("policy.published",))
+        if seen.body.get("policy") == slug
     }
     names = actors.names(session, published.values())
     return [

@@ -17,7 +17,9 @@ def test_the_officer_begins_it_and_the_product_team_sends_it(browser: Browser, o
     officer, product = browser("privacy_officer"), browser("product")
     assert "Telling people" not in officer.get(HERE).text
     assert officer.post(HERE, data=TEXT).status_code == 303
-    assert "Nobody has been told of it yet." in officer.get(HERE).text
+    page = officer.get(HERE).text
+    assert "Nobody has been told of it yet." in page
+    assert "Privacy_Officer Person" in page.partition('id="vs"')[2], "who published it"
     assert "Write the notice" not in product.get(HERE).text
     begun = officer.post(f"{HERE}/tell")
     assert (begun.status_code, begun.headers["location"]) == (303, HERE)
@@ -56,6 +58,7 @@ def test_who_would_still_be_covered_if_a_text_fell(browser: Browser, office: Off
     assert "2 people would have to be asked anew" in _plain(page)
     page = officer.get(f"{HERE}?fell=1").text
     assert "Updates: 2 people would still be covered, 1 person would have to be asked anew." in _plain(page)
+    assert "Important notices" not in page.partition('id="fell"')[2], "they rest on no consent"
     assert "would still be covered" not in officer.get(f"{HERE}?fell=9").text
 
 
