@@ -1,7 +1,7 @@
 """The access copy on the person's own page: to read and to print, and as data by its schema; and the part to take along."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from typing import Any
 
@@ -175,8 +175,17 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
         "entry": one["entry"],
         "what": say(known) if known else one["kind"],
         "about": titles.get(body.get("wording")) or body.get("topic") or (say(right) if right else ""),
-        "proof": [f"{name}: {value}" for name, value in (one["evidence"] or {}).items()],
+        "proof": list(_proof(one["evidence"] or {})),
     }
+
+
+def _proof(evidence: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Line by line; what holds parts of its own (a confirmation at the site) is opened up."""
+    for name, value in evidence.items():
+        if isinstance(value, dict):
+            yield from _proof(value, f"{name} ")
+        else:
+            yield f"{within}{name}: {value}"
 
 
 def _request(one: dict[str, Any], say: words.Say) -> dict[str, Any]:

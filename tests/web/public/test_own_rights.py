@@ -290,8 +290,10 @@ def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: Wor
         person.public_id,
         "The words you saw",
         "shop.example.org",
+        "confirmed method: button",
     ):
         assert words in page
+    assert "{" not in page.partition("<main")[2]
     assert "Der Wortlaut, den Sie sahen" in client.get("/me/copy?lang=de").text
     for name in ("access", "portable"):
         path = "/me/copy.json" if name == "access" else "/me/portable.json"
