@@ -11,9 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import fence
+from service.domain.ledger import checkpoints
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy import copies, requests
+from service.domain.reports import receipts
+from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
@@ -116,6 +119,24 @@ async def portable(request: Request) -> Response:
     return await _file(request, copies.portable_copy, "portable-copy.json")
 
 
+@router.get("/me/receipts/{slug}.json")
+async def receipt(request: Request, slug: str) -> Response:
+    """The consent receipt of one topic (ISO/IEC TS 27560), with a proof that `verify_ledger.py` checks without us. Raises
+    `TopicUnknown` where the person has said nothing about such a topic."""
+    house, now = deps.house(request), clock.now()
+    if await profile.signed_in(request) is not None:
+        await fence.perform(house, lambda session: checkpoints.sign(session, house.ring, now=now))
+
+    def make(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
+        found = receipts.of_person(session, ring, person, now=now)
+        one = next((one for one in found if one["purpose"] == slug), None)
+        if one is None:
+            raise TopicUnknown
+        return one
+
+    return await _file(request, make, f"receipt-{slug}.json")
+
+
 async def _file(request: Request, make: Made, name: str) -> Response:
     person = await profile.signed_in(request)
     if person is None:
@@ -143,11 +164,15 @@ async def _made(request: Request, person: Person, make: Made) -> dict[str, Any]:
 def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """The copy as the page shows it: instants as such, kinds and places in words."""
     titles = {one["id"]: one["title"] for one in found["wordings"]}
+    answered = {one["body"].get("topic") for one in found["events"] if one["kind"].startswith("consent.")}
     return {
         **{part: found[part] for part in ("person", "addresses", "attributes", "suppressions", "messages")},
         "made_at": _moment(found["made_at"]),
         "profiles": [_profile(one, say) for one in found["profiles"]],
-        "consents": [one | {"since": _moment(one["since"])} for one in found["consents"]],
+        "consents": [
+            one | {"since": _moment(one["since"]), "receipt": one["topic"] in answered}
+            for one in found["consents"]
+        ],
         "wordings": found["wordings"],
         "events": [_event(one, titles, say) for one in found["events"]],
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],

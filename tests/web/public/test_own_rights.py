@@ -1,12 +1,15 @@
 """No advertising, kept and not used, erased: from `/me`, and what old links say afterwards."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import col, select
 from starlette.testclient import TestClient
 
+import verify_ledger
 from service.db.session import reading, transaction
+from service.domain.ledger import checkpoints
 from service.domain.links import rules as links
 from service.domain.mailings.tables import Mailing
 from service.domain.people import queries as people
@@ -277,6 +280,26 @@ def test_a_mail_not_yet_sent_is_not_sent_to_somebody_erased(client: TestClient, 
         ).all()
     assert all(one.facts == {} for one in open_ones)
     assert person.public_id
+
+
+def test_std_j3_a_receipt_of_each_answer_that_anybody_can_check(
+    client: TestClient, world: World, tmp_path: Path
+) -> None:
+    signed_in(client, world)
+    page = client.get("/me/copy").text
+    assert page.count('href="/me/receipts/') == 2, (
+        "one for each topic answered; what rests on a contract has none"
+    )
+    answer = client.get("/me/receipts/new-products.json")
+    assert answer.headers["content-disposition"] == 'attachment; filename="receipt-new-products.json"'
+    assert (answer.json()["purpose"], answer.json()["status"]) == ("new-products", "ConsentGiven")
+    (tmp_path / "receipt.json").write_text(answer.text)
+    [key] = checkpoints.keys(world.house.ring)
+    assert verify_ledger.main([str(tmp_path / "receipt.json"), "--key", key]) == 0
+    assert client.get("/me/receipts/important-notices.json").status_code == 404
+    assert client.get("/me/receipts/nothing.json").status_code == 404
+    client.cookies.clear()
+    assert client.get("/me/receipts/new-products.json").status_code == 403
 
 
 def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:
