@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "people/1/preferences", "people:read"),
     ("PUT", "people/1/preferences", "preferences:write"),
     ("GET", "people/1/consents", "people:read"),
+    ("GET", "people/1/receipts", "people:read"),
     ("GET", "topics", "topics:read"),
     ("GET", "announcements", "announcements:read"),
     ("POST", "announcements", "announcements:write"),

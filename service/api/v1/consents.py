@@ -1,15 +1,18 @@
-"""What a person had agreed to on a day, read from the ledger alone."""
+"""What a person had agreed to on a day, read from the ledger alone, and the receipts of it."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from sqlmodel import Session
+from starlette.responses import Response
 
 from service.api import deps, errors
 from service.api.v1.people import known
 from service.domain.consent import queries as consents
+from service.domain.ledger import checkpoints
+from service.domain.reports import receipts
 from service.kit import clock
 
 router = APIRouter(tags=["consents"])
@@ -60,6 +63,30 @@ def consents_of(
         return Consents(person=person.public_id, on=until, consents=[ConsentShown(**one) for one in states])
 
     return deps.read(request, ask)
+
+
+class Receipts(BaseModel):
+    """A consent receipt for each topic the person has answered about, as docs/schemas/receipt.schema.json says; each has a
+    proof that `verify_ledger.py` checks."""
+
+    person: str
+    receipts: list[dict[str, Any]]
+
+
+@router.get("/people/{external_id}/receipts", response_model=Receipts)
+async def receipts_of(request: Request, external_id: str, caller: Reader) -> Response:
+    """The receipts, under a head that is signed for them where the last one does not reach so far."""
+    ring, now = deps.house(request).ring, clock.now()
+
+    def ask(session: Session) -> Receipts:
+        _, person = known(session, caller, external_id)
+        checkpoints.sign(session, ring, now=now)
+        found = receipts.of_person(session, ring, person, now=now)
+        return Receipts(
+            person=person.public_id, receipts=[one for one in found if caller.sees(one["purpose"])]
+        )
+
+    return await deps.change(request, caller, ask)
 
 
 def _moment(on: str | None) -> datetime:
