@@ -41,22 +41,18 @@ def erase(
     if how in DOORS:
         requests.fulfilled(session, person, "erasure", door=DOORS[how], now=now, by=by)
     captured.forget(session, written_to)
-    _tidy_soon(session)
+    if not session.info.get("tidying"):
+        session.info["tidying"] = True
+        after_commit(session, lambda: _forget_soon(session))
     return done
 
 
 def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) -> None:
-    """Forget a sign-up that nobody confirmed (`privacy.erasing.forget`), its mails in the captured inbox too."""
+    """Forget a sign-up that nobody confirmed (`privacy.erasing.forget`), its mails in the captured inbox too; what the file remembers
+    the clock cuts off (`tidy`), once for all of them."""
     written_to = people_erasing.in_clear(session, ring, [person])
     erasing.forget(session, ring, person, now=now)
     captured.forget(session, written_to)
-    _tidy_soon(session)
-
-
-def _tidy_soon(session: Session) -> None:
-    if not session.info.get("tidying"):
-        session.info["tidying"] = True
-        after_commit(session, lambda: _forget_soon(session))
 
 
 def _forget_soon(session: Session) -> None:

@@ -37,7 +37,10 @@ from service.kit.signing import Keyring
 
 PURGED = "retention.purged"
 OWN_FORM = "join"  # the source of our own page; who comes from there is nobody's customer yet
-MOST, MOST_PEOPLE = 200, 10  # rows, persons of one transaction: a person's forgetting is a dozen statements
+MOST, MOST_PEOPLE = (
+    200,
+    8,
+)  # rows, persons of one transaction (design.md 3): a person's forgetting is a dozen statements
 # All that the ledger says of somebody who has only signed up, or only looked at; the first four begin their time anew. Whatever
 # else it says of them (a yes, a no, an objection, a restriction, a sign-in, a disclosure), they are more than a sign-up.
 ASKING = ("person.registered", "consent.requested", "confirmation.requested", "link.requested")
@@ -191,7 +194,7 @@ def unconfirmed(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool
             col(Address.owner_kind) == "person",
             or_(col(Address.confirmed_at).is_not(None), col(Address.attested)),
         ),
-        exists().where(col(Identity.person_id) == mine, col(Identity.source) == OWN_FORM),
+        mine.in_(select(col(Identity.person_id)).where(col(Identity.source) == OWN_FORM)),
         ~exists().where(col(Identity.person_id) == mine, col(Identity.source) != OWN_FORM),
         ~exists().where(
             col(Preference.person_id) == mine, col(Preference.state).not_in(("unknown", "requested"))

@@ -528,6 +528,13 @@ class Noes(RuleBasedStateMachine):
         self.now += span
 
     @rule()
+    def the_clock_forgets(self) -> None:
+        """Mail that nobody sent has ended by itself, and what is past its time goes; who is forgotten says nothing more."""
+        self.now += SECOND
+        for job in (jobs.expire, jobs.settle, jobs.forget, jobs.keep_safe):
+            job(self.house, self.now)
+
+    @rule()
     def copies_the_database(self) -> None:
         self.copy = self.place.copied()
 
