@@ -114,7 +114,7 @@ def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) ->
     _end_links(session, [person], now=now)
     _empty_mails(session, [person])
     people_erasing.empty(session, ring, person, now=now)
-    body = {"how": safe.FORGOTTEN}
+    body = {"how": safe.FORGOTTEN, "reason": "nobody confirmed the sign-up"}
     ledger.append(session, "person.erased", subject=person.public_id, body=body, by=ledger.SYSTEM, now=now)
 
 

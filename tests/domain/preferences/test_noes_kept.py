@@ -121,7 +121,6 @@ def test_a_purge_that_forgets_a_no_is_seen(
     machine = Noes(place)
     machine.stops(which=0, slug="updates", how="link")
     machine.time_passes(span=timedelta(days=400))
-    machine.the_clock_forgets()
     machine.registers(people=[(3, 0, {"updates": True}, True, False)], attest=True, join=1)
     with pytest.raises(AssertionError, match="a no became a yes") if broken else nullcontext():
         machine.teardown()
