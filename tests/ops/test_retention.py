@@ -26,6 +26,7 @@ from service.domain.brands import actions as brands
 from service.domain.ledger import bundles, checkpoints
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.tables import LedgerEntry
+from service.domain.links import rules as links
 from service.domain.links.tables import LinkUse, Undo
 from service.domain.mailings import actions as mailings
 from service.domain.mailings.tables import Address, Audience, Mailing, Outcome
@@ -212,6 +213,14 @@ def mail_under_way(session: Session, house: House, person: Person, now: datetime
     access.request_sign_in(session, house.ring, address, locale="en", now=now)
 
 
+def signed_in(session: Session, house: House, person: Person, now: datetime) -> None:
+    """By a mailed link, so the mailbox is theirs; nothing but the ledger says so a month later."""
+    access.request_sign_in(session, house.ring, addresses.parse("zoe@example.org"), locale="en", now=now)
+    mailing = session.exec(select(Mailing).where(Mailing.purpose == "sign-in")).one()
+    link = make.a_link(session, person, None, purpose=links.SIGN_IN, mailing=mailing.alias, pos=1)
+    access.sign_in_by_link(session, link, now=now)
+
+
 def restricted(session: Session, house: House, person: Person, now: datetime) -> None:
     person.state = "restricted"
     session.add(person)
@@ -232,7 +241,7 @@ def attested(session: Session, house: House, person: Person, now: datetime) -> N
 More = Callable[[Session, House, Person, datetime], None]
 MORE: tuple[More, ...] = (
     confirmed, said_no, a_no_to_another_topic, suppressed, asked_for_a_right, wrote_to_us, mail_under_way, restricted,
-    known_to_a_site, attested,
+    known_to_a_site, attested, signed_in,
 )  # fmt: skip
 
 
@@ -241,6 +250,8 @@ def test_whoever_is_more_than_a_sign_up_stays(house: House, more: More) -> None:
     person = sign_up(house)
     with transaction(house.engine) as session:
         more(session, house, make.the_person(session, person), START + timedelta(hours=1))
+    if more is not mail_under_way:
+        depart(house, at=START + timedelta(hours=1))
     later = START + 400 * DAY
     assert "unconfirmed" not in due(house, later)
     before = state(house, person)
@@ -270,6 +281,18 @@ def test_whoever_signs_up_again_has_their_time_again_and_may_come_back(house: Ho
         person = make.the_person(session, back)
         confirmed(session, house, person, START + 60 * DAY)
         assert make.the_state(session, person) == "given"
+
+
+def test_whoever_asks_for_a_link_has_their_time_again(house: House) -> None:
+    person = sign_up(house)
+    asked = START + 20 * DAY
+    with transaction(house.engine) as session:
+        mail_under_way(session, house, make.the_person(session, person), asked)
+    depart(house, at=asked)
+    jobs.forget(house, START + 49 * DAY)
+    assert state(house, person) == "active"
+    jobs.forget(house, START + 50 * DAY)
+    assert state(house, person) == "erased"
 
 
 def test_a_site_may_bring_whoever_was_forgotten(house: House) -> None:

@@ -42,7 +42,7 @@ MOST, MOST_PEOPLE = (
     8,
 )  # rows, persons of one transaction (design.md 3): a person's forgetting is a dozen statements
 # All that the ledger says of somebody who has only signed up, or only looked at; the first four begin their time anew. Whatever
-# else it says of them (a yes, a no, an objection, a restriction, a sign-in, a disclosure), they are more than a sign-up.
+# else it says of them (a yes, a no, an objection, a restriction, a sign-in), they are more than a sign-up.
 ASKING = ("person.registered", "consent.requested", "confirmation.requested", "link.requested")
 LOOKING = ("person.viewed", "person.revealed", "person.exported")
 RIGHTS = ("request.received", "request.extended", "request.closed")
