@@ -47,7 +47,7 @@ def take(session: Session, house: House, name: str, numbers: Sequence[int], *, n
     gone = retention.take(session, house.ring, name, numbers, forget=erasure.forget, now=now)
     old = _files(house, now) if name == periods.UPLOADS else []
     if old:
-        retention.keep_count(session, name, Gone(len(old), {}))
+        retention.keep_count(session, name, Gone(len(old)))
         after_commit(session, lambda: _unlink(old))
     return gone + len(old)
 

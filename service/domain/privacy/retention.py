@@ -5,7 +5,7 @@ takes it away, behind the ledger's tail: whoever says something meanwhile stays.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,20 +37,15 @@ from service.kit.signing import Keyring
 
 PURGED = "retention.purged"
 OWN_FORM = "join"  # the source of our own page; who comes from there is nobody's customer yet
-MOST, MOST_PEOPLE = (
-    200,
-    8,
-)  # rows, persons of one transaction (design.md 3): a person's forgetting is a dozen statements
+MOST = 200  # rows of one transaction (design.md 3)
+MOST_PEOPLE = 8  # persons: to forget one is a dozen statements
 # All that the ledger says of somebody who has only signed up, or only looked at; the first four begin their time anew. Whatever
 # else it says of them (a yes, a no, an objection, a restriction, a sign-in), they are more than a sign-up.
 ASKING = ("person.registered", "consent.requested", "confirmation.requested", "link.requested")
 LOOKING = ("person.viewed", "person.revealed", "person.exported")
 RIGHTS = ("request.received", "request.extended", "request.closed")
 _WRITTEN = ("contact.asked", "contact.answered", "contact.closed")
-_NAMES_THE_MESSAGE = (
-    "domains",
-    "topics",
-)  # of a mailing's facts: what a Message-ID and a report are made from
+_NAMES_THE_MESSAGE = ("domains", "topics")  # of a mailing's facts: of what its Message-IDs are made
 
 Forget = Callable[..., None]  # (session, ring, person, *, now): forget a person in the whole house
 
@@ -60,7 +55,7 @@ class Gone:
     """How many of a class went; of attributes also how many of each name."""
 
     rows: int
-    names: Mapping[str, int]
+    names: Mapping[str, int] = field(default_factory=dict)
 
 
 def find(session: Session, name: str, *, after: int, now: datetime) -> list[int]:
@@ -92,7 +87,14 @@ def take(
 ) -> int:
     """Take away what of these is past its time still, and count it; how many."""
     lock_ledger_tail(session)
-    gone = _TAKING[name](session, ring, numbers, forget, now)
+    if name == periods.UNCONFIRMED:
+        gone = Gone(_forget_people(session, ring, numbers, forget, now))
+    elif name == periods.ATTRIBUTES:
+        gone = _empty_attributes(session, numbers, now)
+    elif name in _ENDING:
+        gone = Gone(_ENDING[name](session, now=now))
+    else:
+        gone = Gone(_TAKING[name](session, numbers, now))
     keep_count(session, name, gone)
     return gone.rows
 
@@ -114,9 +116,7 @@ def close(session: Session, name: str, *, now: datetime) -> int:
     if gone:
         body: dict[str, Any] = {"class": name, "gone": gone}
         if name == periods.ATTRIBUTES:
-            days = dict(
-                session.connection().execute(select(AttributeKind.name, AttributeKind.retention_days)).all()
-            )
+            days = {one: kept for one, _, kept in attribute_days(session)}
             body["names"] = {one: {"days": days.get(one, 0), "gone": many} for one, many in names.items()}
         else:
             body["days"] = periods.BY_NAME[name].period(brands.settings(session))
@@ -302,17 +302,15 @@ _OVER: dict[str, Callable[[datetime], list[tuple[Any, ColumnElement[bool]]]]] = 
 
 def _forget_people(
     session: Session, ring: Keyring, numbers: Sequence[int], forget: Forget, now: datetime
-) -> Gone:
+) -> int:
     table, past = _past(session, periods.UNCONFIRMED, now)
     rows = session.exec(select(Person).where(table.id.in_(numbers), past).order_by(table.id)).all()
     for person in rows:
         forget(session, ring, person, now=now)
-    return Gone(len(rows), {})
+    return len(rows)
 
 
-def _empty_attributes(
-    session: Session, _: Keyring, numbers: Sequence[int], __: Forget, now: datetime
-) -> Gone:
+def _empty_attributes(session: Session, numbers: Sequence[int], now: datetime) -> Gone:
     """What nobody dated yet is dated: its days begin when the clock first sees it."""
     theirs = col(PersonAttribute.person_id).in_(numbers)
     undated = theirs & col(PersonAttribute.set_at).is_(None)
@@ -323,54 +321,45 @@ def _empty_attributes(
     return Gone(sum(names.values()), names)
 
 
-def _forget_messages(session: Session, _: Keyring, numbers: Sequence[int], __: Forget, now: datetime) -> Gone:
+def _forget_messages(session: Session, numbers: Sequence[int], now: datetime) -> int:
     table, past = _past(session, periods.MESSAGES, now)
     rows = session.exec(select(ContactRequest).where(table.id.in_(numbers), past)).all()
     erasing.forget_messages(session, rows, now=now)
-    return Gone(len(rows), {})
+    return len(rows)
 
 
-def _forget_requests(session: Session, _: Keyring, numbers: Sequence[int], __: Forget, now: datetime) -> Gone:
+def _forget_requests(session: Session, numbers: Sequence[int], now: datetime) -> int:
     table, past = _past(session, periods.REQUESTS, now)
-    old = delete(RightsRequest).where(table.id.in_(numbers), past)
-    return Gone(session.connection().execute(old).rowcount, {})
+    return session.connection().execute(delete(RightsRequest).where(table.id.in_(numbers), past)).rowcount
 
 
-def _empty_mails(session: Session, _: Keyring, numbers: Sequence[int], __: Forget, now: datetime) -> Gone:
+def _empty_mails(session: Session, numbers: Sequence[int], now: datetime) -> int:
     table, past = _past(session, periods.MAIL_WORDS, now)
     rows = session.exec(select(Mailing).where(table.id.in_(numbers), past)).all()
     for row in rows:
         row.facts = {name: value for name, value in row.facts.items() if name in _NAMES_THE_MESSAGE}
         session.add(row)
-    return Gone(len(rows), {})
+    return len(rows)
 
 
-def _empty_imports(session: Session, _: Keyring, numbers: Sequence[int], __: Forget, now: datetime) -> Gone:
+def _empty_imports(session: Session, numbers: Sequence[int], now: datetime) -> int:
     table, past = _past(session, periods.UPLOADS, now)
-    old = update(Import).where(table.id.in_(numbers), past).values(mended=None)
-    return Gone(session.connection().execute(old).rowcount, {})
+    emptied = update(Import).where(table.id.in_(numbers), past).values(mended=None)
+    return session.connection().execute(emptied).rowcount
 
 
-def _end_links(session: Session, _: Keyring, __: Sequence[int], ___: Forget, now: datetime) -> Gone:
-    return Gone(sum(delete_some(session, table, when) for table, when in _links(now)), {})
+def _end_links(session: Session, *, now: datetime) -> int:
+    return sum(delete_some(session, table, when) for table, when in _links(now))
 
 
-def _end_sign_ins(session: Session, _: Keyring, __: Sequence[int], ___: Forget, now: datetime) -> Gone:
-    return Gone(staff_actions.forget_old(session, now=now), {})
-
-
-def _end_answers(session: Session, _: Keyring, __: Sequence[int], ___: Forget, now: datetime) -> Gone:
-    return Gone(api_keys.forget_answers(session, now=now), {})
-
-
-_TAKING: dict[str, Callable[[Session, Keyring, Sequence[int], Forget, datetime], Gone]] = {
-    periods.UNCONFIRMED: _forget_people,
-    periods.ATTRIBUTES: _empty_attributes,
+_TAKING: dict[str, Callable[[Session, Sequence[int], datetime], int]] = {
     periods.MESSAGES: _forget_messages,
     periods.REQUESTS: _forget_requests,
     periods.MAIL_WORDS: _empty_mails,
     periods.UPLOADS: _empty_imports,
+}
+_ENDING: dict[str, Callable[..., int]] = {
     periods.LINKS: _end_links,
-    periods.SIGN_INS: _end_sign_ins,
-    periods.ANSWERS: _end_answers,
+    periods.SIGN_INS: staff_actions.forget_old,
+    periods.ANSWERS: api_keys.forget_answers,
 }
