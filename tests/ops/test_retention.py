@@ -380,6 +380,25 @@ def test_what_was_given_before_it_was_dated_counts_from_when_the_clock_sees_it(h
     assert attributes(house) == {}
 
 
+def test_an_attribute_keeps_its_day_when_two_turn_out_to_be_one(house: House) -> None:
+    with transaction(house.engine) as session:
+        make.a_person(session, house.ring, now=START, source="other")
+        make.register(session, house.ring, now=START, attest=False, attributes={"plan": "gold"})
+        kind = session.get_one(AttributeKind, "plan")
+        kind.retention_days = 10
+        session.add(kind)
+    with transaction(house.engine) as session:
+        later = START + 5 * DAY
+        make.register(
+            session, house.ring, "ana@example.org", [make.an_answer(at=later, confirmed=True)], now=later
+        )
+    assert attributes(house) == {"plan": ["gold"]}
+    jobs.forget(house, START + 10 * DAY - timedelta(seconds=1))
+    assert attributes(house) == {"plan": ["gold"]}
+    jobs.forget(house, START + 10 * DAY)
+    assert attributes(house) == {}
+
+
 def site_says(house: House, at: datetime, **given: str) -> None:
     with transaction(house.engine) as session:
         make.register(session, house.ring, "ana@example.org", now=at, attributes=given)
