@@ -3,6 +3,7 @@
 Each action asks the database what is due now, so a missed tick costs a moment and a second clock nothing.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ from sqlmodel import Session
 from service.db.engine import rest
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
-from service.domain.api_keys import actions as api_keys
 from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
 from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import restoring
-from service.domain.staff import actions as staff
+from service.domain.privacy import retention as classes
 from service.kit import failpoints
-from service.ops import erasure, restored
+from service.ops import erasure, restored, retention
 from service.ops.house import House
 
+log = logging.getLogger("bidden.clock")
 Found = TypeVar("Found")
 
 
@@ -122,9 +123,27 @@ def checkpoint(house: House, now: datetime) -> None:
 
 
 def forget(house: House, now: datetime) -> None:
-    """Old sign-in tries, sessions and kept answers go."""
-    _once(lambda session: staff.forget_old(session, now=now), house)
-    _once(lambda session: api_keys.forget_answers(session, now=now), house)
+    """What is past its time goes, class by class, a few rows at a time; a class that fails keeps no other from going."""
+    if _read(retention.waits, house):
+        return
+    for name in retention.NAMES:
+        try:
+            _forget(house, name, now)
+        except Exception:
+            log.exception(
+                "old data could not be forgotten; it is tried again", extra={"facts": {"class": name}}
+            )
+
+
+def _forget(house: House, name: str, now: datetime) -> None:
+    after = 0
+    while numbers := _read(partial(retention.find, house=house, name=name, after=after, now=now), house):
+        gone = _once(partial(retention.take, house=house, name=name, numbers=numbers, now=now), house)
+        if numbers == [0] and not gone:  # of what has no numbers, nothing is left that may go
+            break
+        after = numbers[-1]
+        _let_others(house)
+    _once(partial(classes.close, name=name, now=now), house)
 
 
 def tidy(house: House, now: datetime) -> None:

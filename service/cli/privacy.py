@@ -1,17 +1,22 @@
-"""`bidden privacy`: the record of processing."""
+"""`bidden privacy`: the record of processing, and how long what is kept."""
 
 import json
+from typing import Annotated
+
+import typer
 
 from service.cli import desk
+from service.domain.people import actions as people
 from service.kit import clock
 from service.ops import processing
+from service.ops import retention as ops
 
-app = desk.group("Privacy: the record of processing.")
+app = desk.group("Privacy: the record of processing, and how long what is kept.")
 
 
 @app.callback()
 def privacy() -> None:
-    """Privacy: the record of processing."""
+    """Privacy: the record of processing, and how long what is kept."""
 
 
 @app.command()
@@ -21,3 +26,52 @@ def record(as_json: desk.Json = False) -> None:
     house = desk.house()
     made = desk.ask(house, lambda session: processing.record(session, house, now=clock.now()))
     desk.say(made, json.dumps(made, ensure_ascii=False, indent=1), as_json=as_json)
+
+
+@app.command()
+@desk.command
+def retention(as_json: desk.Json = False) -> None:
+    """Print how long what is kept, and how much would go now. Nothing goes by this command: the clock takes it every hour."""
+    house = desk.house()
+    found = desk.ask(house, lambda session: ops.standing(session, house, now=clock.now()))
+    classes = [
+        {
+            "class": one.data_class.name,
+            "holds": one.data_class.holds,
+            "days": one.days,
+            "counted_from": one.data_class.begins,
+            "due": one.due,
+            "last_run": one.ran_at,
+        }
+        for one in found
+    ]
+    lines = [f"{'class':<12}{'days':>9}{'due now':>9}  last gone through"]
+    for one in found:
+        days = "each own" if one.days is None else f"{one.days:,}"
+        ran = one.ran_at.isoformat(sep=" ", timespec="minutes") if one.ran_at else "never"
+        lines.append(f"{one.data_class.name:<12}{days:>9}{one.due:>9,}  {ran}")
+        lines.append(f"  {one.data_class.holds}")
+    desk.say({"classes": classes}, "\n".join(lines), as_json=as_json)
+
+
+@app.command()
+@desk.command
+def attribute(
+    name: Annotated[str, typer.Argument(help="As sites give it, such as plan.")],
+    days: Annotated[
+        int | None, typer.Option(help="How long a value is kept, from when a site last gave it.")
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option(help="What for, as the record of processing says it.")
+    ] = None,
+    as_json: desk.Json = False,
+) -> None:
+    """Say how long an attribute is kept, and what for. What is past its new time goes within the hour."""
+    now = clock.now()
+    changed = desk.change(
+        desk.house(),
+        lambda session: people.keep_attribute(session, name, days=days, purpose=purpose, now=now, by=desk.BY),
+        as_json=as_json,
+    )
+    words = f"Changed: {', '.join(changed)}." if changed else "Nothing changed: it was so already."
+    desk.say({"attribute": name, "changed": changed}, words, as_json=as_json)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import LargeBinary, Table, insert, text
+from sqlalchemy import ColumnElement, LargeBinary, Table, delete, insert, inspect, select, text, tuple_
 from sqlalchemy.engine import Dialect
 from sqlmodel import Session, SQLModel
 
@@ -59,3 +59,10 @@ def chunk_by_index(session: Session) -> None:
     if not is_sqlite(session.connection()):
         for way in ("hashjoin", "mergejoin", "material"):
             session.connection().execute(text(f"SET LOCAL enable_{way} = off"))
+
+
+def delete_some(session: Session, model: type[SQLModel], when: ColumnElement[bool], most: int = 200) -> int:
+    """Delete rows of which that is true, so many at most, and say how many: for old rows, of which there may be millions."""
+    key = inspect(model).primary_key
+    some = select(*key).where(when).limit(most)
+    return session.connection().execute(delete(model).where(tuple_(*key).in_(some))).rowcount

@@ -1,7 +1,7 @@
 """Erasing somebody in the whole house: the domain's part, the captured inbox, and what the database file remembers.
 
 Called by the person's own page, the staff's page and the API within their one transaction, by `restored`, which does again what
-a copy from an earlier day has not heard of, and by the clock.
+a copy from an earlier day has not heard of, and by the clock, for what it forgets and for what the file remembers.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from sqlmodel import Session
 from service.db.engine import forget_freed
 from service.db.session import after_commit, reading
 from service.domain.ledger import queries as ledger
+from service.domain.ledger import safe
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
@@ -46,6 +47,14 @@ def erase(
     return done
 
 
+def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) -> None:
+    """Forget a sign-up that nobody confirmed (`privacy.erasing.forget`), its mails in the captured inbox too; what the file remembers
+    the clock cuts off (`tidy`), once for all of them."""
+    written_to = people_erasing.in_clear(session, ring, [person])
+    erasing.forget(session, ring, person, now=now)
+    captured.forget(session, written_to)
+
+
 def _forget_soon(session: Session) -> None:
     engine = session.get_bind()
     if isinstance(engine, Engine):
@@ -67,13 +76,27 @@ def tidy(house: House) -> bool:
     return True
 
 
+def _only_signed_up(session: Session, person: Person, subject: str) -> bool:
+    """Whether a copy has of them what they were forgotten for: a sign-up of their own that nobody confirmed."""
+    places = people_erasing.addresses_of(session, [person])
+    return (person.public_id, person.state) == (subject, "active") and not any(
+        row.confirmed_at for row in places
+    )
+
+
 def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *, now: datetime) -> Reapplied:
-    """After a restore, before anything else: whoever was erased since the copy was made is erased again. Of those it does not
-    know, the mailbox goes on the do-not-mail list."""
+    """After a restore, before anything else: whoever was erased since the copy was made is erased again, and whoever was forgotten
+    because nobody confirmed their sign-up is forgotten again. Of erased people it does not know, the mailbox goes on the
+    do-not-mail list."""
     again = left = 0
     for line in restoring.unheard(session, [one for one in lines if one["kind"] == KIND]):
         subject, mailbox = str(line.get("subject") or ""), line.get("mailbox")
         person = people.by_public_id(session, subject)
+        if (line.get("body") or {}).get("how") == safe.FORGOTTEN:
+            if person is not None and _only_signed_up(session, person, subject):
+                forget(session, ring, person, now=now)
+                again += 1
+            continue
         if person is not None and person.state != "erased":
             erase(session, ring, person, how="restore", now=now, by="system")
             again += 1

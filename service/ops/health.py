@@ -18,9 +18,11 @@ from service.domain.brands import queries as brands
 from service.domain.ledger import checkpoints
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.tables import Batch, Mailing
+from service.domain.privacy import retention
 from service.domain.senders import queries as senders
 from service.ops.house import House
 
+FORGETS = timedelta(days=1)  # the clock does it every hour
 LATE = timedelta(minutes=5)  # a batch due for longer waits for something that is not there
 GUARDS_FIX = (
     "Find out who took them down, and run: bidden ledger verify. What puts them up again stands in "
@@ -84,6 +86,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
             facts += [_mailings(session), _queue(session, now), _ledger(session), _checkpoint(session, house)]
+            facts.append(_forgetting(session, now))
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -228,6 +231,20 @@ def _checkpoint(session: Session, house: House) -> Fact:
     why = "People may have said no since, and it does not know: nothing leaves."
     fix = "Stop the senders; bidden ledger verify; then, if a copy was put back on purpose: bidden db merge."
     return Fact("signed head", False, BEHIND[found.reason], why, fix, found.known)
+
+
+def _forgetting(session: Session, now: datetime) -> Fact:
+    """Whether what is past its time goes (`ops.retention`)."""
+    ran = retention.last_runs(session)
+    late = sorted(name for name, at in ran.items() if at is None or at < now - FORGETS)
+    if not late:
+        says = (
+            "what is past its time goes every hour" if ran else "not yet begun; the clock does it every hour"
+        )
+        return Fact("old data", True, says, value=0)
+    why = "It is kept for longer than the record of processing says."
+    fix = "Start the clock (bidden clock); where it runs, its log says what fails. See: bidden privacy retention."
+    return Fact("old data", False, f"not gone through for a day: {', '.join(late)}", why, fix, len(late))
 
 
 def disk(house: House) -> Fact:

@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.config import Settings
 from service.domain.api_keys import queries as keys
 from service.domain.brands import queries as brands
-from service.domain.people.tables import AttributeKind
-from service.domain.privacy import copies, disclosures
+from service.domain.privacy import disclosures, periods, retention
 from service.domain.staff import queries as staff
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -124,23 +123,22 @@ def _always() -> list[dict[str, Any]]:
 
 
 def _kept(session: Session) -> list[dict[str, Any]]:
-    """How long what is kept, in days; None: until the person is erased. `by_itself`: nobody has to think of it. An attribute's
-    limit is what was declared, and is heeded by hand."""
-    kinds = session.exec(select(AttributeKind).order_by(col(AttributeKind.name)))
-    found = [
-        {"what": what.removesuffix(", in days"), "purpose": "", "days": days, "by_itself": days is not None}
-        for what, days in copies.RETENTION
-        if what != "attributes"
+    """How long what is kept, in days; None: until the person is erased. `by_itself`: nobody has to think of it; then `since` says
+    from when the days count, `goes` what goes, `stays` what is left."""
+    settings = brands.settings(session)
+    more = {"since": "", "goes": "", "stays": ""}
+    kept: list[dict[str, Any]] = [
+        {"what": what, "purpose": "", "days": None, "by_itself": False} | more for what in periods.WHILE_KNOWN
     ]
-    return found + [
-        {
-            "what": f"attribute {one.name}",
-            "purpose": one.purpose,
-            "days": one.retention_days,
-            "by_itself": False,
-        }
-        for one in kinds
-    ]
+    for one in periods.CLASSES:
+        line: dict[str, Any] = {"by_itself": True, "since": one.begins, "goes": one.goes, "stays": one.stays}
+        if one.name != periods.ATTRIBUTES:
+            kept.append({"what": one.holds, "purpose": "", "days": one.period(settings)} | line)
+        for name, purpose, days in (
+            retention.attribute_days(session) if one.name == periods.ATTRIBUTES else ()
+        ):
+            kept.append({"what": f"attribute {name}", "purpose": purpose, "days": days} | line)
+    return kept
 
 
 def _recipients(session: Session, settings: Settings, known: dict[str, Any]) -> list[dict[str, str]]:

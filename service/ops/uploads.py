@@ -1,11 +1,13 @@
 """Files people upload for an import, until it has ended: sealed in parts under the house key, so that no list of addresses lies
 on the disk in clear (P6).
 
-Called by the staff pages. A file lies under DATA_DIR/imports by its import's id; what nobody ran within a week is removed.
+Called by the staff pages. A file lies under DATA_DIR/imports by its import's id; what nobody ran within a week is removed
+(`ops.retention`).
 """
 
 import io
-import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +16,6 @@ from service.kit.errors import NotFound
 from service.ops.house import House
 
 PART = 256 * 1024  # octets sealed together
-KEPT = 7 * 24 * 3600  # seconds
 
 
 class UploadGone(NotFound):
@@ -22,12 +23,9 @@ class UploadGone(NotFound):
 
 
 def keep(house: House, public_id: str, content: bytes) -> None:
-    """Seal a file; whatever is older than a week goes."""
+    """Seal a file."""
     path = _path(house, public_id)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in path.parent.glob("i_*"):
-        if old.stat().st_mtime < time.time() - KEPT:
-            old.unlink(missing_ok=True)
     with path.open("xb") as out:
         path.chmod(0o600)
         for number, start in enumerate(range(0, len(content), PART)):
@@ -49,6 +47,16 @@ def opened(house: House, public_id: str) -> BinaryIO:
 def remove(house: House, public_id: str) -> None:
     """The import has ended, or is not wanted."""
     _path(house, public_id).unlink(missing_ok=True)
+
+
+def since(house: House, moment: datetime) -> list[Path]:
+    """The files that lie there since that moment or longer."""
+    found = []
+    for path in (house.settings.data_dir / "imports").glob("i_*"):
+        with suppress(FileNotFoundError):  # its import has just ended
+            if path.stat().st_mtime <= moment.timestamp():
+                found.append(path)
+    return found
 
 
 def _path(house: House, public_id: str) -> Path:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, LargeBinary, MetaData, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col
 
-from service.db.bulk import insert_rows
+from service.db.bulk import delete_some, insert_rows
 from service.db.session import reading, transaction
 
 
@@ -82,3 +82,15 @@ def test_octets_do_not_travel_so(tables: Engine) -> None:
         return
     with pytest.raises(TypeError), transaction(tables) as session:
         insert_rows(session, Octets, [{"number": 1, "octets": b"x"}])
+
+
+def test_old_rows_go_a_few_at_a_time_and_others_stay(tables: Engine) -> None:
+    with transaction(tables) as session:
+        insert_rows(session, Line, [_line(n, done=n % 2 == 0) for n in range(10)])
+    gone = []
+    for _ in range(3):
+        with transaction(tables) as session:
+            gone.append(delete_some(session, Line, col(Line.done), most=3))
+    assert gone == [3, 2, 0]
+    with reading(tables) as session:
+        assert session.scalars(select(col(Line.number)).order_by(col(Line.number))).all() == [1, 3, 5, 7, 9]

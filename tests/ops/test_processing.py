@@ -104,3 +104,20 @@ def test_it_holds_nobodys_data_and_no_secret(house: House, ring: Keyring, now: d
     assert "site shop" in text
     for word in ("Anabel", "ana@", ana, "topsecret", "alsosecret", "sender:"):
         assert word not in text
+
+
+def test_std_h17_every_period_in_it_is_one_that_ends_by_itself(
+    house: House, ring: Keyring, now: datetime
+) -> None:
+    with transaction(house.engine) as session:
+        make.a_person(session, ring, now=now, attributes={"plan": "gold"})
+    enter(house, now, unconfirmed_days="14", requests_days="365")
+    kept = made(house, now)["kept"]
+    days = {one["what"]: one["days"] for one in kept}
+    assert days["attribute plan"] == 1095
+    assert days["sign-ups on our own form that nobody confirmed"] == 14
+    assert days["closed requests under people's rights"] == 365
+    assert days["address"] is None
+    for one in kept:
+        assert one["by_itself"] is (one["days"] is not None)
+        assert bool(one["since"] and one["goes"] and one["stays"]) is one["by_itself"]

@@ -1,13 +1,16 @@
 """Finding a key by what was sent, and listing keys."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from service.domain.api_keys import rules
-from service.domain.api_keys.tables import ApiKey
+from service.domain.api_keys.tables import ApiKey, IdempotentAnswer
 
 TOUCH_EVERY = timedelta(minutes=1)
+ANSWERS_LIVE = timedelta(days=30)
 
 
 def by_plaintext(session: Session, text: str, *, now: datetime) -> ApiKey | None:
@@ -38,3 +41,8 @@ def everyone(session: Session) -> list[ApiKey]:
 def wants_touch(key: ApiKey, *, now: datetime) -> bool:
     """Whether the use of this key should be noted (at most once a minute)."""
     return key.last_used_at is None or now - key.last_used_at >= TOUCH_EVERY
+
+
+def over(now: datetime) -> list[tuple[Any, ColumnElement[bool]]]:
+    """Answers that a site's repeated request gets no more, as (table, which rows)."""
+    return [(IdempotentAnswer, col(IdempotentAnswer.at) < now - ANSWERS_LIVE)]

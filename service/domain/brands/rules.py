@@ -181,6 +181,7 @@ SETTINGS = {
             "transfers", "text", "", "What leaves the EEA, and under which safeguards. Empty: nothing does."
         ),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),
+        Kind("requests_days", "number", 1095, "Days until closed requests and messages go.", 30, 3650),
     )
 }
 

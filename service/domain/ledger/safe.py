@@ -14,6 +14,7 @@ from service.domain.ledger import queries
 from service.kit import linefile
 
 NAME = "withdrawals.jsonl"
+FORGOTTEN = "retention"  # of `person.erased`: time took them away, they said nothing, and of their mailbox nothing is kept here
 
 
 Mailboxes = Callable[[Session, list[str]], dict[str, str]]
@@ -40,7 +41,7 @@ def _line(one: queries.Taken, mailbox: str | None) -> linefile.Line:
         "body": _opaque(one.body),
         "hash": one.hash,
     }
-    return line | ({"mailbox": mailbox} if mailbox else {})
+    return line | ({"mailbox": mailbox} if mailbox and one.body.get("how") != FORGOTTEN else {})
 
 
 def put_aside(directory: Path, now: datetime) -> None:
@@ -61,5 +62,5 @@ def _opaque(body: dict[str, object]) -> dict[str, object]:
         key: value
         for key, value in body.items()
         if isinstance(value, str | int)
-        and key in ("topic", "scope", "until", "address_hash", "cause", "into")
+        and key in ("topic", "scope", "until", "address_hash", "cause", "into", "how")
     }

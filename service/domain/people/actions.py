@@ -18,7 +18,7 @@ from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
 from service.domain.people import attributes, mailbox, queries, rules
 from service.domain.people.mailbox import Known
-from service.domain.people.tables import Identity, Person
+from service.domain.people.tables import AttributeKind, Identity, Person
 from service.kit import addresses, sealing
 from service.kit.ids import new_alias, person_id
 from service.kit.signing import Keyring
@@ -322,6 +322,33 @@ def correct(
     _update(session, ring, one, row, row.address.address_hash, now=now, by=by)
     _note_changes(session, row, now=now, by=by)
     return row.changed
+
+
+def keep_attribute(
+    session: Session, name: str, *, days: int | None, purpose: str | None, now: datetime, by: str
+) -> list[str]:
+    """Say for how many days an attribute is kept, from when a site last gave it, and what for; returns what changed, an entry each.
+
+    None leaves it as it is. Raises `AttributeUnknown`, `DaysInvalid`, `PurposeInvalid`.
+    """
+    kind = session.get(AttributeKind, name, with_for_update=True)
+    if kind is None:
+        raise rules.AttributeUnknown(field="name")
+    if days is not None and not 1 <= days <= rules.MAX_DAYS:
+        raise rules.DaysInvalid(field="days")
+    if purpose is not None and not (0 < len(purpose) <= rules.MAX_PURPOSE and purpose.isprintable()):
+        raise rules.PurposeInvalid(field="purpose")
+    changed = []
+    for part, value in {"retention_days": days, "purpose": purpose}.items():
+        before = getattr(kind, part)
+        if value is not None and value != before:
+            setattr(kind, part, value)
+            body = {"attribute": name, "field": part, "before": before, "after": value}
+            ledger.append(session, "attribute.changed", subject=None, body=body, by=by, now=now)
+            changed.append(part)
+    session.add(kind)
+    session.flush()
+    return changed
 
 
 def note_read(

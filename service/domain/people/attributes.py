@@ -1,16 +1,19 @@
 """What sites say about people so that a mail reaches whom it concerns: attributes, declared by their first use.
 
-`people.actions` calls this for each chunk of registrations, after merges, so that what a site says last stands.
+`people.actions` calls this for each chunk of registrations, after merges, so that what a site says last stands. An attribute
+lives for its days from when it was last said (`privacy.retention`), so what is said again is dated again.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, tuple_, update
 from sqlmodel import Session, col, select
 
 from service.db.locks import insert_or_skip
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import AttributeKind, PersonAttribute
+
+DATED = timedelta(days=1)  # what was said within it is not dated again: a site may send everybody every hour
 
 
 def replace(
@@ -23,7 +26,8 @@ def replace(
     if not said:
         return
     _declare(session, {name: kind for _, one in said for name, (kind, values) in one.items() if values}, now)
-    before = _attributes_of(session, [row.person.id or 0 for row, _ in said if not row.created])
+    before, dates = _attributes_of(session, [row.person.id or 0 for row, _ in said if not row.created])
+    again: set[tuple[int, str]] = set()
     fresh: dict[tuple[int, str], list[str]] = {}
     for row, named in said:
         person = row.person.id or 0
@@ -32,6 +36,7 @@ def replace(
             for name, (_, values) in named.items()
             if set(values) != before.get((person, name), set())
         }
+        again |= {(person, name) for name, (_, values) in named.items() if values and name not in differing}
         if differing and not row.created:
             row.changed.append("attributes")
             session.connection().execute(
@@ -42,12 +47,20 @@ def replace(
         for name, values in differing.items():
             fresh[person, name], before[person, name] = values, set(values)
     rows = [
-        {"person_id": person, "name": name, "value": value}
+        {"person_id": person, "name": name, "value": value, "set_at": now}
         for (person, name), values in fresh.items()
         for value in dict.fromkeys(values)
     ]
     if rows:
         session.connection().execute(insert(PersonAttribute), rows)
+    _date(session, [key for key in again if (at := dates.get(key, now)) is None or at <= now - DATED], now)
+
+
+def _date(session: Session, keys: list[tuple[int, str]], now: datetime) -> None:
+    """These, by person and name, were said again as they were."""
+    if keys:
+        theirs = tuple_(col(PersonAttribute.person_id), col(PersonAttribute.name)).in_(keys)
+        session.connection().execute(update(PersonAttribute).where(theirs).values(set_at=now))
 
 
 def _declare(session: Session, kinds: dict[str, str], now: datetime) -> None:
@@ -66,9 +79,16 @@ def _declare(session: Session, kinds: dict[str, str], now: datetime) -> None:
         session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), rows)
 
 
-def _attributes_of(session: Session, people: list[int]) -> dict[tuple[int, str], set[str]]:
+def _attributes_of(
+    session: Session, people: list[int]
+) -> tuple[dict[tuple[int, str], set[str]], dict[tuple[int, str], datetime | None]]:
+    """By person and name: the values, and when the one that was said longest ago was (None: nobody knows)."""
     found: dict[tuple[int, str], set[str]] = {}
+    dates: dict[tuple[int, str], datetime | None] = {}
     if people:
         for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id).in_(people))):
-            found.setdefault((row.person_id, row.name), set()).add(row.value)
-    return found
+            key = (row.person_id, row.name)
+            found.setdefault(key, set()).add(row.value)
+            known = dates.get(key, row.set_at)
+            dates[key] = min(known, row.set_at) if known and row.set_at else None
+    return found, dates

@@ -181,16 +181,13 @@ def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
     """What the remaining person has stays; tags are joined."""
     tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
     present = queries.attributes(session, into_id)
-    for name, values in queries.attributes(session, person_id).items():
-        new = (
-            [one for one in values if one not in present.get(name, [])]
-            if name in tags or name not in present
-            else []
-        )
-        if new:
-            session.connection().execute(
-                insert(PersonAttribute), [{"person_id": into_id, "name": name, "value": one} for one in new]
-            )
+    new = [
+        {"person_id": into_id, "name": row.name, "value": row.value, "set_at": row.set_at}
+        for row in session.exec(select(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
+        if row.name not in present or (row.name in tags and row.value not in present[row.name])
+    ]
+    if new:
+        session.connection().execute(insert(PersonAttribute), new)
     session.connection().execute(delete(PersonAttribute).where(col(PersonAttribute.person_id) == person_id))
 
 

@@ -10,6 +10,7 @@ from service.kit.errors import Conflict, Invalid, NotFound
 PROFILE = ("first_name", "last_name", "company", "postal_address", "telephone")
 LIMITS = {"first_name": 200, "last_name": 200, "company": 200, "postal_address": 500, "telephone": 50}
 MAX_ATTRIBUTES = 40
+MAX_DAYS, MAX_PURPOSE = 3650, 200
 KINDS = {
     "text": "a text or a list of texts",
     "number": "a whole number",
@@ -67,6 +68,18 @@ class AttributeIdentifying(Invalid):
     """An attribute must not say who somebody is: it lies in clear, for choosing an audience by."""
 
     fix_hint = "Names, addresses and numbers of a person belong in email and profile, which are sealed."
+
+
+class AttributeUnknown(NotFound):
+    """No site has given an attribute by that name."""
+
+
+class DaysInvalid(Invalid):
+    """An attribute is kept for 1 to 3,650 days."""
+
+
+class PurposeInvalid(Invalid):
+    """A purpose is one line of at most 200 characters."""
 
 
 class ZoneUnknown(Invalid):

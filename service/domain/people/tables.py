@@ -74,3 +74,6 @@ class PersonAttribute(SQLModel, table=True):
     person_id: int = Field(foreign_key="person.id", primary_key=True)
     name: str = Field(primary_key=True, max_length=40)
     value: str = Field(primary_key=True, max_length=200)
+    set_at: datetime | None = (
+        None  # when it was last given, to the day; None: before that was kept, or by an older version
+    )

@@ -21,6 +21,7 @@ from service.domain.links import rules as links
 from service.domain.links.tables import Undo
 from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.tables import Address
+from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
@@ -28,6 +29,8 @@ from service.domain.preferences import changes, queries, rules
 from service.domain.preferences.asking import asked_again, may_be_asked, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
+from service.domain.suppressions import actions as suppressions
+from service.domain.suppressions import queries as do_not_mail
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
@@ -136,6 +139,8 @@ def _stop_unknown(
     """A link of ours whose person or topic is not here, or was erased: the stop is recorded under the opaque id, once."""
     if person is not None:
         ledger.stands(session)
+    if person is not None and person.state == "erased":
+        _keep_no(session, person, topic, now=now)
     name = topic.slug if topic else f"#{link.topic}"
     for seen in entries.of_subject(session, link.subject, kinds=("consent.withdrawn",)):
         if seen.body.get("topic") == name:
@@ -145,6 +150,26 @@ def _stop_unknown(
         session, "consent.withdrawn", subject=link.subject, body=body, by=f"person:{link.subject}", now=now
     )
     return Stopped(changes.slip(session), None, None, person, topic)
+
+
+def _keep_no(session: Session, person: Person, topic: Topic | None, *, now: datetime) -> None:
+    """Of somebody forgotten the mailbox alone can still say no: it goes on the do-not-mail list, unless a no stands there, or
+    somebody holds it, who has links of their own."""
+    address = session.get(Address, person.address_id) if person.address_id else None
+    if address is None or not address.address_hash or mailbox.holders(session, [address.address_hash]):
+        return
+    if not do_not_mail.live_for(session, [address.address_hash]):
+        suppressions.add(
+            session,
+            address.address_hash,
+            scope="topic" if topic else "marketing",
+            cause="withdrawal",
+            origin="link",
+            subject=person.public_id,
+            topic_id=topic.id if topic else None,
+            now=now,
+            by=f"person:{person.public_id}",
+        )
 
 
 def _keep_undo(change: Change) -> str | None:

@@ -21,23 +21,13 @@ from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
 from service.domain.preferences import queries as preferences
-from service.domain.privacy import disclosures, queries
+from service.domain.privacy import disclosures, periods, queries
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
 
 ACCESS, PORTABLE = "urn:bidden:access-copy:1", "urn:bidden:portable-copy:1"
 MOST_MAILS = 10_000  # a mail a day for 27 years
-# What is kept how long, as the privacy policy says it too; None: until the person is erased.
-RETENTION: tuple[tuple[str, int | None], ...] = (
-    ("address", None),
-    ("profile", None),
-    ("attributes", None),
-    ("messages", None),
-    ("consents and their proof", None),
-    ("mails sent, without their text", None),
-    ("answers kept for a site's repeated requests, in days", 30),
-)
 _WHO = {"person": "you", "staff": "staff", "key": "site", "visitor": "form", "cli": "staff"}
 
 
@@ -64,7 +54,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "messages": _messages(session, ring, person),
         "requests": _requests(session, ring, persons),
         "disclosures": disclosed(session, persons),
-        "kept": [{"what": what, "days": days} for what, days in RETENTION],
+        "kept": _kept(session, person),
     }
 
 
@@ -80,6 +70,21 @@ def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datet
         "profiles": _profiles(session, ring, person),
         "consents": _consents(session, person),
     }
+
+
+def _kept(session: Session, person: Person) -> list[dict[str, Any]]:
+    """How long what is kept, in days; None: until the person is erased."""
+    settings = brands.settings(session)
+    kept: list[dict[str, Any]] = [{"what": what, "days": None} for what in periods.WHILE_KNOWN]
+    kinds = select(AttributeKind).where(
+        col(AttributeKind.name).in_(people.attributes(session, person.id or 0))
+    )
+    kept += [{"what": f"attribute {one.name}", "days": one.retention_days} for one in session.exec(kinds)]
+    return kept + [
+        {"what": one.holds, "days": one.period(settings)}
+        for one in periods.CLASSES
+        if one.name not in (periods.ATTRIBUTES, periods.SIGN_INS, periods.UPLOADS)
+    ]
 
 
 def _at(moment: datetime | None) -> str | None:

@@ -1,6 +1,7 @@
 """Erasure (GDPR 17): what would go and what stays, and the act itself, in one transaction; after a restore the same again.
 
-Called by `ops.erasure`, which adds the captured inbox, for the person's own page, the staff's, the API and `db restore`.
+Called by `ops.erasure`, which adds the captured inbox, for the person's own page, the staff's, the API, `db restore` and what the
+clock forgets; and by `retention` for messages.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from sqlmodel import Session, col, select
 from service.db.locks import lock_ledger_tail
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import safe
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import Undo
 from service.domain.mailings.tables import Address, Audience, Mailing
@@ -106,6 +108,16 @@ def erase(
     return Erased(len(persons), slip(session, start))
 
 
+def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) -> None:
+    """A sign-up that nobody confirmed has had its time (`retention`): as by an erasure, but nobody said no, so whoever comes again,
+    or is brought by a site, is welcome."""
+    _end_links(session, [person], now=now)
+    _empty_mails(session, [person])
+    people_erasing.empty(session, ring, person, now=now)
+    body = {"how": safe.FORGOTTEN, "reason": "nobody confirmed the sign-up"}
+    ledger.append(session, "person.erased", subject=person.public_id, body=body, by=ledger.SYSTEM, now=now)
+
+
 def said_again(session: Session, ring: Keyring, source: str, external_id: str) -> Person | None:
     """Whom a source had erased before, by its own id: its answer waits as the first one did. None: nobody."""
     left = people_erasing.erased_identity(session, ring, source, external_id)
@@ -172,7 +184,11 @@ def _empty_requests(session: Session, persons: Sequence[Person]) -> None:
 
 def _forget_messages(session: Session, hashes: set[str], *, now: datetime) -> None:
     """What was written from their mailboxes through the contact form, the answers, and the addresses kept for them."""
-    found = queries.written_from(session, hashes)
+    forget_messages(session, queries.written_from(session, hashes), now=now)
+
+
+def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: datetime) -> None:
+    """These messages, their answers, and the addresses kept for them."""
     if not found:
         return
     places = [row.address_id for row in found]

@@ -1,9 +1,12 @@
-"""Contact requests, requests under a person's rights, breaches."""
+"""Contact requests, requests under a person's rights, breaches, and how far the forgetting of old data has come."""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import Column, Index, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
+
+from service.db.types import json_column
 
 
 class ContactRequest(SQLModel, table=True):
@@ -80,3 +83,15 @@ class Breach(SQLModel, table=True):
     closed_by: str | None = Field(default=None, max_length=60)
     created_at: datetime
     created_by: str = Field(max_length=60)
+
+
+class Retention(SQLModel, table=True):
+    """One class of data (`periods.CLASSES`): what went since its last entry in the ledger, and when it was last gone through to the
+    end. A run that was cut off goes on from here, and its entry counts all of it."""
+
+    __tablename__ = "retention"
+
+    data_class: str = Field(primary_key=True, max_length=20)
+    gone: int = 0
+    names: Any = Field(sa_column=json_column())  # of attributes: {name: how many}
+    ran_at: datetime | None = None

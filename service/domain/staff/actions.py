@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
+from service.db.bulk import delete_some
 from service.db.locks import lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.ledger import actions as ledger
@@ -210,19 +211,10 @@ def restore(session: Session, public_id: str, *, now: datetime, by: str) -> None
 
 
 def forget_old(session: Session, *, now: datetime) -> int:
-    """Delete tries older than a day, sessions that ended and links past their time; returns how many rows
+    """Delete tries older than a day, sessions that ended and links past their time, a few hundred at most; returns how many rows
     went.
     """
-    connection, gone = session.connection(), 0
-    for old in (
-        delete(SignInTry).where(col(SignInTry.at) < now - timedelta(days=1)),
-        delete(StaffSession).where(
-            (col(StaffSession.ends_at) < now) | (col(StaffSession.seen_at) < now - rules.IDLE)
-        ),
-        delete(StaffToken).where(col(StaffToken.expires_at) < now),
-    ):
-        gone += connection.execute(old).rowcount
-    return gone
+    return sum(delete_some(session, table, when) for table, when in queries.over(now))
 
 
 def _new_member(

@@ -4,9 +4,10 @@ transaction.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
@@ -170,3 +171,13 @@ def _claim(session: Session, key: str, member: StaffMember | None, password: str
     stored = member.password_hash or None if member else None
     matches = rules.password_matches(stored, password)
     return Claim(key, member.id if member else None, stored, matches)
+
+
+def over(now: datetime) -> list[tuple[Any, ColumnElement[bool]]]:
+    """What nobody needs any more, as (table, which rows): tries older than a day, sessions that ended, links past their time."""
+    ended = (col(StaffSession.ends_at) < now) | (col(StaffSession.seen_at) < now - rules.IDLE)
+    return [
+        (SignInTry, col(SignInTry.at) < now - timedelta(days=1)),
+        (StaffSession, ended),
+        (StaffToken, col(StaffToken.expires_at) < now),
+    ]

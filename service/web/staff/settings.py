@@ -41,6 +41,8 @@ LABELS = {
     "data_protection_officer": "Data protection officer",
     "processors": "Processors",
     "transfers": "Transfers to other countries",
+    "unconfirmed_days": "Unconfirmed sign-ups",
+    "requests_days": "Requests and messages",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
@@ -52,6 +54,11 @@ GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
         ("domain_limits", "warm_up"),
     ),
     "evidence": ("Evidence", None, ("ip_evidence",)),
+    "retention": (
+        "How long it is kept",
+        "The clock forgets it by itself, and the ledger says how much went. All periods stand in the record of processing.",
+        ("unconfirmed_days", "requests_days"),
+    ),
     "processing": (
         "Record of processing",
         "What nothing here knows by itself; the rest of that record is made from topics and settings.",

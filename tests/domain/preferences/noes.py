@@ -525,7 +525,11 @@ class Noes(RuleBasedStateMachine):
         )
     )
     def time_passes(self, span: timedelta) -> None:
+        """In a long time mail that nobody sent ends by itself, and the clock takes away what is old."""
         self.now += span
+        if span > timedelta(days=30):
+            for job in (jobs.expire, jobs.settle, jobs.forget, jobs.keep_safe):
+                job(self.house, self.now)
 
     @rule()
     def copies_the_database(self) -> None:

@@ -7,23 +7,27 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.domain.consent.actions import Said
 from service.domain.consent.rules import Step
 from service.domain.links.tables import Undo
+from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
 from service.domain.preferences import actions, changes, queries, registration, rules
+from service.domain.preferences.tables import Preference
+from service.domain.privacy import periods, retention
 from service.domain.topics import queries as topics
 from service.domain.transfers import judging
 from service.kit.signing import Keyring
+from service.ops import erasure
 from tests.domain.preferences.noes import MAILBOXES, Noes, Place
 
 # In the suite; an act costs three times as much on PostgreSQL, and its rows are put back one table after the other.
@@ -83,6 +87,41 @@ def test_an_undo_that_goes_over_a_newer_no_is_seen(
     machine.stops(which=0, slug="updates", how="link")
     machine.stops(which=0, slug="updates", how="one_click")
     machine.undoes(which=0)
+    with pytest.raises(AssertionError, match="a no became a yes") if broken else nullcontext():
+        machine.teardown()
+
+
+def _thorough_purge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is there for a month is forgotten, with all that was ever said by them."""
+    forget = erasure.forget
+
+    def nobody_left(session: Session, ring: Keyring, person: Person, *, now: datetime) -> None:
+        forget(session, ring, person, now=now)
+        for table, owner in ((Preference, Preference.person_id), (Address, Address.owner_id)):
+            for row in session.exec(select(table).where(col(owner) == person.id)).all():
+                if isinstance(row, Address):
+                    row.address_hash = ""
+                else:
+                    session.delete(row)
+
+    def careless(since: datetime, now: datetime) -> Any:
+        return Person, (col(Person.state) == "active") & (col(Person.created_at) <= since)
+
+    monkeypatch.setattr(erasure, "forget", nobody_left)
+    monkeypatch.setitem(retention._PAST, periods.UNCONFIRMED, careless)
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_purge_that_forgets_a_no_is_seen(
+    place: Place, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    if broken:
+        _thorough_purge(monkeypatch)
+    machine = Noes(place)
+    machine.stops(which=0, slug="updates", how="link")
+    machine.time_passes(span=timedelta(days=400))
+    machine.registers(people=[(3, 0, {"updates": True}, True, False)], attest=True, join=1)
     with pytest.raises(AssertionError, match="a no became a yes") if broken else nullcontext():
         machine.teardown()
 

@@ -43,6 +43,21 @@ def test_a_text_that_is_too_long_is_said_at_its_field(browser: Browser, office: 
     assert "A text of at most 2,000 characters is needed." in answer.text
 
 
+def test_std_h19_periods_are_set_on_a_page_and_said_on_the_other(browser: Browser, office: Office) -> None:
+    admin = browser("admin")
+    shown = admin.get("/staff/settings").text
+    assert "Unconfirmed sign-ups" in shown
+    given = {"group": "retention", "unconfirmed_days": "14", "requests_days": "365"}
+    assert admin.post("/staff/settings", data=given).status_code == 303
+    page = browser("privacy_officer").get(HERE).text
+    assert "14 days from the last time they were asked for, by itself" in page
+    assert "365 days from its being closed, by itself" in page
+    assert "ended by hand" not in page
+    answer = admin.post("/staff/settings", data=given | {"requests_days": "5"})
+    assert answer.status_code == 422
+    assert "A whole number from 30 to 3650 is needed." in answer.text
+
+
 def test_alarms_stay_out_of_what_is_printed(browser: Browser) -> None:
     """A breach is nobody's business who is handed a page."""
     sheet = browser("admin").get("/static/app.css").text
