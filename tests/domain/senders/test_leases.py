@@ -130,20 +130,28 @@ def test_a_lease_that_stands_still_is_suspect(session: Session, now: datetime) -
 # --- the fence ---
 
 
-def test_without_senders_nobody_waits(house: House) -> None:
+LONG = 60.0  # seconds, where nothing may wait in vain: a machine that is busy shall not decide the test
+
+
+def test_without_senders_nobody_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "PATIENCE", LONG)
     began = time.monotonic()
     assert fence.perform_now(house, _take).settled
-    assert time.monotonic() - began < fence.PATIENCE / 2
+    assert time.monotonic() - began < LONG / 2
 
 
-def test_what_takes_nothing_away_does_not_wait(house: House) -> None:
+def test_what_takes_nothing_away_does_not_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "PATIENCE", LONG)
     make.act(house, _begin)
     began = time.monotonic()
     assert fence.perform_now(house, _give).settled
-    assert time.monotonic() - began < fence.PATIENCE / 2
+    assert time.monotonic() - began < LONG / 2
 
 
-def test_the_answer_waits_until_every_sender_has_seen_it(house: House) -> None:
+def test_the_answer_waits_until_every_sender_has_seen_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "PATIENCE", LONG)
     leases = [make.act(house, lambda session, name=name: _begin(session, name).id) for name in ("one", "two")]
 
     async def story() -> tuple[bool, float]:
@@ -159,7 +167,7 @@ def test_the_answer_waits_until_every_sender_has_seen_it(house: House) -> None:
 
     settled, took = asyncio.run(story())
     assert settled
-    assert 0.6 <= took < fence.PATIENCE
+    assert 0.6 <= took < LONG
 
 
 def test_a_sender_that_does_not_answer_makes_an_honest_answer(house: House) -> None:
@@ -167,7 +175,7 @@ def test_a_sender_that_does_not_answer_makes_an_honest_answer(house: House) -> N
     began = time.monotonic()
     done = fence.perform_now(house, _take)
     assert not done.settled
-    assert time.monotonic() - began < fence.PATIENCE + 1.5
+    assert fence.PATIENCE <= time.monotonic() - began < LONG / 2
     make.act(house, lambda session: actions.end(session, "one", now=clock.now()))
     assert fence.perform_now(house, _take).settled
 
