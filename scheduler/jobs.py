@@ -20,7 +20,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
 from service.domain.ledger import checkpoints, tree
-from service.domain.preferences import restoring
+from service.domain.preferences import expiring, restoring
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
 from service.ops import erasure, restored, retention
@@ -105,6 +105,12 @@ def expire(house: House, now: datetime) -> None:
     _once(lambda session: deliveries.expire(session, now=now), house)
 
 
+def end_consents(house: House, now: datetime) -> None:
+    """What a sale or an inquiry permitted for a time is over."""
+    if _read(partial(expiring.waits, now=now), house):
+        _until_done(lambda session: expiring.end_due(session, now=now), house)
+
+
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
@@ -157,6 +163,7 @@ TIMETABLE = [
     Job("finish", timedelta(seconds=1), finish),
     Job("expire", timedelta(seconds=20), expire, by_the_hour=True),
     Job("settle", timedelta(seconds=1), settle),
+    Job("end_consents", timedelta(minutes=1), end_consents, by_the_hour=True),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),

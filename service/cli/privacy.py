@@ -1,22 +1,27 @@
-"""`bidden privacy`: the record of processing, and how long what is kept."""
+"""`bidden privacy`: the record of processing, how long what is kept, and what the law of a country asks."""
 
 import json
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from service.cli import desk
+from service.domain.consent import jurisdictions
 from service.domain.people import actions as people
+from service.domain.preferences import expiring
 from service.kit import clock
 from service.ops import processing
 from service.ops import retention as ops
 
-app = desk.group("Privacy: the record of processing, and how long what is kept.")
+app = desk.group(
+    "Privacy: the record of processing, how long what is kept, and what the law of a country asks."
+)
 
 
 @app.callback()
 def privacy() -> None:
-    """Privacy: the record of processing, and how long what is kept."""
+    """Privacy: the record of processing, how long what is kept, and what the law of a country asks."""
 
 
 @app.command()
@@ -75,3 +80,46 @@ def attribute(
     )
     words = f"Changed: {', '.join(changed)}." if changed else "Nothing changed: it was so already."
     desk.say({"attribute": name, "changed": changed}, words, as_json=as_json)
+
+
+@app.command()
+@desk.command
+def law(as_json: desk.Json = False) -> None:
+    """Print what marketing may rest on without a yes of the person's own, country by country, and who says so.
+
+    Elsewhere, and where the attribute `country` is not known, nothing but a yes permits.
+    """
+    table = [
+        {
+            "name": one.name,
+            "countries": sorted(one.countries),
+            "permits": sorted(one.permits),
+            "may_ask": one.may_ask,
+            "source": one.source,
+            "looked_at": one.looked_at.isoformat(),
+        }
+        for one in jurisdictions.TABLE
+    ]
+    lines = []
+    for one in jurisdictions.TABLE:
+        permits = ", ".join(sorted(one.permits)).replace("_", " ") or "nothing but their own yes"
+        lines += [f"{one.name} ({', '.join(sorted(one.countries))})", f"  {permits}", f"  {one.source}"]
+    desk.say({"jurisdictions": table}, "\n".join(lines), as_json=as_json)
+
+
+@app.command()
+@desk.command
+def ending(
+    days: Annotated[int, typer.Option(min=1, max=731, help="How far to look ahead.")] = 60,
+    as_json: desk.Json = False,
+) -> None:
+    """Print whose consents by a sale or an inquiry end by themselves soon, the next first."""
+    now = clock.now()
+    until = now + timedelta(days=days)
+    found = desk.ask(desk.house(), lambda session: expiring.whose(session, now=now, until=until))
+    rows = [
+        {"person": subject, "topic": topic, "basis": basis, "ends": ends.isoformat()}
+        for subject, topic, basis, ends in found
+    ]
+    lines = [f"{one['person']:<22}{one['topic']:<22}{one['basis']:<18}{one['ends'][:16]}" for one in rows]
+    desk.say({"ending": rows}, "\n".join(lines) or f"Nothing ends within {days} days.", as_json=as_json)

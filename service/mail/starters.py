@@ -152,7 +152,8 @@ def listed(names: Sequence[str], locale: str) -> str:
 def why_line(*, locale: str, topic_name: str, basis: str, on: date, place: str | None = None) -> str:
     """The sentence that says why somebody gets a mail, with the day it was chosen and, if known, where.
 
-    `basis` is consent, soft_opt_in, contract, legal_obligation or system; others read as consent.
+    `basis` is consent, soft_opt_in, implied_purchase, implied_inquiry, contract, legal_obligation or system; others read as
+    consent.
     """
     sentences = texts(locale)["why"]
     key = basis if basis in sentences else "consent"

@@ -16,9 +16,11 @@ from service.db.engine import is_sqlite
 ROOT = Path(__file__).parents[2]
 GUARDS = {
     "ledger_entry_no_update", "ledger_entry_no_delete", "ledger_entry_in_order", "outcome_no_update", "outcome_no_delete",
+    "preference_moves", "preference_begins",
 }  # fmt: skip
 GUARDS_POSTGRESQL = {
     "ledger_entry_no_change", "ledger_entry_no_truncate", "ledger_entry_in_order", "outcome_no_change", "outcome_no_truncate",
+    "preference_moves", "preference_begins",
 }  # fmt: skip
 
 
@@ -49,7 +51,9 @@ def test_the_guards_stand_after_every_migration(engine: Engine) -> None:
 
 def drop(engine: Engine, guard: str) -> None:
     """Take a guard down as somebody with the database's password can."""
-    table = guard.partition("_no_")[0].partition("_in_")[0]
+    table = (
+        "preference" if guard.startswith("preference") else guard.partition("_no_")[0].partition("_in_")[0]
+    )
     with engine.execution_options(write=True).begin() as connection:
         connection.execute(text(f"DROP TRIGGER {guard}" + ("" if is_sqlite(engine) else f" ON {table}")))
 

@@ -4,14 +4,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import true
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col
 
+from service.domain.consent import jurisdictions
 from service.domain.mailings.tables import Address
-from service.domain.people.tables import Person
+from service.domain.people.tables import Person, PersonAttribute
 from service.domain.preferences import queries, rules
 from service.domain.preferences.rules import Standing, TopicFacts, decide
 from service.domain.preferences.tables import STATES, Preference
@@ -24,7 +26,18 @@ NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
 MOMENTS = st.sampled_from(
     [None, NOW - timedelta(days=1), NOW, NOW + timedelta(microseconds=1), NOW + timedelta(days=9)]
 )
-BASES = ("consent", "soft_opt_in", "contract", "legal_obligation", "legacy_registration", "implied")
+BASES = (
+    "consent",
+    "soft_opt_in",
+    "contract",
+    "legal_obligation",
+    "legacy_registration",
+    "implied_purchase",
+    "implied_inquiry",
+)
+COUNTRIES = st.sampled_from(
+    [(), ("de",), ("GB",), ("us",), (" ca ",), ("ru",), ("br",), ("ca", "us"), ("de", "ru")]
+)
 CLASSES = ("marketing", "notice", "service")
 
 
@@ -41,6 +54,7 @@ class Case:
     preference: (
         tuple[str, str, datetime | None, datetime | None] | None
     )  # state, basis, break_until, valid_until
+    countries: tuple[str, ...] = ()
 
 
 CASES = st.builds(
@@ -60,6 +74,7 @@ CASES = st.builds(
     ).map(tuple),
     st.none()
     | st.tuples(st.sampled_from([*STATES, "given", "given"]), st.sampled_from(BASES), MOMENTS, MOMENTS),
+    COUNTRIES,
 )
 
 
@@ -82,6 +97,7 @@ def _condensed(case: Case, mail_class: str) -> Standing:
         basis=basis,
         break_until=break_until,
         valid_until=valid_until,
+        countries=frozenset(case.countries),
     )
 
 
@@ -112,10 +128,24 @@ def _put(session: Session, n: int, case: Case, topic: int, other: int) -> Person
         )
     if case.preference:
         state, basis, break_until, valid_until = case.preference
-        row = {"person_id": person.id, "topic_id": topic, "since_at": NOW, "last_seq": 1, "warrant_seq": 1}
-        session.add(
-            Preference(**row, state=state, basis=basis, break_until=break_until, valid_until=valid_until)
+        first = "given" if state in ("renewed", "expired", "invalidated") else state
+        row = Preference(
+            person_id=person.id,
+            topic_id=topic,
+            since_at=NOW,
+            last_seq=1,
+            warrant_seq=1,
+            state=first,
+            basis=basis,
+            break_until=break_until,
+            valid_until=valid_until,
         )
+        session.add(row)
+        session.flush()
+        row.state = state
+        session.add(row)
+    for country in case.countries:
+        session.add(PersonAttribute(person_id=person.id, name="country", value=country))
     session.add(person)
     session.flush()
     return person
@@ -183,6 +213,7 @@ HEALED: dict[str, dict[str, Any]] = {
     "requested": {"state": "given"},
     "expired": {"valid_until": None},
     "legacy_unconfirmed": {"basis": "consent"},
+    "law_wants_a_yes": {"basis": "consent"},
     "address_pending": {"address_pending": False},
     "unconfirmed": {"address_confirmed": True},
     "on_break": {"break_until": None},
@@ -215,6 +246,61 @@ def test_the_gravest_reason_is_named_first(case: Case, mail_class: str, active: 
             change["state"] = "given"
         standing = replace(standing, **change)
     assert set(HEALED) | {"topic_retired"} == set(rules.REASONS)
+
+
+# country → what may carry marketing there without a yes of the person's own, written out once more
+WITHOUT_A_YES = {
+    "de": {"soft_opt_in"},
+    "no": {"soft_opt_in"},
+    "gb": {"soft_opt_in"},
+    "us": {"soft_opt_in", "implied_purchase", "implied_inquiry"},
+    "ca": {"implied_purchase", "implied_inquiry"},
+    "ru": set(),
+    "br": set(),
+    "": set(),
+}
+
+
+@pytest.mark.parametrize("country", sorted(WITHOUT_A_YES))
+@pytest.mark.parametrize("basis", ["consent", "soft_opt_in", "implied_purchase", "implied_inquiry"])
+def test_what_permits_without_a_yes_depends_on_the_country(country: str, basis: str) -> None:
+    standing = Standing(
+        address_confirmed=True, state="given", basis=basis, countries=frozenset({country} - {""})
+    )
+    for mail_class in CLASSES:
+        reason = decide(standing, topic=TopicFacts(1, mail_class, "consent"), now=NOW).reason
+        free = mail_class == "service" or basis == "consent" or basis in WITHOUT_A_YES[country]
+        assert reason == (None if free else "law_wants_a_yes")
+
+
+@pytest.mark.parametrize("line", jurisdictions.TABLE, ids=lambda one: one.name)
+def test_every_line_of_the_table_decides_something(
+    monkeypatch: pytest.MonkeyPatch, line: jurisdictions.Jurisdiction
+) -> None:
+    """Take the line away and let its countries share another's: some decision of the gate changes."""
+
+    table = jurisdictions.TABLE
+
+    def decisions() -> list[str | None]:
+        return [
+            decide(
+                Standing(address_confirmed=True, state="given", basis=basis, countries=frozenset({country})),
+                topic=TopicFacts(1, "marketing", "consent"),
+                now=NOW,
+            ).reason
+            for basis in jurisdictions.WITHOUT_A_YES
+            for country in line.countries
+        ]
+
+    before = decisions()
+    assert (None in before) == bool(line.permits)
+    for other in table:
+        if other.permits != line.permits:
+            moved = replace(other, countries=other.countries | line.countries)
+            monkeypatch.setattr(jurisdictions, "TABLE", (moved,))
+            assert decisions() != before
+    monkeypatch.setattr(jurisdictions, "TABLE", tuple(one for one in table if one is not line))
+    assert set(decisions()) == {"law_wants_a_yes"}
 
 
 def test_nothing_known_is_not_allowed() -> None:

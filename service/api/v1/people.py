@@ -1,7 +1,7 @@
 """People as a site knows them: registered and changed by its own id, each source seeing what it sent itself."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, WithJsonSchema
@@ -60,6 +60,11 @@ class ConsentItem(Strict):
     source: str | None = None
     evidence: Evidence | None = None
     confirmed: Attested | None = None
+    basis: Literal["implied_purchase", "implied_inquiry"] | None = Field(
+        None,
+        description="What permits in place of a yes of their own, from `evidence.at` on: a purchase for two years, an inquiry for "
+        "six months, where the law of their `country` says so. Needs the scope `consents:attest`.",
+    )
 
 
 class Profile(Strict):

@@ -49,8 +49,10 @@ def note(
     policy: str | None = None,
     restores: int | None = None,
     basis: str | None = None,
+    until: datetime | None = None,
 ) -> int:
-    """One consent event into the ledger; its number is the warrant when it permits. `basis`: another than the topic's."""
+    """One consent event into the ledger; its number is the warrant when it permits. `basis`: another than the topic's.
+    `until`: when it ends by itself."""
     body: dict[str, Any] = {
         "topic": topic.slug,
         "state": state,
@@ -71,6 +73,8 @@ def note(
         body["import"] = said.transfer
     if restores is not None:
         body["restores"] = restores
+    if until is not None:
+        body["valid_until"] = until.isoformat()
     if said.evidence and key:
         body["evidence"] = sealed_part(key, said.evidence, subject=person.public_id, kind=kind)
     return ledger.append(session, kind, subject=person.public_id, body=body, by=by, now=now)
@@ -92,6 +96,7 @@ def keep_record(
     policy_id: int | None,
     source: str,
     now: datetime,
+    until: datetime | None = None,
 ) -> None:
     """Make or bring up to date the record of one person and topic."""
     assert person.id is not None
@@ -101,7 +106,7 @@ def keep_record(
         row = Consent(
             person_id=person.id, topic_id=topic.id, record_id=new_id("c"), basis=basis, changed_at=now
         )
-    row.basis, row.changed_at = basis, now
+    row.basis, row.changed_at, row.valid_until = basis, now, until
     row.wording_id = wording.id if wording else row.wording_id
     row.policy_version_id = policy_id or row.policy_version_id
     row.source = source or row.source

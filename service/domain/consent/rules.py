@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from service.domain.consent import jurisdictions
 from service.kit.errors import Invalid
 
 PERMITTING = ("given", "renewed")
@@ -42,6 +43,16 @@ class AttestationRefused(Invalid):
     status = 403
 
 
+class ImpliedNeedsAttestation(AttestationRefused):
+    """Only a key with the scope consents:attest may bring a consent that the person did not say."""
+
+
+class ImpliedOver(Invalid):
+    """That was too long ago to permit any mail today."""
+
+    fix_hint = "A purchase permits for two years, an inquiry for six months; evidence.at says when it was."
+
+
 @dataclass(frozen=True)
 class Item:
     """One answer about one topic, as a door was told it."""
@@ -54,6 +65,9 @@ class Item:
     agreed_at: datetime | None = None
     confirmed: dict[str, Any] | None = None
     elsewhere: str = ""  # SHA-256 of words that were shown by another system and are no wording of ours
+    basis: str = (
+        ""  # what permits in place of a yes of their own (`jurisdictions.MONTHS`); "": the topic's basis
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ def item(said: Any, *, now: datetime, position: int = 0) -> Item:
         or not isinstance(said.get("given"), bool)
     ):
         raise ConsentInvalid(field=at)
-    unknown = set(said) - {"topic", "given", "wording", "source", "evidence", "confirmed"}
+    unknown = set(said) - {"topic", "given", "wording", "source", "evidence", "confirmed", "basis"}
     if unknown:
         raise ConsentInvalid(field=f"{at}.{sorted(unknown)[0]}")
     source, wording = said.get("source") or "", said.get("wording")
@@ -83,6 +97,10 @@ def item(said: Any, *, now: datetime, position: int = 0) -> Item:
         raise ConsentInvalid(field=f"{at}.source")
     if not (wording is None or isinstance(wording, str)):
         raise ConsentInvalid(field=f"{at}.wording")
+    basis = said.get("basis") or ""
+    if basis and (basis not in jurisdictions.MONTHS or not said["given"]):
+        known = ", ".join(jurisdictions.MONTHS)
+        raise ConsentInvalid(field=f"{at}.basis", fix=f"Only with given true, and one of: {known}.")
     evidence, agreed_at = _evidence(said.get("evidence"), at, now)
     if said["given"] and (not source or agreed_at is None):
         raise EvidenceMissing(field=f"{at}.source" if not source else f"{at}.evidence.at")
@@ -94,6 +112,7 @@ def item(said: Any, *, now: datetime, position: int = 0) -> Item:
         evidence,
         agreed_at,
         _confirmed(said.get("confirmed"), at, now),
+        basis=basis,
     )
 
 
@@ -178,6 +197,20 @@ def answer(
     if state == "requested":
         return Step(None, "requested", "confirmation_pending", confirm=True)
     return Step("consent.requested", "requested", "confirmation_sent", confirm=True)
+
+
+def implied(*, state: str, basis: str, stands_until: datetime | None, until: datetime | None) -> Step:
+    """What a sale or an inquiry makes of the state before it: a later one permits for longer; neither a no nor a yes of the
+    person's own is touched.
+
+    `basis` and `stands_until` are of what stands, `until` is when the new one ends.
+    """
+    if state in NOES:
+        return Step(None, state, "kept_no")
+    if state not in PERMITTING:
+        return Step("consent.given", "given", "given")
+    longer = basis in jurisdictions.MONTHS and until and (stands_until is None or until > stands_until)
+    return Step("consent.renewed", "renewed", "renewed") if longer else Step(None, state, "unchanged")
 
 
 def _no(state: str) -> Step:

@@ -211,7 +211,7 @@ class Composer:
         return starters.why_line(
             locale=locale,
             topic_name=self._topic_name(locale),
-            basis=self._basis,
+            basis=member.basis or self._basis,
             on=since.astimezone(zone).date(),
         )
 

@@ -50,6 +50,7 @@ class Member(NamedTuple):
     doubts: int = 0  # how many earlier tries ended unknown: it may have arrived already
     most: int | None = None  # announcements a week, as the person wants it
     sealed: Sealed | None = None
+    basis: str = ""  # what their consent stands on; "": the topic's own
 
 
 def topic_facts(topic: Topic) -> TopicFacts:
@@ -179,6 +180,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
             col(Person.wrapped_key),
             col(Person.zone),
             col(Preference.since_at),
+            col(Preference.basis),
             col(Person.max_per_week),
         )
         .select_from(Audience)
@@ -254,6 +256,7 @@ def _member(
         doubts,
         row.max_per_week,
         sealed,
+        row.basis or "",
     )
 
 

@@ -110,6 +110,7 @@ def move(
         now=change.now,
         by=change.by,
         restores=restores,
+        basis=preference.basis,
     )
     preference.state, preference.since_at, preference.last_seq = state, change.now, seq
     preference.warrant_seq = (warrant or seq) if state in PERMITTING else None

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
+from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Confirmation
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailing_queries
@@ -124,7 +125,8 @@ def _address(session: Session, confirmation: Confirmation, person: Person) -> Ad
 def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     """The yes itself, with the words that were shown; nothing when it stands already."""
     preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
-    if preference.state in rules.PERMITTING and preference.basis != "legacy_registration":
+    own = preference.basis not in ("legacy_registration", *jurisdictions.MONTHS)
+    if preference.state in rules.PERMITTING and own:
         return
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
     policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None

@@ -9,6 +9,7 @@ from typing import Any
 from sqlmodel import Session
 
 from service.domain.brands import queries as brands
+from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
 from service.domain.people import actions as people
 from service.domain.people import queries as people_queries
@@ -94,8 +95,10 @@ class Facts:
             return None
         return self.versions[item.wording] if item.wording else self.wording(topic, locale)
 
-    def basis(self, topic: Topic) -> str:
-        """What a yes to a topic stands on: the topic's own basis, or the one an import labels it with."""
+    def basis(self, topic: Topic, item: consent_rules.Item | None = None) -> str:
+        """What a yes to a topic stands on: what was said with it, the label of an import, or the topic's own basis."""
+        if item and item.basis:
+            return item.basis
         return self.transfer.bases.get(topic.slug, topic.basis) if self.transfer else topic.basis
 
 
@@ -135,6 +138,7 @@ def check(
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
         if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
+        _check_implied(item, topic, facts.basis(topic, item), f"consents[{n}]", attest=attest, now=now)
     attributes = people_rules.attributes(one.attributes, facts.kinds) if one.attributes is not None else None
     registered: dict[str, Any] = {"topics": facts.contract(one.locale or "en")} if one.attested else {}
     if facts.transfer:
@@ -158,6 +162,25 @@ def check(
         if values:
             facts.kinds.setdefault(name, kind)
     return checked
+
+
+def _check_implied(
+    item: consent_rules.Item, topic: Topic, basis: str, at: str, *, attest: bool, now: datetime
+) -> None:
+    """A sale or an inquiry permits advertising only, for its time, and is brought by those alone who may be believed."""
+    if not item.given or basis not in jurisdictions.MONTHS:
+        return
+    if topic.mail_class != "marketing":
+        raise topic_rules.BasisDoesNotFit(
+            field=f"{at}.basis", fix="Such a consent is for topics of class marketing."
+        )
+    if not attest:
+        raise consent_rules.ImpliedNeedsAttestation(field=f"{at}.basis")
+    if item.agreed_at is None:
+        raise consent_rules.EvidenceMissing(field=f"{at}.evidence.at")
+    until = jurisdictions.ends(basis, item.agreed_at)
+    if until is not None and until <= now:
+        raise consent_rules.ImpliedOver(field=f"{at}.evidence.at")
 
 
 def apart(checked: list[Checked]) -> Iterator[list[Checked]]:

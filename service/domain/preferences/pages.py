@@ -190,7 +190,7 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
         wording,
         _subject(session, mailing, member),
         _sent_at(session, mailing, link.position),
-        topic.basis if topic else "consent",
+        _basis(grant, topic),
         grant.at if grant else None,
         str(grant.body.get("method") or "") if grant else None,
         str(grant.body.get("source") or "") if grant else None,
@@ -200,6 +200,12 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
         _mails_so_far(session, person, topic),
         _last_change(session, person, topic),
     )
+
+
+def _basis(grant: ledger.Seen | None, topic: Topic | None) -> str:
+    """What the mail stood on: what its warrant says (a registration's speaks of none), else the topic's."""
+    said = str(grant.body.get("basis") or "") if grant else ""
+    return said or (topic.basis if topic else "consent")
 
 
 def _last_change(session: Session, person: Person | None, topic: Topic | None) -> ledger.Seen | None:

@@ -85,6 +85,9 @@ def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
     )
     if before is not None:
         row.cadence, row.break_until, row.valid_until = before.cadence, before.break_until, before.valid_until
+    if warrant == entry.seq and row.warrant_seq:
+        ends = body.get("valid_until")
+        row.valid_until = datetime.fromisoformat(ends) if ends else None
     reading.put(entry.subject or "", body["topic"], row)
 
 

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
+from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
-from service.domain.people.tables import Person
+from service.domain.people.tables import Person, PersonAttribute
 from service.domain.preferences.rules import NOES, PERMITTING, Standing, TopicFacts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -57,6 +59,7 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
             literal("expired"),
         ),
         (and_(basis == "legacy_registration", literal(not service)), literal("legacy_unconfirmed")),
+        (and_(literal(not service), _law_wants_a_yes(basis)), literal("law_wants_a_yes")),
         (state.not_in(PERMITTING), literal("requested")),
         (and_(literal(not service), col(Person.pending_address_id).is_not(None)), literal("address_pending")),
         (~reachable, literal("unconfirmed")),
@@ -84,6 +87,24 @@ def _why_stopped(topic: TopicFacts, no_address: ColumnElement[bool]) -> ColumnEl
         (no_address, literal("no_address")),
         else_=literal("bounced"),
     )
+
+
+def _law_wants_a_yes(basis: ColumnElement[str] | Mapped[str]) -> ColumnElement[bool]:
+    """Whether what stands without a yes may not carry marketing where somebody lives; asked only of those without a yes."""
+    lives = and_(
+        col(PersonAttribute.person_id) == col(Person.id), col(PersonAttribute.name) == jurisdictions.COUNTRY
+    )
+    country = func.lower(func.trim(col(PersonAttribute.value)))
+    bases = {one: sorted(jurisdictions.where(one)) for one in jurisdictions.WITHOUT_A_YES}
+    known = select(literal(1)).where(lives).correlate(Person).exists()
+    outside = [
+        and_(
+            basis == one,
+            select(literal(1)).where(lives, country.not_in(bases[one])).correlate(Person).exists(),
+        )
+        for one in bases
+    ]
+    return and_(basis.in_(list(bases)), or_(~known, *outside))
 
 
 def standing_of_everyone(topic: TopicFacts) -> Select[Any]:
@@ -155,7 +176,16 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
         basis=preference.basis if preference else "consent",
         break_until=preference.break_until if preference else None,
         valid_until=preference.valid_until if preference else None,
+        countries=countries(session, person),
     )
+
+
+def countries(session: Session, person: Person) -> frozenset[str]:
+    """Where somebody lives, as far as their site said."""
+    said = select(col(PersonAttribute.value)).where(
+        col(PersonAttribute.person_id) == person.id, col(PersonAttribute.name) == jurisdictions.COUNTRY
+    )
+    return frozenset(session.scalars(said))
 
 
 def noes_at(session: Session, hashes: Sequence[str]) -> dict[tuple[str, int], str]:

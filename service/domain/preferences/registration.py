@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
+from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
 from service.domain.people import actions as people
 from service.domain.people import erasing
@@ -129,16 +130,26 @@ class _Writer:
         return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 
     def put(
-        self, person: Person, topic: Topic, state: str, seq: int, *, wording: Wording | None, source: str
+        self,
+        person: Person,
+        topic: Topic,
+        state: str,
+        seq: int,
+        *,
+        basis: str,
+        wording: Wording | None,
+        source: str,
+        until: datetime | None = None,
     ) -> None:
         """Bring the projection to what the entry `seq` says."""
         assert person.id is not None
         assert topic.id is not None
         row = self.present.get((person.id, topic.id))
-        permits, basis = state in consent_rules.PERMITTING, self.facts.basis(topic)
+        permits = state in consent_rules.PERMITTING
         if row is not None:
             row.state, row.basis, row.since_at, row.last_seq = state, basis, self.now, seq
             row.warrant_seq = seq if permits else None
+            row.valid_until = until if permits else row.valid_until
             self.session.add(row)
             consent.keep_record(
                 self.session,
@@ -148,6 +159,7 @@ class _Writer:
                 wording=wording,
                 policy_id=self.policy_id,
                 source=source,
+                until=row.valid_until,
                 now=self.now,
             )
             return
@@ -159,6 +171,7 @@ class _Writer:
             "cadence": "each",
         }
         values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
+        values["valid_until"] = until
         self.preferences[person.id, topic.id] = values
         self.fresh[person.id, topic.id] = state, self.now
         self.records[person.id, topic.id] = {
@@ -168,6 +181,7 @@ class _Writer:
             "wording_id": wording.id if wording else None,
             "policy_version_id": self.policy_id,
             "source": source,
+            "valid_until": until,
             "changed_at": self.now,
         }
 
@@ -228,7 +242,15 @@ def _contract(writer: _Writer, row: Known, one: Checked) -> None:
             if writer.state(row.person.id, topic.id)[0] != "unknown":
                 continue
             words = writer.facts.wording(topic, one.given.locale or "en")
-            writer.put(row.person, topic, "given", row.registered_seq, wording=words, source="registration")
+            writer.put(
+                row.person,
+                topic,
+                "given",
+                row.registered_seq,
+                basis=topic.basis,
+                wording=words,
+                source="registration",
+            )
 
 
 def _answers(
@@ -263,26 +285,14 @@ def _one_answer(
 ) -> tuple[consent_rules.Step, int | None, Wording | None]:
     assert row.person.id is not None
     assert topic.id is not None
-    state, since = writer.state(row.person.id, topic.id)
     wording = writer.facts.said(topic, item, row.person.locale)
-    doubtful = (row.address.address_hash, topic.id) in writer.refused
-    legacy = writer.facts.basis(topic) == LEGACY
-    if legacy and (row.person.id, topic.id) in writer.present:  # a label for those of whom nothing is known
-        stands = writer.present[row.person.id, topic.id].state
-        return consent_rules.Step(None, stands, "unchanged"), None, wording
-    step = consent_rules.answer(
-        state=state,
-        since=since,
-        given=item.given,
-        agreed_at=item.agreed_at,
-        attested=(legacy or (attest and item.confirmed is not None)) and not doubtful,
-        confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
-        newer_words=writer.facts.transfer is None,
-    )
+    state, step = _step(writer, row, topic, item, attest=attest)
     if step.kind is None:
         if not item.given:
             _no_again(writer, row, topic, item, source)
         return step, None, wording
+    basis = writer.facts.basis(topic, item)
+    until = jurisdictions.ends(basis, item.agreed_at) if item.given and item.agreed_at else None
     seq = consent.note(
         writer.session,
         step.kind,
@@ -296,10 +306,49 @@ def _one_answer(
         by=writer.by,
         wording=wording,
         policy=writer.facts.policy,
-        basis=writer.facts.basis(topic),
+        basis=basis,
+        until=until,
     )
-    writer.put(row.person, topic, step.state, seq, wording=wording, source=item.source)
+    writer.put(
+        row.person, topic, step.state, seq, basis=basis, wording=wording, source=item.source, until=until
+    )
     return step, seq, wording
+
+
+def _step(
+    writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, *, attest: bool
+) -> tuple[str, consent_rules.Step]:
+    """The state before, and what an answer makes of it. What stands without a yes of their own goes on while a yes is asked
+    for, and ends with a no."""
+    key = (row.person.id or 0, topic.id or 0)
+    state, since = writer.state(*key)
+    before, basis = writer.present.get(key), writer.facts.basis(topic, item)
+    if basis == LEGACY and before is not None:  # a label for those of whom nothing is known
+        return before.state, consent_rules.Step(None, before.state, "unchanged")
+    doubtful = (row.address.address_hash, topic.id) in writer.refused
+    if item.given and basis in jurisdictions.MONTHS:
+        stands = consent_rules.NOES[0] if doubtful and state not in consent_rules.PERMITTING else state
+        return state, consent_rules.implied(
+            state=stands,
+            basis=before.basis if before else "",
+            stands_until=before.valid_until if before else None,
+            until=jurisdictions.ends(basis, item.agreed_at or writer.now),
+        )
+    implied = (
+        before is not None and before.basis in jurisdictions.MONTHS and state in consent_rules.PERMITTING
+    )
+    step = consent_rules.answer(
+        state="unknown" if implied and item.given else state,
+        since=since,
+        given=item.given,
+        agreed_at=item.agreed_at,
+        attested=(basis == LEGACY or (attest and item.confirmed is not None)) and not doubtful,
+        confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
+        newer_words=writer.facts.transfer is None,
+    )
+    if implied and step.kind == "consent.requested":
+        step = consent_rules.Step(None, state, step.result, confirm=True)
+    return state, step
 
 
 def _evidence(writer: _Writer, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:

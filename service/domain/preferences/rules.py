@@ -7,11 +7,12 @@ compares them. What a choice may become is here too, so that no door can turn a 
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.domain.consent import jurisdictions
 from service.kit.errors import Conflict, Invalid
 
 PERMITTING = ("given", "renewed")
 NOES = ("refused", "withdrawn", "invalidated")
-CONSENTED = ("consent", "soft_opt_in", "implied")  # bases a person can take back
+CONSENTED = ("consent", *jurisdictions.WITHOUT_A_YES)  # bases a person can take back
 
 # From the gravest to the mildest: a report shows the first that holds.
 REASONS = (
@@ -28,6 +29,7 @@ REASONS = (
     "no_consent",
     "expired",
     "legacy_unconfirmed",
+    "law_wants_a_yes",
     "requested",
     "address_pending",
     "unconfirmed",
@@ -95,6 +97,7 @@ class Standing:
     basis: str = "consent"
     break_until: datetime | None = None
     valid_until: datetime | None = None
+    countries: frozenset[str] = frozenset()  # where they live, as far as their site said
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def _consent(standing: Standing, topic: TopicFacts, now: datetime) -> str | None
         return "expired"
     if standing.basis == "legacy_registration" and topic.mail_class != "service":
         return "legacy_unconfirmed"
+    if topic.mail_class != "service" and not jurisdictions.permitted(standing.basis, standing.countries):
+        return "law_wants_a_yes"
     return None if standing.state in PERMITTING else "requested"
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Column, Index
+from sqlalchemy import CheckConstraint, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from service.db.types import BIG
@@ -21,6 +21,12 @@ class Preference(SQLModel, table=True):
         ),
         CheckConstraint("cadence IN ('each','daily','weekly')", name="cadence"),
         Index("ix_preference_topic", "topic_id", "state"),
+        Index(
+            "ix_preference_valid_until",
+            "valid_until",
+            sqlite_where=text("valid_until IS NOT NULL"),
+            postgresql_where=text("valid_until IS NOT NULL"),
+        ),
     )
 
     person_id: int = Field(foreign_key="person.id", primary_key=True)

@@ -10,11 +10,13 @@ from typing import Any
 from sqlmodel import Session
 
 from service.domain.brands import queries as brands
+from service.domain.consent import jurisdictions
 from service.domain.consent import queries as consents
 from service.domain.ledger import bundles
 from service.domain.ledger.queries import Seen
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
+from service.domain.preferences import queries as preferences
 from service.domain.topics import queries as topics
 from service.kit.ids import new_id
 from service.kit.signing import Keyring
@@ -33,6 +35,8 @@ STATUS = {
 BASES = {
     "consent": "Consent",
     "soft_opt_in": "LegitimateInterest",
+    "implied_purchase": "ImpliedConsent",
+    "implied_inquiry": "ImpliedConsent",
     "contract": "Contract",
     "legal_obligation": "LegalObligation",
 }
@@ -89,10 +93,16 @@ def _receipt(
         "legal_basis": BASES.get(basis),
         "state": _state(last),
         "status": STATUS[_state(last)],
-        "jurisdiction": None,
+        "jurisdiction": _laws(session, person),
         "valid_until": record.valid_until.isoformat() if record and record.valid_until else None,
         "events": [_event(one) for one in said],
     }
+
+
+def _laws(session: Session, person: Person) -> list[str] | None:
+    """Whose law the gate heeds of this person; none known is the strictest."""
+    lines = [jurisdictions.of(one) for one in preferences.countries(session, person)]
+    return sorted({one.name for one in lines if one}) or None
 
 
 def _state(one: Seen) -> str:

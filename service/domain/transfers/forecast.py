@@ -9,7 +9,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from service.domain.consent.rules import NOES, PERMITTING, Item
+from service.domain.consent import jurisdictions
+from service.domain.consent.rules import NOES, PERMITTING, Item, implied
 from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people import rules as people_rules
@@ -116,11 +117,11 @@ def _yeses(one: Verdict, held: Held | None, facts: Facts, plan: rules.Plan) -> t
     for item in one.registration.items:
         topic = facts.topics[item.topic]
         preference = held.states.get(topic.id or 0) if held else None
-        if topic.mail_class == "service" or (
-            preference and not _moves(preference, item, facts.basis(topic), plan)
-        ):
+        basis = facts.basis(topic, item)
+        if topic.mail_class == "service" or (preference and not _moves(preference, item, basis, plan)):
             continue
-        given = facts.basis(topic) == rules.LEGACY or (plan.attested and item.confirmed is not None)
+        own = basis == rules.CONSENT
+        given = not own or (plan.attested and item.confirmed is not None)
         found.append(f"{topic.slug}:{'given' if given else 'requested'}")
     return tuple(found)
 
@@ -129,10 +130,16 @@ def _moves(preference: Preference, item: Item, basis: str, plan: rules.Plan) -> 
     """Whether a yes would change what stands; a label of the past never does."""
     if basis == rules.LEGACY or preference.state in NOES:
         return False
+    if basis in jurisdictions.MONTHS:
+        until = jurisdictions.ends(basis, item.agreed_at) if item.agreed_at else None
+        step = implied(
+            state=preference.state, basis=preference.basis, stands_until=preference.valid_until, until=until
+        )
+        return step.kind is not None
     if preference.basis == rules.LEGACY:
         return True
     if preference.state in PERMITTING:
-        return False
+        return preference.basis in jurisdictions.MONTHS and plan.attested and item.confirmed is not None
     return preference.state != "requested" or (plan.attested and item.confirmed is not None)
 
 

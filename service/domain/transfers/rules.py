@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any
 
+from service.domain.consent import jurisdictions
 from service.domain.transfers import sources
 from service.kit.errors import Conflict, Forbidden, Invalid, NotFound
 
@@ -19,6 +20,8 @@ CONSENT, LEGACY = "consent", "legacy_registration"
 BASES = {
     CONSENT: "They agreed to these words.",
     LEGACY: "Registering meant agreeing. Kept with that label; no marketing can be sent on it before they confirm.",
+    jurisdictions.PURCHASE: "They bought something on that day. Permits for two years, where the law says so.",
+    jurisdictions.INQUIRY: "They asked something on that day. Permits for six months, where the law says so.",
 }
 DATES = {
     "iso": "2026-11-24 09:20 (or with its offset)",
@@ -196,21 +199,24 @@ def check_plan(plan: Plan, columns: Sequence[str], *, now: datetime) -> Plan:
     if "email" not in roles:
         raise AddressColumnMissing(field="columns.email")
     for grant in plan.grants:
-        _check_grant(grant, roles, now)
+        _check_grant(grant, roles, now, attested=plan.attested)
     if len({one.topic for one in plan.grants}) < len(plan.grants):
         raise PlanInvalid("A topic is spoken of once.", field="topics")
     return plan
 
 
-def _check_grant(grant: Grant, roles: Sequence[str], now: datetime) -> None:
-    """Words, date and source: all three, or no yes (standards H4)."""
+def _check_grant(grant: Grant, roles: Sequence[str], now: datetime, *, attested: bool) -> None:
+    """Words, date and source: all three, or no yes (standards H4); of a sale no words, but a confirmed address."""
     at = f"topics.{grant.topic}"
     if grant.basis not in BASES:
         raise PlanInvalid("Known bases: " + ", ".join(BASES) + ".", field=f"{at}.basis")
     if not grant.said.strip() or len(grant.said) > LONGEST_SAID:
         raise ProofMissing("Say where they agreed, in at most 120 signs.", field=f"{at}.source")
     words_told = grant.wording or grant.text.strip() or f"wording:{grant.topic}" in roles
-    if not words_told:
+    if grant.basis in jurisdictions.MONTHS:
+        if not attested:
+            raise ProofMissing("A sale or an inquiry counts for confirmed addresses alone.", field="attested")
+    elif not words_told:
         raise ProofMissing("Say which words they agreed to.", field=f"{at}.text")
     if grant.wording and grant.text:
         raise ProofMissing("Either a wording of ours, or the text that was shown.", field=f"{at}.text")

@@ -25,6 +25,7 @@ REASONS = {
     "no_consent": "never said yes to this topic",
     "expired": "consent has expired",
     "legacy_unconfirmed": "registered long ago, never confirmed",
+    "law_wants_a_yes": "no yes of their own, which their country's law asks for",
     "requested": "asked, not yet confirmed",
     "address_pending": "are changing their address",
     "unconfirmed": "address not confirmed",

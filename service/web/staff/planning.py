@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from service.domain.consent import jurisdictions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.domain.transfers import rules, sources
@@ -26,6 +27,8 @@ STATES = {
 BASES = {
     rules.CONSENT: "They agreed to these words",
     rules.LEGACY: "Registering meant agreeing (label only; sends nothing)",
+    jurisdictions.PURCHASE: "They bought something (two years, where the law says so)",
+    jurisdictions.INQUIRY: "They asked something (six months, where the law says so)",
 }
 DATES = {"iso": "2026-11-24", "dmy": "24.11.2026", "mdy": "11/24/2026"}
 NAMES = {"new": "New people", "changed": "Changed", "unchanged": "Unchanged"}

@@ -1,6 +1,7 @@
 """Topics and their wordings: what people may say yes to, in the very words they see."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
+from service.domain.preferences import expiring
 from service.domain.preferences import queries as preferences
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
@@ -29,6 +31,7 @@ router = APIRouter()
 Reader = Annotated[SignedIn, require("topics:read")]
 Writer = Annotated[SignedIn, require("topics:write")]
 
+LOOK_AHEAD = timedelta(days=60)
 FIELDS = ("name", "slug", "class", "basis", "visibility", "mailbox", "often", "locale", "text")
 # What the actions call a field and the form calls otherwise.
 _AS_FORM = {"title": "name", "frequency": "often", "mail_class": "class"}
@@ -212,11 +215,19 @@ async def _topic(
             "errors": errors,
             "wordings": [_wording(one, current, per) for one in wordings],
             "people": people,
+            "ending": _ending(session, topic),
             "fell": _without(session, wordings, people, request.query_params.get("fell", "")),
             "may_write": may(staff.role, "topics:write"),
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
+
+
+def _ending(session: Session, topic: Topic) -> dict[str, Any] | None:
+    """How many consents by a sale or an inquiry end by themselves in the next two months."""
+    now = clock.now()
+    people = expiring.ending(session, topic.id or 0, now=now, until=now + LOOK_AHEAD)
+    return {"people": people, "days": LOOK_AHEAD.days} if people else None
 
 
 def _wording(one: Wording, current: dict[str, Wording], per: dict[int, int]) -> dict[str, Any]:
