@@ -32,7 +32,9 @@ COMPLETE = os.environ.get("BIDDEN_TEST_COMPLETE") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gc.set_threshold(50_000, 20, 20)  # by the usual 700 a third of the suite's processor time went into looking
+    gc.set_threshold(
+        50_000, 20, 20
+    )  # by the usual 700 a third of the suite's processor time went into looking
     service.domain.load_tables()
 
 

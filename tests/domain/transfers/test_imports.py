@@ -134,6 +134,43 @@ def test_our_own_wording_is_named(house: House) -> None:
     assert asked.body["wording"] == "new-products-v1-en"
 
 
+def _bought(days: int, basis: str = "implied_purchase") -> rules.Grant:
+    on = (clock.now() - timedelta(days=days)).date().isoformat()
+    return rules.Grant("new-products", "order list", on=on, basis=basis)
+
+
+def _customers(blank: int = 0) -> bytes:
+    """A file without a date of its own; blank lines make it another file."""
+    return b"email\nana@example.org\n" + b"\n" * blank
+
+
+def test_a_purchase_is_taken_over_with_its_end(house: House) -> None:
+    job = files.job(_customers(), _bought(30), attested=True)
+    assert files.imported(house, job).counts["given"] == {"new-products:given": 1}
+    holds(house)
+    with reading(house.engine) as session:
+        topic = make.the_topic(session)
+        row = preferences.of_person(session, person_of(house, session, "ana@example.org").id or 0)[
+            topic.id or 0
+        ]
+    assert (row.state, row.basis) == ("given", "implied_purchase")
+    assert row.valid_until is not None
+    assert timedelta(days=690) < row.valid_until - clock.now() < timedelta(days=702)
+    again = files.imported(house, files.job(_customers(1), _bought(40), attested=True))
+    assert again.counts == {"unchanged": 1}
+    later = files.imported(house, files.job(_customers(2), _bought(2), attested=True))
+    assert later.counts["changed"] == 1
+    holds(house)
+
+
+def test_a_purchase_too_long_ago_is_a_bad_row_and_one_nobody_vouches_for_no_plan(house: House) -> None:
+    job = files.job(_customers(), _bought(800), attested=True)
+    assert files.imported(house, job).counts["refused"] == {"implied_over": 1}
+    with pytest.raises(rules.ProofMissing) as wrong:
+        files.imported(house, files.job(_customers(), _bought(3)))
+    assert wrong.value.field == "attested"
+
+
 def test_registering_meant_agreeing_is_a_label_that_sends_nothing_before_they_confirm(house: House) -> None:
     grant = rules.Grant("new-products", "old terms", text="Registering means agreeing.", basis=rules.LEGACY)
     job = files.job(files.simple("ana@example.org"), grant)
