@@ -20,7 +20,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
 from service.domain.ledger import checkpoints, tree
-from service.domain.preferences import expiring, restoring
+from service.domain.preferences import expiring, reasking, restoring
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
 from service.ops import erasure, restored, retention
@@ -111,6 +111,12 @@ def end_consents(house: House, now: datetime) -> None:
         _until_done(lambda session: expiring.end_due(session, now=now), house)
 
 
+def ask_again(house: House, now: datetime) -> None:
+    """Whom registering made agree is asked, where a round runs, a few at each tick: no mail goes out in a burst."""
+    if _read(reasking.any_running, house):
+        _once(partial(reasking.step, now=now), house)
+
+
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
@@ -164,6 +170,7 @@ TIMETABLE = [
     Job("expire", timedelta(seconds=20), expire, by_the_hour=True),
     Job("settle", timedelta(seconds=1), settle),
     Job("end_consents", timedelta(minutes=1), end_consents, by_the_hour=True),
+    Job("ask_again", timedelta(seconds=2), ask_again, by_the_hour=True),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),

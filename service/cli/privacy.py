@@ -2,14 +2,16 @@
 
 import json
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlmodel import Session
 
 from service.cli import desk
 from service.domain.consent import jurisdictions
 from service.domain.people import actions as people
-from service.domain.preferences import expiring
+from service.domain.preferences import expiring, reasking
+from service.domain.topics import queries as topics
 from service.kit import clock
 from service.ops import processing
 from service.ops import retention as ops
@@ -123,3 +125,31 @@ def ending(
     ]
     lines = [f"{one['person']:<22}{one['topic']:<22}{one['basis']:<18}{one['ends'][:16]}" for one in rows]
     desk.say({"ending": rows}, "\n".join(lines) or f"Nothing ends within {days} days.", as_json=as_json)
+
+
+@app.command()
+@desk.command
+def ask(
+    topic: Annotated[str, typer.Argument(help="The topic's short name.")],
+    stop: Annotated[bool, typer.Option("--stop", help="Ask nobody else.")] = False,
+    as_json: desk.Json = False,
+) -> None:
+    """Ask once, by mail, whom registering made agree to a topic, where the law lets a mail ask. Whoever calls this approves it."""
+    now = clock.now()
+    if stop:
+        desk.change(
+            desk.house(), lambda session: reasking.stop(session, topic, now=now, by=desk.BY), as_json=as_json
+        )
+        desk.say({"topic": topic, "state": "stopped"}, "Nobody else is asked.", as_json=as_json)
+        return
+
+    def begin(session: Session) -> dict[str, Any]:
+        seen = reasking.outlook(session, topics.by_slug(session, topic), now=now)
+        row = reasking.begin(session, topic, now=now, by=desk.BY)
+        return {"id": row.public_id, "topic": topic, "people": seen.people, "left_out": seen.left_out}
+
+    made = desk.change(desk.house(), begin, as_json=as_json)
+    out = "".join(
+        f"\n  left out, {why.replace('_', ' ')}: {count:,}" for why, count in made["left_out"].items()
+    )
+    desk.say(made, f"Being asked, a few at a time: {made['people']:,} people.{out}", as_json=as_json)

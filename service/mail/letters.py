@@ -129,7 +129,7 @@ def build_system(name: str, *, locale: str, brand: BrandLook) -> CompiledMail:
     fields = frozenset(mail.fields)
     words = _Words.read(subject, "", body_markdown, brand, "", merge=True, names=fields)
     body = fragment(words.body, words.masks)
-    foot = _foot(mail.mail_class, locale, brand, stop=False, purpose=name)
+    foot = _foot(mail.mail_class, locale, brand, stop=mail.mail_class in STOPPABLE, purpose=name)
     return _assemble(words, body, "layouts/letter.mjml.jinja", name, locale, brand, foot, fields)
 
 

@@ -24,7 +24,7 @@ from service.domain.ledger import queries as ledger
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Mailing
 from service.domain.notices import actions as notices
-from service.domain.preferences import restoring
+from service.domain.preferences import reasking, restoring
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit.errors import Conflict
@@ -139,6 +139,7 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
             now=now,
             chance=random.SystemRandom(),
         )
+    reasking.stop_every(session, now=now, by=BY)
     under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))
     for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
         with suppress(WrongState):  # its mailing ended, and nobody had written it down yet

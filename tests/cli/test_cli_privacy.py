@@ -60,3 +60,24 @@ def test_an_attribute_nobody_gave_and_days_that_are_none_are_refused(
         assert (refused.code, refused.json["error"]["code"]) == (1, code)
     same = bidden("privacy", "attribute", "plan", "--days", "1095", "--json")
     assert (same.code, same.json["changed"]) == (0, [])
+
+
+def test_the_law_of_each_country_with_its_source(bidden: Run) -> None:
+    plain, program = bidden("privacy", "law"), bidden("privacy", "law", "--json")
+    assert "38-FZ" in plain.out
+    table = {one["name"]: one for one in program.json["jurisdictions"]}
+    assert table["Canada"]["permits"] == ["implied_inquiry", "implied_purchase"]
+    assert table["Russia"]["permits"] == []
+    assert all(one["source"] and one["looked_at"] for one in table.values())
+
+
+def test_what_ends_soon_and_whom_nobody_may_ask(bidden: Run) -> None:
+    assert bidden("privacy", "ending", "--json").json == {"ending": []}
+    assert bidden("privacy", "ending").out.strip() == "Nothing ends within 60 days."
+    refused = bidden("privacy", "ask", "new-products", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (1, "postal_address_missing")
+    bidden("brand", "set", "default", "postal_address=Mill Lane 1, 12345 Riverton")
+    assert bidden("privacy", "ask", "new-products", "--json").json["error"]["code"] == "nobody_to_ask"
+    assert (
+        bidden("privacy", "ask", "new-products", "--stop", "--json").json["error"]["code"] == "nothing_asked"
+    )

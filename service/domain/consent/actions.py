@@ -1,7 +1,7 @@
 """Writing consent: the entry in the ledger with its evidence, and the record. `preferences.actions` decides, this writes."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert
@@ -123,8 +123,13 @@ def ask_confirmation(
     requested_seq: int,
     purpose: str,
     now: datetime,
+    within: timedelta = CONFIRM_WITHIN,
+    under: Topic | None = None,
 ) -> Confirmation:
-    """Mail the button that alone makes these topics a yes (or an address confirmed), good for seven days."""
+    """Mail the button that alone makes these topics a yes (or an address confirmed), good for seven days.
+
+    `under`: the topic whose mail this is already, by class, links and gate; else it is a system mail.
+    """
     assert person.id is not None
     mailing = enqueue_single(
         session,
@@ -136,8 +141,10 @@ def ask_confirmation(
         facts={"topics": [one["topic"] for one in topics]},
         warrant_seq=requested_seq,
         now=now,
+        mail_class=under.mail_class if under else "system",
     )
     assert mailing.id is not None
+    mailing.topic_id = under.id if under else None
     confirmation = Confirmation(
         mailing_id=mailing.id,
         person_id=person.id,
@@ -145,7 +152,7 @@ def ask_confirmation(
         topics=topics,
         requested_seq=requested_seq,
         created_at=now,
-        expires_at=now + CONFIRM_WITHIN,
+        expires_at=now + within,
     )
     session.add(confirmation)
     return confirmation

@@ -107,7 +107,7 @@ class Composer:
         self.sender = sender_of(brand, topic.mailbox if topic else "accounts", settings.base_url)
         self.domains = domains(mailing, brand)
         self.contents, self.key = contents, key
-        self._links = SYSTEM_LINKS if mailing.kind == "system" else READER_LINKS
+        self._links = _links(mailing)
         self._assemblers: dict[str, message.Assembler] = {}
 
     def compose(self, member: Member) -> Sendable:
@@ -200,7 +200,7 @@ class Composer:
             values["why_line"] = self._why(member, locale)
             if self.mailing.kind == "test":  # goes to staff, with the values of the reader it stands for
                 values = {**open_facts(self.ring, self.mailing.purpose, self.mailing.facts or {}), **values}
-        else:
+        if self.mailing.kind == "system":
             values |= _system_values(self.mailing, self.ring, self.base)
             values["topic_names"] = self._topic_name(locale)
         return values
@@ -214,6 +214,13 @@ class Composer:
             basis=member.basis or self._basis,
             on=since.astimezone(zone).date(),
         )
+
+
+def _links(mailing: Mailing) -> tuple[tuple[str, str, int], ...]:
+    """The links of its mails. One that asks under a topic has a button, and can be stopped."""
+    if mailing.kind != "system":
+        return READER_LINKS
+    return SYSTEM_LINKS if mailing.topic_id is None else (*READER_LINKS, SYSTEM_LINKS[0])
 
 
 def best_locale(contents: Mapping[str, object], wanted: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, Select, bindparam, case, func, literal, or_, select
 from sqlmodel import Session, UTCDateTime, col
 
+from service.domain.mailings.rules import ASK_AGAIN
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person, PersonAttribute
@@ -131,8 +133,9 @@ def _rows(
     session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime
 ) -> Sequence[Row[Any]]:
     """One statement: the members, and the gate's word on each. The frozen address must still be the person's own."""
-    single = mailing.kind in ("system", "test") or topic is None
-    facts = None if single or topic is None else topic_facts(topic)
+    asking = mailing.purpose == ASK_AGAIN
+    single = mailing.kind in ("system", "test") and not asking
+    facts = None if single or topic is None else replace(topic_facts(topic), asking=asking)
     statement = _standing(
         facts, mailing.purpose in ("confirm", "address-confirm"), listed=bool(batch.positions)
     )

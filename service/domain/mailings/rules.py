@@ -13,6 +13,9 @@ UNKNOWN_RULE = {
     "service": "at_least_once",
     "system": "at_least_once",
 }
+ASK_AGAIN = (
+    "ask-again"  # purpose of the single mail that asks whom registering made agree; marketing by its class
+)
 RUNNING = ("freezing", "sending", "paused")
 FINAL = ("sent", "cancelled", "expired")
 ENDED = (*FINAL, "halted")  # nothing of it leaves by itself

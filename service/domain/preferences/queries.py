@@ -13,7 +13,7 @@ from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person, PersonAttribute
-from service.domain.preferences.rules import NOES, PERMITTING, Standing, TopicFacts
+from service.domain.preferences.rules import LEGACY, NOES, PERMITTING, Standing, TopicFacts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
@@ -37,8 +37,10 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
     address_hash, confirmed = col(Address.address_hash), col(Address.confirmed_at).is_not(None)
     no_address = or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None))
     stopped = _why_stopped(topic, no_address)
-    if service:
-        reachable: ColumnElement[bool] = or_(confirmed, col(Address.attested).is_(True))
+    if topic.asking:
+        reachable: ColumnElement[bool] = literal(True)
+    elif service:
+        reachable = or_(confirmed, col(Address.attested).is_(True))
     else:
         reachable = confirmed
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
@@ -58,8 +60,7 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
             ),
             literal("expired"),
         ),
-        (and_(basis == "legacy_registration", literal(not service)), literal("legacy_unconfirmed")),
-        (and_(literal(not service), _law_wants_a_yes(basis)), literal("law_wants_a_yes")),
+        *(_not_to_be_asked(state, basis) if topic.asking else _not_enough(basis, service=service)),
         (state.not_in(PERMITTING), literal("requested")),
         (and_(literal(not service), col(Person.pending_address_id).is_not(None)), literal("address_pending")),
         (~reachable, literal("unconfirmed")),
@@ -89,22 +90,47 @@ def _why_stopped(topic: TopicFacts, no_address: ColumnElement[bool]) -> ColumnEl
     )
 
 
+def _not_enough(
+    basis: ColumnElement[str] | Mapped[str], *, service: bool
+) -> list[tuple[ColumnElement[bool], ColumnElement[str]]]:
+    """What stands, and carries no marketing."""
+    return [
+        (and_(basis == LEGACY, literal(not service)), literal("legacy_unconfirmed")),
+        (and_(literal(not service), _law_wants_a_yes(basis)), literal("law_wants_a_yes")),
+    ]
+
+
+def _not_to_be_asked(
+    state: ColumnElement[str], basis: ColumnElement[str] | Mapped[str]
+) -> list[tuple[ColumnElement[bool], ColumnElement[str]]]:
+    """Who is not asked whether registering meant agreeing: who has answered, and who lives where a mail may not ask."""
+    free = sorted(country for one in jurisdictions.TABLE if one.may_ask for country in one.countries)
+    return [
+        (or_(state.not_in(PERMITTING), basis != LEGACY), literal("answered")),
+        (or_(~_lives(), _lives(_country().not_in(free))), literal("law_forbids_asking")),
+    ]
+
+
+def _country() -> ColumnElement[str]:
+    """The attribute that says where somebody lives, as the table of jurisdictions writes countries."""
+    return func.lower(func.trim(col(PersonAttribute.value)))
+
+
+def _lives(*where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether it is known of a person that they live so."""
+    mine = (
+        col(PersonAttribute.person_id) == col(Person.id), col(PersonAttribute.name) == jurisdictions.COUNTRY,
+    )  # fmt: skip
+    return select(literal(1)).where(*mine, *where).correlate(Person).exists()
+
+
 def _law_wants_a_yes(basis: ColumnElement[str] | Mapped[str]) -> ColumnElement[bool]:
     """Whether what stands without a yes may not carry marketing where somebody lives; asked only of those without a yes."""
-    lives = and_(
-        col(PersonAttribute.person_id) == col(Person.id), col(PersonAttribute.name) == jurisdictions.COUNTRY
-    )
-    country = func.lower(func.trim(col(PersonAttribute.value)))
-    bases = {one: sorted(jurisdictions.where(one)) for one in jurisdictions.WITHOUT_A_YES}
-    known = select(literal(1)).where(lives).correlate(Person).exists()
     outside = [
-        and_(
-            basis == one,
-            select(literal(1)).where(lives, country.not_in(bases[one])).correlate(Person).exists(),
-        )
-        for one in bases
+        and_(basis == one, _lives(_country().not_in(sorted(jurisdictions.where(one)))))
+        for one in jurisdictions.WITHOUT_A_YES
     ]
-    return and_(basis.in_(list(bases)), or_(~known, *outside))
+    return and_(basis.in_(jurisdictions.WITHOUT_A_YES), or_(~_lives(), *outside))
 
 
 def standing_of_everyone(topic: TopicFacts) -> Select[Any]:

@@ -7,11 +7,9 @@ address; a yes that nobody confirmed makes a mail with a button.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
-from sqlalchemy import insert
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
@@ -21,19 +19,16 @@ from service.domain.people import actions as people
 from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
-from service.domain.people.tables import Person
-from service.domain.preferences import queries
-from service.domain.preferences.asking import mail_buttons, revocable, say_no_again, tell_of_change
+from service.domain.preferences.asking import mail_buttons, say_no_again, tell_of_change
 from service.domain.preferences.changes import Change, carry_over, heed_mailbox, refuse_for_neighbours
+from service.domain.preferences.chunks import Chunk
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
-from service.domain.preferences.tables import Preference
-from service.domain.suppressions import queries as suppressions
+from service.domain.preferences.rules import LEGACY
 from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
 __all__ = ["Registered", "Registration", "register_many"]
-LEGACY = "legacy_registration"
 
 
 @dataclass(frozen=True)
@@ -93,104 +88,6 @@ def register_many(
     return answers
 
 
-class _Writer:
-    """The rows one chunk adds, collected so that each table gets one statement."""
-
-    def __init__(
-        self, session: Session, ring: Keyring, facts: Facts, known: list[Known], now: datetime, by: str
-    ) -> None:
-        self.session, self.ring, self.facts, self.now, self.by = session, ring, facts, now, by
-        old = [row.person.id for row in known if not row.created]
-        rows = session.exec(select(Preference).where(col(Preference.person_id).in_(old))).all() if old else []
-        self.present = {(row.person_id, row.topic_id): row for row in rows}
-        self.refused = self._refused_under(known)
-        self.old = old
-        self.policy_id = None if facts.transfer else facts.policy_id  # nobody elsewhere was shown ours
-        self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
-        # By person and topic: two of one call may turn out to be one person, of whom the later answer stands.
-        self.preferences: dict[tuple[int, int], dict[str, Any]] = {}
-        self.records: dict[tuple[int, int], dict[str, Any]] = {}
-
-    @cached_property
-    def revocable(self) -> set[int]:
-        """Who of the chunk has a button or an undo that could still make a yes; asked once, and only after a repeated no."""
-        return revocable(self.session, [one for one in self.old if one], now=self.now)
-
-    def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
-        """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
-        hashes = [row.address.address_hash for row in known]
-        every = [topic.id or 0 for topic in self.facts.topics.values()]
-        return {*queries.noes_at(self.session, hashes), *suppressions.withdrawn(self.session, hashes, every)}
-
-    def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
-        """What stands; a legacy registration counts as nothing said yet."""
-        row = self.present.get((person_id, topic_id))
-        if row is not None and row.basis == LEGACY:
-            return "unknown", None
-        return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
-
-    def put(
-        self,
-        person: Person,
-        topic: Topic,
-        state: str,
-        seq: int,
-        *,
-        basis: str,
-        wording: Wording | None,
-        source: str,
-        until: datetime | None = None,
-    ) -> None:
-        """Bring the projection to what the entry `seq` says."""
-        assert person.id is not None
-        assert topic.id is not None
-        row = self.present.get((person.id, topic.id))
-        permits = state in consent_rules.PERMITTING
-        if row is not None:
-            row.state, row.basis, row.since_at, row.last_seq = state, basis, self.now, seq
-            row.warrant_seq = seq if permits else None
-            row.valid_until = until if permits else row.valid_until
-            self.session.add(row)
-            consent.keep_record(
-                self.session,
-                person,
-                topic,
-                basis=basis,
-                wording=wording,
-                policy_id=self.policy_id,
-                source=source,
-                until=row.valid_until,
-                now=self.now,
-            )
-            return
-        values = {
-            "person_id": person.id,
-            "topic_id": topic.id,
-            "state": state,
-            "basis": basis,
-            "cadence": "each",
-        }
-        values |= {"warrant_seq": seq if permits else None, "since_at": self.now, "last_seq": seq}
-        values["valid_until"] = until
-        self.preferences[person.id, topic.id] = values
-        self.fresh[person.id, topic.id] = state, self.now
-        self.records[person.id, topic.id] = {
-            "person_id": person.id,
-            "topic_id": topic.id,
-            "basis": basis,
-            "wording_id": wording.id if wording else None,
-            "policy_version_id": self.policy_id,
-            "source": source,
-            "valid_until": until,
-            "changed_at": self.now,
-        }
-
-    def flush(self) -> None:
-        if self.preferences:
-            self.session.connection().execute(insert(Preference), list(self.preferences.values()))
-        consent.new_records(self.session, list(self.records.values()))
-
-
 def _register(
     session: Session,
     ring: Keyring,
@@ -210,7 +107,7 @@ def _register(
             moved = consent.Said("api", "same address")
             heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)
     session.flush()
-    writer = _Writer(session, ring, facts, known, now, by)
+    writer = Chunk(session, ring, facts, known, now, by)
     results, asks = [], []
     for one, row in zip(chunk, known, strict=True):
         if row.registered_seq is not None and one.given.attested:
@@ -233,7 +130,7 @@ def _register(
     ]
 
 
-def _contract(writer: _Writer, row: Known, one: Checked) -> None:
+def _contract(writer: Chunk, row: Known, one: Checked) -> None:
     """What rests on the registration itself: its entry is the warrant."""
     for topic in writer.facts.topics.values():
         if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
@@ -254,7 +151,7 @@ def _contract(writer: _Writer, row: Known, one: Checked) -> None:
 
 
 def _answers(
-    writer: _Writer, row: Known, one: Checked, source: str, *, attest: bool
+    writer: Chunk, row: Known, one: Checked, source: str, *, attest: bool
 ) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """Each answer's entry and state; returns the words for the caller and what is to be asked by mail."""
     said: list[dict[str, str]] = []
@@ -281,7 +178,7 @@ def _answers(
 
 
 def _one_answer(
-    writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, source: str, *, attest: bool
+    writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str, *, attest: bool
 ) -> tuple[consent_rules.Step, int | None, Wording | None]:
     assert row.person.id is not None
     assert topic.id is not None
@@ -316,7 +213,7 @@ def _one_answer(
 
 
 def _step(
-    writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, *, attest: bool
+    writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, *, attest: bool
 ) -> tuple[str, consent_rules.Step]:
     """The state before, and what an answer makes of it. What stands without a yes of their own goes on while a yes is asked
     for, and ends with a no."""
@@ -351,7 +248,7 @@ def _step(
     return state, step
 
 
-def _evidence(writer: _Writer, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:
+def _evidence(writer: Chunk, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:
     """What is sealed of how it was said; of network addresses as much as staff have set."""
     evidence = _with_kept_ip(writer, item.evidence)
     if item.agreed_at:
@@ -361,7 +258,7 @@ def _evidence(writer: _Writer, item: consent_rules.Item, *, attest: bool) -> dic
     return evidence or None
 
 
-def _with_kept_ip(writer: _Writer, said: dict[str, Any]) -> dict[str, Any]:
+def _with_kept_ip(writer: Chunk, said: dict[str, Any]) -> dict[str, Any]:
     found = dict(said)
     if "ip" in found:
         found["ip"] = consent_rules.kept_ip(str(found["ip"]), writer.facts.ip_evidence) or ""
@@ -369,7 +266,7 @@ def _with_kept_ip(writer: _Writer, said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(
-    writer: _Writer, source: str, item: consent_rules.Item, evidence: dict[str, Any] | None = None
+    writer: Chunk, source: str, item: consent_rules.Item, evidence: dict[str, Any] | None = None
 ) -> consent.Said:
     """By which way it came."""
     if writer.facts.transfer:
@@ -378,7 +275,7 @@ def _said(
     return consent.Said("web_form" if source == "join" else "api", item.source, evidence)
 
 
-def _no_again(writer: _Writer, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
+def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
     """A site repeats a no that stands: it goes before older buttons and undos, where there are any."""
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
     if preference is not None:
@@ -387,7 +284,7 @@ def _no_again(writer: _Writer, row: Known, topic: Topic, item: consent_rules.Ite
         say_no_again(change, topic, preference, revocable=row.person.id in writer.revocable)
 
 
-def _noes_of_the_address(writer: _Writer, row: Known, one: Checked) -> None:
+def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
     if noes and row.address.confirmed_at is None:

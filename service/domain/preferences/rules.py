@@ -11,6 +11,7 @@ from service.domain.consent import jurisdictions
 from service.kit.errors import Conflict, Invalid
 
 PERMITTING = ("given", "renewed")
+LEGACY = "legacy_registration"
 NOES = ("refused", "withdrawn", "invalidated")
 CONSENTED = ("consent", *jurisdictions.WITHOUT_A_YES)  # bases a person can take back
 
@@ -30,6 +31,8 @@ REASONS = (
     "expired",
     "legacy_unconfirmed",
     "law_wants_a_yes",
+    "answered",
+    "law_forbids_asking",
     "requested",
     "address_pending",
     "unconfirmed",
@@ -79,6 +82,7 @@ class TopicFacts:
     mail_class: str  # marketing | notice | service
     basis: str
     active: bool = True
+    asking: bool = False  # the mail that asks, once, whom registering made agree, whether they do
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,20 @@ def _consent(standing: Standing, topic: TopicFacts, now: datetime) -> str | None
         return "no_consent"
     if standing.state == "expired" or (standing.valid_until and standing.valid_until <= now):
         return "expired"
-    if standing.basis == "legacy_registration" and topic.mail_class != "service":
+    if topic.asking:
+        return _askable(standing)
+    if standing.basis == LEGACY and topic.mail_class != "service":
         return "legacy_unconfirmed"
     if topic.mail_class != "service" and not jurisdictions.permitted(standing.basis, standing.countries):
         return "law_wants_a_yes"
     return None if standing.state in PERMITTING else "requested"
+
+
+def _askable(standing: Standing) -> str | None:
+    """Whom registering made agree may be asked once, by mail, where the law lets it; who has said anything since is not."""
+    if standing.state not in PERMITTING or standing.basis != LEGACY:
+        return "answered"
+    return None if jurisdictions.may_ask(standing.countries) else "law_forbids_asking"
 
 
 def _address(standing: Standing, topic: TopicFacts) -> str | None:
@@ -162,4 +175,4 @@ def _address(standing: Standing, topic: TopicFacts) -> str | None:
         return None if standing.address_confirmed or standing.address_attested else "unconfirmed"
     if standing.address_pending:
         return "address_pending"
-    return None if standing.address_confirmed else "unconfirmed"
+    return None if standing.address_confirmed or topic.asking else "unconfirmed"  # the button confirms it

@@ -39,3 +39,30 @@ class Preference(SQLModel, table=True):
     since_at: datetime
     valid_until: datetime | None = None
     last_seq: int = Field(sa_column=Column(BIG, nullable=False))
+
+
+class Asking(SQLModel, table=True):
+    """One round in which whoever registering made agree to a topic is asked, by mail, whether they do."""
+
+    __tablename__ = "asking"
+    __table_args__ = (CheckConstraint("state IN ('running','ended','stopped')", name="state"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    public_id: str = Field(max_length=40, unique=True)
+    topic_id: int = Field(foreign_key="topic.id", index=True)
+    state: str = Field(default="running", max_length=10)
+    after: int = 0  # the number of the last person looked at
+    asked: int = 0
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+class Asked(SQLModel, table=True):
+    """That somebody was asked, once for ever: by person, and by the keyed hash of the mailbox, which outlives them."""
+
+    __tablename__ = "asked"
+
+    person_id: int = Field(foreign_key="person.id", primary_key=True)
+    address_hash: str = Field(max_length=64, unique=True)
+    asking_id: int = Field(foreign_key="asking.id")
+    asked_at: datetime

@@ -28,7 +28,7 @@ _EVERYBODY = """
 _MARKETING = "announcements:write announcements:approve media:write people:read"
 _PRODUCT = "notices:write notices:publish media:write people:read"
 _PRIVACY = """
-    announcements:approve people:read people:reveal people:import people:export people:rights topics:write policies:write
+    announcements:approve people:read people:reveal people:import people:export people:rights people:ask topics:write policies:write
     contact:read contact:answer ledger:read ledger:verify
 """
 # inbox:own is the captured mail to oneself, a test for instance. The whole of it is for admins: it holds

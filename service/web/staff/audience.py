@@ -26,6 +26,8 @@ REASONS = {
     "expired": "consent has expired",
     "legacy_unconfirmed": "registered long ago, never confirmed",
     "law_wants_a_yes": "no yes of their own, which their country's law asks for",
+    "answered": "have answered, or never registered so",
+    "law_forbids_asking": "may not be asked by mail where they live",
     "requested": "asked, not yet confirmed",
     "address_pending": "are changing their address",
     "unconfirmed": "address not confirmed",

@@ -82,6 +82,7 @@ PURPOSES = {
     "address-confirm": "Please confirm your address",
     "contact-answer": "Answer to a message",
     "policy-changed": "New policy",
+    "ask-again": "Asked whether to go on",
 }
 STEPS = {
     "one_click": "by the mail program’s button",

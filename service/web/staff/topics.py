@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
-from service.domain.preferences import expiring
+from service.domain.preferences import expiring, reasking
 from service.domain.preferences import queries as preferences
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
@@ -30,6 +30,14 @@ router = APIRouter()
 
 Reader = Annotated[SignedIn, require("topics:read")]
 Writer = Annotated[SignedIn, require("topics:write")]
+
+Officer = Annotated[SignedIn, require("people:ask")]
+LEFT_OUT = {
+    "law_forbids_asking": "no mail may ask them where they live, or nobody knows where that is",
+    "asked_before": "they were asked before",
+    "address_pending": "their address is being changed",
+    "on_break": "they take a break",
+}
 
 LOOK_AHEAD = timedelta(days=60)
 FIELDS = ("name", "slug", "class", "basis", "visibility", "mailbox", "often", "locale", "text")
@@ -121,6 +129,8 @@ async def _new(
         "errors": errors,
         "wordings": [],
         "people": 0,
+        "ending": None,
+        "asking": None,
         "may_write": True,
     }
     return await show(request, staff, "topics", "staff/topic.html", lambda _: context, status=status)
@@ -180,6 +190,30 @@ async def restore(request: Request, slug: str, staff: Writer) -> Response:
     )
 
 
+@router.post("/staff/topics/{slug}/ask")
+async def ask(request: Request, slug: str, staff: Officer) -> Response:
+    """Ask, once, whom registering made agree: the privacy officer's approval and the beginning are one press."""
+    try:
+        await act(request, lambda session: reasking.begin(session, slug, now=clock.now(), by=staff.by))
+    except DomainError as wrong:
+        return await _topic(request, staff, slug, {}, {"ask": wrong.detail}, status=wrong.status)
+    return pages.redirect(
+        request,
+        f"/staff/topics/{slug}",
+        flash=("ok", "They are being asked, a few at a time, each once for ever."),
+    )
+
+
+@router.post("/staff/topics/{slug}/ask/stop")
+async def ask_no_more(request: Request, slug: str, staff: Officer) -> Response:
+    """Ask nobody else."""
+    try:
+        await act(request, lambda session: reasking.stop(session, slug, now=clock.now(), by=staff.by))
+    except DomainError as wrong:
+        return await _topic(request, staff, slug, {}, {"ask": wrong.detail}, status=wrong.status)
+    return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", "Nobody else is asked."))
+
+
 async def _topic(
     request: Request,
     staff: SignedIn,
@@ -218,6 +252,7 @@ async def _topic(
             "ending": _ending(session, topic),
             "fell": _without(session, wordings, people, request.query_params.get("fell", "")),
             "may_write": may(staff.role, "topics:write"),
+            "asking": _asking(session, topic, may_ask=may(staff.role, "people:ask")),
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
@@ -228,6 +263,21 @@ def _ending(session: Session, topic: Topic) -> dict[str, Any] | None:
     now = clock.now()
     people = expiring.ending(session, topic.id or 0, now=now, until=now + LOOK_AHEAD)
     return {"people": people, "days": LOOK_AHEAD.days} if people else None
+
+
+def _asking(session: Session, topic: Topic, *, may_ask: bool) -> dict[str, Any] | None:
+    """Whom registering made agree to this topic, and whether they are being asked; None where there is nobody."""
+    if topic.mail_class == "service":
+        return None
+    row, seen = reasking.last(session, topic), reasking.outlook(session, topic, now=clock.now())
+    if row is None and not seen.people and "law_forbids_asking" not in seen.left_out:
+        return None
+    return {
+        "people": seen.people,
+        "left_out": [{"people": count, "why": LEFT_OUT[why]} for why, count in sorted(seen.left_out.items())],
+        "round": {"state": row.state, "asked": row.asked, "began": row.began_at} if row else None,
+        "may": may_ask,
+    }
 
 
 def _wording(one: Wording, current: dict[str, Wording], per: dict[int, int]) -> dict[str, Any]:
