@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from scheduler import journal
 from scheduler.database import Database
+from service.domain.brands import actions as brands
 from service.domain.ledger import queries as ledger
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
@@ -46,6 +47,7 @@ class Lease:
         self.id = 0
         self.live = 1
         self.seen = 0
+        self.known = 0  # an entry that is in the ledger for certain
         self.until = 0.0
         self._taken: dict[
             str, int
@@ -64,12 +66,17 @@ class Lease:
 
         began = time.monotonic()
         self.id, self.seen = await self.database.write(begin)
+        self.saw(self.seen)
         self.until = began + GOOD_FOR
 
     async def end(self) -> None:
         """Give the lease back: nobody waits for this sender any more."""
         now, mine = clock.now(), self.incarnation
         await self.database.write(lambda session: senders.end(session, self.name, now=now, incarnation=mine))
+
+    def saw(self, seq: int) -> None:
+        """The ledger goes at least so far: one that ends before it is an older copy."""
+        self.known = max(self.known, seq)
 
     def permits(self, moment: float) -> bool:
         """Whether the lease was renewed lately, on the clock that never steps."""
@@ -114,12 +121,14 @@ class Lease:
         self.seen = max(self.seen, one.seq)
 
     async def _publish(self) -> None:
-        now, seen, says = clock.now(), self.seen, self.says()
+        now, seen, known, says = clock.now(), self.seen, max(self.seen, self.known), self.says()
         began = (
             time.monotonic()
         )  # not when the answer comes: on a bad road that may be long after the renewal
 
         def publish(session: Session) -> int:
+            if brands.is_behind(session, ledger.tail(session)[0], known, now=now):
+                return 0
             return (
                 len(leases.live(session))
                 if senders.renew(

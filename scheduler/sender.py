@@ -12,6 +12,7 @@ import secrets
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
@@ -27,6 +28,7 @@ from scheduler.work import Work, result, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
+from service.domain.ledger import queries as entries
 from service.kit import clock, failpoints
 from service.mail import transport
 from service.mail.headers import HeaderInjection
@@ -194,14 +196,14 @@ class Sender:
         )
         if due is None:
             return
-        ring, lease = self.house.ring, self.lease.id
-        claimed = await self.database.write(
-            lambda session: claims.claim(
-                session, ring, lease, now=now, limit=limit, system=system, incarnation=self.incarnation
-            )
-        )
+        claim = partial(
+            claims.claim, ring=self.house.ring, sender_id=self.lease.id, now=now, limit=limit, system=system,
+            incarnation=self.incarnation, known=self.lease.known,
+        )  # fmt: skip
+        claimed = await self.database.write(claim)
         failpoints.hit("claim.after_commit")
         for one in claimed:
+            self.lease.saw(one.seen_seq)
             self._take_up(one, first=system, now=now)
 
     def _take_up(self, claimed: claims.Claimed, *, first: bool, now: datetime) -> None:
@@ -222,14 +224,14 @@ class Sender:
 
     async def _record(self, done: list[Work]) -> None:
         """The second transaction of these batches (T2); repeated until the database takes it."""
-        waits, chance, now = self.house.waits, self.chance, self.wall.now()
+        into = partial(claims.record, waits=self.house.waits, now=self.wall.now(), chance=self.chance)
 
-        def record(session: Session) -> None:
-            for work in done:
-                claims.record(session, work.claimed, work.results, waits=waits, now=now, chance=chance)
+        def record(session: Session) -> int:
+            written = [into(session, work.claimed, work.results) for work in done]
+            return entries.tail(session)[0] + sum(written)  # each is an entry behind what was there
 
         failpoints.hit("record.before")
-        await self.database.write(record)
+        self.lease.saw(await self.database.write(record))
         failpoints.hit("record.after_commit")
         self.works = [work for work in self.works if work not in done]
         self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
@@ -332,11 +334,8 @@ class Sender:
             self._skip(work, member, refused.code)
             return None
         except Exception as wrong:  # whatever it is, it keeps nobody else from their mail
-            facts = {
-                "mailing": work.claimed.mailing.public_id,
-                "pos": member.pos,
-                "error": type(wrong).__name__,
-            }
+            about = work.claimed.mailing.public_id
+            facts = {"mailing": about, "pos": member.pos, "error": type(wrong).__name__}
             log.error("a mail could not be made", extra={"facts": facts})
             self._skip(work, member, "render_error")
             return None

@@ -204,7 +204,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, http_error)
-    for kind in AWAY:
+    for kind in (*AWAY, MemoryError):
         app.add_exception_handler(kind, busy)
     app.add_exception_handler(DataError, too_long)
     app.add_exception_handler(Exception, our_fault)

@@ -1,13 +1,13 @@
-"""A letter made ready for the wire: its commands and its payload, or the reason why it cannot be transmitted.
+"""A letter made ready for the wire: its commands and its payload, or the reason why it cannot be transmitted; and what came of it.
 
 Pure; the transport calls it just before it announces a letter. Whatever is wrong with an address, a size or
 the server's abilities is found here, before a byte is written.
 """
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from service.mail.replies import Reply
+from service.mail.replies import Phase, Reply
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PATH = re.compile(r"[^\s<>@]+@[^\s<>@]+")
@@ -32,6 +32,19 @@ class Letter(NamedTuple):
     data: bytes
     smtputf8: bool = False
     dotted: bool | None = None
+
+
+class Outcome(NamedTuple):
+    """What the wire knows of a letter.
+
+    replied: `reply` belongs to this letter's `phase`. withheld: held back by `may_depart`, nothing delivered.
+    unknown: the dot may have left, no reply is certain. not_sent: no dot left; with phase `local` the reply says why the
+    letter was refused here, without a reply it may simply be offered again.
+    """
+
+    kind: Literal["replied", "withheld", "not_sent", "unknown"]
+    reply: Reply | None
+    phase: Phase
 
 
 class Facts(NamedTuple):

@@ -19,9 +19,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiosmtplib
 
-from service.mail.envelope import Facts, Letter
+from service.mail.envelope import Facts, Letter, Outcome
 from service.mail.replies import Reply
-from service.mail.wire import Errand, Outcome, Timeouts, Wire
+from service.mail.wire import Errand, Timeouts, Wire
 
 __all__ = [
     "BadSmtpUrl", "ConnectFailed", "Letter", "Outcome", "Reply", "Server", "Timeouts", "Wire",

@@ -8,11 +8,11 @@ import asyncio
 import fcntl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from service.kit import failpoints
-from service.mail.envelope import Facts, Letter, Prepared, prepare
-from service.mail.replies import Phase, Reply
+from service.mail.envelope import Facts, Letter, Outcome, Prepared, prepare
+from service.mail.replies import Reply
 
 Step = Literal["mail", "rcpt", "data", "dot", "rset", "void"]
 """What a reply is awaited to; `void` is the dot of a letter without recipient."""
@@ -37,19 +37,6 @@ class Timeouts:
     block: float = 180.0
     dot: float = 600.0
     quit: float = 5.0
-
-
-class Outcome(NamedTuple):
-    """What the wire knows of a letter.
-
-    replied: `reply` belongs to this letter's `phase`. withheld: held back by `may_depart`, nothing delivered.
-    unknown: the dot may have left, no reply is certain. not_sent: no dot left; with phase `local` the reply says why the
-    letter was refused here, without a reply it may simply be offered again.
-    """
-
-    kind: Literal["replied", "withheld", "not_sent", "unknown"]
-    reply: Reply | None
-    phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +154,9 @@ class Wire(asyncio.Protocol):
             self._fail(error)
 
     def eof_received(self) -> None:
-        return None  # closes the transport, so connection_lost follows
+        """Nobody answers any more what is not written yet; closing would wait for a server to take it that may never do so."""
+        if self._transport.get_write_buffer_size():
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
@@ -258,20 +247,22 @@ class Wire(asyncio.Protocol):
         errand, finished = self._errand, self._finished
         if errand is None or finished is None:
             return
-        try:
-            if departed is not None and "dot" in answers:
-                self.carried += 1
-                errand.done(departed, Outcome("replied", _reply(answers["dot"]), "dot"))
-            elif departed is not None:
-                errand.done(departed, Outcome("unknown", None, "dot"))
-            if announced is not None:
-                refusal = None if self._enough(answers) else _refusal(answers)
-                errand.done(announced.letter, refusal or Outcome("not_sent", None, "mail"))
-            if following is not None:
-                errand.done(following.letter, Outcome("not_sent", None, "mail"))
-        except Exception as error:
-            if not finished.done():
-                finished.set_exception(error)
+        ends: list[tuple[Letter, Outcome]] = []
+        if departed is not None:
+            reply = _reply(answers["dot"]) if "dot" in answers else None
+            self.carried += reply is not None
+            ends.append((departed, Outcome("replied" if reply else "unknown", reply, "dot")))
+        if announced is not None:
+            refusal = None if self._enough(answers) else _refusal(answers)
+            ends.append((announced.letter, refusal or Outcome("not_sent", None, "mail")))
+        if following is not None:
+            ends.append((following.letter, Outcome("not_sent", None, "mail")))
+        for letter, outcome in ends:  # each is told of, whatever comes of telling of another
+            try:
+                errand.done(letter, outcome)
+            except Exception as error:
+                if not finished.done():
+                    finished.set_exception(error)
         if not finished.done():
             finished.set_result(None)
 

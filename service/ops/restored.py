@@ -72,9 +72,10 @@ def hold(house: House, *, now: datetime) -> checkpoints.Standing:
 
 def merge(house: House, *, now: datetime) -> Merged:
     """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`."""
-    if hold(house, now=now).reason is None:
-        raise NothingToMerge
+    found = hold(house, now=now)
     with reading(house.engine) as session:
+        if found.reason is None and not settings.noted_behind(session):
+            raise NothingToMerge
         check_idle(session, now=now)
     return begin_again(house, now=now)
 

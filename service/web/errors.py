@@ -59,7 +59,7 @@ def as_domain(error: Exception) -> DomainError:
     """Any exception as a fact of the domain."""
     if isinstance(error, DomainError):
         return error
-    if isinstance(error, AWAY):
+    if isinstance(error, (*AWAY, MemoryError)):
         return Busy()
     if isinstance(error, RequestValidationError):
         return Unreadable()

@@ -189,6 +189,15 @@ def note_behind(session: Session, facts: dict[str, object], *, now: datetime) ->
     _note(session, queries.BEHIND, facts, now=now)
 
 
+def is_behind(session: Session, size: int, known: int, *, now: datetime) -> bool:
+    """Whether the ledger, of so many entries, ends before one that a sender has seen: then an older copy has taken the database's
+    place under it, and sending goes off."""
+    if size >= known:
+        return False
+    note_behind(session, {"reason": "behind", "size": size, "known": known}, now=now)
+    return True
+
+
 def note_restored(session: Session, facts: dict[str, object], *, now: datetime, by: str) -> None:
     """A copy has taken the database's place, and what was taken away since is in it now: `facts` go into the ledger."""
     _note(session, queries.BEHIND, {}, now=now)

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
+from service.domain.brands import actions as brand_actions
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
@@ -65,31 +66,38 @@ def claim(
     limit: int,
     system: bool,
     incarnation: str = "",
+    known: int = 0,
 ) -> list[Claimed]:
     """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
 
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
     `skipped` outcome here. Sending switched off claims nothing, nor does a lease that has ended. The tokens begin with
-    `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`).
+    `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`). A ledger that ends
+    before entry `known`, which the caller has seen, is an older copy: sending goes off, and what it calls open may have left.
     """
-    known = brands.settings(session)
-    if not known["sending_on"] or not senders.holds(session, sender_id, incarnation):
+    seen = entries.tail(session)[
+        0
+    ]  # first: on PostgreSQL every statement sees a later moment than the one before
+    if brand_actions.is_behind(session, seen, known, now=now):
+        return []
+    set_by_staff = brands.settings(session)
+    if not set_by_staff["sending_on"] or not senders.holds(session, sender_id, incarnation):
         return []
     day, room = None, None
-    amount = None if system else limits.amount_on(known["warm_up"], now.date())
+    amount = None if system else limits.amount_on(set_by_staff["warm_up"], now.date())
     if amount is not None:
         day, limit = now.date(), 1
         room = warming.left(session, amount, day)
         if not room:
             warming.put_off(session, now=now)
             return []
-    seen, holder = entries.tail(session)[0], (sender_id, incarnation)
+    holder = (sender_id, incarnation)
     due = queries.due_batches(now=now, limit=limit, system=system, important_first=day is not None)
     batches = session.scalars(for_update(session, due, skip_locked=True)).all()
     return [
         replace(
-            _claim_one(session, ring, session.get_one(Batch, one), holder, seen, known, room, now=now),
-            limits=known["domain_limits"] or {},
+            _claim_one(session, ring, session.get_one(Batch, one), holder, seen, set_by_staff, room, now=now),
+            limits=set_by_staff["domain_limits"] or {},
             day=day,
         )
         for one in batches

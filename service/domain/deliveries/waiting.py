@@ -84,13 +84,15 @@ def _capped(
         )
         .order_by(col(Outcome.at).desc())
     )
+    # First: what is recorded in between is then counted twice for once, and not at all if the outcomes were read before.
+    in_hand = _in_hand(session, mailing, list(positions))
     lately: dict[int, list[datetime]] = {}
     for person, at in session.execute(got):
         lately.setdefault(positions[person], []).append(at)
     waits = {
         pos: (CAP, times[most[pos] - 1] + WEEK) for pos, times in lately.items() if len(times) >= most[pos]
     }
-    for person, letters in _in_hand(session, mailing, list(positions)).items():
+    for person, letters in in_hand.items():
         pos = positions[person]
         if pos not in waits and len(lately.get(pos, ())) + letters >= most[pos]:
             waits[pos] = (CAP, now + IN_HAND)
