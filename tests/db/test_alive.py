@@ -49,3 +49,17 @@ def test_rel_f25_the_server_looks_whether_we_are_there(postgres_url: str) -> Non
     engine.dispose()
     assert shown["lock_timeout"] == "5s"
     assert (shown["tcp_user_timeout"], shown["tcp_keepalives_idle"]) == (("0", "0") if local else ("4s", "2"))
+
+
+def test_what_is_answered_is_on_the_disk_however_the_server_is_set(postgres_url: str) -> None:
+    """The suite's own server is told not to wait for it; a stricter word than ours stays."""
+    engine = make_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+    engine.dispose()
+    stricter = "options=-c%20synchronous_commit%3Dremote_apply"
+    url = postgres_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = make_engine(f"{url}{'&' if '?' in url else '?'}{stricter}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "remote_apply"
+    engine.dispose()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import errno
 import functools
 import hashlib
 import json
@@ -953,7 +954,14 @@ def test_rel_h74_a_reply_to_a_dot_not_yet_sent_is_believed_by_nobody(run: Run) -
     assert post.marks == []
 
 
-async def _improvised(turns: list[tuple[bytes, bytes]], letters: list[Letter], *, slow: bool = False) -> Post:
+async def _improvised(
+    turns: list[tuple[bytes, bytes]],
+    letters: list[Letter],
+    *,
+    slow: bool = False,
+    half_closed: bool = False,
+    post: Post | None = None,
+) -> Post:
     """A server that reads up to each turn's first bytes and answers its second; then it waits for the end."""
     ended = asyncio.Event()
 
@@ -964,16 +972,20 @@ async def _improvised(turns: list[tuple[bytes, bytes]], letters: list[Letter], *
         for until, answer in turns:
             await reader.readuntil(until)
             writer.write(answer)
+        if half_closed:
+            writer.write_eof()
         if not slow:
             with contextlib.suppress(ConnectionError):
                 await reader.read()
         await ended.wait()
         writer.close()
 
-    post = Post(letters)
+    post = post or Post(letters)
     async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16) as server:
-        await post.over(await open_wire(server.sockets[0].getsockname()[1]))
-        ended.set()
+        try:
+            await post.over(await open_wire(server.sockets[0].getsockname()[1]))
+        finally:
+            ended.set()
     return post
 
 
@@ -1020,6 +1032,33 @@ def test_rel_h74_a_dot_answered_before_it_was_sent_is_unknown(run: Run) -> None:
     assert post.outcomes == {0: Outcome("unknown", None, "dot")}
     assert post.again == [1]
     assert post.marks == [0]
+
+
+def test_each_letter_of_a_connection_is_told_of_though_telling_of_one_fails(run: Run) -> None:
+    """The disk is full when the first letter's answer is to be written down; the second is reported all the same."""
+
+    class Full(Post):
+        def done(self, letter: Letter, outcome: Outcome) -> None:
+            super().done(letter, outcome)
+            if outcome.kind == "replied":
+                raise OSError(errno.ENOSPC, "no space left")
+
+    post = Full([letter(0), letter(1)])
+
+    async def story() -> None:
+        with pytest.raises(OSError, match="no space left"):
+            await _improvised([_OPEN, (b"DATA\r\n", b"421 bye\r\n")], [], post=post)
+
+    run(story())
+    assert {pos: one.reply and one.reply.code for pos, one in post.outcomes.items()} == {0: 421}
+    assert post.again == [1]
+
+
+def test_a_server_that_half_closes_and_reads_no_more_is_left(run: Run) -> None:
+    """Closing would wait for it to take what it never takes."""
+    big = letter(0, data=b"first\r\n" + (b"y" * 70 + b"\r\n") * 200_000)
+    post = run(_improvised([_OPEN, (b"first\r\n", b"")], [big], slow=True, half_closed=True))
+    assert post.outcomes == {0: Outcome("unknown", None, "dot")}
 
 
 # TLS and login

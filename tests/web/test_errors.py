@@ -250,7 +250,7 @@ def test_every_status_has_a_heading_in_german_too(status: int) -> None:
     assert words.catalogue("de").get(errors.HEADINGS[status])
 
 
-@pytest.mark.parametrize("kind", AWAY)
+@pytest.mark.parametrize("kind", [*AWAY, MemoryError])
 def test_rel_f16_a_database_that_is_away_is_a_503_that_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
