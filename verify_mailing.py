@@ -10,9 +10,11 @@ Written from docs/ledger.md ("A mailing"); shares no code with the product.
 """
 
 import argparse
+import datetime
 import json
 import re
 import sys
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -24,6 +26,8 @@ from verify_ledger import Fault
 
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 ENDS = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated")
+LABEL = "legacy_registration"  # a basis that permits nothing
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
 MEANINGS = {
     "not_sealed": "no seal covers it",
@@ -67,6 +71,8 @@ class Record:
     topic: str | None = None
     seals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # with their entry's number
     permits: dict[int, tuple[str, set[str]]] = field(default_factory=dict)  # entry → person, topics
+    runs_out: dict[int, int] = field(default_factory=dict)  # entry → the moment from which it permits no more
+    moments: "array[int]" = field(default_factory=lambda: array("q", [0]))  # when each entry was written
     ends: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
     restored: dict[int, list[int]] = field(
         default_factory=lambda: defaultdict(list)
@@ -162,12 +168,15 @@ def read_bundle(path: str, mailing: str) -> Record:
 def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     """One entry."""
     kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
+    record.moments.append(entry["at"])
     if subject == mailing and kind == "mailing.started":
         record.topic = body.get("topic")
     elif subject == mailing and kind == "batch.sealed":
         record.seals.append((seq, body))
-    elif kind in PERMITS:
+    elif kind in PERMITS and body.get("basis") != LABEL:
         record.permits[seq] = subject, {body.get("topic")}
+        if body.get("valid_until"):
+            record.runs_out[seq] = micros(body["valid_until"])
         record.restored[body.get("restores", 0)].append(seq)
     elif kind == "person.registered":
         record.permits[seq] = subject, {one["topic"] for one in body.get("topics", [])}
@@ -177,6 +186,11 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
         record.ends[subject].append((seq, None))
     elif kind == "person.merged":
         record.merged[subject] = body.get("into")
+
+
+def micros(moment: str) -> int:
+    """An ISO 8601 instant as entries count time: in microseconds since 1970."""
+    return (datetime.datetime.fromisoformat(moment) - EPOCH) // datetime.timedelta(microseconds=1)
 
 
 def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report) -> dict[Key, int]:
@@ -243,7 +257,10 @@ def check_permissions(
         noes = [no for no, what in ends[now] if warrant < no <= until and what in (record.topic, None)]
         holds_again = max((one for one in record.restored[warrant] if one <= until), default=0)
         ended = max(noes, default=0) > holds_again
-        if record.topic not in topics or record.who(person) != now or warrant > until or ended:
+        over = record.moments[min(until, len(record.moments) - 1)] >= record.runs_out.get(
+            warrant, sys.maxsize
+        )
+        if record.topic not in topics or record.who(person) != now or warrant > until or ended or over:
             raise fault("not_permitted", key[0])
         report.permitted += 1
 

@@ -18,10 +18,10 @@ AFTER = {
     "requested": {"given", "refused", "withdrawn"},
     "given": {"renewed", "withdrawn", "expired", "invalidated"},
     "renewed": {"given", "withdrawn", "expired", "invalidated"},
-    "refused": {"given", "requested"},
-    "withdrawn": {"given", "renewed", "requested", "refused", "expired"},
+    "refused": {"given", "requested", "withdrawn"},
+    "withdrawn": {"given", "renewed", "requested", "refused", "expired", "invalidated"},
     "expired": {"given", "requested", "refused", "withdrawn"},
-    "invalidated": {"given"},
+    "invalidated": {"given", "withdrawn"},
 }
 FIRST = {"unknown", "requested", "given", "refused", "withdrawn"}
 WAYS = {  # to bring a row there

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 from service.db.session import reading, transaction
 from service.domain.consent.rules import Step
 from service.domain.ledger import queries as ledger
-from service.domain.preferences import registration
+from service.domain.preferences import chunks, registration
 from service.domain.preferences.actions import stop
 from service.domain.transfers import judging
 from service.kit import clock
@@ -46,7 +46,7 @@ def test_an_import_that_grants_is_seen(
         stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=clock.now())
     if granting:
         monkeypatch.setattr(judging, "_said_no", lambda *_: False)
-        monkeypatch.setattr(registration._Writer, "_refused_under", lambda *_: set())
+        monkeypatch.setattr(chunks.Chunk, "_refused_under", lambda *_: set())
         monkeypatch.setattr(
             registration.consent_rules, "answer", lambda **_: Step("consent.given", "given", "given")
         )

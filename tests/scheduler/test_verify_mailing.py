@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from service.domain.announcements import actions as announcements
 from service.domain.deliveries import queries
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import actions as preferences
+from service.domain.preferences.intake import Transfer, look_up
+from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.reports import outcomes
 from service.kit import clock
 from tests.faults.sink import Settings as SinkSettings
@@ -146,6 +149,35 @@ def test_a_gate_that_lets_a_no_through_is_seen(post: Post, tmp_path: Path, no_se
     """What the sender then does is on record and sealed, and that is no proof of permission."""
     found = checked(*written(post, sent(post, 6, noes=1), tmp_path))
     assert (found.fault, found.holds) == ("not_permitted", False)
+
+
+def _known(post: Post, basis: str, *, years: int) -> None:
+    """Somebody of whom an import said something so long ago, with that label."""
+    then = clock.now() - timedelta(days=366 * years)
+    at = (then - timedelta(days=3)).isoformat()
+    said = {"topic": "new-products", "given": True, "source": "list", "evidence": {"at": at}}
+    said |= {"confirmed": {"at": at, "method": "list"}}
+    one = Registration("old", "old@example.org", "en", None, None, {"country": "us"}, [said], attested=False)
+    with transaction(post.engine) as session:
+        facts = look_up(session, then, Transfer("i_1", False, {"new-products": basis}))
+        told = {"attest": True, "topics": None, "now": then, "by": "cli", "facts": facts}
+        [answer] = register_many(session, post.ring, "old", [one], **told)  # type: ignore[arg-type]
+        assert isinstance(answer, Registered)
+
+
+@pytest.mark.parametrize(("basis", "years"), [("legacy_registration", 1), ("implied_purchase", 3)])
+def test_a_gate_that_takes_a_label_or_what_is_over_for_a_yes_is_seen(
+    post: Post, tmp_path: Path, no_second_gate: None, basis: str, years: int
+) -> None:
+    _known(post, basis, years=years)
+    found = checked(*written(post, sent(post, 3), tmp_path))
+    assert (found.fault, found.holds) == ("not_permitted", False)
+
+
+def test_what_a_purchase_permits_in_its_time_holds(post: Post, tmp_path: Path) -> None:
+    _known(post, "implied_purchase", years=1)
+    found = checked(*written(post, sent(post, 3), tmp_path))
+    assert (found.holds, found.permitted) == (True, 4)
 
 
 def test_whom_a_cancelled_mailing_left_out_is_sealed_too(post: Post, tmp_path: Path) -> None:

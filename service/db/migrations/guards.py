@@ -53,10 +53,10 @@ _MOVES = {
     "requested": "given refused withdrawn",
     "given": "renewed withdrawn expired invalidated",
     "renewed": "given withdrawn expired invalidated",
-    "refused": "given requested",
-    "withdrawn": "given renewed requested expired refused",
+    "refused": "given requested withdrawn",
+    "withdrawn": "given renewed requested expired refused invalidated",
     "expired": "given requested refused withdrawn",
-    "invalidated": "given",
+    "invalidated": "given withdrawn",
 }
 _FIRST = "unknown requested given refused withdrawn"
 _OF_LEGACY = "requested refused"  # where registering counted as agreeing, the first answer of their own comes from `given`

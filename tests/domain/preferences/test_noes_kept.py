@@ -21,7 +21,7 @@ from service.domain.consent.rules import Step
 from service.domain.links.tables import Undo
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
-from service.domain.preferences import actions, changes, queries, registration, rules
+from service.domain.preferences import actions, changes, chunks, queries, registration, rules
 from service.domain.preferences.tables import Preference
 from service.domain.privacy import periods, retention
 from service.domain.topics import queries as topics
@@ -134,7 +134,7 @@ def _granting_import(monkeypatch: pytest.MonkeyPatch) -> None:
         return Step("consent.given", "given", "given") if given else answer(given=given, **told)
 
     monkeypatch.setattr(judging, "_said_no", lambda *_: False)
-    monkeypatch.setattr(registration._Writer, "_refused_under", lambda *_: set())
+    monkeypatch.setattr(chunks.Chunk, "_refused_under", lambda *_: set())
     monkeypatch.setattr(registration.consent_rules, "answer", careless)
 
 

@@ -35,12 +35,13 @@ def object_to(session: Session, ring: Keyring, person: Person, now: datetime) ->
     return rights.object_to_marketing(change)
 
 
-@pytest.mark.parametrize("basis", ["consent", "soft_opt_in", "implied", "contract"])
+@pytest.mark.parametrize("basis", ["consent", "soft_opt_in", "implied_purchase", "contract"])
 def test_std_h15_an_objection_kills_every_ground_for_advertising(
     session: Session, ring: Keyring, now: datetime, basis: str
 ) -> None:
     offers = make.a_topic(session, now=now)
-    ana = make.a_person(session, ring, yes=("new-products", "offers"), now=now)
+    lives = {"country": "us"}  # where each of these permits
+    ana = make.a_person(session, ring, yes=("new-products", "offers"), now=now, attributes=lives)
     row = make.the_preference(session, ana, "offers")
     assert row is not None
     row.basis = basis

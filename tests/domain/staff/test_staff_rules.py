@@ -18,13 +18,13 @@ def test_the_permission_table_is_as_agreed() -> None:
         "marketing": {"announcements:write", "announcements:approve", "media:write", "people:read"},
         "product": {"notices:write", "notices:publish", "media:write", "people:read"},
         "privacy_officer": {
-            "announcements:approve", "people:read", "people:reveal", "people:import", "people:export", "people:rights",
+            "announcements:approve", "people:read", "people:reveal", "people:import", "people:export", "people:rights", "people:ask",
             "topics:write", "policies:write", "contact:read",
             "contact:answer", "ledger:read", "ledger:verify",
         },
         "admin": {
             "announcements:write", "announcements:approve", "media:write", "people:read", "notices:write",
-            "notices:publish", "people:reveal", "people:import", "people:export", "people:rights", "topics:write",
+            "notices:publish", "people:reveal", "people:import", "people:export", "people:rights", "people:ask", "topics:write",
             "policies:write", "contact:read", "contact:answer",
             "ledger:read", "ledger:verify", "settings:write", "staff:write", "keys:write", "inbox:all",
         },
