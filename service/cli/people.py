@@ -50,6 +50,10 @@ Legacy = Annotated[
     bool,
     typer.Option("--legacy", help="Registering meant agreeing: label it so; no marketing goes out on it."),
 ]
+Basis = Annotated[
+    str,
+    typer.Option(help="What stands for their yes, where it was none: implied_purchase or implied_inquiry."),
+]
 Confirmed = Annotated[
     bool, typer.Option("--confirmed", help="The confirmation columns tell of a button in a mail.")
 ]
@@ -91,6 +95,7 @@ def import_(
     on: On = "",
     said: Said = "",
     legacy: Legacy = False,
+    basis: Basis = rules.CONSENT,
     confirmed: Confirmed = False,
     mail: Mailed = False,
     column: Columns = None,
@@ -108,7 +113,7 @@ def import_(
         made = _read_plan(plan, facts)
     else:
         columns = _columns(facts, column or [], [one.slug for one in desk.ask(house, topics.active)])
-        grants = _grants(topic or [], wording or [], text, on, said, legacy=legacy)
+        grants = _grants(topic or [], wording or [], text, on, said, rules.LEGACY if legacy else basis)
         if not status and "status" not in columns.values():
             status = sources.state_of_all(file.name) or ""
         word = source or sources.system_of(facts.columns) or "import"
@@ -143,10 +148,9 @@ def _columns(facts: FileFacts, told: list[str], known: list[str]) -> dict[str, s
 
 
 def _grants(
-    slugs: list[str], wordings: list[str], text: str, on: str, said: str, *, legacy: bool
+    slugs: list[str], wordings: list[str], text: str, on: str, said: str, basis: str
 ) -> tuple[rules.Grant, ...]:
     """The proof of each topic: its wording by the name it begins with, or the one text."""
-    basis = rules.LEGACY if legacy else rules.CONSENT
     found = []
     for slug in slugs:
         own = next((one for one in wordings if one.startswith(f"{slug}-v")), "")

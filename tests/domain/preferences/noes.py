@@ -122,7 +122,7 @@ class Place:
             with self.engine.connect() as connection:
                 copy.backup(_driver(connection))
             return
-        guarded = ("ledger_entry", "outcome")
+        guarded = ("ledger_entry", "outcome", "preference")  # as `pg_restore --disable-triggers` does
         with self.engine.begin() as connection:
             for name in guarded:
                 checks.without_guards(connection, name)
