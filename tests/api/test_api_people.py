@@ -8,11 +8,15 @@ import pytest
 from sqlmodel import col, func, select
 from starlette.testclient import TestClient
 
-from service.db.session import reading
+from service.db.session import reading, transaction
 from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Mailing
 from service.domain.people.tables import Person
+from service.domain.preferences.registration import Registration, register_many
+from service.kit import clock
+from service.kit.ids import new_id
 from service.ops.house import House
+from tests import builders as make
 from tests.api.shapes import ana, assert_problem, said_yes
 
 
@@ -301,3 +305,32 @@ def test_a_source_erases_only_whom_it_knows(
     other = client_of(make_key("people:write", source="crm"))
     assert_problem(other.delete("people/1"), 404, "unknown_person")
     assert api.get("people/1").status_code == 200
+
+
+def _comes_back(house: House) -> None:
+    """By the sign-up form and the button of its mail."""
+    now = clock.now()
+    visitor = Registration(new_id("v"), "ana@example.org", consents=[make.an_answer(at=now)], attested=False)
+    with transaction(house.engine) as session:
+        register_many(
+            session, house.ring, "join", [visitor], attest=False, topics=None, now=now, by="visitor"
+        )
+    with transaction(house.engine) as session:
+        make.press(session, house.ring, make.buttons(session)[-1], now=now)
+
+
+def test_who_came_back_is_erased_again_and_the_answer_speaks_of_them(api: TestClient, house: House) -> None:
+    api.put("people/1", json=ana(consents=said_yes("new-products")))
+    gone = [api.delete("people/1").json()]
+    for _ in range(2):
+        assert_problem(api.put("people/1", json=ana()), 409, "erased")
+        _comes_back(house)
+        assert api.put("people/1", json=ana(consents=said_yes("updates"))).status_code in (200, 201)
+        again = api.delete("people/1")
+        assert again.status_code == 200, again.text
+        assert again.json()["person"] not in [one["person"] for one in gone]
+        assert api.get("people/1").status_code == 404
+        assert api.delete("people/1").json() == again.json(), "said again"
+        gone.append(again.json())
+    with reading(house.engine) as session:
+        assert set(session.exec(select(Person.state)).all()) == {"erased"}

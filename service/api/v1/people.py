@@ -213,10 +213,13 @@ async def erase(request: Request, external_id: str, caller: Writer) -> Response:
     house, now = deps.house(request), clock.now()
 
     def act(session: Session) -> PersonErased:
-        gone = erasing.said_again(session, house.ring, caller.source, external_id)
-        if gone is not None:
+        try:
+            _, found = known(session, caller, external_id)
+        except rules.UnknownPerson:
+            gone = erasing.said_again(session, house.ring, caller.source, external_id)
+            if gone is None:
+                raise
             return PersonErased(person=gone.public_id)
-        _, found = known(session, caller, external_id)
         erasure.erase(session, house.ring, found, how="api", now=now, by=caller.by)
         return PersonErased(person=found.public_id)
 

@@ -76,12 +76,17 @@ def _end_addresses(session: Session, person: Person, *, now: datetime) -> set[st
 
 
 def _forget_identities(session: Session, ring: Keyring, person: Person, *, now: datetime) -> None:
+    """A site's id is known as a mark from now on, of whom it meant last: they may have been erased before and come back."""
     assert person.id is not None
     for row in queries.identities(session, person.id):
         if row.source == queries.OWN:
             session.delete(row)
             continue
-        row.external_id, row.profile, row.changed_at = mark(ring, row.source, row.external_id), None, now
+        left = mark(ring, row.source, row.external_id)
+        if (earlier := queries.identity(session, row.source, left)) is not None:
+            session.delete(earlier)
+            session.flush()
+        row.external_id, row.profile, row.changed_at = left, None, now
         session.add(row)
 
 
