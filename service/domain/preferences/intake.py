@@ -15,6 +15,7 @@ from service.domain.people import actions as people
 from service.domain.people import queries as people_queries
 from service.domain.people import rules as people_rules
 from service.domain.policies import queries as policies
+from service.domain.policies.tables import PolicyVersion
 from service.domain.topics import queries as topics
 from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Topic, Wording
@@ -102,14 +103,16 @@ class Facts:
         return self.transfer.bases.get(topic.slug, topic.basis) if self.transfer else topic.basis
 
 
-def look_up(session: Session, now: datetime, transfer: Transfer | None = None) -> Facts:
-    """Read what every registration of a transaction needs to know."""
+def look_up(
+    session: Session, now: datetime, transfer: Transfer | None = None, policy: PolicyVersion | None = None
+) -> Facts:
+    """Read what every registration of a transaction needs to know. `policy`: the version that was shown, where a form says it."""
     everything = {topic.slug: topic for topic in topics.active(session)}
     told = topics.wordings_by_topic(session)
     kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
     words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
     versions = {one.public_id: one for those in kept.values() for one in those}
-    policy = policies.current(session, "privacy", "en", now=now)
+    policy = policy or policies.current(session, "privacy", "en", now=now)
     return Facts(
         everything,
         words,

@@ -66,13 +66,16 @@ def receive(
 
 def fulfilled(session: Session, person: Person, right: str, *, door: str, now: datetime, by: str) -> None:
     """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
-    same by the same door within the hour is a second press."""
+    same by the same door within the hour is a second press. What was asked to be corrected by another door stays open: it may
+    be something else."""
     lock_ledger_tail(session)
     ids = [one.id for one in erasing.with_merged(session, person)]
     rows = session.exec(
         select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right) == right)
     ).all()
-    waiting = [row for row in rows if row.closed_at is None]
+    waiting = [
+        row for row in rows if row.closed_at is None and (right != "rectification" or row.door == door)
+    ]
     if not waiting:
         lately = now - rules.WINDOW
         if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):

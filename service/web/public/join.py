@@ -13,6 +13,8 @@ from starlette.responses import Response
 from service import fence
 from service.domain.policies import queries as policies
 from service.domain.policies import rules as policy_rules
+from service.domain.policies.tables import PolicyVersion
+from service.domain.preferences.intake import look_up
 from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import TopicUnknown
@@ -88,8 +90,15 @@ def _check_shown(session: Session, form: Form) -> None:
         shown = topics.current_wordings(session, offered[slug]).values()
         if wordings.get(slug) not in {wording.public_id for wording in shown}:
             raise ShownHasChanged(field="topic")
-    if policies.by_version_name(session, form.text("policy_version")) is None:
+    _policy_shown(session, form)
+
+
+def _policy_shown(session: Session, form: Form) -> PolicyVersion:
+    """The version the form was shown with, which must still be the one in effect. Raises `ShownHasChanged`."""
+    shown = policies.by_version_name(session, form.text("policy_version"))
+    if shown is None or policies.current(session, "privacy", shown.locale, now=clock.now()).id != shown.id:
         raise ShownHasChanged(field="topic")
+    return shown
 
 
 async def _register(request: Request, form: Form) -> DomainError | None:
@@ -111,8 +120,17 @@ async def _register(request: Request, form: Form) -> DomainError | None:
             ],
             attested=False,
         )
+        facts = look_up(session, now, policy=_policy_shown(session, form))
         return register_many(
-            session, opened.ring, SOURCE, [visitor], attest=False, topics=None, now=now, by="visitor"
+            session,
+            opened.ring,
+            SOURCE,
+            [visitor],
+            attest=False,
+            topics=None,
+            now=now,
+            by="visitor",
+            facts=facts,
         )[0]
 
     done = (await fence.perform(opened, act)).value

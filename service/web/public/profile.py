@@ -181,14 +181,15 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
 
 
 async def signed_in(request: Request) -> Person | None:
-    """Whoever is signed in here."""
+    """Whoever is signed in here: that very person. One who was merged since is another's now, who may not have signed in."""
     facts = _session(request)
     if facts is None:
         return None
 
     def look(session: Session) -> Person | None:
         ended = access.has_ended(session, facts.get("session", ""))
-        return None if ended else people.by_public_id(session, facts["person"])
+        found = None if ended else people.by_public_id(session, facts["person"])
+        return found if found and found.public_id == facts["person"] else None
 
     person = await deps.read(deps.house(request), look)
     return person if person and person.state != "erased" and person.wrapped_key else None

@@ -17,6 +17,8 @@ from service.domain.links import rules as links
 from service.domain.mailings.tables import Audience, Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.policies import actions as policies
+from service.domain.policies.rules import PolicyText
 from service.domain.topics import actions as topics
 from service.kit import clock
 from service.web.public import limits
@@ -64,6 +66,38 @@ def test_sign_up_keeps_what_was_shown_and_mails_a_button(client: TestClient, wor
     assert evidence["url"] == "http://127.0.0.1:8000/join"
     assert evidence["user_agent"] == "Reader/1"
     assert mailing.kind == "system"
+
+
+def _event(world: World) -> Any:
+    """The one thing the one person has said."""
+
+    def look(session: Any) -> Any:
+        (event,) = consents.events(session, session.exec(select(Person)).one().public_id)
+        return event
+
+    return world.change(look)
+
+
+def test_the_policy_on_record_is_the_one_the_form_showed(client: TestClient, world: World) -> None:
+    """In its language, and never one that nobody has seen."""
+    german = {"accept-language": "de"}
+    page = client.get("/join", headers=german).text
+    hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    assert hidden["policy_version"] == "privacy-v1-de"
+    sent = {**hidden, "email": "neu@example.org", "first_name": "", "website": "", "topic": ["updates"]}
+    assert client.post("/join", data=sent, headers=german).status_code == 200
+    assert _event(world).body["policy"] == "privacy-v1-de"
+    form = filled(client, "other@example.org", "updates")
+    text = PolicyText("Privacy", "We keep less from now on.")
+    world.change(
+        lambda session: policies.publish(
+            session, slug="privacy", texts={"en": text, "de": text}, now=clock.now(), by="cli"
+        )
+    )
+    answer = client.post("/join", data=form)
+    assert answer.status_code == 422
+    assert "changed" in answer.text
+    assert len(world.mails("confirm")) == 1
 
 
 def test_a_topic_that_is_not_offered_cannot_be_asked_for(client: TestClient, world: World) -> None:

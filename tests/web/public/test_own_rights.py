@@ -15,6 +15,7 @@ from service.domain.mailings.tables import Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.registration import Registration, register_many
+from service.domain.privacy import requests
 from service.domain.privacy.tables import RightsRequest
 from service.domain.suppressions import queries as suppressions
 from service.kit import clock
@@ -353,6 +354,27 @@ def test_std_h9_what_they_do_themselves_is_a_request_closed_at_once(
     assert only.closed_by == f"person:{person.public_id}"
     assert client.post("/me/sign-out", headers=OURS).status_code in (200, 303)
     assert client.post("/me/copy", headers=OURS).status_code == 403
+
+
+def test_what_they_correct_themselves_does_not_answer_a_letter(client: TestClient, world: World) -> None:
+    """It asked for something else, for all we know: whoever reads it says when it is done."""
+    person = signed_in(client, world)
+
+    def receive(session: Any) -> str:
+        held = make.the_person(session, person.public_id)
+        now = clock.now()
+        row = requests.receive(
+            session, world.house.ring, right="rectification", door="letter", came_on=now.date(), person=held,
+            who="Ana", text="My postal address is another one.", now=now, by="cli",
+        )  # fmt: skip
+        return str(row.public_id)
+
+    letter = world.change(receive)
+    client.post("/me", data={"first_name": "Anna"}, headers=OURS)
+    with reading(world.house.engine) as session:
+        found = {row.public_id: (row.door, row.outcome) for row in session.exec(select(RightsRequest)).all()}
+    assert found.pop(letter) == ("letter", "")
+    assert list(found.values()) == [("link", "done")]
 
 
 def test_the_copy_asked_for_is_the_page_that_follows(client: TestClient, world: World) -> None:

@@ -14,6 +14,7 @@ from service.domain.people.tables import Person
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.kit import clock
+from tests import builders as make
 from tests.web.conftest import BASE, World
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -191,3 +192,22 @@ def test_what_somebody_corrected_goes_before_what_a_site_says_later(client: Test
     person = world.person(profile={"first_name": "Ana", "company": "Aronia"})
     with reading(world.house.engine) as session:
         assert people.profiles(session, world.house.ring, person)[-1].profile["first_name"] == "Newname"
+
+
+def test_whoever_was_merged_into_somebody_does_not_see_them(client: TestClient, world: World) -> None:
+    """Ana asks to move to Ben's mailbox, and Ben presses the button: her session and her other link open nothing of his."""
+    ana = signed_in(client, world)
+    spare = entrance(client, world, ana)
+    ben = world.person("ben@example.org", profile={"first_name": "Ben", "company": "Birnbaum"})
+    client.post("/me", data={"email": "ben@example.org"}, headers=OURS)
+    world.change(
+        lambda session: make.press(session, world.house.ring, make.buttons(session)[-1], now=clock.now())
+    )
+    assert world.change(lambda session: session.get_one(Person, ana.id).state) == "merged"
+    assert world.change(lambda session: session.get_one(Person, ben.id).state) == "active"
+    for path in ("/me", "/me/copy"):
+        assert "Birnbaum" not in client.get(path).text
+    assert client.get("/me/copy.json").status_code == 403
+    client.cookies.clear()
+    assert client.post(spare, data={"confirm": "yes"}, headers=OURS).status_code == 409
+    assert "Birnbaum" not in client.get("/me").text
