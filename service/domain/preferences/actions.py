@@ -141,6 +141,8 @@ def _stop_unknown(
         ledger.stands(session)
     if person is not None and person.state == "erased":
         _keep_no(session, person, topic, now=now)
+        if _stop_who_came_back(session, person, topic, how=how, now=now):
+            return Stopped(changes.slip(session), None, None, person, topic)
     name = topic.slug if topic else f"#{link.topic}"
     for seen in entries.of_subject(session, link.subject, kinds=("consent.withdrawn",)):
         if seen.body.get("topic") == name:
@@ -150,6 +152,19 @@ def _stop_unknown(
         session, "consent.withdrawn", subject=link.subject, body=body, by=f"person:{link.subject}", now=now
     )
     return Stopped(changes.slip(session), None, None, person, topic)
+
+
+def _stop_who_came_back(
+    session: Session, person: Person, topic: Topic | None, *, how: str, now: datetime
+) -> int:
+    """An old link of somebody erased stops whoever is registered with that mailbox today: who pressed it has the mailbox. How many
+    yeses and questions it ended."""
+    address = session.get(Address, person.address_id) if person.address_id else None
+    if address is None or not address.address_hash:
+        return 0
+    change = Change(session, person, None, consent.Said(how, "link"), now, f"person:{person.public_id}")
+    every = [topic] if topic else topics.everything(session)
+    return changes.refuse_for_neighbours(change, every, address.address_hash)
 
 
 def _keep_no(session: Session, person: Person, topic: Topic | None, *, now: datetime) -> None:

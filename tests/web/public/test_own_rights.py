@@ -385,3 +385,50 @@ def test_the_copy_asked_for_is_the_page_that_follows(client: TestClient, world: 
     assert "A copy of what you hold about me" in page.text
     taken = client.post("/me/portable.json", headers=OURS)
     assert faults(published("portable-copy"), taken.json()) == []
+
+
+def come_back(client: TestClient, world: World, *, pressed: bool = True) -> str:
+    """By the sign-up form, and perhaps the button of its mail; the button's token."""
+    now = clock.now()
+    visitor = Registration("v_9", "ana@example.org", consents=[make.an_answer(at=now)], attested=False)
+    with transaction(world.house.engine) as session:
+        register_many(
+            session, world.house.ring, "join", [visitor], attest=False, topics=None, now=now, by="visitor"
+        )
+    with reading(world.house.engine) as session:
+        token = links.write(make.buttons(session)[-1], world.house.ring.link_keys)
+    if pressed:
+        assert client.post(f"/confirm/{token}", data=PRESSED).status_code == 200
+    return token
+
+
+def test_p5_a_link_from_before_an_erasure_stops_whoever_has_come_back(
+    client: TestClient, world: World
+) -> None:
+    """Whoever presses it has the mailbox, and is told that it is done."""
+    person = world.person()
+    old = world.stop_link(person)
+    client.post(entrance(client, world, person), data=PRESSED, headers=OURS)
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    come_back(client, world)
+    with reading(world.house.engine) as session:
+        back = session.exec(select(Person).where(col(Person.state) == "active")).one()
+    assert world.states(back)["new-products"] == "given"
+    for _ in range(2):
+        assert client.post(old, data=ONE_CLICK).status_code == 200
+        assert world.states(back)["new-products"] == "withdrawn"
+
+
+def test_rel_h39_a_link_from_before_an_erasure_goes_before_a_button_not_pressed_yet(
+    client: TestClient, world: World
+) -> None:
+    person = world.person()
+    old = world.stop_link(person)
+    client.post(entrance(client, world, person), data=PRESSED, headers=OURS)
+    assert client.post("/me/erase", data=PRESSED, headers=OURS).status_code == 200
+    button = come_back(client, world, pressed=False)
+    assert client.post(old, data=ONE_CLICK).status_code == 200
+    assert client.post(f"/confirm/{button}", data=PRESSED).status_code == 409
+    with reading(world.house.engine) as session:
+        back = session.exec(select(Person).where(col(Person.state) == "active")).one()
+    assert world.states(back).get("new-products") != "given"
