@@ -157,8 +157,7 @@ def _stop_unknown(
 def _stop_who_came_back(
     session: Session, person: Person, topic: Topic | None, *, how: str, now: datetime
 ) -> int:
-    """An old link of somebody erased stops whoever is registered with that mailbox today: who pressed it has the mailbox. How many
-    yeses and questions it ended."""
+    """Whoever is registered there today: who pressed the old link has the mailbox. How many yeses and questions it ended."""
     address = session.get(Address, person.address_id) if person.address_id else None
     if address is None or not address.address_hash:
         return 0

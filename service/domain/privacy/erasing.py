@@ -64,17 +64,17 @@ def preview(session: Session, person: Person) -> Preview:
     """What would go and what would stay."""
     persons = whole(session, person)
     ids = [one.id or 0 for one in persons]
-    hashes = {row.address_hash for row in people_erasing.addresses_of(session, persons)}
+    addresses = people_erasing.addresses_of(session, persons)
     kept = [people.attributes(session, one) for one in ids]
     names = [row.source for one in ids for row in people.identities(session, one)]
     entries = select(func.count()).where(col(LedgerEntry.subject).in_([one.public_id for one in persons]))
     mails = select(func.count()).where(col(Audience.person_id).in_(ids))
     return Preview(
         registrations=sum(one.state != "merged" for one in persons),
-        addresses=len(hashes),
+        addresses=len({row.address_hash for row in addresses}),
         sources=sorted(set(names)),
         attributes=sorted({name for found in kept for name in found}),
-        messages=len(queries.written_from(session, hashes)),
+        messages=len(queries.written_from(session, addresses)),
         entries=session.connection().execute(entries).scalar_one(),
         mails=session.connection().execute(mails).scalar_one(),
     )
@@ -92,11 +92,10 @@ def erase(
     if person.state == "erased":
         raise rules.AlreadyErased
     start, persons = len(ledger.appended(session)), whole(session, person)
-    every = {row.address_hash for row in people_erasing.addresses_of(session, persons)}
     _end_links(session, persons, now=now)
     _empty_mails(session, persons)
     _empty_requests(session, persons)
-    _forget_messages(session, every, now=now)
+    _forget_messages(session, persons, now=now)
     kept: set[str] = set()
     for one in persons:
         kept |= people_erasing.empty(session, ring, one, now=now)
@@ -182,9 +181,19 @@ def _empty_requests(session: Session, persons: Sequence[Person]) -> None:
     )
 
 
-def _forget_messages(session: Session, hashes: set[str], *, now: datetime) -> None:
-    """What was written from their mailboxes through the contact form, the answers, and the addresses kept for them."""
-    forget_messages(session, queries.written_from(session, hashes), now=now)
+def _forget_messages(session: Session, persons: Sequence[Person], *, now: datetime) -> None:
+    """What was written from their mailboxes through the contact form, or is a request of theirs from elsewhere, with the answers
+    and the addresses kept for them."""
+    found = {
+        row.id: row for row in queries.written_from(session, people_erasing.addresses_of(session, persons))
+    }
+    asked = (
+        select(ContactRequest)
+        .join(RightsRequest, col(RightsRequest.contact_id) == col(ContactRequest.id))
+        .where(col(RightsRequest.person_id).in_([one.id for one in persons]))
+    )
+    found |= {row.id: row for row in session.exec(asked)}
+    forget_messages(session, list(found.values()), now=now)
 
 
 def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: datetime) -> None:

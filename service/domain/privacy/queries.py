@@ -2,7 +2,7 @@
 rights the same way, those first that are due first."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -148,14 +148,23 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
     return session.exec(statement).all()
 
 
-def written_from(session: Session, hashes: set[str]) -> Sequence[ContactRequest]:
-    """Every request that came from one of these mailboxes, by keyed hash."""
+def written_from(session: Session, own: Iterable[Address]) -> Sequence[ContactRequest]:
+    """Every request that came from one of these mailboxes while it was theirs: confirmed, and not left yet."""
+    until: dict[str, datetime | None] = {}
+    for row in own:
+        if row.confirmed_at is not None and row.address_hash:
+            ends = (row.ended_at, until.get(row.address_hash, row.ended_at))
+            until[row.address_hash] = None if None in ends else max(one for one in ends if one)
     statement = (
-        select(ContactRequest)
+        select(ContactRequest, Address.address_hash)
         .join(Address, col(Address.id) == col(ContactRequest.address_id))
-        .where(col(Address.address_hash).in_(hashes - {""}))
+        .where(col(Address.address_hash).in_(until))
     )
-    return session.exec(statement).all()
+    return [
+        message
+        for message, digest in session.exec(statement)
+        if (ended := until[digest]) is None or message.created_at <= ended
+    ]
 
 
 def request_by_id(session: Session, public_id: str) -> RightsRequest:
@@ -169,10 +178,14 @@ def request_by_id(session: Session, public_id: str) -> RightsRequest:
 def request_written(
     session: Session, public_id: str, contact: ContactRequest | None, right: str
 ) -> RightsRequest | None:
-    """The request of that id, or what a message was made before."""
+    """The request of that id, or the open one that a message was made before."""
     same = col(RightsRequest.public_id) == public_id
     if contact is not None:
-        same = (col(RightsRequest.contact_id) == contact.id) & (col(RightsRequest.right) == right)
+        same = (
+            (col(RightsRequest.contact_id) == contact.id)
+            & (col(RightsRequest.right) == right)
+            & col(RightsRequest.closed_at).is_(None)
+        )
     return session.exec(select(RightsRequest).where(same)).first()
 
 

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
-from service.domain.people import queries as people_queries
+from service.domain.mailings import queries as mailings
+from service.domain.people import mailbox
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
 from service.domain.privacy import queries, requests, rules
@@ -181,16 +182,15 @@ async def from_message(request: Request, public_id: str, staff: Officer) -> Resp
 
     def keep(session: Session) -> str:
         message = queries.by_public_id(session, public_id)
-        known = people_queries.by_address(
-            session, house.ring, queries.opened(session, house.ring, message).address
-        )
+        wrote = queries.opened(session, house.ring, message).address
+        holds = mailbox.holders(session, [mailings.address_hash(house.ring, wrote)])
         row = requests.receive(
             session,
             house.ring,
             right=form.text("right"),
             door="form",
             came_on=message.created_at.date(),
-            person=known[0] if len(known) == 1 else None,
+            person=next(iter(holds.values()))[0] if holds else None,
             contact=message,
             now=clock.now(),
             by=staff.by,

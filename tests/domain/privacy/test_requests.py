@@ -18,6 +18,7 @@ from service.db.session import transaction
 from service.domain.ledger.actions import appended
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import access
 from service.domain.privacy import actions, copies, queries, requests, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.kit import addresses, paging
@@ -309,3 +310,65 @@ def waits_for_the_tail(session: Session) -> bool:
         "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
     )
     return bool(session.connection().execute(text(waiting)).scalar())
+
+
+def _message(session: Session, ring: Keyring, now: datetime, email: str) -> ContactRequest:
+    return actions.ask(
+        session, ring, address=addresses.parse(email), name="Somebody", subject="data", text=f"From {email}.",
+        locale="en", now=now,
+    )  # fmt: skip
+
+
+def _texts(session: Session, ring: Keyring, person: Person, now: datetime) -> list[str]:
+    return [one["text"] for one in copies.access_copy(session, ring, person, now=now)["messages"]]
+
+
+def _move(session: Session, ring: Keyring, person: Person, email: str, now: datetime) -> None:
+    """A changed address, and its button pressed."""
+    access.change_email(session, ring, person, addresses.parse(email), now=now, by=BY)
+    make.press(session, ring, make.buttons(session)[-1], now=now)
+
+
+def test_messages_are_whose_mailbox_it_was_when_they_were_written(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """An address that is only typed is nobody's; one that was left is another's from then on."""
+    ana = make.a_person(session, ring, now=now)
+    _message(session, ring, now, "ana@example.org")
+    stranger = _message(session, ring, now, "ben@example.org").public_id
+    access.change_email(session, ring, ana, addresses.parse("ben@example.org"), now=now, by=BY)
+    assert _texts(session, ring, ana, now) == ["From ana@example.org."]
+    _move(session, ring, ana, "anna@example.org", now + timedelta(minutes=1))
+    later = now + timedelta(days=1)
+    mine = _message(session, ring, later, "anna@example.org").public_id
+    theirs = _message(session, ring, later, "ana@example.org").public_id
+    assert sorted(_texts(session, ring, ana, later)) == ["From ana@example.org.", "From anna@example.org."]
+    erasure.erase(session, ring, ana, how="staff", reason="letter", now=later, by=BY)
+    for public_id in (stranger, theirs):
+        assert queries.by_public_id(session, public_id).sealed
+    with pytest.raises(rules.ContactUnknown):
+        queries.by_public_id(session, mine)
+
+
+def test_an_erasure_forgets_what_they_wrote_from_elsewhere_too(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, now=now)
+    message = _message(session, ring, now, "office@example.org")
+    row = asked(session, ring, now, "access", door="form", contact=message)
+    requests.belongs_to(session, row.public_id, ana, now=now, by=BY)
+    public_id = message.public_id
+    erasure.erase(session, ring, ana, how="staff", reason="letter", now=now, by=BY)
+    with pytest.raises(rules.ContactUnknown):
+        queries.by_public_id(session, public_id)
+
+
+def test_a_message_whose_request_was_closed_can_be_written_down_once_more(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    message = _message(session, ring, now, "ana@example.org")
+    first = asked(session, ring, now, "access", door="form", contact=message)
+    requests.close(
+        session, first.public_id, outcome="not_identified", note="Nobody by that name.", now=now, by=BY
+    )
+    assert asked(session, ring, now, "access", door="form", contact=message).public_id != first.public_id

@@ -9,8 +9,10 @@ from starlette.testclient import TestClient
 
 from service.db.session import reading
 from service.domain.ledger import queries as ledger
+from service.domain.preferences import access
 from service.domain.privacy import actions, queries, rules
 from service.kit import addresses, clock
+from tests import builders as make
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -149,13 +151,16 @@ def test_what_is_done_on_the_persons_page_closes_the_request(
 def test_a_message_is_made_a_request(browser: Browser, office: Office) -> None:
     office.world.person()
 
-    def write(session: Session) -> str:
-        return actions.ask(
-            session, office.house.ring, address=addresses.parse("ana@example.org"), name="Ana",
-            subject=rules.SUBJECTS["data"], text="What do you hold?", locale="en", now=clock.now(),
-        ).public_id  # fmt: skip
+    def write_from(email: str) -> str:
+        def write(session: Session) -> str:
+            return actions.ask(
+                session, office.house.ring, address=addresses.parse(email), name="Ana",
+                subject=rules.SUBJECTS["data"], text="What do you hold?", locale="en", now=clock.now(),
+            ).public_id  # fmt: skip
 
-    message = office.world.change(write)
+        return str(office.world.change(write))
+
+    message = write_from("ana@example.org")
     officer = browser("privacy_officer")
     assert "Make it a request" in officer.get(f"/staff/contact/{message}").text
     paths = {
@@ -166,6 +171,19 @@ def test_a_message_is_made_a_request(browser: Browser, office: Office) -> None:
     found = of(office, path)
     assert (found.row.door, found.row.came_on) == ("form", clock.now().date())
     assert found.person is not None
+    pending = write_from("stranger@example.org")
+    ana = found.person
+
+    def types(session: Session) -> None:
+        held = make.the_person(session, ana.public_id)
+        to = addresses.parse("stranger@example.org")
+        access.change_email(session, office.house.ring, held, to, now=clock.now(), by="cli")
+
+    office.world.change(types)
+    path_of_theirs = officer.post(f"/staff/contact/{pending}/request", data={"right": "access"}).headers[
+        "location"
+    ]
+    assert of(office, path_of_theirs).person is None, "an address somebody typed is not theirs"
     page = officer.get(path).text
     assert "What do you hold?" in page
     assert f"/staff/contact/{message}" in page
