@@ -5,7 +5,6 @@ Each finding says what, why it matters, and the exact thing to do or paste.
 """
 
 import asyncio
-import stat
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -15,8 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.session import reading
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
+from service.kit import signing
 from service.mail import transport
 from service.ops import records
+from service.ops import ring as keys
 from service.ops.health import SMTP_FIXES, Fact, readiness
 from service.ops.house import House
 
@@ -54,19 +55,22 @@ def outside(house: House, *, now: datetime) -> list[Fact]:
 
 
 def _key_file(house: House) -> Fact:
-    path = house.settings.key_file
-    if not path.exists():
-        return Fact(
-            "key file",
-            False,
-            "is missing",
-            "Links in old mails would not work.",
-            "Bring it back from its backup.",
-        )
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Fact(
-            "key file", False, "can be read by others", "It opens every address.", f"chmod 0400 {path}"
-        )
+    path, why = house.settings.key_file, "It opens every address, and every link in every mail."
+    try:
+        found = signing.load(path)
+    except FileNotFoundError:
+        return Fact("key file", False, "is missing", why, keys.BRING_BACK)
+    except signing.KeyFileRefused as refused:
+        says, _, fix = str(refused).partition(". ")
+        return Fact("key file", False, says, why, fix.removeprefix("Run: "))
+    try:
+        with reading(house.engine) as session:
+            standing = keys.standing(session, found)
+    except SQLAlchemyError:
+        standing = None  # `readiness` says what is wrong with the database
+    if standing is not None:
+        wrong = keys.RingForeign if standing == "foreign" else keys.RingOlder
+        return Fact("key file", False, f"is {standing}", wrong().detail, keys.BRING_BACK)
     return Fact("key file", True, "is there, and private; keep a copy of it apart from the database's")
 
 
