@@ -6,15 +6,9 @@ lies, read-only; PostgreSQL's is read by `pg_restore`, which writes it out and n
 """
 
 import json
-import re
-import shutil
-import sqlite3
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 from service.domain.brands import queries as brands
 from service.domain.ledger import checkpoints
@@ -25,7 +19,7 @@ from service.kit import addresses, notes, sealing
 from service.kit.errors import Conflict
 from service.kit.signing import Keyring
 from service.ops import ring as keys
-from service.ops.backup import CopyMissing, CopyUnreadable, ToolFailed, ToolMissing
+from service.ops.backup import CopyMissing, rows
 from service.ops.health import Fact
 from service.ops.ring import BRING_BACK, RingForeign, RingOlder
 
@@ -46,17 +40,6 @@ class _Copy:
     path: Path
     holds: dict[str, dict[str, str]] = field(default_factory=dict)
     note: str | None = None
-
-    def rows(self, table: str, numbers: str, texts: str, octets: str = "") -> Iterator[tuple]:  # type: ignore[type-arg]
-        """Rows of a table: first its columns of numbers, then those of text, then those of octets."""
-        columns = [*numbers.split(), *texts.split(), *octets.split()]
-        with self.path.open("rb") as file:
-            head = file.read(16)
-        if head == b"SQLite format 3\0":
-            return _of_sqlite(self.path, table, columns)
-        if head.startswith(b"PGDMP"):
-            return _of_postgres(self.path, table, columns, len(numbers.split()), len(octets.split()))
-        raise CopyUnreadable(field=str(self.path))
 
 
 def check_fits(ring: Keyring, path: Path) -> None:
@@ -85,16 +68,16 @@ def _opened(path: Path) -> _Copy:
         raise CopyMissing(field=str(path))
     copy = _Copy(path)
     last = 0
-    for seq, kind, text in copy.rows("ledger_entry", "seq", "kind entry"):
+    for seq, kind, text in rows(copy.path, "ledger_entry", "seq", "kind entry"):
         if kind in keys.KINDS and seq > last:
             last, copy.holds = seq, json.loads(text)["body"]["holds"]
-    copy.note = max(copy.rows("checkpoint", "size", "note"), default=(0, None))[1]
+    copy.note = max(rows(copy.path, "checkpoint", "size", "note"), default=(0, None))[1]
     return copy
 
 
 def _persons(copy: _Copy) -> Iterator[tuple[tuple[int, int], bytes]]:
     """Number and alias of everybody who was not erased, and their wrapped key."""
-    for number, alias, wrapped in copy.rows("person", "id alias", "", "wrapped_key"):
+    for number, alias, wrapped in rows(copy.path, "person", "id alias", "", "wrapped_key"):
         if wrapped:
             yield (number, alias), wrapped
 
@@ -129,7 +112,9 @@ def _addresses(ring: Keyring, copy: _Copy, known: dict[int, bytes]) -> Fact:
     """The look-up key is the right one where the hash of an opened address is the one that is kept; the house key where it opens
     those of staff and visitors."""
     read, wrong, shut = 0, 0, 0
-    for owner, kind, digest, sealed in copy.rows("address", "owner_id", "owner_kind address_hash", "sealed"):
+    for owner, kind, digest, sealed in rows(
+        copy.path, "address", "owner_id", "owner_kind address_hash", "sealed"
+    ):
         key = known.get(owner) if kind == "person" else ring.house_key
         if not sealed or key is None:
             shut += bool(sealed)
@@ -177,7 +162,7 @@ def _reads(ring: Keyring, text: str, purpose: int) -> bool:
 
 def _heads(ring: Keyring, copy: _Copy) -> Fact:
     known, count, wrong = checkpoints.keys(ring), 0, 0
-    for _, note in copy.rows("checkpoint", "size", "note"):
+    for _, note in rows(copy.path, "checkpoint", "size", "note"):
         count += 1
         try:
             notes.opened(note, known)
@@ -193,7 +178,7 @@ def _heads(ring: Keyring, copy: _Copy) -> Fact:
 
 def _dkim(ring: Keyring, copy: _Copy) -> Fact:
     wrong, count = [], 0
-    for domain, selector, sealed in copy.rows("dkim_key", "", "domain selector", "sealed"):
+    for domain, selector, sealed in rows(copy.path, "dkim_key", "", "domain selector", "sealed"):
         if not sealed:
             continue
         count += 1
@@ -211,59 +196,3 @@ def _dkim(ring: Keyring, copy: _Copy) -> Fact:
         BRING_BACK,
         len(wrong),
     )
-
-
-def _of_sqlite(path: Path, table: str, columns: Sequence[str]) -> Iterator[tuple]:  # type: ignore[type-arg]
-    place = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
-    try:
-        with closing(sqlite3.connect(place, uri=True)) as copy:
-            yield from copy.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - our own words
-    except sqlite3.DatabaseError as broken:
-        raise CopyUnreadable(field=str(path)) from broken
-
-
-_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
-
-
-def _of_postgres(
-    path: Path, table: str, columns: Sequence[str], numbers: int, octets: int
-) -> Iterator[tuple]:  # type: ignore[type-arg]
-    tool = shutil.which("pg_restore")
-    if tool is None:
-        raise ToolMissing
-    command = [tool, "--data-only", f"--table={table}", "--file=-", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603
-        assert running.stdout is not None
-        assert running.stderr is not None
-        for values in _copied(running.stdout, table, columns):
-            ends = len(values) - octets
-            yield (
-                *(None if one is None else int(one) for one in values[:numbers]),
-                *values[numbers:ends],
-                *(None if one is None else bytes.fromhex(one.removeprefix("\\x")) for one in values[ends:]),
-            )
-        said = running.stderr.read()
-    if running.returncode:
-        raise ToolFailed(f"pg_restore said: {' '.join(said.split())[:300] or running.returncode}")
-
-
-def _copied(lines: Iterator[str], table: str, columns: Sequence[str]) -> Iterator[list[str | None]]:
-    """The rows of a COPY block, in the text format of PostgreSQL's COPY."""
-    places: list[int] = []
-    for line in lines:
-        if not places:
-            found = re.fullmatch(rf"COPY \S*\b{table} \((.*)\) FROM stdin;\n", line)
-            if found:
-                names = [name.strip('" ') for name in found[1].split(",")]
-                places = [names.index(column) for column in columns]
-        elif line == "\\.\n":
-            places = []
-        else:
-            cells = line.rstrip("\n").split("\t")
-            yield [_cell(cells[place]) for place in places]
-
-
-def _cell(text: str) -> str | None:
-    if text == "\\N":
-        return None
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text)

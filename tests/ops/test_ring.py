@@ -1,8 +1,10 @@
 """Rotating the keys of the ring: what each kind does to what was closed or signed before, what is refused, and what of a former
 master can still be found (standards K5, K6; P5)."""
 
+import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,11 +28,12 @@ from service.kit import clock, keyfile, sealing, signing
 from service.kit.errors import DomainError
 from service.kit.signing import KeyFileRefused, Keyring
 from service.mail import dkim
-from service.ops import backup, drill, ring, ring_copies
+from service.ops import backup, drill, erasure, ring, ring_copies
 from service.ops.house import House, open_house
+from service.web import deps
 from tests import builders as make
 from tests.domain.privacy import marked
-from tests.ops.test_erasure import erase, rewritten
+from tests.ops.test_erasure import rewritten
 from tests.ops.test_ops_backup import _postgres_tools  # noqa: F401 - a fixture that is always there
 
 BY = "cli"
@@ -186,8 +189,6 @@ def test_p4_a_signing_key_is_introduced_by_the_one_before(place: Place, tmp_path
 
 def checked(directory: Path, proof: object, key: str) -> int:
     """What verify_ledger.py says of a proof to somebody who has this key alone."""
-    import json
-
     file = directory / "proof.json"
     file.write_text(json.dumps(proof))
     command = [sys.executable, str(ROOT / "verify_ledger.py"), str(file), "--key", key]
@@ -195,8 +196,6 @@ def checked(directory: Path, proof: object, key: str) -> int:
 
 
 def test_a_sign_in_outlives_the_key_of_sessions_until_that_is_ended(place: Place) -> None:
-    from service.web import deps
-
     now = clock.now()
     cookie = deps.signed(place.house.ring, "me", {"p": "1"}, now=now, valid_for=timedelta(minutes=30))
     place.rotate("session")
@@ -313,16 +312,20 @@ def test_sabotage_a_rewrapping_that_skips_people_is_not_believed(
 
 
 def test_std_k5_somebody_erased_meanwhile_stays_erased(place: Place) -> None:
-    """The rewrapping has read a key; its person is erased; the key must not come back with what it writes."""
+    """An erasure is under way while keys are wrapped anew: it must not come back with what is written."""
     gone, *_ = sign_up(place, 4)
     place.rotate("master")
-    stale = place.house.ring
-    erase(place.house, gone.person_id)
+    at_work = threading.Thread(target=lambda: ring.rewrap(place.house, now=clock.now()))
+    with transaction(place.house.engine) as session:
+        person = make.the_person(session, gone.person_id)
+        erasure.erase(session, place.house.ring, person, how="staff", now=clock.now(), by=BY)
+        session.flush()
+        at_work.start()
+        at_work.join(1)  # it passes over that row, or waits for us: both must end alike
+    at_work.join()
     ring.rewrap(place.house, now=clock.now())
     with reading(place.house.engine) as session:
         assert make.the_person(session, gone.person_id).wrapped_key is None
-    with transaction(place.house.engine) as session:
-        assert people_actions.rewrap(session, stale, 0) is None, "and a second one finds nothing to do"
     assert masters(place.house) == {2: 3}
 
 
