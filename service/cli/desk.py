@@ -116,6 +116,7 @@ def house_that_runs() -> House:
     """The same for a process that stays; not with a ring that is not this database's."""
     opened = house()
     ring.refuse_unfit(opened)
+    opened.watch_ring()
     return opened
 
 

@@ -24,6 +24,7 @@ from service.kit.signing import (
 
 log = logging.getLogger("bidden.keys")
 KEPT = (*FIXED, LINK, SIGNING)  # a retired one that signed is there by its public half
+LOOK = 1.0  # seconds between two looks of a process that stays
 _Stamp = tuple[int, int, int]
 
 
@@ -49,6 +50,18 @@ class Live:
                     self._read()
                     self._stamp = stamp
         return self._ring
+
+    def watch(self) -> None:
+        """Look every second from now on, whether or not anything asks: a process that was idle through a rotation must have read
+        the new keys before the file can be lost."""
+        threading.Thread(target=self._watch, name="key file", daemon=True).start()
+
+    def _watch(self) -> None:
+        never = (
+            threading.Event()
+        )  # and not `time.sleep`, which fails where a false clock is put before the process
+        while not never.wait(LOOK):
+            _ = self.ring
 
     def _read(self) -> None:
         try:

@@ -29,6 +29,11 @@ class House:
         """The keys as they are now: what begins with this look ends with it, whatever is rotated meanwhile."""
         return self._ring.ring if isinstance(self._ring, keyfile.Live) else self._ring
 
+    def watch_ring(self) -> None:
+        """For a process that stays: a changed key file is read within a second."""
+        if isinstance(self._ring, keyfile.Live):
+            self._ring.watch()
+
     @property
     def waits(self) -> Waits:
         """How long positions wait until they are tried again."""

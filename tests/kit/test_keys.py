@@ -10,6 +10,7 @@ import pytest
 
 from service.kit import keyfile, sealing
 from service.kit.signing import Key, KeyFileRefused, Keyring, load, load_or_make, text_of
+from tests.stack import until
 
 
 def test_the_file_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
@@ -135,6 +136,17 @@ def test_rel_h80_a_damaged_file_of_parted_kinds_is_refused(
     path.chmod(0o400)
     with pytest.raises(KeyFileRefused, match="damaged"):
         load(path)
+
+
+def test_rel_f34_an_idle_process_has_read_a_later_ring_before_the_file_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    live = keyfile.Live(path, load_or_make(path))
+    live.watch()
+    more = Key("link", 2, "waiting", b"n" * 32)
+    keyfile.replace(path, Keyring({}, live.ring.installation, (*live.ring.split().keys, more)))
+    until("it has looked", lambda: 2 in live._ring.link_keys)
+    path.unlink()
+    assert list(live.ring.link_keys) == [1, 2]
 
 
 def test_rel_f34_a_running_process_takes_a_later_ring_and_no_other(tmp_path: Path) -> None:
