@@ -319,12 +319,13 @@ def _wrong_rings(house: Stack, tmp_path: Path, places: dict[str, str]) -> None:
         "ring", "check", places["/media/stick/ring-new"], copy, refused=True
     ), "a backup from before the later rotations"
     for content, word in ((None, "bidden ring restore"), (foreign.read_bytes(), "ring_foreign")):
-        key_file.unlink()
+        key_file.unlink(missing_ok=True)
         if content is not None:
             key_file.write_bytes(content)
             key_file.chmod(0o400)
         assert word in house.run("web", refused=True)
-        assert house.client().get("/people/u1").status_code == 200, "what runs goes on with the ring it had"
+        with house.client() as client:
+            assert client.get("/people/u1").status_code == 200, "what runs goes on with the ring it had"
     key_file.unlink()
     house.run("ring", "restore", places["/media/stick/ring"])
     assert json.loads(key_file.read_text()) == json.loads(kept)
