@@ -22,8 +22,8 @@ from service.db.session import at_end, reading
 from service.domain.brands import actions as brands
 from service.domain.ledger import checkpoints
 from service.domain.ledger import queries as ledger
-from service.domain.people import actions as people
 from service.domain.people import queries as persons
+from service.domain.people import wrapping
 from service.fence import perform_now
 from service.kit import keyfile, signing
 from service.kit.errors import Conflict, Invalid, NotFound
@@ -251,7 +251,7 @@ def rewrap(house: House, *, now: datetime, by: str = brands.SYSTEM) -> Rewrapped
     the midst has lost nothing. What is left has no master in the ring, or was in somebody's hand just now."""
     after: int | None = 0
     while after is not None:
-        after = perform_now(house, partial(people.rewrap, ring=house.ring, after=after)).value
+        after = perform_now(house, partial(wrapping.rewrap, ring=house.ring, after=after)).value
         if after is not None and (seconds := rest(house.engine)):
             threading.Event().wait(seconds)
     with reading(house.engine) as session:

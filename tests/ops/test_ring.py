@@ -21,8 +21,8 @@ from service.domain.brands import queries as brand_queries
 from service.domain.ledger import bundles, checkpoints
 from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
-from service.domain.people import actions as people_actions
 from service.domain.people import queries as people
+from service.domain.people import wrapping
 from service.domain.people.tables import Person
 from service.kit import clock, keyfile, sealing, signing
 from service.kit.errors import DomainError
@@ -289,14 +289,14 @@ def test_sabotage_a_rewrapping_that_skips_people_is_not_believed(
     on what the rewrapping says of itself."""
     sign_up(place, 7)
     place.rotate("master")
-    whole = people_actions.wrap
+    whole = wrapping.wrap
 
     def skipping(with_ring: Keyring, alias: int, key: bytes) -> bytes:
         if alias % 2:
             raise sealing.Unsealable("passed over")
         return whole(with_ring, alias, key)
 
-    monkeypatch.setattr(people_actions, "wrap", skipping)
+    monkeypatch.setattr(wrapping, "wrap", skipping)
     passed = sum(one.alias % 2 for one in everybody(place.house))
     assert ring.rewrap(place.house, now=clock.now()).left == ({1: passed} if passed else {})
     if passed:

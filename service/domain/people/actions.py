@@ -5,28 +5,23 @@ Everything works on a chunk, a single PUT being a chunk of one, so that a bulk r
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, insert, update
-from sqlalchemy import select as rows
 from sqlmodel import Session, col, select
 
-from service.db.locks import for_update
 from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
-from service.domain.people import attributes, mailbox, queries, rules
+from service.domain.people import attributes, mailbox, queries, rules, wrapping
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import AttributeKind, Identity, Person
 from service.kit import addresses, sealing
 from service.kit.ids import new_alias, person_id
 from service.kit.signing import Keyring
-
-AT_ONCE = 200  # persons whose keys are wrapped anew in one transaction (design.md 3)
 
 
 @dataclass
@@ -192,7 +187,7 @@ def _person_row(ring: Keyring, one: Given, key: bytes, now: datetime) -> dict[st
         "state": "active",
         "locale": one.locale or "en",
         "zone": one.zone or "",
-        "wrapped_key": wrap(ring, alias, key),
+        "wrapped_key": wrapping.wrap(ring, alias, key),
         "max_per_week": None,
         "pending_address_id": None,
         "merged_into": None,
@@ -239,40 +234,6 @@ def _insert_addresses(session: Session, persons: list[dict[str, Any]], rows: lis
         .values(address_id=bindparam("its_address")),
         [{"the_id": person["id"], "its_address": person["address_id"]} for person in persons],
     )
-
-
-def wrap(ring: Keyring, alias: int, key: bytes) -> bytes:
-    """A person's key under the master key in use, whose id is the first octet."""
-    kid, master = next(iter(ring.wrap_keys.items()))
-    return bytes([kid]) + sealing.seal(master, key, queries.KEY_AT.format(alias))
-
-
-def rewrap(session: Session, ring: Keyring, after: int) -> int | None:
-    """Wrap the next persons' keys by the master in use that another wraps, in order of rows after the one given; returns
-    the last row looked at, or None where none is left.
-
-    A row somebody else has in hand waits for the next round, and one that was emptied meanwhile stays empty: an erased key must
-    not come back. One whose master is not in the ring is left as it is.
-    """
-    columns: list[Any] = [col(Person.id), col(Person.alias), col(Person.wrapped_key)]
-    others = (
-        rows(*columns)
-        .where(col(Person.id) > after, queries.wrapped_by_another(ring))
-        .order_by(col(Person.id))
-        .limit(AT_ONCE)
-    )
-    found = session.connection().execute(for_update(session, others, skip_locked=True)).all()
-    fresh = []
-    for number, alias, wrapped in found:
-        with suppress(sealing.Unsealable):
-            made = wrap(ring, alias, queries.unwrap(ring, alias, wrapped))
-            fresh.append({"the_id": number, "before": wrapped, "after": made})
-    if fresh:
-        same = (col(Person.id) == bindparam("the_id"), col(Person.wrapped_key) == bindparam("before"))
-        session.connection().execute(
-            update(Person).where(*same).values(wrapped_key=bindparam("after")), fresh
-        )
-    return found[-1][0] if found else None
 
 
 def _update(
