@@ -18,7 +18,7 @@ from service.db.engine import is_damaged
 from service.db.session import reading
 from service.kit.errors import DatabaseDamaged, DomainError
 from service.kit.signing import KeyFileRefused
-from service.ops import ring
+from service.ops import ring_fits
 from service.ops.house import House, open_house
 
 Parameters = ParamSpec("Parameters")
@@ -115,7 +115,7 @@ def house() -> House:
 def house_that_runs() -> House:
     """The same for a process that stays; not with a ring that is not this database's."""
     opened = house()
-    ring.refuse_unfit(opened)
+    ring_fits.refuse_unfit(opened)
     opened.watch_ring()
     return opened
 

@@ -12,6 +12,7 @@ from service.kit.signing import Key
 from service.ops import drill
 from service.ops import ring as keys
 from service.ops import ring_copies as copies
+from service.ops.ring_fits import standing
 
 app = desk.group("The key ring: show, new, use, rewrap, retire, backup, check, restore.")
 
@@ -33,7 +34,7 @@ def show(as_json: desk.Json = False) -> None:
     opened = desk.house()
     ring = opened.ring
     wrapped = desk.ask(opened, people.masters)
-    found = desk.ask(opened, lambda session: keys.standing(session, ring))
+    found = desk.ask(opened, lambda session: standing(session, ring))
     rows = [
         _facts(key) | ({"persons": wrapped.get(key.id, 0)} if key.kind == signing.MASTER else {})
         for key in ring.keys

@@ -15,7 +15,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,16 @@ class KeyFileRefused(Exception):
 class Key:
     """One key: its kind, its id (1 to 255), waiting | in_use | former | retired, and the day it was made (empty: not known).
 
-    Of a retired key that signed heads only the public half is left; other retired keys are gone.
+    Of a retired key that signed heads only the public half is left; other retired keys are gone from the file. A retired master
+    is remembered by processes that had it.
     """
 
     kind: str
     id: int
     state: str
-    secret: bytes
+    secret: bytes = field(
+        repr=False
+    )  # what is printed of a key, in the frames of an error, too, does not hold it
     public: bytes = b""
     made_on: str = ""
 
@@ -70,7 +73,7 @@ class Key:
 class Keyring:
     """The keys of one installation. `secrets`, by id, are what all kinds are derived of until they have parted into `parted`."""
 
-    secrets: dict[int, bytes]
+    secrets: dict[int, bytes] = field(repr=False)
     installation: str
     parted: tuple[Key, ...] = ()
 
@@ -92,10 +95,16 @@ class Keyring:
         """The same keys, each by itself."""
         return Keyring({}, self.installation, self.keys)
 
+    def used(self) -> dict[str, int]:
+        """The id of the key in use of each kind. It only ever grows, which tells an older ring from a later one."""
+        return {key.kind: key.id for key in self.keys if key.state == IN_USE}
+
     def marks(self) -> dict[str, dict[str, str]]:
-        """What every key is known by, kind → id → mark: for the ledger, and for whoever compares two rings."""
+        """What every key of the file is known by, kind → id → mark: for the ledger, and for whoever compares two rings."""
         found: dict[str, dict[str, str]] = {}
         for key in self.keys:
+            if key.kind == MASTER and key.state == RETIRED:
+                continue  # remembered, and not in the file
             found.setdefault(key.kind, {})[str(key.id)] = key.mark
         return found
 
@@ -188,7 +197,7 @@ def load(path: Path) -> Keyring:
             raise KeyFileRefused(f"The key file {path.name} can be read by others. Run: chmod 0400 {path}")
         try:
             return _read(json.loads(file.read()))
-        except (ValueError, KeyError, TypeError) as broken:
+        except (ValueError, KeyError, TypeError, AttributeError) as broken:
             raise KeyFileRefused(
                 f"The key file {path.name} is damaged. Restore it from its backup."
             ) from broken
@@ -242,13 +251,22 @@ def text_of(ring: Keyring) -> str:
 def draft_of(path: Path, text: str) -> Path:
     """The text, whole and on the disk, in a file (0400) beside the one it is to become."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     return draft
+
+
+def settle(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make(path: Path) -> None:
@@ -260,3 +278,4 @@ def _make(path: Path) -> None:
         pass
     finally:
         draft.unlink()
+    settle(path.parent)

@@ -14,10 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.session import reading
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
+from service.domain.people import queries as people
 from service.kit import signing
 from service.mail import transport
 from service.ops import records
-from service.ops import ring as keys
+from service.ops import ring_fits as keys
 from service.ops.health import SMTP_FIXES, Fact, readiness
 from service.ops.house import House
 
@@ -27,7 +28,7 @@ MOST_DRIFT = 30  # seconds
 
 def examine(house: House, *, now: datetime) -> list[Fact]:
     """Look at everything. Opens network connections; never raises for what it finds."""
-    return [*inside(house, now=now), *outside(house, now=now)]
+    return [*inside(house, now=now), persons(house), *outside(house, now=now)]
 
 
 def inside(house: House, *, now: datetime) -> list[Fact]:
@@ -72,6 +73,22 @@ def _key_file(house: House) -> Fact:
         wrong = keys.RingForeign if standing == "foreign" else keys.RingOlder
         return Fact("key file", False, f"is {standing}", wrong().detail, keys.BRING_BACK)
     return Fact("key file", True, "is there, and private; keep a copy of it apart from the database's")
+
+
+def persons(house: House) -> Fact:
+    """Whether the ring has the master of every person's key. All of them are counted: not for the health page."""
+    try:
+        with reading(house.engine) as session:
+            lost = people.unreadable(session, house.ring)
+    except SQLAlchemyError:
+        lost = {}  # `readiness` says what is wrong with the database
+    if not lost:
+        return Fact("persons' keys", True, "are wrapped by masters that the ring has")
+    says = ", ".join(
+        f"{number} by master {kid}, which the ring has not" for kid, number in sorted(lost.items())
+    )
+    fix = "Bring back a backup of the ring that has it: bidden ring restore FILE"
+    return Fact("persons' keys", False, says, "Nobody can read these people, and they get no mail.", fix)
 
 
 def _postal_address(brand: Brand) -> Fact:

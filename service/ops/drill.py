@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from service.domain.brands import queries as brands
 from service.domain.ledger import checkpoints
@@ -18,10 +19,9 @@ from service.domain.people import queries as people
 from service.kit import addresses, notes, sealing
 from service.kit.errors import Conflict
 from service.kit.signing import Keyring
-from service.ops import ring as keys
 from service.ops.backup import CopyMissing, rows
 from service.ops.health import Fact
-from service.ops.ring import BRING_BACK, RingForeign, RingOlder
+from service.ops.ring_fits import BRING_BACK, KINDS, RingForeign, RingOlder, compare
 
 SAMPLE = 1_000  # persons whose addresses are read, too; their keys are in memory meanwhile
 PURPOSES = (links.STOP, links.PREFERENCES, links.WHY, links.CONFIRM, links.SIGN_IN, links.VIEW)
@@ -38,7 +38,7 @@ class _Copy:
     """A copy of the database, as far as keys are concerned."""
 
     path: Path
-    holds: dict[str, dict[str, str]] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)  # the last entry about the ring
     note: str | None = None
 
 
@@ -46,7 +46,7 @@ def check_fits(ring: Keyring, path: Path) -> None:
     """Whether what is in a copy can be read with this ring. Raises `RingForeign`, `RingOlder`, `MasterMissing`, and what reading a
     copy raises."""
     copy = _opened(path)
-    found = keys.compare(ring, copy.holds, copy.note)
+    found = compare(ring, copy.told, copy.note)
     if found is not None:
         raise RingForeign if found == "foreign" else RingOlder
     for _, wrapped in _persons(copy):
@@ -69,8 +69,8 @@ def _opened(path: Path) -> _Copy:
     copy = _Copy(path)
     last = 0
     for seq, kind, text in rows(copy.path, "ledger_entry", "seq", "kind entry"):
-        if kind in keys.KINDS and seq > last:
-            last, copy.holds = seq, json.loads(text)["body"]["holds"]
+        if kind in KINDS and seq > last:
+            last, copy.told = seq, json.loads(text)["body"]
     copy.note = max(rows(copy.path, "checkpoint", "size", "note"), default=(0, None))[1]
     return copy
 
@@ -83,7 +83,7 @@ def _persons(copy: _Copy) -> Iterator[tuple[tuple[int, int], bytes]]:
 
 
 def _fits(ring: Keyring, copy: _Copy) -> Fact:
-    found = keys.compare(ring, copy.holds, copy.note)
+    found = compare(ring, copy.told, copy.note)
     if found is None:
         return Fact("ring", True, f"of {ring.installation}; it has every key this copy tells of")
     wrong = RingForeign if found == "foreign" else RingOlder

@@ -1,5 +1,7 @@
 """What every process opens first: settings, engine and key ring, in one hand. Called by `app`, the command line and the scheduler."""
 
+from threading import Lock
+
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
@@ -14,7 +16,7 @@ from service.domain.ledger.tables import Checkpoint
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
 from service.kit import clock, failpoints, keyfile, logs
-from service.kit.signing import KeyFileRefused, Keyring, load_or_make
+from service.kit.signing import KeyFileRefused, Keyring
 from service.ops import seed
 
 
@@ -22,17 +24,22 @@ class House:
     """The assembled installation, as the doors and the sender get it."""
 
     def __init__(self, settings: Settings, engine: Engine, ring: Keyring | keyfile.Live) -> None:
-        self.settings, self.engine, self._ring = settings, engine, ring
+        self.settings, self.engine = settings, engine
+        self._live = ring if isinstance(ring, keyfile.Live) else None
+        self._looking = Lock()
+        # The keys as they were at the last look, for the price of an attribute: a sender's event loop asks no disk.
+        self.ring = ring.ring if isinstance(ring, keyfile.Live) else ring
 
-    @property
-    def ring(self) -> Keyring:
-        """The keys as they are now: what begins with this look ends with it, whatever is rotated meanwhile."""
-        return self._ring.ring if isinstance(self._ring, keyfile.Live) else self._ring
+    def look(self) -> Keyring:
+        """The keys as the file has them now, which `ring` then gives, too: for what begins now."""
+        if self._live is not None:
+            with self._looking:
+                self.ring = self._live.ring
+        return self.ring
 
     def watch_ring(self) -> None:
         """For a process that stays: a changed key file is read within a second."""
-        if isinstance(self._ring, keyfile.Live):
-            self._ring.watch()
+        keyfile.watch(self.look)
 
     @property
     def waits(self) -> Waits:
@@ -57,7 +64,7 @@ def open_house(settings: Settings | None = None) -> House:
             f"The key file {place} is missing, and this database was made with one. Bring it back from its backup: "
             "bidden ring restore FILE"
         )
-    return House(settings, engine, keyfile.Live(place, load_or_make(place)))
+    return House(settings, engine, keyfile.Live(place))
 
 
 def needs_its_ring(engine: Engine) -> bool:

@@ -5,6 +5,7 @@ Called by `bidden ring`, and by the clock, which wraps persons' keys anew. The f
 what dies between leaves a ring that has more than the ledger says, which the clock notes.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from functools import partial
 from secrets import token_bytes
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from service.db.engine import rest
@@ -30,12 +30,22 @@ from service.kit.errors import Conflict, Invalid, NotFound
 from service.kit.notes import NoteRefused, opened
 from service.kit.signing import Key, Keyring
 from service.ops.house import House
+from service.ops.ring_fits import (
+    BACKED_UP,
+    ENDED,
+    KINDS,
+    MADE,
+    NOTED,
+    REWRAPPED,
+    USED,
+    check_fits,
+    last_said,
+    standing,
+)
 
-MADE, USED, ENDED, REWRAPPED, BACKED_UP, NOTED = (
-    "key_made", "key_used", "key_retired", "rewrapped", "backed_up", "noted",
-)  # fmt: skip
-BRING_BACK = "Bring back the newest backup of the ring: bidden ring restore FILE --replace"
-KINDS = tuple(f"ring.{act}" for act in (MADE, USED, ENDED, REWRAPPED, BACKED_UP, NOTED))
+ROUNDS = 4  # of a rewrapping, the last of which only counts
+PAUSE = 0.02  # seconds after each of its transactions, where the database itself asks for none
+log = logging.getLogger("bidden.keys")
 
 
 class KindUnknown(Invalid):
@@ -111,18 +121,6 @@ class NoHeadYet(Conflict):
     """No head was signed with the new key yet, and what nobody has seen cannot take the former one's place."""
 
     fix_hint = "bidden ledger checkpoint"
-
-
-class RingForeign(Conflict):
-    """The key ring is not that of this database: nothing in it would open, and every no would be forgotten."""
-
-    fix_hint = "Bring back the ring of that installation: bidden ring restore FILE"
-
-
-class RingOlder(Conflict):
-    """The key ring is older than this database: links, heads or persons' keys made since would not be known."""
-
-    fix_hint = BRING_BACK
 
 
 FIXED = {signing.LOOKUP: LookupKeyStays, signing.MESSAGE: MessageKeyStays, signing.HOUSE: HouseKeyStays}
@@ -248,76 +246,59 @@ def _check_signing(session: Session, ring: Keyring, *, handed_on: bool) -> None:
 
 def rewrap(house: House, *, now: datetime, by: str = brands.SYSTEM) -> Rewrapped:
     """Wrap every person's key by the master in use, two hundred at a time; others may write in between, and whoever is killed in
-    the midst has lost nothing. What is left has no master in the ring, or was in somebody's hand just now."""
-    after: int | None = 0
-    while after is not None:
-        after = perform_now(house, partial(wrapping.rewrap, ring=house.ring, after=after)).value
-        if after is not None and (seconds := rest(house.engine)):
-            threading.Event().wait(seconds)
-    with reading(house.engine) as session:
-        left = persons.masters(session)
-        left.pop(house.ring.in_use(signing.MASTER).id, None)
-        used, done = _last_use(session, signing.MASTER), _last(session, REWRAPPED)
+    the midst has lost nothing. Who is in somebody's hand just now is tried again, a few times; what is left then has no master
+    in the ring, or is in that hand still. Raises `RingForeign`, `RingOlder`: an older ring would wrap everybody back."""
+    for rounds_left in reversed(range(ROUNDS)):
+        with reading(house.engine) as session:
+            check_fits(session, house.ring)
+            left = persons.masters(session)
+            left.pop(house.ring.in_use(signing.MASTER).id, None)
+            used, done = _last_use(session, signing.MASTER), _last(session, REWRAPPED)
+        if not rounds_left or not left.keys() & house.ring.wrap_keys.keys():
+            break
+        _rewrap_all(house)
     if not left and used is not None and (done is None or done.seq < used.seq):
-        perform_now(house, lambda session: _note(session, house.ring, REWRAPPED, {}, now=now, by=by))
+        note(house, house.ring, REWRAPPED, now=now, by=by)
     return Rewrapped(left)
 
 
-def refuse_unfit(house: House) -> None:
-    """For processes that run: with another ring, or an older one, they would answer wrongly and use up mailings that nobody can
-    read. Raises `RingForeign`, `RingOlder`; of a database that is away, or not made yet, there is nothing to say."""
-    try:
-        with reading(house.engine) as session:
-            found = standing(session, house.ring)
-    except SQLAlchemyError:
-        return
-    if found is not None:
-        raise RingForeign if found == "foreign" else RingOlder
+def _rewrap_all(house: House) -> None:
+    after: int | None = 0
+    while after is not None:
+        after = perform_now(house, partial(wrapping.rewrap, ring=house.ring, after=after)).value
+        threading.Event().wait(rest(house.engine) or PAUSE)
 
 
 def tend(house: House, now: datetime) -> None:
     """The clock's part: wrap anew where a master was replaced, and note a ring that has more than the ledger says of it."""
-    ring = house.ring
+    ring = house.look()
     if not ring.parted and len(ring.secrets) == 1:
         return  # nothing was ever rotated here
-    if len(ring.wrap_keys) > 1:
-        rewrap(house, now=now)
     with reading(house.engine) as session:
         last = last_said(session)
-        noted = last is None or _said(ring) == {name: last.body[name] for name in ("in_use", "holds")}
-        fits = standing(session, ring) is None
-    if not noted and fits:
-        perform_now(house, lambda session: _note(session, ring, NOTED, {}, now=now, by=brands.SYSTEM))
+        noted = last is not None and _said(ring) == {name: last.body[name] for name in ("in_use", "holds")}
+        found = standing(session, ring)
+    if found is not None:
+        log.error(
+            "the key ring does not fit the database; it was left alone", extra={"facts": {"it is": found}}
+        )
+        return
+    if len(ring.wrap_keys) > 1:
+        rewrap(house, now=now)
+    if not noted:
+        note(house, ring, NOTED, now=now, by=brands.SYSTEM)
 
 
-def note_backup(house: House, ring: Keyring, *, now: datetime, by: str) -> None:
-    """Keep that a backup holds these keys: only one that a backup holds may be used."""
-    perform_now(house, lambda session: _note(session, ring, BACKED_UP, {}, now=now, by=by))
+def note(house: House, ring: Keyring, act: str, *, now: datetime, by: str) -> None:
+    """Keep that something was done with a ring that holds these keys. Raises `RingForeign`, `RingOlder` where it fits no more: its
+    entry would hide what the ring in use has."""
 
+    def step(session: Session) -> None:
+        lock_ledger_tail(session)
+        check_fits(session, ring)
+        _note(session, ring, act, {}, now=now, by=by)
 
-def last_said(session: Session) -> ledger.Seen | None:
-    """The last entry about the ring, which says what it held then."""
-    found = ledger.of_kinds(session, KINDS)
-    return found[-1] if found else None
-
-
-def standing(session: Session, ring: Keyring) -> str | None:
-    """How a ring stands to this database: None when it fits, `older` when it lacks a key that is told of there, `foreign` when it
-    is another one."""
-    last = last_said(session)
-    return compare(ring, last.body["holds"] if last else {}, checkpoints.latest_note(session))
-
-
-def compare(ring: Keyring, holds: dict[str, dict[str, str]], note: str | None) -> str | None:
-    """The same from what the database says: the marks of its keys, and its last signed head."""
-    if (found := keyfile.lacks(ring, holds)) is not None:
-        return found
-    try:
-        if note is not None:
-            opened(note, checkpoints.keys(ring))
-    except NoteRefused:
-        return "foreign"
-    return None
+    perform_now(house, step)
 
 
 def _change(house: House, act: str, step: Step, *, now: datetime, by: str) -> Key:
@@ -326,13 +307,18 @@ def _change(house: House, act: str, step: Step, *, now: datetime, by: str) -> Ke
 
     def change(session: Session) -> Key:
         lock_ledger_tail(session)
-        ring, key, more = step(session, signing.load(path).split())
+        present = signing.load(path)
+        check_fits(session, present)
+        ring, key, more = step(session, present.split())
         facts: dict[str, object] = {"key": key.kind, "id": key.id, **more}
         _note(session, ring, act, facts, now=now, by=by)
         at_end(session, lambda _: keyfile.replace(path, ring))
         return key
 
-    return perform_now(house, change).value
+    try:
+        return perform_now(house, change).value
+    finally:
+        house.look()
 
 
 def _note(
@@ -342,8 +328,7 @@ def _note(
 
 
 def _said(ring: Keyring) -> dict[str, Any]:
-    in_use = {key.kind: key.id for key in ring.keys if key.state == signing.IN_USE}
-    return {"in_use": in_use, "holds": ring.marks()}
+    return {"in_use": ring.used(), "holds": ring.marks()}
 
 
 def _last(session: Session, act: str) -> ledger.Seen | None:
@@ -358,8 +343,8 @@ def _last_use(session: Session, kind: str) -> ledger.Seen | None:
 
 def _highest(session: Session, kind: str) -> int:
     """The highest number a key of that kind ever had: a retired one's never comes back with another key."""
-    made = ledger.of_kinds(session, (f"ring.{MADE}",))
-    return max((one.body["id"] for one in made if one.body["key"] == kind), default=0)
+    held = [one.body["holds"].get(kind, {}) for one in ledger.of_kinds(session, KINDS)]
+    return max((int(number) for one in held for number in one), default=0)
 
 
 def _with(ring: Keyring, key: Key) -> Keyring:

@@ -14,7 +14,7 @@ from service.kit.signing import Keyring
 from service.ops import ring as keys
 from service.ops.backup import CopyThere
 from service.ops.house import House
-from service.ops.ring import RingForeign, RingOlder
+from service.ops.ring_fits import BACKED_UP, RingForeign, RingOlder, check_fits, standing
 
 
 class BackupBesideDatabase(Conflict):
@@ -35,17 +35,19 @@ class RingThere(Conflict):
 
 def back_up(house: House, file: Path, *, now: datetime, by: str) -> None:
     """Copy the ring into a new file (0400), read it back, and note that there is such a copy. Raises `CopyThere`,
-    `BackupBesideDatabase`."""
+    `BackupBesideDatabase`, `RingForeign`, `RingOlder`."""
     if file.resolve().is_relative_to(house.settings.data_dir.resolve()):
         raise BackupBesideDatabase(field=str(file))
-    draft = signing.draft_of(file, signing.text_of(house.ring))
+    ring = signing.load(house.settings.key_file)  # and not what this process remembers beside
+    with reading(house.engine) as session:
+        check_fits(session, ring)
     try:
-        file.hardlink_to(draft)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o400, exist_ok=False)  # the name is ours; a stick may know no hard links
     except FileExistsError as there:
         raise CopyThere(field=str(file)) from there
-    finally:
-        draft.unlink()
-    keys.note_backup(house, signing.load(file), now=now, by=by)
+    keyfile.replace(file, ring)
+    keys.note(house, signing.load(file), BACKED_UP, now=now, by=by)
 
 
 def restore(settings: Settings, file: Path, *, replace: bool) -> Path:
@@ -81,7 +83,7 @@ def _standing(settings: Settings, ring: Keyring) -> str | None:
     engine = make_engine(settings.database)
     try:
         with reading(engine) as session:
-            return keys.standing(session, ring)
+            return standing(session, ring)
     except SQLAlchemyError:
         return None
     finally:

@@ -31,6 +31,7 @@ _LOCAL = re.compile(r"/(?!/)[A-Za-z0-9/_.~?&=%-]*")
 def house(request: Request) -> House:
     """The installation this application was built for."""
     found: House = request.app.state.house
+    found.look()
     return found
 
 

@@ -141,7 +141,7 @@ def test_rel_h80_a_damaged_file_of_parted_kinds_is_refused(
 def test_rel_f34_an_idle_process_has_read_a_later_ring_before_the_file_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     live = keyfile.Live(path, load_or_make(path))
-    live.watch()
+    keyfile.watch(lambda: live.ring)
     more = Key("link", 2, "waiting", b"n" * 32)
     keyfile.replace(path, Keyring({}, live.ring.installation, (*live.ring.split().keys, more)))
     until("it has looked", lambda: 2 in live._ring.link_keys)

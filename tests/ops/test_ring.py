@@ -28,7 +28,7 @@ from service.kit import clock, keyfile, sealing, signing
 from service.kit.errors import DomainError
 from service.kit.signing import KeyFileRefused, Keyring
 from service.mail import dkim
-from service.ops import backup, drill, erasure, ring, ring_copies
+from service.ops import backup, drill, erasure, ring, ring_copies, ring_fits
 from service.ops.house import House, open_house
 from service.web import deps
 from tests import builders as make
@@ -68,13 +68,18 @@ class Place:
         return signing.load(self.house.settings.key_file)
 
 
-@pytest.fixture
-def place(engine: Engine, database_url: str, tmp_path: Path) -> Place:
+def installed(engine: Engine, database_url: str, tmp_path: Path) -> Place:
+    """An installation on this database, with a key file of its own."""
     settings = Settings(
         data_dir=tmp_path / "data", database_url=database_url, smtp_url="", public_url="http://127.0.0.1:9"
     )
     live = keyfile.Live(settings.key_file, signing.load_or_make(settings.key_file))
     return Place(House(settings, engine, live), tmp_path / "away")
+
+
+@pytest.fixture
+def place(engine: Engine, database_url: str, tmp_path: Path) -> Place:
+    return installed(engine, database_url, tmp_path)
 
 
 def everybody(house: House) -> list[Person]:
@@ -130,8 +135,8 @@ def test_std_k6_a_master_is_followed_and_ended_while_its_people_stay_readable(pl
     assert list(place.file.wrap_keys) == [2]
     assert opens(place.house, place.file) == 451
     with reading(place.house.engine) as session:
-        acts = [one.kind for one in ledger.of_kinds(session, ring.KINDS)]
-        texts = " ".join(one.entry for one in ledger.of_kinds(session, ring.KINDS))
+        acts = [one.kind for one in ledger.of_kinds(session, ring_fits.KINDS)]
+        texts = " ".join(one.entry for one in ledger.of_kinds(session, ring_fits.KINDS))
     assert acts == ["ring.key_made", "ring.backed_up", "ring.key_used", "ring.rewrapped", "ring.key_retired"]
     held = [key.secret.hex() for key in place.file.keys] + [key.secret.hex() for key in place.house.ring.keys]
     assert not [secret for secret in held if secret and secret in texts], "no key stands in the ledger"
@@ -355,7 +360,7 @@ def test_the_clock_wraps_anew_and_notes_a_ring_that_was_changed_by_other_means(p
     for _ in range(2):
         jobs.tend_ring(place.house, clock.now())
     with reading(place.house.engine) as session:
-        acts = [one.kind.removeprefix("ring.") for one in ledger.of_kinds(session, ring.KINDS)]
+        acts = [one.kind.removeprefix("ring.") for one in ledger.of_kinds(session, ring_fits.KINDS)]
     assert acts == ["key_made", "backed_up", "key_used", "rewrapped", "noted"]
 
 
@@ -447,20 +452,23 @@ def test_a_ring_that_is_older_or_another_is_told_apart(place: Place, tmp_path: P
     backup.backup(place.house, copy)
     other = tmp_path / "other" / "secret.key"
     signing.load_or_make(other)
-    for file, wrong, word in ((older, ring.RingOlder, "older"), (other, ring.RingForeign, "foreign")):
+    for file, wrong, word in (
+        (older, ring_fits.RingOlder, "older"),
+        (other, ring_fits.RingForeign, "foreign"),
+    ):
         with reading(place.house.engine) as session:
-            assert ring.standing(session, signing.load(file)) == word
+            assert ring_fits.standing(session, signing.load(file)) == word
         with pytest.raises(wrong):
             drill.check_fits(signing.load(file), copy)
         assert not drill.examine(signing.load(file), copy)[0].ok
         with pytest.raises(wrong):
-            ring.refuse_unfit(House(place.house.settings, place.house.engine, signing.load(file)))
+            ring_fits.refuse_unfit(House(place.house.settings, place.house.engine, signing.load(file)))
     facts = {fact.name: fact for fact in drill.examine(signing.load(other), copy, ["/u/aaaa"])}
     assert [name for name, fact in facts.items() if fact.ok] == ["DKIM keys"], "there are none"
-    with pytest.raises(ring.RingForeign):
+    with pytest.raises(ring_fits.RingForeign):
         ring_copies.restore(place.house.settings, other, replace=True)
     place.house.settings.key_file.unlink()
-    with pytest.raises(ring.RingOlder):
+    with pytest.raises(ring_fits.RingOlder):
         ring_copies.restore(place.house.settings, older, replace=False)
 
 

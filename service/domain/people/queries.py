@@ -25,6 +25,10 @@ _wrapped_by = func.substr(
 )
 
 
+class MasterUnknown(sealing.Unsealable):
+    """The ring has not the master that wraps this person's key: nobody was erased, the ring is not the right one."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """What one source sent about somebody, in clear."""
@@ -42,16 +46,17 @@ def person_key(ring: Keyring, person: Person) -> bytes:
 
 
 def unwrap(ring: Keyring, alias: int, wrapped: bytes) -> bytes:
-    """Open a wrapped key: its first octet is the id of the key that wrapped it."""
+    """Open a wrapped key: its first octet is the id of the key that wrapped it. Raises `MasterUnknown`, `Unsealable`."""
     wrapping = ring.wrap_keys.get(wrapped[0])
     if wrapping is None:
-        raise sealing.Unsealable("person")
+        raise MasterUnknown("person")
     return sealing.unseal(wrapping, wrapped[1:], KEY_AT.format(alias))
 
 
 def wrapped_by_another(ring: Keyring) -> ColumnElement[bool]:
-    """The condition on persons whose key is wrapped by another master than the one in use."""
-    return and_(col(Person.wrapped_key).is_not(None), _wrapped_by != bytes([next(iter(ring.wrap_keys))]))
+    """The condition on persons whose key is wrapped by another master of the ring than the one in use."""
+    _, *others = ring.wrap_keys
+    return and_(col(Person.wrapped_key).is_not(None), _wrapped_by.in_([bytes([number]) for number in others]))
 
 
 def masters(session: Session) -> dict[int, int]:
@@ -60,6 +65,11 @@ def masters(session: Session) -> dict[int, int]:
         select(_wrapped_by, func.count()).where(col(Person.wrapped_key).is_not(None)).group_by(_wrapped_by)
     )
     return {octet[0]: persons for octet, persons in session.connection().execute(counted)}
+
+
+def unreadable(session: Session, ring: Keyring) -> dict[int, int]:
+    """How many persons' keys are wrapped by masters that the ring has not, by their ids."""
+    return {kid: number for kid, number in masters(session).items() if kid not in ring.wrap_keys}
 
 
 def by_alias(session: Session, alias: int) -> Person | None:
