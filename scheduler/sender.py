@@ -194,10 +194,10 @@ class Sender:
         )
         if due is None:
             return
-        ring, lease = self.house.ring, self.lease.id
+        look, lease = self.house.look, self.lease.id  # at the key file from there, not from the event loop
         claimed = await self.database.write(
             lambda session: claims.claim(
-                session, ring, lease, now=now, limit=limit, system=system, incarnation=self.incarnation
+                session, look(), lease, now=now, limit=limit, system=system, incarnation=self.incarnation
             )
         )
         failpoints.hit("claim.after_commit")
