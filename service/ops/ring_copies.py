@@ -46,7 +46,11 @@ def back_up(house: House, file: Path, *, now: datetime, by: str) -> None:
         file.touch(0o400, exist_ok=False)  # the name is ours; a stick may know no hard links
     except FileExistsError as there:
         raise CopyThere(field=str(file)) from there
-    keyfile.replace(file, ring)
+    try:
+        keyfile.replace(file, ring)
+    except keyfile.KeyFileNotReplaced:
+        file.unlink()  # the empty one that held its name
+        raise
     keys.note(house, signing.load(file), BACKED_UP, now=now, by=by)
 
 

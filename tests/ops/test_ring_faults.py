@@ -342,10 +342,13 @@ def test_a_key_file_that_cannot_be_replaced_changes_nothing_and_says_so(
     monkeypatch.setattr(Path, "replace", refused)
     with pytest.raises(keyfile.KeyFileNotReplaced):
         ring.new(place.house, "link", now=clock.now(), by=BY)
+    with pytest.raises(keyfile.KeyFileNotReplaced):
+        place.back_up("kept")
     monkeypatch.undo()
     assert place.house.settings.key_file.read_bytes() == before
     assert acts(place) == []
     assert [one.name for one in place.house.settings.key_file.parent.glob(".secret.key*")] == []
+    assert list(place.away.iterdir()) == [], "an empty backup would be taken for one"
 
 
 def test_a_backup_goes_to_a_stick_that_knows_no_hard_links(
