@@ -23,7 +23,7 @@ from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import expiring, reasking, restoring
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
-from service.ops import erasure, restored, retention
+from service.ops import erasure, restored, retention, ring
 from service.ops.house import House
 
 log = logging.getLogger("bidden.clock")
@@ -163,6 +163,11 @@ def tidy(house: House, now: datetime) -> None:
     erasure.tidy(house)
 
 
+def tend_ring(house: House, now: datetime) -> None:
+    """Persons' keys are wrapped by the master in use; a ring changed by other means is noted."""
+    ring.tend(house, now)
+
+
 TIMETABLE = [
     Job("start_due", timedelta(seconds=1), start_due, by_the_hour=True),
     Job("freeze", timedelta(seconds=1), freeze),
@@ -175,4 +180,5 @@ TIMETABLE = [
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),
     Job("tidy", timedelta(minutes=1), tidy),
+    Job("tend_ring", timedelta(minutes=5), tend_ring),
 ]

@@ -196,11 +196,12 @@ class Sender:
         )
         if due is None:
             return
+        look = self.house.look  # at the key file from there, not from the event loop
         claim = partial(
-            claims.claim, ring=self.house.ring, sender_id=self.lease.id, now=now, limit=limit, system=system,
+            claims.claim, sender_id=self.lease.id, now=now, limit=limit, system=system,
             incarnation=self.incarnation, known=self.lease.known,
         )  # fmt: skip
-        claimed = await self.database.write(claim)
+        claimed = await self.database.write(lambda session: claim(session, look()))
         failpoints.hit("claim.after_commit")
         for one in claimed:
             self.lease.saw(one.seen_seq)

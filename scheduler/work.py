@@ -3,6 +3,7 @@
 Made and asked by the sender alone.
 """
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,11 +14,15 @@ from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
 from service.domain.deliveries.queries import Member, opened
 from service.domain.deliveries.rules import Result
+from service.domain.people.queries import MasterUnknown
 from service.kit import logs
 from service.kit.sealing import Unsealable
 from service.mail.replies import Reply, classify
 from service.mail.transport import Outcome
 from service.ops.house import House
+
+log = logging.getLogger("bidden.sender")
+KEYLESS = 60.0  # seconds until somebody is tried again whose master the ring lacks
 
 
 @dataclass(eq=False)
@@ -32,6 +37,7 @@ class Work:
     held: dict[str, deque[Member]] = field(default_factory=dict)  # by lane, as `pace` names them
     results: list[Result] = field(default_factory=list)
     out: int = 0
+    keyless: bool = False  # that the ring lacks a master is said once
 
     @property
     def done(self) -> bool:
@@ -71,9 +77,16 @@ class Work:
         return None
 
     def _opened(self, member: Member) -> Member | None:
-        """The member in clear; whom no key opens gets that for a result."""
+        """The member in clear; whom no key opens gets that for a result. Whose master the ring has not was not erased: they wait
+        until this machine or another has the right ring."""
         try:
             return opened(self.composer.ring, member)
+        except MasterUnknown:
+            if not self.keyless:
+                log.error("the key ring has not the master of some people, who wait: bidden doctor")
+            self.keyless = True
+            self.results.append(Result(member.pos, member.attempt, "reclaim", wait=KEYLESS))
+            return None
         except Unsealable:
             self.results.append(Result(member.pos, member.attempt, "skipped", "erased"))
             return None

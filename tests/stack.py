@@ -10,12 +10,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+
+# Reads commands, and prints of each its exit code and what it said; ends with the first that has another code than the first.
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json, sys
+from service.cli.main import app
+said = []
+for words in json.loads(sys.stdin.read()):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            app(words)
+        except SystemExit as end:
+            code = end.code or 0
+    said.append([code, out.getvalue(), err.getvalue()])
+    if code != said[0][0]:
+        break
+print(json.dumps(said))
+"""
 
 
 def free_port() -> int:
@@ -64,6 +82,25 @@ class Stack:
             )
         return done.stdout if not refused else done.stdout + done.stderr
 
+    def run_all(self, *commands: Sequence[str], refused: bool = False) -> list[str]:
+        """Commands one after the other in one process, which costs one start: what each said on its standard output, and on its
+        standard error where it had to be refused."""
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_AFTER_THE_OTHER],
+            env=self.environment,
+            input=json.dumps(commands),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        said = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else []
+        for words, (code, out, err) in zip(commands, said, strict=False):
+            if (code != 0) != refused:
+                raise AssertionError(f"bidden {' '.join(words)} ended with {code}: {out}{err}")
+        assert len(said) == len(commands), done.stdout + done.stderr
+        return [out + (err if refused else "") for _, out, err in said]
+
     def json(self, *arguments: str) -> Any:
         """The same with --json, read."""
         return json.loads(self.run(*arguments, "--json"))
@@ -100,18 +137,13 @@ class Stack:
 
     def prepare(self) -> None:
         """Database, brand and one key that may do everything."""
-        self.run("db", "upgrade")
-        self.run(
-            "brand",
-            "set",
-            "default",
-            "title=Acme",
-            "postal_address=Street 1, 10115 Berlin",
-            "from_domain=acme.example.org",
+        brand = ("title=Acme", "postal_address=Street 1, 10115 Berlin", "from_domain=acme.example.org")
+        *_, made = self.run_all(
+            ("db", "upgrade"),
+            ("brand", "set", "default", *brand),
+            ("keys", "create", "--name", "journey", "--source", "site", "--scope", "all", "--json"),
         )
-        self.key = self.json("keys", "create", "--name", "journey", "--source", "site", "--scope", "all")[
-            "key"
-        ]
+        self.key = json.loads(made)["key"]
 
     def client(self) -> httpx2.Client:
         """An HTTP client of the API with the key."""

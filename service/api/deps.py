@@ -55,6 +55,7 @@ class Caller:
 def house(request: Request) -> House:
     """The installation behind this app."""
     made: House = request.app.state.house
+    made.look()
     return made
 
 

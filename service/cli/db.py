@@ -9,8 +9,9 @@ from service.cli import desk
 from service.db import migrate
 from service.domain.ledger import checkpoints
 from service.kit import clock
+from service.kit.signing import KeyFileRefused, load
 from service.ops import backup as copies
-from service.ops import restored
+from service.ops import drill, restored
 from service.ops.health import GUARDS_FIX
 from service.ops.house import upgrade as bring_up
 
@@ -91,7 +92,14 @@ def restore(
     as_json: desk.Json = False,
 ) -> None:
     """Bring a copy back. Every later no is applied again, and sending starts off."""
-    done = copies.restore(desk.settings(), file, replace=replace, now=clock.now())
+    settings = desk.settings()
+    if settings.key_file.exists() and file.is_file():
+        drill.check_fits(load(settings.key_file), file)
+    elif file.is_file():
+        raise KeyFileRefused(
+            f"The key file {settings.key_file} is missing; the copy cannot be read without it. First: bidden ring restore FILE"
+        )
+    done = copies.restore(settings, file, replace=replace, now=clock.now())
     _say_merged("Restored", done, as_json)
 
 

@@ -18,6 +18,7 @@ from service.db.engine import is_damaged
 from service.db.session import reading
 from service.kit.errors import DatabaseDamaged, DomainError
 from service.kit.signing import KeyFileRefused
+from service.ops import ring_fits
 from service.ops.house import House, open_house
 
 Parameters = ParamSpec("Parameters")
@@ -109,6 +110,14 @@ def house() -> House:
     """The installation this command works on; closed when the command ends."""
     _opened.append(open_house(settings()))
     return _opened[-1]
+
+
+def house_that_runs() -> House:
+    """The same for a process that stays; not with a ring that is not this database's."""
+    opened = house()
+    ring_fits.refuse_unfit(opened)
+    opened.watch_ring()
+    return opened
 
 
 def ask(opened: House, question: Callable[[Session], Result]) -> Result:

@@ -16,6 +16,7 @@ from service.cli import (
     privacy,
     processes,
     prove,
+    ring,
     staff,
     up,
 )
@@ -36,6 +37,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(people.app, name="people")
 app.add_typer(keys.app, name="keys")
+app.add_typer(ring.app, name="ring")
 app.add_typer(staff.app, name="staff")
 app.add_typer(brand.app, name="brand")
 app.add_typer(announce.app, name="announce")

@@ -70,7 +70,7 @@ def web(as_json: desk.Json = False) -> None:
     from service.app import build
 
     parent.watch()
-    opened = desk.house()
+    opened = desk.house_that_runs()
     host, _, port = opened.settings.listen.rpartition(":")
     config = uvicorn.Config(
         build(opened),
@@ -100,7 +100,7 @@ def tick(as_json: desk.Json = False) -> None:
     """Tick: what is due is started, finished and expired. Two of them do no harm."""
     from scheduler import clock as alarm
 
-    opened = desk.house()
+    opened = desk.house_that_runs()
     _forever(lambda stop: alarm.run(opened, stop=stop))
 
 
@@ -119,7 +119,7 @@ def send(
         return
     from scheduler import sender
 
-    opened = desk.house()
+    opened = desk.house_that_runs()
     _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
 
 

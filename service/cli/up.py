@@ -214,7 +214,7 @@ def first_link(house: House) -> str | None:
 @desk.command
 def up(as_json: desk.Json = False) -> None:
     """Run everything on this machine: pages, API, clock, senders, and the captured inbox while no SMTP server is set."""
-    house = desk.house()
+    house = desk.house_that_runs()
     upgrade(house)
     link = first_link(house)
 

@@ -38,11 +38,11 @@ class Head:
     at: int
 
 
-def signed(head: Head, key: Ed25519PrivateKey) -> str:
-    """The head as a note, signed with this key under the name of its origin."""
+def signed(head: Head, *keys: Ed25519PrivateKey) -> str:
+    """The head as a note, signed with each of these keys under the name of its origin."""
     text = f"{head.origin}\n{head.size}\n{_base64(bytes.fromhex(head.root))}\nat {head.at}\n"
-    mark = key_id(head.origin, key.public_key()) + key.sign(text.encode())
-    return f"{text}\n— {head.origin} {_base64(mark)}\n"
+    marks = [key_id(head.origin, key.public_key()) + key.sign(text.encode()) for key in keys]
+    return f"{text}\n" + "".join(f"— {head.origin} {_base64(mark)}\n" for mark in marks)
 
 
 def opened(note: str, keys: Mapping[str, Ed25519PublicKey]) -> Head:

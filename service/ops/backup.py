@@ -1,16 +1,18 @@
 """A copy of the database while everything runs, and bringing one back: sending off, every later no applied again.
 
-Called by `bidden db backup|restore`. The key file is never part of a copy.
+Called by `bidden db backup|restore`, and by the ring's drill, which reads a copy. The key file is never part of one.
 """
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import URL, make_url
@@ -157,3 +159,75 @@ def _run_tool(name: str, url: URL, arguments: Sequence[str]) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode:
         raise ToolFailed(f"{name} said: {' '.join(done.stderr.split())[:300] or done.returncode}")
+
+
+def rows(path: Path, table: str, numbers: str, texts: str, octets: str = "") -> Iterator[tuple]:  # type: ignore[type-arg]
+    """Rows of a table as they stand in a copy, which stays as it is: first its columns of numbers, then those of text, then those of
+    octets. SQLite's copy is opened where it lies; PostgreSQL's is written out by `pg_restore`, which needs no server.
+
+    Raises `CopyUnreadable`, `ToolMissing`, `ToolFailed`.
+    """
+    columns = [*numbers.split(), *texts.split(), *octets.split()]
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head == b"SQLite format 3\0":
+        return _of_sqlite(path, table, columns)
+    if head.startswith(b"PGDMP"):
+        return _of_postgres(path, table, columns, len(numbers.split()), len(octets.split()))
+    raise CopyUnreadable(field=str(path))
+
+
+def _of_sqlite(path: Path, table: str, columns: Sequence[str]) -> Iterator[tuple]:  # type: ignore[type-arg]
+    place = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(place, uri=True)) as copy:
+            yield from copy.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - our own words
+    except sqlite3.DatabaseError as broken:
+        raise CopyUnreadable(field=str(path)) from broken
+
+
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+
+
+def _of_postgres(
+    path: Path, table: str, columns: Sequence[str], numbers: int, octets: int
+) -> Iterator[tuple]:  # type: ignore[type-arg]
+    tool = shutil.which("pg_restore")
+    if tool is None:
+        raise ToolMissing
+    command = [tool, "--data-only", f"--table={table}", "--file=-", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603
+        assert running.stdout is not None
+        assert running.stderr is not None
+        for values in _copied(running.stdout, table, columns):
+            ends = len(values) - octets
+            yield (
+                *(None if one is None else int(one) for one in values[:numbers]),
+                *values[numbers:ends],
+                *(None if one is None else bytes.fromhex(one.removeprefix("\\x")) for one in values[ends:]),
+            )
+        said = running.stderr.read()
+    if running.returncode:
+        raise ToolFailed(f"pg_restore said: {' '.join(said.split())[:300] or running.returncode}")
+
+
+def _copied(lines: Iterator[str], table: str, columns: Sequence[str]) -> Iterator[list[str | None]]:
+    """The rows of a COPY block, in the text format of PostgreSQL's COPY."""
+    places: list[int] = []
+    for line in lines:
+        if not places:
+            found = re.fullmatch(rf"COPY \S*\b{table} \((.*)\) FROM stdin;\n", line)
+            if found:
+                names = [name.strip('" ') for name in found[1].split(",")]
+                places = [names.index(column) for column in columns]
+        elif line == "\\.\n":
+            places = []
+        else:
+            cells = line.rstrip("\n").split("\t")
+            yield [_cell(cells[place]) for place in places]
+
+
+def _cell(text: str) -> str | None:
+    if text == "\\N":
+        return None
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text)

@@ -5,7 +5,6 @@ Each finding says what, why it matters, and the exact thing to do or paste.
 """
 
 import asyncio
-import stat
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -15,8 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.session import reading
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
+from service.domain.people import queries as people
+from service.kit import signing
 from service.mail import transport
 from service.ops import records
+from service.ops import ring_fits as keys
 from service.ops.health import SMTP_FIXES, Fact, readiness
 from service.ops.house import House
 
@@ -26,7 +28,7 @@ MOST_DRIFT = 30  # seconds
 
 def examine(house: House, *, now: datetime) -> list[Fact]:
     """Look at everything. Opens network connections; never raises for what it finds."""
-    return [*inside(house, now=now), *outside(house, now=now)]
+    return [*inside(house, now=now), persons(house), *outside(house, now=now)]
 
 
 def inside(house: House, *, now: datetime) -> list[Fact]:
@@ -54,20 +56,39 @@ def outside(house: House, *, now: datetime) -> list[Fact]:
 
 
 def _key_file(house: House) -> Fact:
-    path = house.settings.key_file
-    if not path.exists():
-        return Fact(
-            "key file",
-            False,
-            "is missing",
-            "Links in old mails would not work.",
-            "Bring it back from its backup.",
-        )
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Fact(
-            "key file", False, "can be read by others", "It opens every address.", f"chmod 0400 {path}"
-        )
+    path, why = house.settings.key_file, "It opens every address, and every link in every mail."
+    try:
+        found = signing.load(path)
+    except FileNotFoundError:
+        return Fact("key file", False, "is missing", why, keys.BRING_BACK)
+    except signing.KeyFileRefused as refused:
+        says, _, fix = str(refused).partition(". ")
+        return Fact("key file", False, says, why, fix.removeprefix("Run: "))
+    try:
+        with reading(house.engine) as session:
+            standing = keys.standing(session, found)
+    except SQLAlchemyError:
+        standing = None  # `readiness` says what is wrong with the database
+    if standing is not None:
+        wrong = keys.RingForeign if standing == "foreign" else keys.RingOlder
+        return Fact("key file", False, f"is {standing}", wrong().detail, keys.BRING_BACK)
     return Fact("key file", True, "is there, and private; keep a copy of it apart from the database's")
+
+
+def persons(house: House) -> Fact:
+    """Whether the ring has the master of every person's key. All of them are counted: not for the health page."""
+    try:
+        with reading(house.engine) as session:
+            lost = people.unreadable(session, house.ring)
+    except SQLAlchemyError:
+        lost = {}  # `readiness` says what is wrong with the database
+    if not lost:
+        return Fact("persons' keys", True, "are wrapped by masters that the ring has")
+    says = ", ".join(
+        f"{number} by master {kid}, which the ring has not" for kid, number in sorted(lost.items())
+    )
+    fix = "Bring back a backup of the ring that has it: bidden ring restore FILE"
+    return Fact("persons' keys", False, says, "Nobody can read these people, and they get no mail.", fix)
 
 
 def _postal_address(brand: Brand) -> Fact:

@@ -31,6 +31,7 @@ _LOCAL = re.compile(r"/(?!/)[A-Za-z0-9/_.~?&=%-]*")
 def house(request: Request) -> House:
     """The installation this application was built for."""
     found: House = request.app.state.house
+    found.look()
     return found
 
 
@@ -91,14 +92,15 @@ def signed(ring: Keyring, purpose: str, facts: dict[str, Any], *, now: datetime,
     """Facts for a cookie that nobody can write but us, good for a while; not secret from whoever holds it."""
     plain = json.dumps({**facts, "until": int((now + valid_for).timestamp())})
     packed = base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
-    return f"{packed}.{keyed_digest(ring.derive(f'cookie|{purpose}'), packed)}"
+    return f"{packed}.{keyed_digest(ring.session_keys(purpose)[0], packed)}"
 
 
 def unsigned(ring: Keyring, purpose: str, value: str | None, *, now: datetime) -> dict[str, Any] | None:
     """What `signed` packed, while it is good; None of anything else."""
     packed, _, mac = (value or "").partition(".")
-    keys = (ring.derive(f"cookie|{purpose}", kid) for kid in ring.secrets)
-    if not packed.isascii() or not any(_equal(keyed_digest(key, packed), mac) for key in keys):
+    if not packed.isascii() or not any(
+        _equal(keyed_digest(key, packed), mac) for key in ring.session_keys(purpose)
+    ):
         return None
     facts: dict[str, Any] = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
     return facts if facts["until"] > now.timestamp() else None

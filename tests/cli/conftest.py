@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.main import app
+from service.kit import keyfile
+from service.kit.signing import Keyring
 
 Run = Callable[..., "Done"]
 
@@ -26,8 +28,9 @@ class Done:
 
 
 @pytest.fixture
-def environment(database_url: str, tmp_path: Path) -> dict[str, str]:
-    """What a process of its own would be started with."""
+def environment(database_url: str, tmp_path: Path, ring: Keyring) -> dict[str, str]:
+    """What a process of its own would be started with; the ring is the one the database was made with."""
+    keyfile.replace(tmp_path / "secret.key", ring)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BIDDEN_")}
     own = {"BIDDEN_DATABASE_URL": database_url, "BIDDEN_DATA_DIR": str(tmp_path), "BIDDEN_LOG_LEVEL": "ERROR"}
     return {**kept, **own}

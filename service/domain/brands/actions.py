@@ -204,6 +204,11 @@ def note_restored(session: Session, facts: dict[str, object], *, now: datetime, 
     ledger.append(session, "database.restored", subject=None, body=facts, by=by, now=now)
 
 
+def note_ring(session: Session, act: str, facts: dict[str, object], *, now: datetime, by: str) -> None:
+    """Keep what was done to the key ring (`ring.` and the act); `facts` name keys by their marks and hold none."""
+    ledger.append(session, f"ring.{act}", subject=None, body=facts, by=by, now=now)
+
+
 def _note(session: Session, name: str, facts: dict[str, object], *, now: datetime) -> None:
     values = {"name": name, "value": facts, "changed_at": now}
     session.connection().execute(insert_or_skip(session, Setting, ["name"]).values(values))

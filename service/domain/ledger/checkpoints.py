@@ -49,9 +49,8 @@ def origin(ring: Keyring) -> str:
 
 
 def keys(ring: Keyring) -> Keys:
-    """The public keys that heads may be signed with, by their written form, newest first."""
-    public = [ring.checkpoint_keys[kid].public_key() for kid in sorted(ring.checkpoint_keys, reverse=True)]
-    return {notes.written(origin(ring), one): one for one in public}
+    """The public keys that heads may be signed with, by their written form, the one in use first."""
+    return {notes.written(origin(ring), one): one for one in ring.checkpoint_public}
 
 
 def sign(session: Session, ring: Keyring, *, now: datetime) -> notes.Head | None:
@@ -66,7 +65,7 @@ def sign(session: Session, ring: Keyring, *, now: datetime) -> notes.Head | None
     row = {
         "size": size,
         "at": head.at,
-        "note": notes.signed(head, ring.checkpoint_keys[ring.newest]),
+        "note": notes.signed(head, *ring.signers),
     }
     session.connection().execute(insert_or_skip(session, Checkpoint, ["size"]).values(row))
     return head

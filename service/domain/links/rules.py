@@ -53,8 +53,8 @@ class Link(NamedTuple):
 
 
 def write(link: Link, keys: Mapping[int, bytes]) -> str:
-    """The token, signed with the newest key."""
-    kid = max(keys)
+    """The token, signed with the first of the keys."""
+    kid = next(iter(keys))
     head = _HEAD.pack(
         VERSION, kid, link.purpose, link.person, link.topic, link.mailing.to_bytes(6), link.position
     )

@@ -16,7 +16,7 @@ from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
-from service.domain.people import attributes, mailbox, queries, rules
+from service.domain.people import attributes, mailbox, queries, rules, wrapping
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import AttributeKind, Identity, Person
 from service.kit import addresses, sealing
@@ -187,7 +187,7 @@ def _person_row(ring: Keyring, one: Given, key: bytes, now: datetime) -> dict[st
         "state": "active",
         "locale": one.locale or "en",
         "zone": one.zone or "",
-        "wrapped_key": wrap(ring, alias, key),
+        "wrapped_key": wrapping.wrap(ring, alias, key),
         "max_per_week": None,
         "pending_address_id": None,
         "merged_into": None,
@@ -234,12 +234,6 @@ def _insert_addresses(session: Session, persons: list[dict[str, Any]], rows: lis
         .values(address_id=bindparam("its_address")),
         [{"the_id": person["id"], "its_address": person["address_id"]} for person in persons],
     )
-
-
-def wrap(ring: Keyring, alias: int, key: bytes) -> bytes:
-    """A person's key under the newest wrapping key, whose id is the first octet."""
-    kid = ring.newest
-    return bytes([kid]) + sealing.seal(ring.wrap_keys[kid], key, queries.KEY_AT.format(alias))
 
 
 def _update(

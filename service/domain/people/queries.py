@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, LargeBinary, and_, func, literal_column
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
@@ -19,6 +19,14 @@ from service.kit.signing import Keyring
 KEY_AT = "person|{}|key"
 PROFILE_AT = "identity|{}|{}"
 OWN = "me"  # the source of what people correct themselves
+# Written out, for a parameter there would make two expressions of one in a GROUP BY.
+_wrapped_by = func.substr(
+    col(Person.wrapped_key), literal_column("1"), literal_column("1"), type_=LargeBinary
+)
+
+
+class MasterUnknown(sealing.Unsealable):
+    """The ring has not the master that wraps this person's key: nobody was erased, the ring is not the right one."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,30 @@ def person_key(ring: Keyring, person: Person) -> bytes:
 
 
 def unwrap(ring: Keyring, alias: int, wrapped: bytes) -> bytes:
-    """Open a wrapped key: its first octet is the id of the key that wrapped it."""
+    """Open a wrapped key: its first octet is the id of the key that wrapped it. Raises `MasterUnknown`, `Unsealable`."""
     wrapping = ring.wrap_keys.get(wrapped[0])
     if wrapping is None:
-        raise sealing.Unsealable("person")
+        raise MasterUnknown("person")
     return sealing.unseal(wrapping, wrapped[1:], KEY_AT.format(alias))
+
+
+def wrapped_by_another(ring: Keyring) -> ColumnElement[bool]:
+    """The condition on persons whose key is wrapped by another master of the ring than the one in use."""
+    _, *others = ring.wrap_keys
+    return and_(col(Person.wrapped_key).is_not(None), _wrapped_by.in_([bytes([number]) for number in others]))
+
+
+def masters(session: Session) -> dict[int, int]:
+    """How many persons' keys each master wraps, by its id."""
+    counted = (
+        select(_wrapped_by, func.count()).where(col(Person.wrapped_key).is_not(None)).group_by(_wrapped_by)
+    )
+    return {octet[0]: persons for octet, persons in session.connection().execute(counted)}
+
+
+def unreadable(session: Session, ring: Keyring) -> dict[int, int]:
+    """How many persons' keys are wrapped by masters that the ring has not, by their ids."""
+    return {kid: number for kid, number in masters(session).items() if kid not in ring.wrap_keys}
 
 
 def by_alias(session: Session, alias: int) -> Person | None:
