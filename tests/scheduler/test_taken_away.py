@@ -17,11 +17,12 @@ from service.domain.ledger import queries as ledger
 from service.domain.ledger.actions import stands
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
 from service.domain.privacy import erasing
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import actions as topics
-from service.kit import clock
+from service.kit import addresses, clock
 from service.ops.house import House
 from tests import builders as make
 from tests.domain.transfers import files
@@ -302,5 +303,50 @@ def test_std_b9_a_no_for_a_mailbox_holds_for_a_letter_in_hand_whomever_it_names(
             with post.engine.connect() as connection:
                 claims = connection.execute(text("SELECT claimed_seq FROM batch WHERE positions IS NOT NULL"))
                 assert claims.scalar_one() >= until, "it was claimed anew"
+
+    asyncio.run(run())
+
+
+def test_std_b9_a_letter_to_the_old_address_does_not_depart_once_the_button_for_the_new_one_is_answered(
+    post: Post,
+) -> None:
+    """An important notice is half on its way to the old mailbox: what was claimed before the press departs no more."""
+
+    async def run() -> None:
+        held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reached, holds = asyncio.Event(), asyncio.Event()
+
+        def hold(message: Message) -> asyncio.Future[None] | None:
+            if message.rcpt != "u3@example.org" or not holds.is_set():
+                return None
+            reached.set()
+            return held
+
+        async with Sink(SinkSettings(keep=True, hold=hold)) as sink:
+            house = post.house(sink.port)
+            post.sign_up(8)
+            with transaction(post.engine) as session:
+                mover = people.by_address(session, post.ring, addresses.parse("u3@example.org"))[0]
+                new = addresses.parse("new@example.org")
+                access.change_email(session, post.ring, mover, new, now=clock.now(), by="cli")
+                [button] = make.buttons(session, mover)
+            await send_all(post, house)
+            assert received(sink) == {"u3@example.org": 1, "new@example.org": 1}, "told, and asked"
+            holds.set()
+            notice = await asyncio.to_thread(post.warn, house)
+
+            async def press() -> None:
+                await reached.wait()
+                done = await fence.perform(
+                    house, lambda session: make.press(session, post.ring, button, now=clock.now())
+                )
+                assert done.settled
+                asyncio.get_running_loop().call_later(0.05, held.set_result, None)
+
+            await send_all(post, house, meanwhile=press)
+            report = post.report_of_notice(notice)
+            assert outcomes(report) == report["planned"] == 8
+            assert received(sink)["u3@example.org"] == 1
+            assert report["outcomes"]["skipped"] == {"address_changed": 1}
 
     asyncio.run(run())
