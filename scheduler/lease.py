@@ -49,9 +49,8 @@ class Lease:
         self.seen = 0
         self.known = 0  # an entry that is in the ledger for certain
         self.until = 0.0
-        self._taken: dict[
-            str, int
-        ] = {}  # person or mailing by opaque id → the last entry that took something away
+        # person or mailing by opaque id, mailbox by its keyed hash → the last entry that took something away
+        self._taken: dict[str, int] = {}
         self._taken_all = 0
 
     async def begin(self, now: datetime) -> None:
@@ -82,9 +81,14 @@ class Lease:
         """Whether the lease was renewed lately, on the clock that never steps."""
         return moment < self.until
 
-    def took(self, subject: str, mailing: str, since: int) -> bool:
-        """Whether anything was taken from this person or mailing after entry `since`."""
-        return max(self._taken.get(subject, 0), self._taken.get(mailing, 0), self._taken_all) > since
+    def took(self, subject: str, mailbox: str, mailing: str, since: int) -> bool:
+        """Whether anything was taken from this person, mailbox or mailing after entry `since`."""
+        if self._taken_all > since:
+            return True
+        taken = self._taken
+        return (
+            bool(taken) and max(taken.get(subject, 0), taken.get(mailbox, 0), taken.get(mailing, 0)) > since
+        )
 
     def forget(self, seq: int) -> None:
         """Nothing in hand was claimed before entry `seq`: what was taken up to there was known to every claim."""
@@ -116,8 +120,13 @@ class Lease:
             self._taken[mailing] = one.seq
         elif one.kind.startswith(("settings.", "topic.")):
             self._taken_all = one.seq
-        elif one.subject:
-            self._taken[one.subject] = one.seq
+        else:
+            if one.subject:
+                self._taken[one.subject] = one.seq
+            # It may name nobody, or another registration, and holds for everybody there. Whether it concerns the mailing, the
+            # gate says at the new claim.
+            if one.kind == "suppression.added":
+                self._taken[one.body["address_hash"]] = one.seq
         self.seen = max(self.seen, one.seq)
 
     async def _publish(self) -> None:

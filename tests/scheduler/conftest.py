@@ -20,6 +20,8 @@ from service.domain.announcements import actions as announcements
 from service.domain.announcements import queries as announcement_queries
 from service.domain.brands import actions as brands
 from service.domain.links import rules as links
+from service.domain.notices import actions as notices
+from service.domain.notices import queries as notice_queries
 from service.domain.people import queries as people
 from service.domain.preferences import registration
 from service.domain.reports import queries as reports
@@ -121,10 +123,28 @@ class Post:
         jobs.freeze(house, now)
         return public_id
 
+    def warn(self, house: House) -> str:
+        """An important notice to everybody, frozen; its public id."""
+        now = clock.now()
+        content = {"en": {"title": "Keys expire", "preheader": "", "body": "Renew them by Friday."}}
+        with transaction(self.engine) as session:
+            brands.set_fields(session, "default", {"postal_address": "Street 1, Berlin"}, now=now, by="cli")
+        with transaction(self.engine) as session:
+            given = {"topic": "important-notices", "content": content, "mail": True}
+            public_id = notices.create(session, house.settings, **given, now=now, by="cli").public_id
+            notices.publish(session, house.settings, public_id, now=now, by="cli")
+        jobs.freeze(house, now)
+        return public_id
+
     def report(self, public_id: str) -> dict[str, Any]:
         """The report as the API gives it."""
         with reading(self.engine) as session:
             return reports.of_announcement(session, announcement_queries.by_public_id(session, public_id))
+
+    def report_of_notice(self, public_id: str) -> dict[str, Any]:
+        """The same of a notice."""
+        with reading(self.engine) as session:
+            return reports.of_notice(session, notice_queries.by_public_id(session, public_id))
 
     def open_batches(self) -> int:
         """How many batches are not closed."""

@@ -67,8 +67,10 @@ def _ask_again(world: World, reader: Reader, row: dict[str, Any], left: int) -> 
 
 
 def do_not_mail(world: World, share: float) -> None:
-    """Staff put somebody's address on the list of those never to be written to."""
+    """Somebody's address comes on the list of those never to be written to: by staff, by a file that names nobody, or with the
+    erasure of another registration of the mailbox."""
     reader = world.reader(share)
+    subject = (reader.subject, None, "p_another")[int(share * 3000) % 3]
     row: dict[str, Any] = {
         "person": reader.name,
         "what": f"do not mail {reader.name}",
@@ -82,7 +84,7 @@ def do_not_mail(world: World, share: float) -> None:
             scope="all",
             cause="manual",
             origin="staff",
-            subject=reader.subject,
+            subject=subject,
             now=clock.now(),
             by=BY,
         )

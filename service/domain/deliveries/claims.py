@@ -75,9 +75,7 @@ def claim(
     `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`). A ledger that ends
     before entry `known`, which the caller has seen, is an older copy: sending goes off, and what it calls open may have left.
     """
-    seen = entries.tail(session)[
-        0
-    ]  # first: on PostgreSQL every statement sees a later moment than the one before
+    seen, _ = entries.tail(session)  # first: each statement on PostgreSQL sees a later moment than the last
     if brand_actions.is_behind(session, seen, known, now=now):
         return []
     set_by_staff = brands.settings(session)

@@ -53,6 +53,7 @@ class Member(NamedTuple):
     most: int | None = None  # announcements a week, as the person wants it
     sealed: Sealed | None = None
     basis: str = ""  # what their consent stands on; "": the topic's own
+    mailbox: str = ""  # keyed hash of the address, once `opened`: a no for it may name another registration
 
 
 def topic_facts(topic: Topic) -> TopicFacts:
@@ -275,4 +276,4 @@ def opened(ring: Keyring, member: Member) -> Member:
         source, external_id, profile = sealed.profile
         place = people.PROFILE_AT.format(source, external_id)
         values = {**values, **json.loads(sealing.unseal(key, profile, place).decode())}
-    return member._replace(address=address, values=values, sealed=None)
+    return member._replace(address=address, values=values, sealed=None, mailbox=sealed.address_hash)

@@ -130,6 +130,10 @@ def confirm_address(
             row.changed.append("address_confirmed")
         ledger.append(session, "address.confirmed", subject=person.public_id, body={}, by=by, now=now)
     if address.id == person.pending_address_id:
+        if "email" not in row.changed:  # else `change_address` has just said so
+            # Only now is the old address taken away: what was claimed for it must not depart any more (P1).
+            body = {"pending": False}
+            ledger.append(session, "address.changed", subject=person.public_id, body=body, by=by, now=now)
         person.pending_address_id = None
         _replace_address(session, row, address, now=now, by=by)
     session.add(person)

@@ -13,6 +13,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Confirmation
+from service.domain.ledger import actions as ledger
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.tables import Address
@@ -58,6 +59,7 @@ def confirm(
         raise links.LinkExpired
     asked = [topics.by_id(session, one["topic"]) for one in confirmation.topics]
     if confirmation.confirmed_at is not None:
+        ledger.stands(session)
         _refuse_after_no(session, confirmation, person, asked)
         return Confirmed(asked, person, True)
     if confirmation.expires_at <= now:

@@ -126,7 +126,7 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
             return None
         return rights.restrict(session, person, how="restore", now=now, by="system")
     if kind == "address.changed":
-        return _new_address_unknown(session, person, now=now)
+        return _new_address_unknown(session, person, int(line.get("at", to_micros(now))), now=now)
     if person is None:
         return _no_of_a_stranger(session, mailbox, body, subject, now=now) if kind in NOES else None
     change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
@@ -190,11 +190,13 @@ def _topic(session: Session, body: dict[str, Any]) -> Topic | None:
     return next((one for one in topics.everything(session) if one.slug == body.get("topic")), None)
 
 
-def _new_address_unknown(session: Session, person: Person | None, *, now: datetime) -> bool | None:
+def _new_address_unknown(session: Session, person: Person | None, at: int, *, now: datetime) -> bool | None:
     """They moved, the copy only knows where from: no marketing goes there until somebody presses a button in that mailbox."""
     address = session.get(Address, person.address_id) if person and person.address_id else None
     if person is None or address is None:
         return None
+    if address.confirmed_at is not None and to_micros(address.confirmed_at) > at:
+        return False  # they have come to this one since
     return _suppress(session, address.address_hash, "marketing", "withdrawal", person.public_id, now=now)
 
 

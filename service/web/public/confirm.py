@@ -47,8 +47,9 @@ async def confirm(request: Request, token: str) -> Response:
         evidence = deps.evidence(request, session, path="/confirm/", now=now)
         return confirmation.confirm(session, opened.ring, link, evidence=evidence, now=now)
 
-    done = (await fence.perform(opened, act)).value
-    return await _done(request, link, already=done.already, receipt=done.receipt)
+    done = await fence.perform(opened, act)
+    status = 200 if done.settled else 202
+    return await _done(request, link, already=done.value.already, receipt=done.value.receipt, status=status)
 
 
 async def _page(request: Request, link: Link) -> Response:
@@ -77,7 +78,9 @@ async def _page(request: Request, link: Link) -> Response:
     return await pages.public(request, "public/confirm.html", context, person=asked.person)
 
 
-async def _done(request: Request, link: Link, *, already: bool, receipt: str | None) -> Response:
+async def _done(
+    request: Request, link: Link, *, already: bool, receipt: str | None, status: int = 200
+) -> Response:
     opened = deps.house(request)
 
     def look(session: Session) -> tuple[Asked, dict[str, Any]]:
@@ -95,7 +98,7 @@ async def _done(request: Request, link: Link, *, already: bool, receipt: str | N
         }
 
     asked, context = await deps.read(opened, look)
-    return await pages.public(request, "public/confirmed.html", context, person=asked.person)
+    return await pages.public(request, "public/confirmed.html", context, person=asked.person, status=status)
 
 
 def _first_name(request: Request, session: Session, asked: Asked) -> str | None:

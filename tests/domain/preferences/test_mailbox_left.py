@@ -302,6 +302,24 @@ def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_h
     assert allowed(session, make.the_person(session, done.person_id), "updates", now + 5 * HOUR)
 
 
+def test_a_copy_made_before_the_button_for_a_new_address_hears_of_it_and_the_new_address_is_right_once_it_is_pressed(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The entry of the press is the one the copy lacks: nothing goes where they have left, and what they chose goes along."""
+    ana = make.a_person(session, ring, OLD, now=now)
+    access.change_email(session, ring, ana, addresses.parse(NEW), now=now, by="cli")
+    line = {"seq": 10_000, "kind": "address.changed", "subject": ana.public_id, "body": {}}
+    line |= {"hash": "0" * 64, "at": to_micros(now + HOUR), "mailbox": make.address_hash(ring, NEW)}
+    assert restoring.reapply(session, [line], now=now + 2 * HOUR).again == 1
+    session.flush()
+    assert not allowed(session, ana, "updates", now + 2 * HOUR)
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now + 3 * HOUR)
+    assert allowed(session, ana, "updates", now + 3 * HOUR)
+    assert restoring.reapply(session, [line], now=now + 4 * HOUR) == restoring.Reapplied(0, 0)
+    assert allowed(session, ana, "updates", now + 4 * HOUR), "they have pressed a button there since"
+    assert make.kinds(session, ana.public_id).count("address.changed") == 2, "asked for, and come true"
+
+
 def test_the_withdrawal_file_says_who_was_merged_into_whom(
     engine: Engine, ring: Keyring, now: datetime, tmp_path: Path
 ) -> None:

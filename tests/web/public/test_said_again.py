@@ -8,10 +8,11 @@ from starlette.testclient import TestClient
 
 from service import fence
 from service.db.session import transaction
-from service.domain.preferences import restoring
+from service.domain.people.tables import Person
+from service.domain.preferences import access, restoring
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.senders import actions as senders
-from service.kit import clock
+from service.kit import addresses, clock
 from service.kit.clock import to_micros
 from tests.builders import address_hash
 from tests.web.conftest import ONE_CLICK, World
@@ -41,6 +42,24 @@ def test_a_repeated_stop_is_not_acknowledged_sooner(
         assert "may still arrive" in answers[0].text
     world.change(lambda session: senders.end(session, "frozen", now=clock.now()))
     assert said().status_code == 200
+
+
+def test_the_button_for_a_new_address_is_answered_when_nothing_departs_to_the_old_one_any_more(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "PATIENCE", 0.1)
+    person, new = world.person(), addresses.parse("new@example.org")
+    world.change(
+        lambda session: access.change_email(
+            session, world.house.ring, session.get_one(Person, person.id), new, now=clock.now(), by="cli"
+        )
+    )
+    [asked] = world.mails("address-confirm")
+    button = confirmation(world, asked)
+    _frozen_sender(world)
+    assert [client.post(button, data={"confirm": "yes"}).status_code for _ in range(2)] == [202, 202]
+    world.change(lambda session: senders.end(session, "frozen", now=clock.now()))
+    assert client.post(button, data={"confirm": "yes"}).status_code == 200
 
 
 def _site_says_no(world: World, email: str = "ana@example.org") -> None:
