@@ -136,8 +136,8 @@ class Sender:
             work.give_back(self.pace)
         await self._settle()
         mine = {work.claimed.batch_id for work in self.works}
+        await self.lease.end()  # waits for a claim in doubt; after it none can commit any more
         await give_back(self.house, self.database, self.incarnation, mine, ends=True, chance=self.chance)
-        await self.lease.end()
         self.journals.close(remove=not self.works)
 
     def _says(self) -> dict[str, Any]:

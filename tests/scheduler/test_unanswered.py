@@ -4,14 +4,16 @@ import asyncio
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -20,6 +22,7 @@ from scheduler.journal import JournalFailed
 from scheduler.sender import Sender
 from service.db.session import reading, transaction
 from service.domain.deliveries import claims, rules
+from service.domain.mailings.tables import Batch
 from service.domain.senders import actions as senders
 from service.kit import clock
 from service.kit.errors import DatabaseDamaged
@@ -204,3 +207,44 @@ def test_rel_f18_what_was_claimed_and_cannot_be_taken_up_goes_back(
 
     readers = asyncio.run(run())
     assert len(readers) == len(set(readers)) == post.report(announcement)["outcomes"]["sent"] == 10
+
+
+def test_rel_t1_a_claim_that_commits_while_the_lease_ends_goes_back(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the lease waits for it; nothing of it was ever in hand, and with the journal gone nobody else would look."""
+    post.sign_up(3)
+    post.announce(post.house(9))
+    now = clock.now()
+    with transaction(post.engine) as session:  # so that the sender does not take it by itself
+        session.connection().execute(update(Batch).values(due_at=now + timedelta(hours=1)))
+    claimed, ends = threading.Event(), threading.Event()
+    sender = Sender(post.house(9), "one")
+    end_lease = sender.lease.end
+
+    def claim() -> None:
+        with transaction(post.engine) as session:
+            given = {"now": now + timedelta(hours=2), "limit": 1, "system": False}
+            made = claims.claim(session, post.ring, sender.lease.id, **given, incarnation=sender.incarnation)
+            assert len(made) == 1
+            claimed.set()
+            assert ends.wait(20)
+
+    async def seen() -> None:
+        ends.set()
+        await end_lease()
+
+    async def run() -> None:
+        monkeypatch.setattr(sender.lease, "end", seen)
+        stop = asyncio.Event()
+        sending = asyncio.create_task(sender.run(stop))
+        while not sender.lease.id:
+            await asyncio.sleep(0.01)
+        in_doubt = asyncio.create_task(asyncio.to_thread(claim))
+        assert await asyncio.to_thread(claimed.wait, 20)
+        stop.set()
+        await asyncio.wait_for(asyncio.gather(sending, in_doubt), 30)
+
+    asyncio.run(run())
+    assert post.batches_in_hand() == 0
+    assert post.open_batches() == 1

@@ -18,7 +18,7 @@ from service.domain.brands import actions as brand_actions
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
-from service.domain.deliveries import guard, outcomes, queries, rules, seals, waiting, warming
+from service.domain.deliveries import freeze, guard, outcomes, queries, rules, seals, waiting, warming
 from service.domain.deliveries.freeze import SYSTEM
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -124,7 +124,7 @@ def _claim_one(
     fields = {name for version in contents.values() for name in version.fields} | (
         {"first_name"} if mailing.kind == "system" else set()
     )
-    members = queries.members(session, batch, mailing, topic, fields, now=now)
+    members = freeze.members(session, batch, mailing, topic, fields, now=now)
     members = _who_may_now(session, mailing, members, settings, now=now)
     if room is not None:
         members, later = warming.split(members, room)

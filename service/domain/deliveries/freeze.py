@@ -1,4 +1,5 @@
-"""Closing an audience: chunk by chunk through the gate, counted, cut into batches. Called by the timetable.
+"""Closing an audience: chunk by chunk through the gate, counted, cut into batches. Called by the timetable, and by the claim for
+those whose registration is gone since then.
 
 Where a freeze goes on is read from the audience itself under the mailing's lock, so any clock may take any step. Where the
 last who were looked at are not meant, it is kept with the mailing.
@@ -20,6 +21,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    update,
 )
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, UTCDateTime, col
@@ -37,6 +39,7 @@ from service.domain.topics.tables import Topic
 from service.kit import failpoints
 
 SYSTEM = "system"
+GONE = ("erased", "address_changed")  # why a member's registration is no more that of its mailbox
 PASSED = "passed"  # in a mailing's facts: the number of the last person looked at, where the audience does not tell
 
 
@@ -208,6 +211,56 @@ def _mailbox_is_in(mailing: Mailing) -> Exists:
         )
         .correlate(Address)
     )
+
+
+def members(
+    session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, fields: set[str], *, now: datetime
+) -> list[queries.Member]:
+    """A batch's members as `queries.members` has them. An important notice is owed to the mailbox: where the registration that
+    stood for it there is gone since the freeze, another one of that mailbox takes its place (P3)."""
+    found = queries.members(session, batch, mailing, topic, fields, now=now)
+    if topic is None or topic.mail_class != "service" or mailing.kind in ("system", "test"):
+        return found
+    # After a first try the place stays theirs: its outcome is on record under what permitted it.
+    gone = [one.pos for one in found if one.refusal in GONE and one.attempt == 1]
+    if not gone or not _replace(session, mailing, topic, gone, now=now):
+        return found
+    return queries.members(session, batch, mailing, topic, fields, now=now)
+
+
+def _replace(session: Session, mailing: Mailing, topic: Topic, gone: list[int], *, now: datetime) -> bool:
+    """Put others of the same mailbox, who are no members, in the places of these; whether there were any."""
+    theirs = (
+        select(col(Address.address_hash), col(Audience.pos))
+        .join(Audience, col(Audience.address_id) == col(Address.id))
+        .where(
+            col(Audience.mailing_id) == mailing.id,
+            col(Audience.pos).in_(gone),
+            col(Address.address_hash) != "",
+        )
+    )
+    places = {digest: pos for digest, pos in session.execute(theirs)}
+    there = select(col(Address.owner_id)).where(
+        col(Address.owner_kind) == "person",
+        col(Address.address_hash).in_(places),
+        col(Address.ended_at).is_(None),
+    )
+    numbers = session.scalars(there).all()
+    if not numbers:
+        return False
+    is_member = exists(select(col(Audience.pos)).where(
+        col(Audience.mailing_id) == mailing.id, col(Audience.person_id) == col(Person.id)
+    ).correlate(Person))  # fmt: skip
+    meant = segments.matches(segments.checked(session, mailing.audience)) & col(Person.id).in_(numbers)
+    found = preferences.eligible(queries.topic_facts(topic), meant, now)
+    chosen = _one_per_mailbox(found.where(col(Address.address_hash).in_(places), ~is_member))
+    others = select(chosen, col(Address.address_hash)).join(Address, col(Address.id) == chosen.c[0])
+    put = session.execute(others).all()
+    for address_id, person_id, locale, warrant, digest in put:
+        place = (col(Audience.mailing_id) == mailing.id, col(Audience.pos) == places[digest])
+        given = {"address_id": address_id, "person_id": person_id, "locale": locale, "warrant_seq": warrant}
+        session.connection().execute(update(Audience).where(*place).values(given))
+    return bool(put)
 
 
 def _cut(session: Session, mailing: Mailing, size: int) -> int:

@@ -37,6 +37,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person, PersonAttribute
 from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
+from service.domain.privacy import erasing
 from service.domain.senders.tables import Sender as Lease
 from service.kit import addresses, clock
 from service.kit.signing import Keyring
@@ -44,6 +45,7 @@ from tests import builders as make
 from tests import checks
 from tests.scheduler.conftest import WORDS, Post, Sink, SinkSettings, send_all
 from tests.scheduler.test_sender import aimed_withdrawal, departures_after_no
+from tests.scheduler.test_verify_mailing import checked, written
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
@@ -67,6 +69,11 @@ def _send(
     post: Post, announcement: str, settings: SinkSettings | None = None, **more: Any
 ) -> tuple[list[str], dict[str, Any]]:
     """Send what is frozen; who got it, in order, and the report."""
+    return _readers(post, settings, **more), post.report(announcement)
+
+
+def _readers(post: Post, settings: SinkSettings | None = None, **more: Any) -> list[str]:
+    """Who got something, in order, of all that was frozen."""
     settings = settings or SinkSettings()
     settings.keep = True
 
@@ -75,8 +82,7 @@ def _send(
             await send_all(post, post.house(sink.port, **more))
             return [message.rcpt for message in sink.kept]
 
-    readers = asyncio.run(story())
-    return readers, post.report(announcement)
+    return asyncio.run(story())
 
 
 def _adds_up(report: dict[str, Any]) -> bool:
@@ -134,6 +140,54 @@ def test_whatever_changed_since_the_freeze_is_heeded_at_the_claim(post: Post) ->
     assert report["outcomes"]["skipped"] == {"withdrawn": 1, "address_changed": 2, "address_pending": 1}
     assert _adds_up(report)
     assert checks.warrants_hold(post.engine, _mailing(post)) == []
+
+
+def _two_of_one_mailbox(post: Post, external_id: str, email: str, *answers: dict[str, Any]) -> Person:
+    """A registration of `shop`, whose mailbox nobody confirmed unless the answers say so."""
+    with transaction(post.engine) as session:
+        given = {"external_id": external_id, "now": clock.now()}
+        made = make.register(session, post.ring, email, answers, **given)
+        return make.the_person(session, made.person_id)
+
+
+def _erased(post: Post, first: Person) -> None:
+    with transaction(post.engine) as session:
+        again = session.get_one(Person, first.id)
+        erasing.erase(session, post.ring, again, how="api", now=clock.now(), by="cli")
+
+
+def _elsewhere(post: Post, first: Person) -> None:
+    _two_of_one_mailbox(post, "first", "elsewhere@example.org")
+
+
+def _merged(post: Post, first: Person) -> None:
+    sure = make.an_answer("updates", at=clock.now(), confirmed=True)
+    _two_of_one_mailbox(post, "second", "two@example.org", sure)
+    _two_of_one_mailbox(post, "first", "two@example.org", sure)
+
+
+@pytest.mark.parametrize("goes", [_erased, _elsewhere, _merged])
+def test_p3_who_leaves_a_mailbox_before_the_claim_takes_no_important_notice_from_the_other_who_is_there(
+    post: Post, goes: Callable[[Post, Person], None], tmp_path: Path
+) -> None:
+    """The first stood for the mailbox at the freeze; what is owed to it goes to the second, under their own permission."""
+    post.sign_up(3)
+    first, second = (_two_of_one_mailbox(post, name, "two@example.org") for name in ("first", "second"))
+    notice = post.warn(post.house(9))
+    assert post.report_of_notice(notice)["excluded"] == {"same_mailbox": 1}
+    goes(post, first)
+    readers = _readers(post)
+    report = post.report_of_notice(notice)
+    assert Counter(readers)["two@example.org"] == 1
+    assert (report["planned"], report["outcomes"]["sent"], _adds_up(report)) == (4, 4, True)
+    with Session(post.engine) as session:
+        mailing = session.exec(select(Mailing).where(col(Mailing.kind) == "notice")).one()
+        [row] = session.exec(select(Audience).where(col(Audience.person_id) == second.id)).all()
+        assert session.exec(select(Audience).where(col(Audience.person_id) == first.id)).all() == []
+    assert row.mailing_id == mailing.id
+    assert checks.warrants_hold(post.engine, mailing.id or 0) == []
+    verified = checked(*written(post, notice, tmp_path))
+    assert verified.holds, (verified.fault, verified.position)
 
 
 def test_rel_h05_h21_what_cannot_be_made_is_skipped_alone(post: Post) -> None:
