@@ -83,12 +83,12 @@ def persons(house: House) -> Fact:
     except SQLAlchemyError:
         lost = {}  # `readiness` says what is wrong with the database
     if not lost:
-        return Fact("persons' keys", True, "are wrapped by masters that the ring has")
+        return Fact("keys of persons", True, "are wrapped by masters that the ring has")
     says = ", ".join(
         f"{number} by master {kid}, which the ring has not" for kid, number in sorted(lost.items())
     )
     fix = "Bring back a backup of the ring that has it: bidden ring restore FILE"
-    return Fact("persons' keys", False, says, "Nobody can read these people, and they get no mail.", fix)
+    return Fact("keys of persons", False, says, "Nobody can read these people, and they get no mail.", fix)
 
 
 def _postal_address(brand: Brand) -> Fact:

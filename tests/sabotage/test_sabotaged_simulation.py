@@ -43,7 +43,7 @@ def plain(seed: int, *events: Event, **more: Any) -> Plan:
 
 
 NOES = [Event(0.5 + n / 20, "aimed" if n % 2 else "withdraw", (n / 30,)) for n in range(30)]
-KILLS = [Event(0.5 + n / 6, "kill", (0.0,)) for n in range(12)]
+KILLS = [Event(0.55 + n / 6, "kill", (0.0,)) for n in range(12)]
 AIMS = [Event(0.6 + n / 6, "kill_and_aim", (0.5,)) for n in range(10)]
 PAUSES = [Event(0.8 + n / 3, "pause", (0.1,)) for n in range(15)]
 
