@@ -7,16 +7,21 @@ from the wheel; with neither it is left out, in one line, unless BIDDEN_TEST_COM
 import gc
 import os
 import shutil
+import sqlite3
 import tempfile
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.pool import Pool
 from sqlmodel import Session
 
 import service.domain
@@ -53,7 +58,34 @@ def pytest_report_header() -> str:
     return "; ".join(left_out) or "nothing is left out"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_opened: list["weakref.ref[Any]"] = []  # the connections to PostgreSQL that a test opened, by whatever engine
+_lasting: "weakref.WeakSet[Any]" = weakref.WeakSet()  # but for those of the engine that all tests share
+
+
+@event.listens_for(Pool, "connect")
+def _note_opened(connection: Any, record: object) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        _opened.append(weakref.ref(connection))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """What a test left in the pool of an engine it threw away is closed with that test. Else some later one pays, in which it
+    happens to be found."""
+    yield
+    for one in (reference() for reference in _opened):
+        if one is not None and one not in _lasting and not one.closed:
+            one.close()
+    _opened[:] = [reference for reference in _opened if reference() in _lasting]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_out_browsers(items)
+    items[:] = _long_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _leave_out_browsers(items: list[pytest.Item]) -> None:
     if shutil.which("chromium"):
         return
     for item in items:
@@ -61,6 +93,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if COMPLETE:
                 raise pytest.UsageError("BIDDEN_TEST_COMPLETE=1 and no chromium on the path")
             item.add_marker(pytest.mark.skip(reason="no chromium on the path"))
+
+
+def _long_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Each worker's share of the list, as xdist cuts it, begins with its share of what takes long: else the last minutes are one
+    worker's, with a story of two minutes that began when all others were done."""
+    long = [one for one in items if one.get_closest_marker("journey") or one.get_closest_marker("sabotage")]
+    among = set(map(id, long))
+    short = iter([one for one in items if id(one) not in among])
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        size = (len(items) - len(ordered)) // (workers - number)
+        mine = long[number::workers]
+        ordered += mine + list(islice(short, max(0, size - len(mine))))
+    return ordered + list(short)
 
 
 @pytest.fixture(scope="session")
@@ -193,8 +239,14 @@ def shared_engine(
     """A copy that is only ever rolled back; the template itself must stay free of connections."""
     with _copied(template, request, tmp_path_factory.mktemp("shared")) as url:
         made = make_engine(url)
+        event.listen(made, "connect", lambda connection, _: _keep(connection))
         yield made
         made.dispose()
+
+
+def _keep(connection: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        _lasting.add(connection)
 
 
 @pytest.fixture
