@@ -127,7 +127,7 @@ def _address(session: Session, confirmation: Confirmation, person: Person) -> Ad
 def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     """The yes itself, with the words that were shown; nothing when it stands already."""
     preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
-    own = preference.basis not in ("legacy_registration", *jurisdictions.MONTHS)
+    own = preference.basis not in (rules.LEGACY, *jurisdictions.MONTHS)
     if preference.state in rules.PERMITTING and own:
         return
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None

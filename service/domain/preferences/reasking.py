@@ -181,10 +181,6 @@ def _facts(topic: Topic) -> rules.TopicFacts:
 
 
 def _asked_before() -> ColumnElement[bool]:
-    """Whether this mailbox was asked, by whichever registration of it."""
-    return (
-        select(Asked.person_id)
-        .where(col(Asked.address_hash) == col(Address.address_hash))
-        .correlate(Address)
-        .exists()
-    )
+    """Whether this mailbox was asked, by whichever registration of it, or this person at another one."""
+    there = (col(Asked.address_hash) == col(Address.address_hash)) | (col(Asked.person_id) == col(Person.id))
+    return select(Asked.person_id).where(there).correlate(Address, Person).exists()

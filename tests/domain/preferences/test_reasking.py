@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
@@ -262,3 +263,19 @@ def test_what_cannot_be_begun(post: Post, slug: str, address: str, wrong: Any) -
         brands.set_fields(session, "default", {"postal_address": address}, now=clock.now(), by="cli")
         with pytest.raises(wrong):
             reasking.begin(session, slug, now=clock.now(), by="staff:u_1")
+
+
+def test_who_was_asked_and_moved_to_another_mailbox_is_not_asked_again(post: Post) -> None:
+    """Nor does their row stand in the way of the others of a round."""
+    _registered(post, ana="us")
+    _begin(post)
+    _tick(post)
+    _tick(post)
+    with transaction(post.engine) as session:  # as if she had been asked at the mailbox she has left
+        session.connection().execute(update(Asked).values(address_hash="f" * 64))
+    _registered(post, ben="us")
+    _begin(post)
+    _tick(post)
+    with Session(post.engine) as session:
+        assert len(session.exec(select(Asked)).all()) == 2
+    assert set(_sent(post)) == {"ana", "ben"}, "each of them once"
