@@ -36,7 +36,7 @@ def erase(
     session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
 ) -> Erased:
     """Erase somebody (`privacy.erasing.erase`), mails in the captured inbox too. Raises `AlreadyErased`."""
-    written_to = people_erasing.in_clear(session, ring, erasing.whole(session, person))
+    written_to = people_erasing.in_clear(session, ring, erasing.concerned(session, person, how=how))
     done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)
     if how in DOORS:
         requests.fulfilled(session, person, "erasure", door=DOORS[how], now=now, by=by)
@@ -97,7 +97,7 @@ def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *,
                 forget(session, ring, person, now=now)
                 again += 1
             continue
-        if person is not None and person.state != "erased":
+        if person is not None and person.wrapped_key is not None:
             erase(session, ring, person, how="restore", now=now, by="system")
             again += 1
         if mailbox:

@@ -217,3 +217,25 @@ def test_p1_who_was_erased_after_the_freeze_is_left_out_and_says_so(house: House
     assert said == [(True, "erased")]
     said = [(member.subject == ana, member.refusal) for batch in many for member in batch.members]
     assert sorted(said, key=str) == [(False, None), (True, "erased")]
+
+
+def test_a_copy_is_not_asked_who_shared_the_mailbox(house: House, tmp_path: Path) -> None:
+    """Somebody had the mailbox of who was erased when the copy was made, and has left it since: they are no part of it."""
+    now = clock.now()
+    with transaction(house.engine) as session:
+        ana = make.a_person(session, house.ring, now=now).public_id
+        other = {"source": "crm", "external_id": "7", "attest": False, "now": now}
+        cem = make.register(session, house.ring, **other).person_id
+    copy = tmp_path / "copies" / "before"
+    backup.backup(house, copy)
+    with transaction(house.engine) as session:
+        make.register(session, house.ring, "cem@example.org", **other)
+    erase(house, ana)
+    house.engine.dispose()
+    assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied >= 1
+    back = open_house(house.settings)
+    with reading(back.engine) as session:
+        left = {one: make.the_person(session, one) for one in (ana, cem)}
+    assert (left[ana].state, left[cem].state) == ("erased", "active")
+    assert left[cem].wrapped_key
+    back.engine.dispose()

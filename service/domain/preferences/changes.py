@@ -133,12 +133,11 @@ def slip(session: Session, start: int = 0) -> str | None:
 
 
 def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[Person]:
-    """Everybody else registered with the same mailbox."""
+    """Everybody else whose mail goes to this mailbox. Who merely asked for it, and has not pressed its button, is nobody there."""
     return session.exec(
         select(Person)
-        .join(Address, col(Address.owner_id) == col(Person.id))
+        .join(Address, col(Address.id) == col(Person.address_id))
         .where(
-            col(Address.owner_kind) == "person",
             col(Address.address_hash) == address_hash,
             col(Address.ended_at).is_(None),
             col(Person.id) != person.id,

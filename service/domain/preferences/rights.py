@@ -4,6 +4,8 @@ Called by the person's own page, by staff on a person's behalf, and by `restorin
 person's own no is lifted by that person alone (P7).
 """
 
+import json
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session
@@ -25,18 +27,20 @@ RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted",
 def restrict(session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str) -> bool:
     """Keep what is held, and use none of it: nothing is sent to the person under any topic. False: it was so already.
 
-    Every other registration of a mailbox that is theirs goes along, or mail would find its way through that.
+    Every other registration of a mailbox that is theirs goes along, or mail would find its way through that. Who went along with
+    another and now says so themselves is restricted on their own from then on.
     """
     lock_ledger_tail(session)
     session.refresh(person)
     changed = False
     for one in (person, *_of_the_mailbox(session, person)):
-        if one.state != "active":
+        again = one is person and _not_yet_their_own(session, person, by)
+        if one.state != "active" and not again:
             continue
         one.state, changed = "restricted", True
         session.add(one)
         session.flush()
-        _note(session, RESTRICTED, one, how=how, reason=reason, now=now, by=by)
+        _note(session, RESTRICTED, one, how=how, reason=reason, along=person, now=now, by=by)
     if not changed:
         ledger.stands(session)
     return changed
@@ -46,7 +50,10 @@ def lift_restriction(
     session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str
 ) -> bool:
     """Use the data again as before; every other no stands. False: there was no restriction. Raises `RestrictedByThemselves`
-    where anybody but staff set it and somebody else than the person would lift it."""
+    where anybody but staff set it and somebody else than the person would lift it.
+
+    Of the mailbox's other registrations those are lifted that went along with this one, or that staff restricted.
+    """
     lock_ledger_tail(session)
     session.refresh(person)
     if person.state != "restricted":
@@ -56,12 +63,49 @@ def lift_restriction(
     if by != own and said and not said[-1].actor.startswith("staff:"):
         raise rules.RestrictedByThemselves
     for one in (person, *_of_the_mailbox(session, person)):
-        if one.state == "restricted":
+        if one.state == "restricted" and (one is person or _along(session, one, person)):
             one.state = "active"
             session.add(one)
             session.flush()
-            _note(session, LIFTED, one, how=how, reason=reason, now=now, by=by)
+            _note(session, LIFTED, one, how=how, reason=reason, along=person, now=now, by=by)
     return True
+
+
+def _not_yet_their_own(session: Session, person: Person, by: str) -> bool:
+    """Whether a person under restriction is so by another's word only, while it is not staff who repeat it: a repetition by staff
+    would make it staff's to lift."""
+    last = _last_restriction(session, person) if person.state == "restricted" else None
+    if last is None or by.startswith("staff:"):
+        return False
+    own = f"person:{person.public_id}"
+    return last.along is not None or (by == own and last.actor != own)
+
+
+def _along(session: Session, other: Person, person: Person) -> bool:
+    """Whether what the other said last of a restriction was said by this person, or by staff, and not by themselves."""
+    last = _last_restriction(session, other)
+    return last is not None and (
+        last.along == person.public_id
+        or last.actor == f"person:{person.public_id}"
+        or last.actor.startswith("staff:")
+    )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """Who restricted somebody last, and with whom they went along, if with anybody."""
+
+    actor: str
+    along: str | None
+
+
+def _last_restriction(session: Session, person: Person) -> _Said | None:
+    for one in reversed(ledger.appended(session)):  # of this transaction, not in the table yet
+        if (one.kind, one.subject) == (RESTRICTED, person.public_id):
+            written = json.loads(one.text)
+            return _Said(written["actor"], written["body"].get("with"))
+    said = entries.of_subject(session, person.public_id, kinds=(RESTRICTED,))
+    return _Said(said[-1].actor, said[-1].body.get("with")) if said else None
 
 
 def object_to_marketing(change: Change, *, reason: str = "") -> str | None:
@@ -77,27 +121,38 @@ def object_to_marketing(change: Change, *, reason: str = "") -> str | None:
         else:
             withdraw(change, topic, preference)
     changes.refuse_for_neighbours(change, marketing)
-    new = [digest for digest in _mailboxes(session, person) if _no_advertising(change, digest)]
-    if not new:
+    address = _mailbox(session, person)
+    if address is None or not _no_advertising(change, address.address_hash):
         ledger.stands(session)
         return changes.slip(session, change.start)
-    _note(session, OBJECTED, person, how=change.said.method, reason=reason, now=change.now, by=change.by)
+    _note(
+        session,
+        OBJECTED,
+        person,
+        how=change.said.method,
+        reason=reason,
+        along=person,
+        now=change.now,
+        by=change.by,
+    )
     return changes.slip(session, change.start)
 
 
 def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
-    """The person takes their objection back: topics can be chosen again, none is by this. False: there was none."""
+    """The person takes their objection back: topics can be chosen again, none is by this. False: there was none, or the mailbox
+    is not confirmed theirs: then it may be its owner's."""
     lock_ledger_tail(session)
-    lifted = 0
-    for digest in _mailboxes(session, person):
-        lifted += suppressions.lift(
-            session,
-            digest,
-            causes=("objection",),
-            subject=person.public_id,
-            now=now,
-            by=f"person:{person.public_id}",
-        )
+    address = _mailbox(session, person)
+    if address is None or address.confirmed_at is None:
+        return False
+    lifted = suppressions.lift(
+        session,
+        address.address_hash,
+        causes=("objection",),
+        subject=person.public_id,
+        now=now,
+        by=f"person:{person.public_id}",
+    )
     return lifted > 0
 
 
@@ -115,21 +170,24 @@ def _no_advertising(change: Change, address_hash: str) -> bool:
     return added is not None
 
 
-def _mailboxes(session: Session, person: Person) -> list[str]:
-    """Where their mail goes, and where it would go once a changed address is confirmed."""
-    rows = [session.get(Address, one) for one in (person.address_id, person.pending_address_id) if one]
-    return sorted({row.address_hash for row in rows if row is not None and row.ended_at is None})
+def _mailbox(session: Session, person: Person) -> Address | None:
+    """Where their mail goes. An address that waits for its button is somebody's, and perhaps not theirs: what they say goes there
+    with them (`suppressions.take_along`)."""
+    address = session.get(Address, person.address_id) if person.address_id else None
+    return address if address is not None and address.ended_at is None else None
 
 
 def _of_the_mailbox(session: Session, person: Person) -> list[Person]:
-    address = session.get(Address, person.address_id) if person.address_id else None
-    if address is None or address.confirmed_at is None or address.ended_at is not None:
+    address = _mailbox(session, person)
+    if address is None or address.confirmed_at is None:
         return []
     return list(neighbours(session, person, address.address_hash))
 
 
 def _note(
-    session: Session, kind: str, person: Person, *, how: str, reason: str, now: datetime, by: str
+    session: Session, kind: str, one: Person, *, how: str, reason: str, along: Person, now: datetime, by: str
 ) -> None:
+    """`along`: with whom they went, where it was not they who spoke."""
     body = {"how": how} | ({"reason": reason} if reason else {})
-    ledger.append(session, kind, subject=person.public_id, body=body, by=by, now=now)
+    body |= {"with": along.public_id} if one is not along else {}
+    ledger.append(session, kind, subject=one.public_id, body=body, by=by, now=now)

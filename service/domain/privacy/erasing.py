@@ -60,6 +60,13 @@ def whole(session: Session, person: Person) -> list[Person]:
     return found
 
 
+def concerned(session: Session, person: Person, *, how: str) -> list[Person]:
+    """Who goes. After a restore each by the line that names them: who shares the mailbox in the copy may have left it since."""
+    if how != "restore":
+        return whole(session, person)
+    return [one for one in people_erasing.with_merged(session, person) if one.wrapped_key is not None]
+
+
 def preview(session: Session, person: Person) -> Preview:
     """What would go and what would stay."""
     persons = whole(session, person)
@@ -91,7 +98,7 @@ def erase(
     session.refresh(person)
     if person.state == "erased":
         raise rules.AlreadyErased
-    start, persons = len(ledger.appended(session)), whole(session, person)
+    start, persons = len(ledger.appended(session)), concerned(session, person, how=how)
     _end_links(session, persons, now=now)
     _empty_mails(session, persons)
     _empty_requests(session, persons)

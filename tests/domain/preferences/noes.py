@@ -439,13 +439,13 @@ class Noes(RuleBasedStateMachine):
             if person is None:
                 return
             by = f"person:{person.public_id}" if own else make.STAFF
-            keys = {person.public_id, *rights._mailboxes(session, person)}
+            keys = set(self.theirs(session, person))  # the mailbox where their mail goes, and none they typed
             if what == "restrict":
                 if rights.restrict(session, person, how="page", now=self.now, by=by) and own:
                     self.restricted.add(person.public_id)
             elif what == "lift":
                 if rights.lift_restriction(session, person, how="page", now=self.now, by=by) and own:
-                    self.restricted.clear()
+                    self.restricted.discard(person.public_id)
             elif what == "object":
                 said = changes.consent.Said("page" if own else "staff", "page")
                 change = changes.begin(session, self.ring, person, said, now=self.now, by=by)
@@ -454,6 +454,10 @@ class Noes(RuleBasedStateMachine):
                 self.says_no(self.theirs(session, person), session.exec(marketing).all())
                 self.only_they |= {(key, "objection") for key in keys}
             elif rights.lift_objection(session, person, now=self.now):
+                at = select(Person.public_id).join(Address, col(Address.id) == col(Person.address_id))
+                keys |= set(
+                    session.exec(at.where(col(Address.address_hash).in_(keys)))
+                )  # one mailbox is one person
                 self.only_they -= {(key, "objection") for key in keys}
 
         self.act(use)
