@@ -132,19 +132,23 @@ def slip(session: Session, start: int = 0) -> str | None:
     return receipt(written[-1].seq, written[-1].hash) if written else None
 
 
-def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[Person]:
-    """Everybody else whose mail goes to this mailbox. Who merely asked for it, and has not pressed its button, is nobody there."""
+def living_at(session: Session, address_hash: str) -> Sequence[Person]:
+    """Everybody whose mail goes to this mailbox. Who merely asked for it, and has not pressed its button, is nobody there."""
     return session.exec(
         select(Person)
         .join(Address, col(Address.id) == col(Person.address_id))
         .where(
             col(Address.address_hash) == address_hash,
             col(Address.ended_at).is_(None),
-            col(Person.id) != person.id,
             col(Person.state) != "merged",
         )
         .order_by(col(Person.id))
     ).all()
+
+
+def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[Person]:
+    """Everybody else whose mail goes to this mailbox."""
+    return [one for one in living_at(session, address_hash) if one.id != person.id]
 
 
 def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash: str | None = None) -> int:

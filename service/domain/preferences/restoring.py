@@ -20,7 +20,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights, rules
 from service.domain.preferences.asking import say_no_again
-from service.domain.preferences.changes import LIVING, NOES, Change, withdraw
+from service.domain.preferences.changes import LIVING, NOES, Change, move, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
@@ -28,7 +28,10 @@ from service.domain.topics.tables import Topic
 from service.kit.clock import to_micros
 
 MERGED = "person.merged"
-PERSONAL = (*NOES, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED)
+INVALIDATED = "consent.invalidated"  # an import taken back
+PERSONAL = (
+    *NOES, INVALIDATED, "preference.break_set", "address.changed", "suppression.added", rights.RESTRICTED
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,24 +126,58 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         return False
     if kind == rights.RESTRICTED:
         if person is None:
-            return None
+            return _restriction_of_a_stranger(session, mailbox, subject, now=now)
         return rights.restrict(session, person, how="restore", now=now, by="system")
     if kind == "address.changed":
         return _new_address_unknown(session, person, int(line.get("at", to_micros(now))), now=now)
     if person is None:
-        return _no_of_a_stranger(session, mailbox, body, subject, now=now) if kind in NOES else None
+        told = kind in (*NOES, INVALIDATED)
+        return _no_of_a_stranger(session, mailbox, body, subject, now=now) if told else None
     change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
     if kind == "preference.break_set":
         until = datetime.fromisoformat(str(body["until"]))
         return until > now and changes.set_break(change, until)
-    return _no_again(change, body, mailbox, int(line.get("at", to_micros(now)))) if kind in NOES else None
+    at = int(line.get("at", to_micros(now)))
+    if kind == INVALIDATED:
+        return _invalid_again(change, body, mailbox, at)
+    return _no_again(change, body, mailbox, at) if kind in NOES else None
+
+
+def _invalid_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
+    """What an import had brought was taken back. The person said nothing: an older button, which asks them, still counts. Where the
+    copy has not got the import either, the topic is refused, so that the file cannot bring it once more."""
+    topic = _topic(change.session, body)
+    if topic is None:
+        return _no_of_a_stranger(change.session, mailbox, body, change.person.public_id, now=change.now)
+    preference = change.preference(topic)
+    if preference is None or preference.state in ("unknown", "expired"):
+        withdraw(change, topic, preference)
+        return True
+    if preference.state not in PERMITTING or to_micros(preference.since_at) > at:
+        return False
+    move(change, topic, preference, INVALIDATED, "invalidated")
+    return True
+
+
+def _restriction_of_a_stranger(
+    session: Session, mailbox: str | None, subject: str | None, *, now: datetime
+) -> bool | None:
+    """Whoever the copy has in that mailbox is restricted, which they can lift, and with them whoever comes there (`registration`).
+    Where it has nobody, nothing goes there until somebody is registered, to whom the restriction passes."""
+    if not mailbox:
+        return None
+    there = changes.living_at(session, mailbox)
+    if there:
+        anew = [rights.restrict(session, one, how="restore", now=now, by="system") for one in there]
+        return any(anew)  # every one of them
+    return _suppress(session, mailbox, "all", rights.KEPT, subject, now=now)
 
 
 def _no_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
     """For the person, and for whoever else the copy has in the mailbox that was theirs when they said it."""
     topic = _topic(change.session, body)
-    if topic is None:
-        return None
+    if topic is None:  # a site or staff will make it again, and their no has to be there before
+        return _no_of_a_stranger(change.session, mailbox, body, change.person.public_id, now=change.now)
     elsewhere = _left_in(change, topic, mailbox, body, at) if mailbox else False
     preference = change.preference(topic)
     if preference is not None and preference.state in rules.NOES:

@@ -22,6 +22,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
+KEPT = "legal"  # cause, on the do-not-mail list, of a restriction whose person a restored copy does not know
 
 
 def restrict(session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str) -> bool:

@@ -1,0 +1,123 @@
+"""What a copy from an earlier day hears of the withdrawal file although it lacks what the line speaks of: person, topic or import."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from service.domain.people.tables import Person
+from service.domain.preferences import projection, queries, restoring, rules
+from service.domain.suppressions import queries as suppressions
+from service.kit.clock import to_micros
+from service.kit.signing import Keyring
+from tests import builders as make
+
+ANA, NEW = "ana@example.org", "new@example.org"
+HOUR = timedelta(hours=1)
+
+
+def allowed(session: Session, person: Person, slug: str, now: datetime) -> bool:
+    session.flush()
+    row = make.the_topic(session, slug)
+    topic = rules.TopicFacts(row.id or 0, row.mail_class, row.basis)
+    return rules.decide(queries.standing(session, person, topic), topic=topic, now=now).allowed
+
+
+def a_line(ring: Keyring, kind: str, subject: str, email: str, at: datetime, **body: Any) -> dict[str, Any]:
+    """A line of the withdrawal file about somebody whose mail went to `email`."""
+    mailbox = make.address_hash(ring, email)
+    told = {"seq": 9_999, "hash": "x", "at": to_micros(at), "kind": kind, "subject": subject}
+    return told | {"mailbox": mailbox, "body": body}
+
+
+def taken_back(ring: Keyring, subject: str, at: datetime, topic: str = "updates", email: str = ANA) -> Any:
+    return a_line(ring, "consent.invalidated", subject, email, at, topic=topic)
+
+
+def again(session: Session, line: dict[str, Any], now: datetime) -> tuple[int, int]:
+    done = restoring.reapply(session, [line], now=now)
+    session.flush()
+    for last in session.info.pop("at_end", []):  # its entries are in the table at the end of the transaction
+        last(session)
+    assert projection.differences(session) == []
+    return done.again, done.left
+
+
+def test_p7_a_copy_hears_that_an_import_was_taken_back(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, ANA, now=now)
+    line = taken_back(ring, ana.public_id, now + HOUR)
+    assert again(session, line, now + HOUR) == (1, 0)
+    assert (make.the_state(session, ana, "updates"), make.the_state(session, ana)) == ("invalidated", "given")
+    assert not allowed(session, ana, "updates", now + HOUR)
+    assert again(session, line, now + HOUR) == (0, 0)
+
+
+def test_a_yes_said_since_an_import_was_taken_back_stands(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, ANA, now=now)
+    assert again(session, taken_back(ring, ana.public_id, now - HOUR), now + HOUR) == (0, 0)
+    assert make.the_state(session, ana, "updates") == "given"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_p7_what_was_taken_back_is_not_believed_where_the_copy_has_not_heard_of_it_at_all(
+    session: Session, ring: Keyring, now: datetime, known: bool
+) -> None:
+    """The same file, or a site, that brings it once more makes no yes of it."""
+    subject = make.a_person(session, ring, ANA, yes=(), now=now).public_id if known else "p_2222222222222"
+    assert again(session, taken_back(ring, subject, now), now) == (1, 0)
+    yes = make.an_answer("updates", at=now + HOUR, confirmed=True)
+    done = make.register(session, ring, ANA, [yes], now=now + HOUR)
+    assert done.consents[0]["result"] in ("confirmation_sent", "kept_no")
+    assert not allowed(session, make.the_person(session, done.person_id), "updates", now + HOUR)
+
+
+def test_p1_a_restriction_of_somebody_unknown_is_kept_for_the_mailbox(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    line = a_line(ring, "person.restricted", "p_2222222222222", ANA, now)
+    assert again(session, line, now) == (1, 0)
+    mailbox = make.address_hash(ring, ANA)
+    assert {(one.scope, one.cause) for one in suppressions.live_for(session, [mailbox])[mailbox]} == {
+        ("all", "legal")
+    }
+    assert again(session, line, now) == (0, 0)
+
+
+def test_p1_a_restriction_of_somebody_unknown_holds_for_whoever_the_copy_has_in_their_mailbox(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, ANA, now=now)
+    assert again(session, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now) == (1, 0)
+    assert ana.state == "restricted"
+    assert not suppressions.live_for(session, [make.address_hash(ring, ANA)]), "they can still sign in"
+
+
+def test_p7_a_known_persons_no_to_a_topic_that_the_copy_lacks_is_kept_for_their_mailbox(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, ANA, now=now)
+    line = a_line(ring, "consent.withdrawn", ana.public_id, ANA, now, topic="offers")
+    assert again(session, line, now) == (1, 0)
+    make.a_topic(session, "offers", now=now)
+    yes = make.an_answer("offers", at=now + HOUR, confirmed=True)
+    done = make.register(session, ring, ANA, [yes], now=now + HOUR)
+    assert [one["result"] for one in done.consents] == ["confirmation_sent"]
+    assert not allowed(session, ana, "offers", now + HOUR)
+    assert allowed(session, ana, "important-notices", now + HOUR)
+
+
+def test_an_older_button_still_asks_whom_an_import_had_brought(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Nobody of the mailbox said no; the button is their own answer."""
+    ana = make.a_person(session, ring, ANA, yes=("new-products",), now=now)
+    make.register(session, ring, ANA, [make.an_answer("updates", at=now)], now=now)
+    assert make.the_state(session, ana, "updates") == "requested"
+    assert again(session, taken_back(ring, ana.public_id, now + HOUR), now + HOUR) == (0, 0)
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now + 2 * HOUR)
+    assert allowed(session, ana, "updates", now + 2 * HOUR)
