@@ -5,7 +5,7 @@ Called by `actions` (links and pages), `confirmation` (buttons) and `registratio
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.preferences import queries, rules
 from service.domain.preferences.tables import Preference
+from service.domain.suppressions import queries as suppressions
+from service.domain.suppressions import rules as suppression_rules
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.ids import receipt
@@ -187,6 +189,24 @@ def refused_since(session: Session, person: Person, address_hash: str, topic: To
     return any(last_no(session, persons[one], topic) > seq for one in session.exec(changed))
 
 
+def refused_of_contract(
+    session: Session, hashes: Sequence[str], every: Iterable[Topic]
+) -> set[tuple[str, int]]:
+    """(keyed hash of a mailbox, topic) of what would rest on a registration there, although it can be refused and was (P7)."""
+    stoppable = [topic for topic in every if topic.basis in rules.CONTRACT and topic.mail_class != "service"]
+    if not stoppable:
+        return set()
+    noes, live = queries.noes_at(session, hashes), suppressions.live_for(session, list(hashes))
+    found = set()
+    for digest in hashes:
+        own = [row for row in live.get(digest, []) if row.cause in suppression_rules.OWN]
+        for topic in stoppable:
+            key = digest, topic.id or 0
+            if key in noes or suppressions.scopes_for(own, key[1], topic.mail_class):
+                found.add(key)
+    return found
+
+
 def last_no(session: Session, person: Person, topic: Topic) -> int:
     """The entry of a person's latest no to a topic, 0 when there is none. A break or a cadence chosen since is no no."""
     written = entries.of_subject(session, person.public_id, kinds=NOES)
@@ -202,6 +222,8 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     assert merged.id is not None
     change = Change(session, into, None, consent.Said("merge", merged.public_id), now, by)
     theirs = queries.of_person(session, merged.id)
+    address = session.get(Address, into.address_id) if into.address_id else None
+    there = [address.address_hash] if address else []
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
@@ -209,7 +231,12 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
             present is None or (present.state in LIVING and was.since_at >= present.since_at)
         ):  # by when each was said: a break or a cadence chosen since, which `last_seq` counts, is no yes
             withdraw(change, topic, present)
-        elif topic.basis in ("contract", "legal_obligation") and was.warrant_seq and present is None:
+        elif (
+            topic.basis in rules.CONTRACT
+            and was.warrant_seq
+            and present is None
+            and not refused_of_contract(session, there, [topic])
+        ):
             _carry_contract(change, topic, was.warrant_seq)
     until = max(
         (was.break_until for was in theirs.values() if was.break_until and was.break_until > now),

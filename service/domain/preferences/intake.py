@@ -16,6 +16,7 @@ from service.domain.people import queries as people_queries
 from service.domain.people import rules as people_rules
 from service.domain.policies import queries as policies
 from service.domain.policies.tables import PolicyVersion
+from service.domain.preferences.rules import CONTRACT
 from service.domain.topics import queries as topics
 from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Topic, Wording
@@ -82,7 +83,7 @@ class Facts:
     def contract(self, locale: str) -> list[dict[str, str]]:
         """What rests on a registration itself, with the words for it: part of the registration's entry."""
         if locale not in self.contracts:
-            resting = [one for one in self.topics.values() if one.basis in ("contract", "legal_obligation")]
+            resting = [one for one in self.topics.values() if one.basis in CONTRACT]
             words = {topic.slug: self.wording(topic, locale) for topic in resting}
             self.contracts[locale] = [
                 {"topic": slug, "wording": said.public_id if said else ""}

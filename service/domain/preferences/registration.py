@@ -15,12 +15,19 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
+from service.domain.mailings import queries as mailings
 from service.domain.people import actions as people
 from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.preferences.asking import mail_buttons, say_no_again, tell_of_change
-from service.domain.preferences.changes import Change, carry_over, heed_mailbox, refuse_for_neighbours
+from service.domain.preferences.changes import (
+    Change,
+    carry_over,
+    heed_mailbox,
+    refuse_for_neighbours,
+    refused_of_contract,
+)
 from service.domain.preferences.chunks import Chunk
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
 from service.domain.preferences.rules import LEGACY
@@ -99,6 +106,7 @@ def _register(
     now: datetime,
     by: str,
 ) -> list[Registered]:
+    chunk = _without_refused(session, ring, chunk, facts)
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
         if row.merged is not None:
@@ -130,24 +138,42 @@ def _register(
     ]
 
 
+def _without_refused(session: Session, ring: Keyring, chunk: list[Checked], facts: Facts) -> list[Checked]:
+    """The registrations without what was refused in their mailbox: it stands in no entry, and no entry permits it."""
+    hashes = [mailings.address_hash(ring, one.given.email) for one in chunk]
+    refused = refused_of_contract(session, hashes, facts.topics.values())
+    if not refused:
+        return chunk
+    kept = []
+    for one, digest in zip(chunk, hashes, strict=True):
+        resting = [
+            said
+            for said in one.given.registered.get("topics", [])
+            if (digest, facts.topics[said["topic"]].id) not in refused
+        ]
+        registered = one.given.registered | ({"topics": resting} if one.given.attested else {})
+        kept.append(replace(one, given=replace(one.given, registered=registered)))
+    return kept
+
+
 def _contract(writer: Chunk, row: Known, one: Checked) -> None:
-    """What rests on the registration itself: its entry is the warrant."""
-    for topic in writer.facts.topics.values():
-        if topic.basis in ("contract", "legal_obligation") and row.registered_seq is not None:
-            assert row.person.id is not None
-            assert topic.id is not None
-            if writer.state(row.person.id, topic.id)[0] != "unknown":
-                continue
-            words = writer.facts.wording(topic, one.given.locale or "en")
-            writer.put(
-                row.person,
-                topic,
-                "given",
-                row.registered_seq,
-                basis=topic.basis,
-                wording=words,
-                source="registration",
-            )
+    """What rests on the registration itself: its entry is the warrant, and names it."""
+    assert row.person.id is not None
+    assert row.registered_seq is not None
+    for said in one.given.registered["topics"]:
+        topic = writer.facts.topics[said["topic"]]
+        if writer.state(row.person.id, topic.id or 0)[0] != "unknown":
+            continue
+        words = writer.facts.wording(topic, one.given.locale or "en")
+        writer.put(
+            row.person,
+            topic,
+            "given",
+            row.registered_seq,
+            basis=topic.basis,
+            wording=words,
+            source="registration",
+        )
 
 
 def _answers(

@@ -13,6 +13,7 @@ from service.kit.errors import Conflict, Invalid
 PERMITTING = ("given", "renewed")
 LEGACY = "legacy_registration"
 NOES = ("refused", "withdrawn", "invalidated")
+CONTRACT = ("contract", "legal_obligation")  # bases of what rests on a registration itself
 CONSENTED = ("consent", *jurisdictions.WITHOUT_A_YES)  # bases a person can take back
 
 # From the gravest to the mildest: a report shows the first that holds.
