@@ -21,7 +21,7 @@ from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences import changes, rules
+from service.domain.preferences import changes, rights, rules
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -75,6 +75,8 @@ def confirm(
     elif row.moved:
         moved = consent.Said("doi_click", "same address", None, mailing.public_id)
         changes.heed_mailbox(session, left, address.address_hash, said=moved, now=now, by=by)
+        came = {left.id or 0: address.address_hash}
+        rights.heed_mailboxes(session, came, how="mailbox", now=now, by=by)
     change = changes.begin(session, ring, left, said, now=now, by=by)
     for one, topic in zip(confirmation.topics, asked, strict=True):
         _grant(change, topic, one)

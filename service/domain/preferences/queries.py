@@ -84,7 +84,7 @@ def _why_stopped(topic: TopicFacts, no_address: ColumnElement[bool]) -> ColumnEl
 
     return case(
         (by("complaint"), literal("complained")),
-        (by("withdrawal", "objection", "erasure", "legal"), literal("do_not_mail")),
+        (by("withdrawal", "objection", "erasure", "restriction", "legal"), literal("do_not_mail")),
         (no_address, literal("no_address")),
         else_=literal("bounced"),
     )

@@ -20,6 +20,7 @@ from service.domain.people import actions as people
 from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
+from service.domain.preferences import rights
 from service.domain.preferences.asking import mail_buttons, say_no_again, tell_of_change
 from service.domain.preferences.changes import (
     Change,
@@ -115,6 +116,8 @@ def _register(
             moved = consent.Said("api", "same address")
             heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)
     session.flush()
+    came = {row.person.id or 0: row.address.address_hash for row in known if row.created or row.moved}
+    rights.heed_mailboxes(session, came, how="mailbox", now=now, by=by)
     writer = Chunk(session, ring, facts, known, now, by)
     results, asks = [], []
     for one, row in zip(chunk, known, strict=True):

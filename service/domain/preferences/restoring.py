@@ -120,6 +120,8 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         if scope == "topic" and topic is None:  # the copy does not have it: rather too much than too little
             scope = "marketing"
         mailbox, cause = str(body["address_hash"]), str(body.get("cause", ""))
+        if cause == rights.KEPT:
+            return _restriction_of_a_stranger(session, mailbox, subject, now=now)
         return _suppress(session, mailbox, scope, cause, subject, now=now, topic=topic)
     person = people.by_public_id(session, subject) if subject else None
     if person is not None and person.state == "erased":

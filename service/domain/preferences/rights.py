@@ -5,10 +5,11 @@ person's own no is lifted by that person alone (P7).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
@@ -19,10 +20,11 @@ from service.domain.preferences import changes, rules
 from service.domain.preferences.asking import say_no_again
 from service.domain.preferences.changes import Change, neighbours, withdraw
 from service.domain.suppressions import actions as suppressions
+from service.domain.suppressions import queries as suppressed
 from service.domain.topics import queries as topics
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
-KEPT = "legal"  # cause, on the do-not-mail list, of a restriction whose person a restored copy does not know
+KEPT = "restriction"  # cause, on the do-not-mail list, of what a restored copy does not know whose it is
 
 
 def restrict(session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str) -> bool:
@@ -70,6 +72,34 @@ def lift_restriction(
             session.flush()
             _note(session, LIFTED, one, how=how, reason=reason, along=person, now=now, by=by)
     return True
+
+
+def heed_mailboxes(session: Session, arrived: Mapping[int, str], *, how: str, now: datetime, by: str) -> None:
+    """People came to these mailboxes (their row → its keyed hash): where somebody is restricted, they are as well, with them. What a
+    restored copy kept for a mailbox passes to whoever comes there first, and can be lifted by them."""
+    hashes = sorted(set(arrived.values()))
+    there = select(Address.address_hash, Person).join(Person, col(Person.address_id) == col(Address.id))
+    there = there.where(col(Address.address_hash).in_(hashes), col(Address.ended_at).is_(None))
+    there = there.where(col(Person.state) == "restricted")
+    found: dict[str, Person] = {}
+    for digest, one in session.exec(there.order_by(col(Address.confirmed_at).is_(None), col(Person.id))):
+        found.setdefault(digest, one)
+    kept = suppressed.with_cause(session, hashes, KEPT)
+    for person_id, digest in arrived.items():
+        if digest not in found and digest not in kept:
+            continue
+        person = session.get_one(Person, person_id)
+        along = found.setdefault(digest, person)
+        if person.state == "active":
+            person.state = "restricted"
+            session.add(person)
+            session.flush()
+            _note(session, RESTRICTED, person, how=how, reason="", along=along, now=now, by=by)
+        if digest in kept:
+            suppressions.lift(
+                session, digest, causes=(KEPT,), subject=person.public_id, now=now, by=ledger.SYSTEM
+            )
+            kept.remove(digest)
 
 
 def _not_yet_their_own(session: Session, person: Person, by: str) -> bool:

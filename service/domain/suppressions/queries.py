@@ -19,6 +19,16 @@ def live_for(session: Session, hashes: list[str]) -> dict[str, list[Suppression]
     return found
 
 
+def with_cause(session: Session, hashes: list[str], cause: str) -> set[str]:
+    """Which of these have something in force for one cause."""
+    statement = select(Suppression.address_hash).where(
+        col(Suppression.address_hash).in_(hashes),
+        col(Suppression.cause) == cause,
+        col(Suppression.lifted_at).is_(None),
+    )
+    return set(session.exec(statement))
+
+
 def applies(
     address_hash: ColumnElement[str] | Mapped[str],
     topic_id: int,

@@ -12,6 +12,10 @@ CAUSES = {
         "Their data was erased; this keyed hash keeps their no.",
         "Only the person, by signing up again.",
     ),
+    "restriction": (
+        "They asked that their data be kept and not used, and a restored copy does not know them.",
+        "It passes to whoever is registered there next, who can lift it on their own page.",
+    ),
     "legal": ("The law or an authority asks for it.", "The privacy officer, with the ground recorded."),
 }
 OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have

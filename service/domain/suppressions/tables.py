@@ -21,7 +21,7 @@ class Suppression(SQLModel, table=True):
     address_hash: str = Field(max_length=64)
     scope: str = Field(max_length=10)
     topic_id: int | None = Field(default=None, foreign_key="topic.id")
-    cause: str = Field(max_length=20)  # withdrawal | objection | complaint | hard_bounce | erasure | legal
+    cause: str = Field(max_length=20)  # one of `rules.CAUSES`
     origin: str = Field(default="", max_length=60)
     since_at: datetime
     source_seq: int = Field(sa_column=Column(BIG, nullable=False))

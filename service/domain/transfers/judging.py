@@ -26,6 +26,7 @@ from service.kit.signing import Keyring
 
 STOPS = (
     ("skipped_erased", ("erasure",)),
+    ("skipped_restricted", ("restriction",)),
     ("skipped_complained", ("complaint",)),
     ("skipped_do_not_mail", ("objection", "legal")),
     ("skipped_bounced", ("hard_bounce",)),

@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import Session
 
 from service.domain.people.tables import Person
-from service.domain.preferences import projection, queries, restoring, rules
+from service.domain.preferences import projection, queries, restoring, rights, rules
 from service.domain.suppressions import queries as suppressions
 from service.kit.clock import to_micros
 from service.kit.signing import Keyring
@@ -83,9 +83,23 @@ def test_p1_a_restriction_of_somebody_unknown_is_kept_for_the_mailbox(
     assert again(session, line, now) == (1, 0)
     mailbox = make.address_hash(ring, ANA)
     assert {(one.scope, one.cause) for one in suppressions.live_for(session, [mailbox])[mailbox]} == {
-        ("all", "legal")
+        ("all", "restriction")
     }
     assert again(session, line, now) == (0, 0)
+
+
+def test_a_restriction_kept_for_a_mailbox_passes_to_whoever_is_registered_there(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """A site that tells of them again makes nobody who gets mail; they can sign in and lift it, as before the copy."""
+    again(session, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now)
+    ana = make.a_person(session, ring, ANA, now=now + HOUR)
+    assert ana.state == "restricted"
+    assert not allowed(session, ana, "important-notices", now + HOUR)
+    assert not suppressions.live_for(session, [make.address_hash(ring, ANA)]), "they can sign in"
+    by = f"person:{ana.public_id}"
+    assert rights.lift_restriction(session, ana, how="me", now=now + HOUR, by=by)
+    assert allowed(session, ana, "important-notices", now + HOUR)
 
 
 def test_p1_a_restriction_of_somebody_unknown_holds_for_whoever_the_copy_has_in_their_mailbox(

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from service.domain.consent.actions import Said
 from service.domain.deliveries.queries import topic_facts
@@ -112,6 +112,30 @@ def test_std_h12_a_restriction_stops_every_topic_and_keeps_everything(
     assert rights.lift_restriction(session, ana, how="me", now=now, by=f"person:{ana.public_id}")
     assert reason(session, ana, "new-products", now) is None
     assert make.the_person(session, other.person_id).state == "active"
+
+
+@pytest.mark.parametrize("attest", [True, False])
+def test_p1_a_restriction_holds_for_whoever_a_site_tells_of_at_that_mailbox_later(
+    session: Session, ring: Keyring, now: datetime, attest: bool
+) -> None:
+    """Anew, or of somebody it knew under another address; the person lifts it for all of them."""
+    ana, own = make.a_person(session, ring, now=now), "person:{}"
+    make.register(session, ring, "cem@example.org", source="crm", external_id="8", now=now, attest=False)
+    rights.restrict(session, ana, how="me", now=now, by=own.format(ana.public_id))
+    later = now + timedelta(hours=1)
+    yes = [make.an_answer(at=later, confirmed=True)] if attest else []
+    for external_id in ("7", "8"):
+        make.register(
+            session, ring, consents=yes, source="crm", external_id=external_id, now=later, attest=attest
+        )
+    make.register(session, ring, source="crm", external_id="9", now=later, attest=False)
+    people = list(session.exec(select(Person).where(Person.state != "merged")))
+    assert {one.state for one in people} == {"restricted"}
+    assert len(people) == (2 if attest else 4)
+    assert make.kinds(session, people[-1].public_id)[-1] == "person.restricted"
+    assert reason(session, people[-1], "important-notices", later) == "restricted"
+    assert rights.lift_restriction(session, ana, how="me", now=later, by=own.format(ana.public_id))
+    assert {one.state for one in people} == {"active"}
 
 
 def test_a_restriction_goes_along_when_two_become_one(session: Session, ring: Keyring, now: datetime) -> None:
