@@ -218,7 +218,7 @@ def signed_in(session: Session, house: House, person: Person, now: datetime) -> 
     access.request_sign_in(session, house.ring, addresses.parse("zoe@example.org"), locale="en", now=now)
     mailing = session.exec(select(Mailing).where(Mailing.purpose == "sign-in")).one()
     link = make.a_link(session, person, None, purpose=links.SIGN_IN, mailing=mailing.alias, pos=1)
-    access.sign_in_by_link(session, link, now=now)
+    access.sign_in_by_link(session, house.ring, link, now=now)
 
 
 def restricted(session: Session, house: House, person: Person, now: datetime) -> None:

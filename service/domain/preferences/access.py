@@ -19,6 +19,7 @@ from service.domain.mailings.tables import Audience, Mailing
 from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
+from service.domain.preferences import changes
 from service.domain.preferences.asking import tell_of_change
 from service.kit import addresses
 from service.kit.signing import Keyring
@@ -45,7 +46,7 @@ def _request(
     session: Session, ring: Keyring, address: addresses.Address, purpose: str, *, locale: str, now: datetime
 ) -> None:
     lock_ledger_tail(session)
-    found = people_queries.by_address(session, ring, address)
+    found = changes.living_at(session, mailing_queries.address_hash(ring, address))
     if not found:
         return
     person = found[0]
@@ -91,8 +92,11 @@ def _asked_lately(session: Session, person: Person, purpose: str, *, now: dateti
     return session.exec(statement).one()
 
 
-def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Person:
-    """Use a mailed sign-in link: once, within 30 minutes of its being asked for. Raises `LinkExpired`."""
+def sign_in_by_link(session: Session, ring: Keyring, link: links.Link, *, now: datetime) -> Person:
+    """Use a mailed sign-in link: once, within 30 minutes of its being asked for. Raises `LinkExpired`.
+
+    Whoever has it reads the mailbox it went to, which is confirmed by that; no topic is. Returns the person who is left.
+    """
     mailing, person = (
         mailing_queries.by_alias(session, link.mailing),
         people_queries.by_alias(session, link.person),
@@ -121,7 +125,21 @@ def sign_in_by_link(session: Session, link: links.Link, *, now: datetime) -> Per
         by=f"person:{person.public_id}",
         now=now,
     )
-    return person
+    return _confirmed(session, ring, person, asked.address_id, now=now)
+
+
+def _confirmed(
+    session: Session, ring: Keyring, person: Person, address_id: int | None, *, now: datetime
+) -> Person:
+    """The person, whose mailbox is confirmed now if the mail went where their mail goes; where somebody holds it already, they."""
+    row = mailbox.known(session, ring, person)
+    if row.address.id != address_id or row.address.confirmed_at is not None:
+        return person
+    by = f"person:{person.public_id}"
+    left = mailbox.confirm_address(session, ring, row, row.address, now=now, by=by)
+    if left is not person:
+        changes.carry_over(session, person, left, now=now, by=by)
+    return left
 
 
 def end_session(session: Session, name: str, *, now: datetime) -> None:

@@ -135,7 +135,8 @@ def slip(session: Session, start: int = 0) -> str | None:
 
 
 def living_at(session: Session, address_hash: str) -> Sequence[Person]:
-    """Everybody whose mail goes to this mailbox. Who merely asked for it, and has not pressed its button, is nobody there."""
+    """Everybody whose mail goes to this mailbox, the one who confirmed it first. Who merely asked for it, and has not pressed its
+    button, is nobody there."""
     return session.exec(
         select(Person)
         .join(Address, col(Address.id) == col(Person.address_id))
@@ -144,7 +145,7 @@ def living_at(session: Session, address_hash: str) -> Sequence[Person]:
             col(Address.ended_at).is_(None),
             col(Person.state) != "merged",
         )
-        .order_by(col(Person.id))
+        .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
     ).all()
 
 

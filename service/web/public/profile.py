@@ -99,7 +99,9 @@ async def enter(request: Request, token: str) -> Response:
     if (await forms.read(request)).all("confirm") != ["yes"]:
         return await _door(request, link)
     opened, now = deps.house(request), clock.now()
-    done = await fence.perform(opened, lambda session: access.sign_in_by_link(session, link, now=now))
+    done = await fence.perform(
+        opened, lambda session: access.sign_in_by_link(session, opened.ring, link, now=now)
+    )
     response = pages.redirect(request, "/me")
     facts = {"person": done.value.public_id, "session": f"me:{secrets.token_hex(8)}"}
     value = deps.signed(opened.ring, "me", facts, now=now, valid_for=SIGNED_IN)

@@ -55,15 +55,15 @@ def test_std_n11_three_links_an_hour(session: Session, ring: Keyring, now: datet
 def test_a_sign_in_link_works_once(session: Session, ring: Keyring, now: datetime) -> None:
     ana = make.a_person(session, ring, now=now)
     link = _sign_in_link(session, ring, ana, now)
-    assert access.sign_in_by_link(session, link, now=now + timedelta(minutes=29)).id == ana.id
+    assert access.sign_in_by_link(session, ring, link, now=now + timedelta(minutes=29)).id == ana.id
     with pytest.raises(links.LinkExpired):
-        access.sign_in_by_link(session, link, now=now + timedelta(minutes=29))
+        access.sign_in_by_link(session, ring, link, now=now + timedelta(minutes=29))
 
 
 def test_a_sign_in_link_works_for_half_an_hour(session: Session, ring: Keyring, now: datetime) -> None:
     link = _sign_in_link(session, ring, make.a_person(session, ring, now=now), now)
     with pytest.raises(links.LinkExpired):
-        access.sign_in_by_link(session, link, now=now + timedelta(minutes=30))
+        access.sign_in_by_link(session, ring, link, now=now + timedelta(minutes=30))
 
 
 def test_only_a_mail_that_was_a_sign_in_signs_in(session: Session, ring: Keyring, now: datetime) -> None:
@@ -71,11 +71,15 @@ def test_only_a_mail_that_was_a_sign_in_signs_in(session: Session, ring: Keyring
     ana, bea = (make.a_person(session, ring, f"{name}@example.org", now=now) for name in ("ana", "bea"))
     link = _sign_in_link(session, ring, ana, now)
     with pytest.raises(links.LinkExpired):
-        access.sign_in_by_link(session, links.Link(links.SIGN_IN, bea.alias, 0, link.mailing, 1), now=now)
+        access.sign_in_by_link(
+            session, ring, links.Link(links.SIGN_IN, bea.alias, 0, link.mailing, 1), now=now
+        )
     access.request_preferences_link(session, ring, ANA, locale="en", now=now)
     other = _mails(session, "preferences-link")[-1]
     with pytest.raises(links.LinkExpired):
-        access.sign_in_by_link(session, links.Link(links.SIGN_IN, ana.alias, 0, other.alias, 1), now=now)
+        access.sign_in_by_link(
+            session, ring, links.Link(links.SIGN_IN, ana.alias, 0, other.alias, 1), now=now
+        )
 
 
 def test_twenty_uses_at_once_are_one(engine: Engine, ring: Keyring, now: datetime) -> None:
@@ -85,7 +89,7 @@ def test_twenty_uses_at_once_are_one(engine: Engine, ring: Keyring, now: datetim
     def use(_: int) -> bool:
         try:
             with transaction(engine) as session:
-                access.sign_in_by_link(session, link, now=now)
+                access.sign_in_by_link(session, ring, link, now=now)
         except links.LinkExpired:
             return False
         return True
