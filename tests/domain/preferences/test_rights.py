@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from service.domain.consent.actions import Said
 from service.domain.deliveries.queries import topic_facts
@@ -129,7 +129,7 @@ def test_p1_a_restriction_holds_for_whoever_a_site_tells_of_at_that_mailbox_late
             session, ring, consents=yes, source="crm", external_id=external_id, now=later, attest=attest
         )
     make.register(session, ring, source="crm", external_id="9", now=later, attest=False)
-    people = list(session.exec(select(Person).where(Person.state != "merged")))
+    people = list(session.exec(select(Person).where(Person.state != "merged").order_by(col(Person.id))))
     assert {one.state for one in people} == {"restricted"}
     assert len(people) == (2 if attest else 4)
     assert make.kinds(session, people[-1].public_id)[-1] == "person.restricted"
