@@ -77,7 +77,7 @@ def perform_now(house: Installation, action: Callable[[Session], Value]) -> Fenc
 def _commit(
     engine: Engine, safe_dir: Path, action: Callable[[Session], Value], asked: float
 ) -> tuple[Value, int | None]:
-    """Commit, and write what was taken away a second time before anybody is told."""
+    """Commit, and write what was taken away a second time before anybody is told, also where it was said before."""
     with transaction(engine, since=asked) as session:
         value = action(session)
         seq: int | None = session.info.get("fence_seq")
@@ -86,7 +86,9 @@ def _commit(
             failpoints.hit("withdrawal.before_commit")
     if taken:
         failpoints.hit("withdrawal.after_commit")
-    if taken or engine in _behind:
+    if (
+        seq is not None or taken or engine in _behind
+    ):  # a no said again may be the one that was not written yet
         _keep(engine, safe_dir)
     return value, seq
 

@@ -17,11 +17,12 @@ from service.domain.announcements import actions as announcements
 from service.domain.announcements.tables import Announcement
 from service.domain.brands import actions as brands
 from service.domain.brands import queries as settings
+from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
 from service.domain.ledger import checkpoints, safe
 from service.domain.ledger import queries as ledger
-from service.domain.mailings.rules import WrongState
+from service.domain.mailings.rules import ASK_AGAIN, WrongState
 from service.domain.mailings.tables import Mailing
 from service.domain.notices import actions as notices
 from service.domain.preferences import reasking, restoring
@@ -124,7 +125,7 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
     """What was due or on its way when the copy was made has left since, for all we know: nobody gets it twice unasked (P3).
 
     What a sender had in hand is `unknown`; every announcement and every notice's mail under way waits,
-    paused(restored), for a person's decision.
+    paused(restored), for a person's decision. A question that may be put once ever is not put again.
     """
 
     def fate(mailing: int, pos: int, attempt: int) -> Result:
@@ -141,6 +142,9 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
             chance=random.SystemRandom(),
         )
     reasking.stop_every(session, now=now, by=BY)
+    questions = select(Mailing).where(Mailing.purpose == ASK_AGAIN, Mailing.state == "sending")
+    for question in session.exec(questions).all():
+        deliveries.cancel(session, question, now=now, by=BY)
     under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))
     for public_id in session.exec(select(Announcement.public_id).where(under_way)).all():
         with suppress(WrongState):  # its mailing ended, and nobody had written it down yet

@@ -217,7 +217,7 @@ def _one_answer(
         if not item.given:
             _no_again(writer, row, topic, item, source)
         return step, None, wording
-    basis = writer.facts.basis(topic, item)
+    basis, before = writer.facts.basis(topic, item), writer.present.get((row.person.id, topic.id))
     until = jurisdictions.ends(basis, item.agreed_at) if item.given and item.agreed_at else None
     seq = consent.note(
         writer.session,
@@ -226,7 +226,9 @@ def _one_answer(
         key=row.key,
         topic=topic,
         state=step.state,
-        state_before=state,
+        state_before=before.state
+        if before
+        else state,  # an old registration permits being asked: a no stops that
         said=_said(writer, source, item, _evidence(writer, item, attest=attest)),
         now=writer.now,
         by=writer.by,

@@ -136,7 +136,8 @@ async def _undo(request: Request, link: Link, value: str) -> Response:
     if not done.value:
         errors = {"": say("Undo works once, for 30 minutes. You can still choose what you get.")}
         return await choices.page(request, link, errors=errors, status=409)
-    return await choices.page(request, link, saved=(Saved(None, None, [], []), None))
+    status = 200 if done.settled else 202  # a break that begins again takes away
+    return await choices.page(request, link, saved=(Saved(None, None, [], []), None), status=status)
 
 
 def _person(session: Session, link: Link) -> Person:

@@ -166,6 +166,7 @@ async def _undone(request: Request, link: Link, value: str) -> Response:
         request,
         "public/message.html",
         context,
+        status=200 if done.settled else 202,  # a break that begins again takes away
         person=seen.person,
         token_links=tokens.neighbours(opened, link),
     )

@@ -1,6 +1,7 @@
 """Asking once whom registering made agree: whom, under which law, with which words, and never a second time."""
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from scheduler import jobs
 from service.db.session import transaction
 from service.domain.brands import actions as brands
 from service.domain.consent.tables import Confirmation
+from service.domain.ledger import actions as ledger
 from service.domain.links import rules as links
 from service.domain.mailings.rules import ASK_AGAIN
 from service.domain.mailings.tables import Audience, Mailing, Outcome
@@ -27,6 +29,7 @@ from service.domain.preferences.tables import Asked, Preference
 from service.kit import addresses, clock
 from service.kit.signing import Keyring
 from service.mail.letters import PostalAddressMissing
+from service.ops import restored
 from tests import builders as make
 from tests import checks
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
@@ -218,6 +221,39 @@ def test_a_no_said_before_the_claim_is_heeded(post: Post) -> None:
             .where(col(Audience.person_id) == ana)
         ).one()
         assert (outcome.state, outcome.reason) == ("skipped", "withdrawn")
+
+
+def test_a_no_by_a_site_waits_for_a_letter_in_hand(post: Post) -> None:
+    """An old registration permits nothing but the question, which is what may be in a sender's hands."""
+    _registered(post, ana="us")
+    _begin(post)
+    _tick(post)
+    no = Registration("ana", "ana@example.org", consents=[{"topic": TOPIC, "given": False}])
+    with transaction(post.engine) as session:
+        register_many(session, post.ring, "old", [no], attest=True, topics=None, now=clock.now(), by="key:k")
+        said = ledger.appended(session)[-1]
+        assert session.info["fence_seq"] == said.seq
+    assert json.loads(said.text)["body"]["state_before"] == "given"
+    assert _state(post, "ana")[0] == "refused"
+    assert _sent(post) == {}
+    assert checks.chain(post.engine) == []
+
+
+def test_a_copy_that_was_put_back_mails_no_question_again(post: Post) -> None:
+    _registered(post, ana="us", ben="us")
+    _begin(post)
+    _tick(post)  # in the copy both letters wait; since it was made they may have left
+    restored.begin_again(post.house(9), now=clock.now())
+    with transaction(post.engine) as session:
+        brands.set_setting(session, "sending_on", True, now=clock.now(), by="cli")
+    _tick(post)
+    jobs.settle(post.house(9), clock.now())
+    assert _sent(post) == {}
+    with Session(post.engine) as session:
+        mailings = session.exec(select(Mailing).where(Mailing.purpose == ASK_AGAIN)).all()
+        assert [row.state for row in mailings] == ["cancelled", "cancelled"]
+        assert {row.state for row in session.exec(select(Outcome)).all()} == {"cancelled"}
+    assert checks.chain(post.engine) == []
 
 
 def test_an_older_button_does_not_go_over_a_later_no(post: Post) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 from sqlmodel import Session, col
 
 from service import fence
+from service.db.engine import make_engine
 from service.db.session import reading, transaction
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import safe
@@ -233,3 +234,17 @@ def test_rel_f18_a_no_that_was_not_written_twice_is_not_called_done(house: House
     safe_dir.unlink()
     assert fence.perform_now(house, lambda session: 0).settled
     assert [line["kind"] for line in safe.lines(safe_dir)] == ["consent.withdrawn"]
+
+
+def test_a_no_said_again_to_another_process_is_written_twice_before_it_is_called_done(house: House) -> None:
+    """The first was killed after its commit: the file outside lacks it, and nobody who lives knows that."""
+    with transaction(house.engine) as session:
+        _take(session)
+    assert safe.lines(house.settings.safe) == []
+    engine = make_engine(house.engine.url.render_as_string(hide_password=False))
+    try:
+        other = House(house.settings, engine, house.ring)
+        assert fence.perform_now(other, ledger.stands).settled
+    finally:
+        engine.dispose()
+    assert [line["kind"] for line in safe.lines(house.settings.safe)] == ["consent.withdrawn"]

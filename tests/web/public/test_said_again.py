@@ -44,6 +44,23 @@ def test_a_repeated_stop_is_not_acknowledged_sooner(
     assert said().status_code == 200
 
 
+@pytest.mark.parametrize("door", ["preferences", "stop"])
+def test_an_undo_that_begins_a_break_again_is_not_acknowledged_sooner(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    monkeypatch.setattr(fence, "PATIENCE", 0.1)
+    person = world.person()
+    day = f"{clock.now() + timedelta(days=5):%Y-%m-%d}"
+    client.post(path(world, person), data={"do": "save", "break_until": day})
+    ended = client.post(path(world, person), data={"do": "save", "break_until": ""})
+    found = re.search(r'name="undo" value="([^"]+)"', ended.text)
+    assert found
+    _frozen_sender(world)
+    where = path(world, person) if door == "preferences" else world.stop_link(person)
+    assert client.post(where, data={"do": "undo", "undo": found[1]}).status_code == 202
+    assert f'value="{day}"' in client.get(path(world, person)).text
+
+
 def test_the_button_for_a_new_address_is_answered_when_nothing_departs_to_the_old_one_any_more(
     client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
