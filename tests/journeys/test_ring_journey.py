@@ -122,6 +122,9 @@ def stops_of(box: Mailbox, start: int) -> dict[str, str]:
     return {rcpt: link(read(raw), "/u/") for rcpt, raw in box.raw[start:]}
 
 
+@pytest.mark.parametrize(
+    "database", ["postgres"], indirect=True
+)  # the drill is SQLite's: each long story once
 def test_every_kind_is_rotated_while_people_ask_and_mail_leaves(
     tmp_path: Path, database: dict[str, str]
 ) -> None:
@@ -264,9 +267,8 @@ def typed(block: list[list[str]], places: dict[str, str]) -> list[list[str]]:
     return [[places.get(word, word) for word in words[1:]] for words in block]
 
 
-def test_the_drill_is_played_to_the_letter(
-    tmp_path: Path, database: dict[str, str], request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_drill_is_played_to_the_letter(tmp_path: Path, database: dict[str, str]) -> None:
     port, away = free_port(), tmp_path / "away"
     url = f"smtp://127.0.0.1:{port}?starttls=never&connections=4"
     with (
@@ -295,7 +297,7 @@ def test_the_drill_is_played_to_the_letter(
         here, there = commands("The drill, to the letter")
         house.run_all(*typed(here, places))
 
-        other = Stack(made(tmp_path / "there", as_path=True), **_elsewhere(database, request))
+        other = Stack(made(tmp_path / "there", as_path=True))
         *_, shown = other.run_all(*typed(there, places), ["ring", "show", "--json"])
         assert json.loads(shown)["fits"] is True
         try:
@@ -312,12 +314,6 @@ def test_the_drill_is_played_to_the_letter(
 def made(directory: Path, *, as_path: bool = False) -> Any:
     directory.mkdir()
     return directory if as_path else {}
-
-
-def _elsewhere(database: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
-    if not database:
-        return {}
-    return {**database, "BIDDEN_DATABASE_URL": request.getfixturevalue("new_postgres_database")()}
 
 
 def _wrong_rings(house: Stack, tmp_path: Path, places: dict[str, str]) -> None:
