@@ -12,22 +12,26 @@ from sqlmodel import Session
 from service.db.engine import NOTICED, PATIENCE, asked_at, is_sqlite
 
 LEDGER_TAIL = 0x6C656467  # "ledg": one number for the one lock every append takes
+HOLDS = "ledger_tail_in"  # in a session's info: the transaction that holds that lock
 WEEKLY_CAP = 0x63617021  # "cap!": the one that whoever counts for the weekly cap takes
 
 
 def lock_ledger_tail(session: Session) -> None:
     """Hold the ledger's tail until commit, so that numbers and commits come in one order (reliability 1, PostgreSQL).
 
-    On SQLite BEGIN IMMEDIATE already holds it. Whoever waited long for it has no patience left for another lock.
+    On SQLite BEGIN IMMEDIATE already holds it. Whoever waited long for it has no patience left for another lock. Who holds it
+    does not ask again: everybody else waits for that round trip, too.
     """
     connection = session.connection()
-    if is_sqlite(connection):
+    if is_sqlite(connection) or session.info.get(HOLDS) is connection.get_transaction():
         return
     began = asked_at(connection)
     connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LEDGER_TAIL})
     if (waited := time.monotonic() - began) > NOTICED:
         left = max(NOTICED, PATIENCE - waited)
         connection.execute(text(f"SET LOCAL lock_timeout = {left * 1000:.0f}"))
+    if not connection.in_nested_transaction():  # one taken within a savepoint goes with it
+        session.info[HOLDS] = connection.get_transaction()
 
 
 def lock_weekly_cap(session: Session) -> None:

@@ -1,16 +1,17 @@
 """Transactions: everything or nothing, in the order promised; and locks that let others by."""
 
 import threading
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from service.db.engine import is_sqlite
-from service.db.locks import for_update, insert_or_skip
+from service.db.locks import for_update, insert_or_skip, lock_ledger_tail
 from service.db.session import after_commit, at_end, reading, transaction
 from service.domain.brands.tables import Setting
 
@@ -83,6 +84,31 @@ def test_two_writers_wait_for_each_other(engine: Engine, now: datetime) -> None:
         one.join()
     with reading(engine) as session:
         assert session.get_one(Setting, "n").value == 60
+
+
+def test_who_holds_the_ledgers_tail_asks_for_it_once_and_again_when_it_is_gone(engine: Engine) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "advisory" in statement:
+            asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        with transaction(engine) as session:
+            with suppress(ValueError), session.begin_nested():
+                lock_ledger_tail(session)
+                raise ValueError  # the savepoint goes, and with it what was locked within
+            lock_ledger_tail(session)
+            lock_ledger_tail(session)
+            with session.begin_nested():
+                lock_ledger_tail(session)
+            assert len(asked) == (0 if is_sqlite(engine) else 2)
+            session.commit()
+            lock_ledger_tail(session)
+            assert len(asked) == (0 if is_sqlite(engine) else 3)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def test_a_locked_row_is_skipped_where_rows_are_locked(engine: Engine, now: datetime) -> None:
