@@ -3,7 +3,9 @@
 The ordinary size is `make faults`; a failing trial says how to play it again.
 """
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,33 @@ def test_the_names_of_trials_are_their_own() -> None:
     for database in sizes.DATABASES:
         names = [f"{one.run} {one.name}" for one in sizes.ordinary(database)]
         assert len(names) == len(set(names))
+
+
+def test_a_trial_that_fills_the_machine_has_it_alone() -> None:
+    begun, go, seen = threading.Event(), threading.Event(), []
+
+    def usual() -> None:
+        with play.room("F01"):
+            begun.set()
+            assert go.wait(20)
+            seen.append("over")
+
+    def crowd() -> None:
+        with play.room("F28"):
+            seen.append("alone")
+
+    with ThreadPoolExecutor(3) as both:
+        first = both.submit(usual)
+        assert begun.wait(20)
+        second = both.submit(crowd)
+        while not play.turn.locked():  # the crowd stands at the door, and nobody begins before it
+            assert not second.done()
+        third = both.submit(crowd)
+        assert seen == []
+        go.set()
+        for one in (first, second, third):
+            one.result(20)
+    assert seen == ["over", "alone", "alone"]
 
 
 def _play(directory: Path, database: str, new_database: Callable[[], str], part: int) -> list[str]:
