@@ -54,6 +54,8 @@ KINDS = {
     "request.closed": "Your request was answered",
 }
 
+PENDING = "New address given, not confirmed yet"
+
 # What may be asked for (`privacy.rules.RIGHTS`), in the words of whoever asks.
 RIGHTS = {
     "access": "A copy of what you hold about me",
@@ -195,6 +197,8 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
     """One line, and the proof that lies behind it."""
     body = one["body"]
     known, right = KINDS.get(one["kind"]), RIGHTS.get(str(body.get("right")))
+    if one["kind"] == "address.changed" and body.get("pending"):
+        known = PENDING
     return {
         "at": _moment(one["at"]),
         "entry": one["entry"],

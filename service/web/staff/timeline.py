@@ -74,6 +74,7 @@ MAIL_SIGNS = {
     "unknown": "note",
     "waiting": "scheduled",
 }
+PENDING = "New address given, not confirmed yet"
 PURPOSES = {
     "confirm": "Please confirm",
     "sign-in": "Sign-in link",
@@ -160,6 +161,8 @@ def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | N
     """One ledger entry as a line."""
     sign, what, _ = words_of(seen.kind)
     body = seen.body
+    if seen.kind == "address.changed" and body.get("pending"):
+        sign, what = "held", PENDING
     return {
         "at": seen.at,
         "sign": sign,

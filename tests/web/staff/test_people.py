@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 from service.db.session import reading
 from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
+from service.domain.people.tables import Person
+from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
-from service.kit import clock
+from service.kit import addresses, clock
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -112,6 +114,19 @@ def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
     only_mail = officer.get(f"{base}?show=mail").text
     assert "Nothing of this kind." in only_mail
     assert officer.get(f"{base}?on=never").status_code == 200
+
+
+def test_a_new_address_is_said_twice_in_different_words(browser: Browser, office: Office) -> None:
+    world = office.world
+    ana, new = world.person("ana@example.org"), addresses.parse("new@example.org")
+    world.change(
+        lambda session: access.change_email(
+            session, world.house.ring, session.get_one(Person, ana.id), new, now=clock.now(), by="cli"
+        )
+    )
+    page = browser("marketing").get(f"/staff/people/{ana.public_id}").text
+    assert page.count("New address given, not confirmed yet") == 1
+    assert not re.search(r"New address(?! given)", page)
 
 
 def test_a_reason_is_said_of_one_person(browser: Browser, office: Office) -> None:
