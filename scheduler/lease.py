@@ -48,6 +48,7 @@ class Lease:
         self.live = 1
         self.seen = 0
         self.known = 0  # an entry that is in the ledger for certain
+        self.on_copy = False  # an older copy has taken the database's place under us
         self.until = 0.0
         # person or mailing by opaque id, mailbox by its keyed hash → the last entry that took something away
         self._taken: dict[str, int] = {}
@@ -76,6 +77,16 @@ class Lease:
     def saw(self, seq: int) -> None:
         """The ledger goes at least so far: one that ends before it is an older copy."""
         self.known = max(self.known, seq)
+
+    def is_behind(self, session: Session) -> bool:
+        """Whether the ledger has ended before what was in it for certain, so that this is an older copy; it is noted as such.
+
+        Once is for ever: what is written to the copy, that note first, makes it longer, and this sender would skip it as seen.
+        """
+        known = max(self.seen, self.known)  # before the look: it goes on
+        if brands.is_behind(session, ledger.tail(session)[0], known, now=clock.now()):
+            self.on_copy = True
+        return self.on_copy
 
     def permits(self, moment: float) -> bool:
         """Whether the lease was renewed lately, on the clock that never steps."""
@@ -130,13 +141,13 @@ class Lease:
         self.seen = max(self.seen, one.seq)
 
     async def _publish(self) -> None:
-        now, seen, known, says = clock.now(), self.seen, max(self.seen, self.known), self.says()
+        now, seen, says = clock.now(), self.seen, self.says()
         began = (
             time.monotonic()
         )  # not when the answer comes: on a bad road that may be long after the renewal
 
         def publish(session: Session) -> int:
-            if brands.is_behind(session, ledger.tail(session)[0], known, now=now):
+            if self.is_behind(session):
                 return 0
             return (
                 len(leases.live(session))

@@ -59,9 +59,8 @@ class Sender:
         chance: random.Random | None = None,
     ) -> None:
         self.house, self.name = house, name
-        self.database = Database(
-            house.engine, executor or ThreadPoolExecutor(2, thread_name_prefix="database")
-        )
+        executor = executor or ThreadPoolExecutor(2, thread_name_prefix="database")
+        self.database = Database(house.engine, executor)
         self.chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.incarnation = secrets.token_hex(6)
         self.turn = Turn(house.settings.send_rate)
@@ -102,9 +101,8 @@ class Sender:
     # Beginning and ending
 
     async def _begin(self) -> None:
-        self.journals = journal.Files(
-            journal.Journal.open(self.house.settings.journals, self.name, self.incarnation)
-        )
+        first = journal.Journal.open(self.house.settings.journals, self.name, self.incarnation)
+        self.journals = journal.Files(first)
         await self.lease.begin(clock.now())
         await self.database.read(self.wall.begin)
 
@@ -137,13 +135,12 @@ class Sender:
         await self._settle()
         mine = {work.claimed.batch_id for work in self.works}
         await self.lease.end()  # waits for a claim in doubt; after it none can commit any more
-        await give_back(self.house, self.database, self.incarnation, mine, ends=True, chance=self.chance)
+        await give_back(self.house, self.lease, mine, ends=True, chance=self.chance)
         self.journals.close(remove=not self.works)
 
     def _says(self) -> dict[str, Any]:
         """How its servers and recipient domains are, for the lease to publish."""
-        moment = time.monotonic()
-        return {"servers": self.carriers.says(moment), "paused": self.pace.paused(moment)}
+        return {"servers": self.carriers.says(time.monotonic()), "paused": self.pace.paused(time.monotonic())}
 
     # What was taken away
 
@@ -172,12 +169,12 @@ class Sender:
     async def _claim(self) -> None:
         """Take what is due: single mails always, batches while fewer than two are in hand.
 
-        A batch of which only letters are left that wait for busy domains, or on the wire for an answer, keeps no other from
-        being taken, up to a point. While every server is left alone, what is in hand goes back. While the wall clock cannot
-        be believed nothing is taken.
+        A batch of which only letters are left that wait for busy domains, or on the wire for an answer, keeps no other from being
+        taken, up to a point. While every server is left alone, what is in hand goes back. While the wall clock cannot be believed
+        nothing is taken, and in an older copy of the database neither.
         """
         mine = {work.claimed.batch_id for work in self.works}
-        await give_back(self.house, self.database, self.incarnation, mine, chance=self.chance)
+        await give_back(self.house, self.lease, mine, chance=self.chance)
         if self.wall.jumped() and await self.database.write(self.wall.hold):
             return
         if self.carriers.shut(time.monotonic()):
@@ -197,12 +194,15 @@ class Sender:
         )
         if due is None:
             return
-        look = self.house.look  # at the key file from there, not from the event loop
-        claim = partial(
-            claims.claim, sender_id=self.lease.id, now=now, limit=limit, system=system,
-            incarnation=self.incarnation, known=self.lease.known,
-        )  # fmt: skip
-        claimed = await self.database.write(lambda session: claim(session, look()))
+
+        def claim(session: Session) -> list[claims.Claimed]:
+            if self.lease.is_behind(session):
+                return []
+            ring = self.house.look()  # at the key file from here, not from the event loop
+            ours, mine = self.lease.id, self.incarnation
+            return claims.claim(session, ring, ours, now=now, limit=limit, system=system, incarnation=mine)
+
+        claimed = await self.database.write(claim)
         failpoints.hit("claim.after_commit")
         for one in claimed:
             self.lease.saw(one.seen_seq)
@@ -354,8 +354,7 @@ class Sender:
 
     def _may_depart(self, letter: Letter) -> bool:
         """The last look, in the same step as the write of the dot: memory only."""
-        work = self.letters[letter.pos][0]
-        moment = time.monotonic()
+        work, moment = self.letters[letter.pos][0], time.monotonic()
         return not self._is_taken(letter) and moment < work.until and self.lease.permits(moment)
 
     def _marked(self, letter: Letter) -> None:

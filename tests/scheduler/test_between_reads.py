@@ -71,8 +71,8 @@ def _lease(post: Post, name: str = "one") -> int:
         return begun.id or 0
 
 
-def _claim(post: Post, lease: int, name: str = "one", **more: int) -> list[claims.Claimed]:
-    given: dict[str, Any] = {"limit": 1, "system": False, "incarnation": name, **more}
+def _claim(post: Post, lease: int, name: str = "one") -> list[claims.Claimed]:
+    given: dict[str, Any] = {"limit": 1, "system": False, "incarnation": name}
     with transaction(post.engine) as session:
         return claims.claim(session, post.ring, lease, now=clock.now(), **given)
 
@@ -150,7 +150,11 @@ def test_an_older_copy_under_a_living_sender_gives_it_nothing_to_send(post: Post
     known = _size(post)
     assert known > before
     _cut_off(post, before)
-    assert _claim(post, lease, known=known) == []
+    held = Lease(Database(post.engine, ThreadPoolExecutor(1)), "one", dict, "one")
+    held.saw(known)
+    with transaction(post.engine) as session:
+        assert held.is_behind(session)
+    assert _claim(post, lease) == []
     assert _is_off(post)
     with (
         transaction(post.engine) as session,

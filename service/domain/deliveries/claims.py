@@ -14,7 +14,6 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from service.db.locks import for_update
-from service.domain.brands import actions as brand_actions
 from service.domain.brands import limits
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
@@ -66,18 +65,14 @@ def claim(
     limit: int,
     system: bool,
     incarnation: str = "",
-    known: int = 0,
 ) -> list[Claimed]:
     """The first transaction of a batch: lock due open ones, pass the gate, note the warrants (reliability 2.3, T1).
 
     `system`: single mails (confirmations, sign-in links) or mailings of a topic. What the gate refuses gets its
     `skipped` outcome here. Sending switched off claims nothing, nor does a lease that has ended. The tokens begin with
-    `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`). A ledger that ends
-    before entry `known`, which the caller has seen, is an older copy: sending goes off, and what it calls open may have left.
+    `incarnation`, so that its holder finds a claim again whose commit nobody answered (`forgotten`).
     """
     seen, _ = entries.tail(session)  # first: each statement on PostgreSQL sees a later moment than the last
-    if brand_actions.is_behind(session, seen, known, now=now):
-        return []
     set_by_staff = brands.settings(session)
     if not set_by_staff["sending_on"] or not senders.holds(session, sender_id, incarnation):
         return []
