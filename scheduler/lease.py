@@ -6,7 +6,7 @@ publishes how far it has seen; doors wait for that (`service/fence.py`). Without
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from sqlmodel import Session
 from scheduler import journal
 from scheduler.database import Database
 from service.domain.brands import actions as brands
+from service.domain.brands import queries as settings
 from service.domain.ledger import queries as ledger
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
@@ -48,6 +49,7 @@ class Lease:
         self.live = 1
         self.seen = 0
         self.known = 0  # an entry that is in the ledger for certain
+        self.restores: Set[str] = frozenset()  # that were before this lease: a later one has ended it
         self.on_copy = False  # an older copy has taken the database's place under us
         self.until = 0.0
         # person or mailing by opaque id, mailbox by its keyed hash → the last entry that took something away
@@ -67,6 +69,7 @@ class Lease:
         began = time.monotonic()
         self.id, self.seen = await self.database.write(begin)
         self.saw(self.seen)
+        self.restores = await self.database.read(settings.restores)
         self.until = began + GOOD_FOR
 
     async def end(self) -> None:
@@ -79,12 +82,13 @@ class Lease:
         self.known = max(self.known, seq)
 
     def is_behind(self, session: Session) -> bool:
-        """Whether the ledger has ended before what was in it for certain, so that this is an older copy; it is noted as such.
+        """Whether the ledger has ended before what was in it for certain, so that this is an older copy; it is noted as such
+        unless it was merged since.
 
         Once is for ever: what is written to the copy, that note first, makes it longer, and this sender would skip it as seen.
         """
         known = max(self.seen, self.known)  # before the look: it goes on
-        if brands.is_behind(session, ledger.tail(session)[0], known, now=clock.now()):
+        if brands.is_behind(session, ledger.tail(session)[0], known, self.restores, now=clock.now()):
             self.on_copy = True
         return self.on_copy
 

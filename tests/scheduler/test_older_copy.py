@@ -1,29 +1,32 @@
 """An older copy of the database in which a sender has batches in hand: what it calls claimed may have been sent and recorded since,
-so nobody calls it unsent before a merge has called it `unknown` (P3)."""
+so nobody calls it unsent before a merge has called it `unknown` (P3). And a sender that comes late to a copy that was merged."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any, Self
 
 import pytest
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, col
 
 from scheduler import jobs, journal, recovery
-from scheduler.lease import LeaseLost
+from scheduler.database import Database
+from scheduler.lease import Lease, LeaseLost
 from scheduler.sender import Sender
 from service.db.engine import is_sqlite
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.brands import actions as brands
 from service.domain.brands import queries as settings
+from service.domain.ledger import queries as ledger
 from service.domain.senders import actions as senders
 from service.domain.senders.tables import Sender as Row
 from service.kit import clock
@@ -238,4 +241,83 @@ def test_a_sender_under_which_an_older_copy_is_put_claims_nothing_of_it(post: Po
             return [message.rcpt for message in sink.kept]
 
     assert sorted(asyncio.run(run())) == EVERYBODY
+    assert _noted(post.engine)["reason"] == "behind"
+
+
+def _written(post: Post, times: int) -> None:
+    with transaction(post.engine) as session:
+        for n in range(times):
+            brands.set_setting(session, "weekly_cap", 2 + n % 2, now=clock.now(), by="cli")
+
+
+async def _cut_off(post: Post) -> tuple[Lease, Copy]:
+    """A sender elsewhere, which has seen a good deal that the copy has not, and of which nothing was heard for a minute."""
+    far = Lease(Database(post.engine, ThreadPoolExecutor(1)), "far", dict, "fafafafafafa")
+    await far.begin(clock.now())
+    with transaction(post.engine) as session:
+        ago, beat = clock.now() - timedelta(minutes=1), {"beat": clock.since_boot() - 60}
+        session.execute(update(Row).values(renewed_at=ago, pace=beat))
+    copy = Copy.of(post.engine)
+    _written(post, 40)
+    with reading(post.engine) as session:
+        far.saw(ledger.tail(session)[0])
+    return far, copy
+
+
+def _merge(post: Post, house: House) -> None:
+    """The operator's: the copy is found to be one, merged, and sends."""
+    with transaction(post.engine) as session:
+        brands.note_behind(session, {"reason": "behind", "size": 1, "known": 2}, now=clock.now())
+    restored.merge(house, now=clock.now())
+    with transaction(post.engine) as session:
+        brands.set_setting(session, "sending_on", True, now=clock.now(), by="cli")
+
+
+def _sends(post: Post) -> bool:
+    with reading(post.engine) as session:
+        return bool(settings.setting(session, "sending_on")) and not settings.noted_behind(session)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_sender_cut_off_before_a_merge_ends_and_leaves_the_merged_database_alone(
+    post: Post, lost: bool
+) -> None:
+    """What it has seen is of another past. The merge has ended its lease, or the operator before that."""
+
+    async def story() -> None:
+        far, copy = await _cut_off(post)
+        copy.put_back(post.engine)
+        if lost:
+            with transaction(post.engine) as session:
+                senders.lose(session, "far", now=clock.now())
+        _merge(post, post.house(9))
+        with transaction(post.engine) as session:
+            assert far.is_behind(session), "so it claims nothing"
+        with pytest.raises(LeaseLost):
+            await far._publish()
+
+    asyncio.run(story())
+    assert _sends(post)
+
+
+@pytest.mark.parametrize("knows", ["live", "another", "nothing", "lost"])
+def test_a_sender_notes_an_older_copy_that_nobody_has_merged(post: Post, knows: str) -> None:
+    """Whatever the copy says of its lease; and a merge that was before the sender began is none of this copy."""
+    _merge(post, post.house(9))
+
+    async def story() -> None:
+        far, copy = await _cut_off(post)
+        copy.put_back(post.engine)
+        with transaction(post.engine) as session:
+            if knows == "another":
+                session.execute(update(Row).values(incarnation="eeeeeeeeeeee", state="ended"))
+            elif knows == "nothing":
+                session.execute(delete(Row))
+            elif knows == "lost":
+                senders.lose(session, "far", now=clock.now())
+        with pytest.raises(LeaseLost):
+            await far._publish()
+
+    asyncio.run(story())
+    assert not _sends(post)
     assert _noted(post.engine)["reason"] == "behind"

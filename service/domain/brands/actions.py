@@ -1,6 +1,6 @@
 """Changing brands, their DKIM keys and settings. Each change is one ledger entry with the value before and after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -189,12 +189,15 @@ def note_behind(session: Session, facts: dict[str, object], *, now: datetime) ->
     _note(session, queries.BEHIND, facts, now=now)
 
 
-def is_behind(session: Session, size: int, known: int, *, now: datetime) -> bool:
+def is_behind(session: Session, size: int, known: int, restores: Set[str], *, now: datetime) -> bool:
     """Whether the ledger, of so many entries, ends before one that a sender has seen: then an older copy has taken the database's
-    place under it, and sending goes off."""
+    place under it, and sending goes off. But for a copy merged since the sender began (`restores`: the hashes of those before):
+    what it has seen is of another past, which says nothing against this one.
+    """
     if size >= known:
         return False
-    note_behind(session, {"reason": "behind", "size": size, "known": known}, now=now)
+    if queries.restores(session) <= restores:
+        note_behind(session, {"reason": "behind", "size": size, "known": known}, now=now)
     return True
 
 

@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.brands import rules
 from service.domain.brands.tables import Brand, DkimKey, Setting
+from service.domain.ledger import queries as ledger
 from service.kit import sealing
 from service.kit.signing import Keyring
 from service.mail import dkim
@@ -67,6 +68,11 @@ def noted_behind(session: Session) -> dict[str, Any]:
     """That this database is behind what was signed outside it, as `note_behind` has kept it; empty when it is not."""
     row = session.get(Setting, BEHIND)
     return {} if row is None else dict(row.value)
+
+
+def restores(session: Session) -> frozenset[str]:
+    """Which restores and merges this database has gone through, by the hashes of their entries."""
+    return frozenset(one.hash for one in ledger.of_kinds(session, ("database.restored",)))
 
 
 def clock_jump(session: Session) -> float:
