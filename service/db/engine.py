@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, ExceptionContext, create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import (
     DatabaseError,
@@ -54,6 +54,7 @@ def make_engine(url: str) -> Engine:
     )
     event.listen(engine, "connect", _limit_waiting)
     event.listen(engine, "begin", _wait_no_longer)
+    event.listen(engine, "handle_error", _away, retval=True)
     return engine
 
 
@@ -71,6 +72,20 @@ def _limit_waiting(connection: Any, _record: object) -> None:
     said = {"lock_timeout": f"{PATIENCE * 1000:.0f}", "tcp_user_timeout": GONE * 1000, **SERVER_LOOKS}
     connection.execute("; ".join(f"SET {name} = {value}" for name, value in said.items()))
     connection.commit()
+
+
+# read_only_sql_transaction, of a stand-by too that was not promoted yet; idle_in_transaction_session_timeout; transaction_timeout
+_NOT_NOW = ("25006", "25P03", "25P04")
+
+
+def _away(context: ExceptionContext) -> BaseException | None:
+    """A server that takes nothing now, for which the driver has the name of an internal error, is away; its connections are given
+    up, for new ones may lead to another server."""
+    refused = context.original_exception
+    if getattr(refused, "sqlstate", None) not in _NOT_NOW:
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, None, refused, hide_parameters=True)
 
 
 def asked_at(connection: Connection) -> float:
@@ -164,9 +179,11 @@ def _begin_to_write(line: threading.Lock, connection: Connection) -> None:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether the database's own file is what is wrong (SQLite: malformed, no database; PostgreSQL: XX001): asking again does
-    not help."""
-    return type(error) in (DatabaseError, InternalError)
+    """Whether the database's own file is what is wrong (SQLite: malformed, no database; PostgreSQL: class XX, XX001 above all):
+    asking again does not help. PostgreSQL has other internal errors, of a transaction's state, that pass."""
+    if type(error) not in (DatabaseError, InternalError):
+        return False
+    return str(getattr(error.orig, "sqlstate", "XX")).startswith("XX")  # type: ignore[attr-defined]
 
 
 def is_refused(error: BaseException) -> bool:
