@@ -24,7 +24,7 @@ from scheduler.lease import Lease
 from scheduler.pace import Pace, Turn
 from scheduler.recovery import give_back, recover_all
 from scheduler.wall import Wall
-from scheduler.work import Work, result, take_up
+from scheduler.work import LATER, Work, result, take_up
 from service.domain.deliveries import claims
 from service.domain.deliveries.queries import Member, due_batches
 from service.domain.deliveries.rules import RECLAIM_AFTER, Result
@@ -223,6 +223,7 @@ class Sender:
         done = [work for work in self.works if work.done]
         for mailing in dict.fromkeys(work.mailing for work in done):
             await self._record([work for work in done if work.mailing == mailing])
+        self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
 
     async def _record(self, done: list[Work]) -> None:
         """The second transaction of these batches (T2); repeated until the database takes it."""
@@ -236,7 +237,6 @@ class Sender:
         self.lease.saw(await self.database.write(record))
         failpoints.hit("record.after_commit")
         self.works = [work for work in self.works if work not in done]
-        self.lease.forget(min((one.claimed.seen_seq for one in self.works), default=self.lease.seen))
         self.journals.settle({one.journal for one in self.works})
 
     # The wire
@@ -339,7 +339,7 @@ class Sender:
             about = work.claimed.mailing.public_id
             facts = {"mailing": about, "pos": member.pos, "error": type(wrong).__name__}
             log.error("a mail could not be made", extra={"facts": facts})
-            self._skip(work, member, "render_error")
+            self._skip(work, member, "" if isinstance(wrong, MemoryError) else "render_error")
             return None
         self.next_key += 1
         work.out += 1
@@ -347,8 +347,9 @@ class Sender:
         return Letter(self.next_key, made.mail_from, made.rcpt, made.data, dotted=made.dotted)
 
     def _skip(self, work: Work, member: Member, reason: str) -> None:
-        """This one cannot be made; the others of the batch are not concerned."""
-        work.results.append(Result(member.pos, member.attempt, "skipped", reason))
+        """This one cannot be made, or without a `reason` not now; the others of the batch are not concerned."""
+        state, wait = ("skipped", 0.0) if reason else ("reclaim", LATER)
+        work.results.append(Result(member.pos, member.attempt, state, reason, wait=wait))
         self.pace.release(self.pace.lane_of(member.address))
         self.wake.set()
 

@@ -22,7 +22,7 @@ from service.mail.transport import Outcome
 from service.ops.house import House
 
 log = logging.getLogger("bidden.sender")
-KEYLESS = 60.0  # seconds until somebody is tried again whose master the ring lacks
+LATER = 60.0  # seconds until somebody is tried again whose master the ring lacks, or for whose mail there was no memory
 
 
 @dataclass(eq=False)
@@ -85,7 +85,7 @@ class Work:
             if not self.keyless:
                 log.error("the key ring has not the master of some people, who wait: bidden doctor")
             self.keyless = True
-            self.results.append(Result(member.pos, member.attempt, "reclaim", wait=KEYLESS))
+            self.results.append(Result(member.pos, member.attempt, "reclaim", wait=LATER))
             return None
         except Unsealable:
             self.results.append(Result(member.pos, member.attempt, "skipped", "erased"))

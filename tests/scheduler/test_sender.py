@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from binascii import b2a_base64
 from collections import Counter
 from typing import Any
 
@@ -21,8 +22,10 @@ from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
 from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
+from service.domain.suppressions import actions as suppressions
 from service.kit import addresses, clock
 from tests.scheduler.conftest import WORDS, Post, Sink, SinkSettings, send_all
+from tests.scheduler.test_signed import keep_key, use
 
 
 def outcomes(report: dict[str, Any]) -> int:
@@ -167,6 +170,71 @@ def test_rel_h21_one_who_has_no_name_is_skipped_alone(post: Post) -> None:
             report = post.report(announcement)
             assert report["outcomes"]["sent"] == 3
             assert report["outcomes"]["skipped"] == {"render_error": 1}
+
+    asyncio.run(run())
+
+
+def test_whom_there_was_no_memory_for_gets_the_mail_later(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is skipped for a shortage that passes; nor does anybody wait for it."""
+    signed: list[int] = []
+
+    def short(data: bytes, *, newline: bool) -> bytes:
+        signed.append(1)
+        if len(signed) == 2:
+            raise MemoryError
+        return b2a_base64(data, newline=newline)
+
+    monkeypatch.setattr("service.mail.dkim.b2a_base64", short)
+    monkeypatch.setattr("scheduler.sender.LATER", 0.2, raising=False)
+    keep_key(post, "one")
+    use(post, "one")
+    signed.clear()
+    post.sign_up(3)
+
+    async def run() -> None:
+        async with Sink(SinkSettings(keep=True)) as sink:
+            house = post.house(sink.port)
+            announcement = await asyncio.to_thread(post.announce, house)
+            await asyncio.wait_for(send_all(post, house), 30)
+            assert post.report(announcement)["outcomes"]["sent"] == 3
+            assert received(sink) == {f"u{n}@example.org": 1 for n in range(3)}
+
+    asyncio.run(run())
+    assert len(signed) > 2
+
+
+def test_a_sender_without_work_forgets_what_was_taken_away(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many say no meanwhile, as a file of noes that is read in: nothing in hand is concerned."""
+    monkeypatch.setattr("scheduler.lease.MANY", 10)
+
+    def take_away() -> int:
+        for n in range(50):
+            with transaction(post.engine) as session:
+                about: dict[str, Any] = {
+                    "scope": "all",
+                    "cause": "imported",
+                    "origin": "a-file",
+                    "subject": None,
+                }
+                suppressions.add(session, f"{n:064}", **about, now=clock.now(), by="cli")
+        with reading(post.engine) as session:
+            return ledger.tail(session)[0]
+
+    async def run() -> None:
+        sender, stop = Sender(post.house(9), "one"), asyncio.Event()
+        sending = asyncio.create_task(sender.run(stop))
+        async with asyncio.timeout(20):
+            while not sender.lease.id:
+                await asyncio.sleep(0.01)
+            last = await asyncio.to_thread(take_away)
+            while sender.lease.seen < last or len(sender.lease._taken) >= 10:
+                await asyncio.sleep(0.01)
+        stop.set()
+        await sending
 
     asyncio.run(run())
 
