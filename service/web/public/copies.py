@@ -38,6 +38,7 @@ KINDS = {
     "person.restriction_lifted": "Used again",
     "person.objected": "Objected to advertising",
     "address.changed": "New address",
+    "address.changed, pending": "New address given, not confirmed yet",
     "address.confirmed": "Address confirmed",
     "confirmation.requested": "Asked to confirm",
     "link.requested": "Asked for a link",
@@ -53,8 +54,6 @@ KINDS = {
     "request.extended": "Your request takes longer",
     "request.closed": "Your request was answered",
 }
-
-PENDING = "New address given, not confirmed yet"
 
 # What may be asked for (`privacy.rules.RIGHTS`), in the words of whoever asks.
 RIGHTS = {
@@ -196,9 +195,8 @@ def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
 def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """One line, and the proof that lies behind it."""
     body = one["body"]
-    known, right = KINDS.get(one["kind"]), RIGHTS.get(str(body.get("right")))
-    if one["kind"] == "address.changed" and body.get("pending"):
-        known = PENDING
+    kind = f"{one['kind']}, pending" if body.get("pending") else one["kind"]
+    known, right = KINDS.get(kind), RIGHTS.get(str(body.get("right")))
     return {
         "at": _moment(one["at"]),
         "entry": one["entry"],
