@@ -77,6 +77,8 @@ def lift_restriction(
 def heed_mailboxes(session: Session, arrived: Mapping[int, str], *, how: str, now: datetime, by: str) -> None:
     """People came to these mailboxes (their row → its keyed hash): where somebody is restricted, they are as well, with them. What a
     restored copy kept for a mailbox passes to whoever comes there first, and can be lifted by them."""
+    if not arrived:
+        return
     hashes = sorted(set(arrived.values()))
     there = select(Address.address_hash, Person).join(Person, col(Person.address_id) == col(Address.id))
     there = there.where(col(Address.address_hash).in_(hashes), col(Address.ended_at).is_(None))
