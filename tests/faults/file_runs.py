@@ -149,7 +149,9 @@ def _verify(town: Town, database: Path) -> tuple[int, str]:
 def _differences(town: Town, copy: Path) -> set[str]:
     """The tables in which a copy holds something else."""
     with closing(sqlite3.connect(town.directory / "whole.db")) as one, closing(sqlite3.connect(copy)) as two:
-        names = [name for (name,) in one.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        one.text_factory = two.text_factory = bytes  # what is flipped need not be UTF-8 any more
+        tables = one.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        names = [name.decode() for (name,) in tables]
         return {
             name
             for name in names
