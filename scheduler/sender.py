@@ -243,7 +243,7 @@ class Sender:
 
     async def _carry(self) -> None:
         """One connection after the other: wait for enough letters and for a server that takes them, connect, carry."""
-        while True:
+        while not self.stopping:
             await self.more.wait()
             moment = time.monotonic()
             wanted = self.carriers.wanted(self._pending(), moment)

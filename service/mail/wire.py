@@ -121,7 +121,9 @@ class Wire(asyncio.Protocol):
         if not self.closed:
             self._transport.write(b"QUIT\r\n")
             try:
-                await asyncio.wait_for(asyncio.shield(self._lost), self._seconds["quit"])
+                # Not `wait_for`: called off in the moment in which its wait ends, it forgets that (Python 3.11).
+                async with asyncio.timeout(self._seconds["quit"]):
+                    await self.wait_closed()
             except TimeoutError:
                 self.abort()
         await self.wait_closed()

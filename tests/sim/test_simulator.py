@@ -18,6 +18,9 @@ from tests.sim.town import Town
 
 pytestmark = pytest.mark.journey
 PARTS, SEEDS = 4, 24  # tests that share the seeds, and how many each plays
+FOUND = [
+    1001258
+]  # seeds that did not hold once: a sender asked to end in the moment in which a connection closed
 
 _DIGESTS = """
 from tests.sim.run import play
@@ -46,6 +49,11 @@ def test_rel_f36_every_seed_holds(town: Town, part: int) -> None:
     assert not often & {
         line.rpartition(":")[0] for line in coverage.missing(campaign.edges, campaign.reached)
     }
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_did_not_hold_holds(town: Town, seed: int) -> None:
+    assert play(town, seed).findings == []
 
 
 def test_a_seed_is_one_exact_course(town: Town) -> None:
