@@ -169,11 +169,19 @@ def figures(played: list[Played], places: int | None) -> dict[str, dict[str, Any
         for name, value in one.notes.items():
             what, _, unit = name.rpartition(", ")
             note(f"{one.trial.run} {one.database} {what}", value, unit)
-    slow = [moment for one in played if one.trial.run == "F01" for moment in one.recoveries]
+    killed = [one for one in played if one.trial.run == "F01"]
+    slow = [moment for one in killed if not _twice(one) for moment in one.recoveries]
     if slow:
         note("crash to sending again, median", sorted(slow)[len(slow) // 2], "s")
         note("crash to sending again, longest", max(slow), "s", QUICK)
+    if twice := [moment for one in killed if _twice(one) for moment in one.recoveries]:
+        note("two crashes to sending again, longest", max(twice), "s", 2 * QUICK)
     return rows
+
+
+def _twice(one: Played) -> bool:
+    """Whether the trial kills the successor, too, in the middle of its recovery."""
+    return "recover." in one.trial.name
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

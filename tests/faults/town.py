@@ -60,13 +60,11 @@ class Mailing:
         return checker.read_lines(self.log)
 
     def recoveries(self) -> list[float]:
-        """Seconds from each death to the next message, where one came. Who died before any had been sent was killed in the middle of
-        recovering: then it begins anew, and is counted from there."""
+        """Seconds from each death to the next message, where one came."""
         began = sorted(line["t_mail"] for line in self.lines())
         # What lay in the sink's buffers is read after the death, too; nobody is started again before SUPERVISED.
-        nexts = {death: next((one for one in began if one > death + 0.4), None) for death in self.deaths}
-        last = {after: death for death, after in sorted(nexts.items()) if after is not None}
-        return [after - death for after, death in last.items()]
+        nexts = [next((moment for moment in began if moment > death + 0.4), None) for death in self.deaths]
+        return [after - death for after, death in zip(nexts, self.deaths, strict=True) if after is not None]
 
 
 class Town:

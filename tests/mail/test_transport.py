@@ -108,26 +108,6 @@ class Post:
         }
 
 
-@pytest.mark.parametrize("steps", range(8))
-def test_whoever_is_called_off_while_a_connection_closes_hears_of_it(run: Run, steps: int) -> None:
-    """A sender that is asked to end calls off its connections, wherever they are: one that has just gone, too."""
-
-    async def story() -> None:
-        async with Sink(Settings()) as sink:
-            wire = await open_wire(sink.port)
-            closing = asyncio.create_task(wire.close())
-            await asyncio.sleep(0)
-            wire.abort()
-            await wire.wait_closed()
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            if closing.cancel():
-                with pytest.raises(asyncio.CancelledError):
-                    await closing
-
-    run(story())
-
-
 async def open_wire(port: int, url: str = "smtp://127.0.0.1:{}?starttls=never", **how: Any) -> Wire:
     return await connect(parse_smtp_url(url.format(port)), ehlo_name="sender.example.org", **how)
 
@@ -1383,3 +1363,23 @@ def test_rel_f23_a_wire_says_that_it_stalled_before_the_dot(run: Run) -> None:
     assert (post.again, post.outcomes) == ([0], {})
     assert wire.closed
     assert wire.stalled
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_whoever_is_called_off_while_a_connection_closes_hears_of_it(run: Run, steps: int) -> None:
+    """A sender that is asked to end calls off its connections, wherever they are: one that has just gone, too."""
+
+    async def story() -> None:
+        async with Sink(Settings()) as sink:
+            wire = await open_wire(sink.port)
+            closing = asyncio.create_task(wire.close())
+            await asyncio.sleep(0)
+            wire.abort()
+            await wire.wait_closed()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if closing.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await closing
+
+    run(story())

@@ -18,9 +18,8 @@ from tests.sim.town import Town
 
 pytestmark = pytest.mark.journey
 PARTS, SEEDS = 4, 24  # tests that share the seeds, and how many each plays
-FOUND = [
-    1001258
-]  # seeds that did not hold once: a sender asked to end in the moment in which a connection closed
+# Seeds that did not hold once. The first: a sender asked to end in the moment in which a connection closed.
+FOUND = [1001258]
 
 _DIGESTS = """
 from tests.sim.run import play
