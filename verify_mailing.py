@@ -26,6 +26,7 @@ from verify_ledger import Fault
 
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 ENDS = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated")
+WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
 LABEL = "legacy_registration"  # a basis that permits nothing
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
@@ -69,8 +70,12 @@ class Record:
     """What the ledger says that matters here."""
 
     topic: str | None = None
+    since: int = 0  # the oldest version of the topic's words that covers this mailing
     seals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # with their entry's number
     permits: dict[int, tuple[str, set[str]]] = field(default_factory=dict)  # entry → person, topics
+    words: dict[int, int] = field(
+        default_factory=dict
+    )  # entry → the version that was agreed to, where words were
     runs_out: dict[int, int] = field(default_factory=dict)  # entry → the moment from which it permits no more
     moments: "array[int]" = field(default_factory=lambda: array("q", [0]))  # when each entry was written
     ends: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
@@ -170,13 +175,15 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
     record.moments.append(entry["at"])
     if subject == mailing and kind == "mailing.started":
-        record.topic = body.get("topic")
+        record.topic, record.since = body.get("topic"), body.get("since_version", 0)
     elif subject == mailing and kind == "batch.sealed":
         record.seals.append((seq, body))
     elif kind in PERMITS and body.get("basis") != LABEL:
         record.permits[seq] = subject, {body.get("topic")}
         if body.get("valid_until"):
             record.runs_out[seq] = micros(body["valid_until"])
+        if body.get("basis") in WORDED:
+            record.words[seq] = version_of(body.get("topic"), body.get("wording"))
         record.restored[body.get("restores", 0)].append(seq)
     elif kind == "person.registered":
         record.permits[seq] = subject, {one["topic"] for one in body.get("topics", [])}
@@ -186,6 +193,12 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
         record.ends[subject].append((seq, None))
     elif kind == "person.merged":
         record.merged[subject] = body.get("into")
+
+
+def version_of(topic: Any, wording: Any) -> int:
+    """The version in a wording's name, `new-products-v2-en`; 0 where none is named."""
+    found = re.fullmatch(re.escape(f"{topic}-v") + r"(\d+)-.+", str(wording))
+    return int(found[1]) if found else 0
 
 
 def micros(moment: str) -> int:
@@ -260,7 +273,9 @@ def check_permissions(
         over = record.moments[min(until, len(record.moments) - 1)] >= record.runs_out.get(
             warrant, sys.maxsize
         )
-        if record.topic not in topics or record.who(person) != now or warrant > until or ended or over:
+        less = record.words.get(warrant, record.since) < record.since
+        elsewhere = record.topic not in topics or record.who(person) != now
+        if elsewhere or warrant > until or ended or over or less:
             raise fault("not_permitted", key[0])
         report.permitted += 1
 

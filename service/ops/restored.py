@@ -22,7 +22,7 @@ from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
 from service.domain.ledger import checkpoints, safe
 from service.domain.ledger import queries as ledger
-from service.domain.mailings.rules import ASK_AGAIN, WrongState
+from service.domain.mailings.rules import ASK_AGAIN, ASK_ANEW, WrongState
 from service.domain.mailings.tables import Mailing
 from service.domain.notices import actions as notices
 from service.domain.preferences import reasking, restoring
@@ -142,7 +142,8 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
             chance=random.SystemRandom(),
         )
     reasking.stop_every(session, now=now, by=BY)
-    questions = select(Mailing).where(Mailing.purpose == ASK_AGAIN, Mailing.state == "sending")
+    asking = col(Mailing.purpose).in_((ASK_AGAIN, ASK_ANEW))
+    questions = select(Mailing).where(asking, Mailing.state == "sending")
     for question in session.exec(questions).all():
         deliveries.cancel(session, question, now=now, by=BY)
     under_way = col(Announcement.state).in_(("scheduled", "freezing", "sending"))

@@ -128,10 +128,8 @@ def name_of(row: Announcement) -> str:
 def shown(session: Session, row: Announcement) -> Shown:
     """One announcement with everything about it."""
     mailing, topic = mailing_of(session, row), topics.by_id(session, row.topic_id)
-    state, digest = (
-        state_of(row, mailing, retired=topic.state == "retired"),
-        content_hash(session, draft_of(session, row)),
-    )
+    state = state_of(row, mailing, retired=topic.state == "retired")
+    digest = content_hash(session, draft_of(session, row))
     return Shown(
         id=row.public_id,
         name=name_of(row),
@@ -277,7 +275,9 @@ def content_hash(session: Session, draft: rules.Draft) -> str:
     """The hash an approval is given for: words, template, topic, audience, and the brand as it looks now."""
     topic = topics.by_slug(session, draft.topic)
     brand = brands.by_id(session, topic.brand_id)
-    look = {
+    since = deliveries.words_since(session, topic, draft.audience)
+    look = {"words_since": str(since)} if since else {}  # the approval ends when the topic promises more
+    look |= {
         "name": brand.title,
         "postal_address": brand.postal_address,
         "colour": brand.colour,
@@ -334,7 +334,7 @@ def check(session: Session, settings: Settings, draft: rules.Draft) -> list[chec
 def audience(session: Session, draft: rules.Draft, *, now: datetime) -> preferences.Counts:
     """How many would get it now, and how many are left out for which reason."""
     matches = segments.matches(segments.checked(session, draft.audience))
-    facts = deliveries.topic_facts(topics.by_slug(session, draft.topic))
+    facts = deliveries.facts_for(session, topics.by_slug(session, draft.topic), draft.audience)
     return preferences.audience_counts(session, facts, matches, now)
 
 

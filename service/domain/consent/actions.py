@@ -125,10 +125,12 @@ def ask_confirmation(
     now: datetime,
     within: timedelta = CONFIRM_WITHIN,
     under: Topic | None = None,
+    values: dict[str, str] | None = None,
 ) -> Confirmation:
     """Mail the button that alone makes these topics a yes (or an address confirmed), good for seven days.
 
-    `under`: the topic whose mail this is already, by class, links and gate; else it is a system mail.
+    `under`: the topic whose mail this is already, by class, links and gate; else it is a system mail. `values`: what its text says
+    beside the topics' names; nothing personal.
     """
     assert person.id is not None
     mailing = enqueue_single(
@@ -138,7 +140,7 @@ def ask_confirmation(
         address_id=address_id,
         person_id=person.id,
         locale=person.locale,
-        facts={"topics": [one["topic"] for one in topics]},
+        facts={"topics": [one["topic"] for one in topics], **(values or {})},
         warrant_seq=requested_seq,
         now=now,
         mail_class=under.mail_class if under else "system",

@@ -177,10 +177,12 @@ def answer(
     attested: bool,
     confirm: bool,
     newer_words: bool,
+    wider: bool = False,
 ) -> Step:
     """What one answer makes of the state before it.
 
     `attested`: a trusted source says the person confirmed it. `confirm`: the topic asks for a confirmation by mail.
+    `newer_words`: they were shown words not older than those of the yes that stands. `wider`: that yes does not cover them.
     A no is never turned into a yes here: a yes that is newer than the no makes a mail to the person, whose button alone
     says yes; an older or repeated one makes nothing.
     """
@@ -188,6 +190,8 @@ def answer(
         return _no(state)
     if state in PERMITTING:
         renewed = newer_words and agreed_at is not None and (since is None or agreed_at > since)
+        if renewed and wider and confirm and not attested:
+            return Step(None, state, "confirmation_sent", confirm=True)
         return Step("consent.renewed", "renewed", "renewed") if renewed else Step(None, state, "unchanged")
     if state in NOES:
         newer = agreed_at is not None and since is not None and agreed_at > since

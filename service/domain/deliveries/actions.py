@@ -58,14 +58,16 @@ def start(
         audience=audience,
         content_hash=content_hash,
     )
-    if local:
-        mailing.facts = {"wall_time": local[0], "zone": local[1] or "UTC"}
+    since = queries.words_since(session, topic, audience)
+    facts: dict[str, Any] = {"wall_time": local[0], "zone": local[1] or "UTC"} if local else {}
+    words = {queries.SINCE_VERSION: since} if since else {}
+    mailing.facts = facts | words or None
     session.add(mailing)
     session.flush()
     assert mailing.id is not None
     for locale, version in contents.items():
         session.add(MailingContent(mailing_id=mailing.id, locale=locale, template_version_id=version))
-    body = {"kind": kind, "topic": topic.slug, "content": content_hash}
+    body = {"kind": kind, "topic": topic.slug, "content": content_hash, **words}
     ledger.append(session, "mailing.started", subject=mailing.public_id, body=body, by=by, now=now)
     return mailing
 

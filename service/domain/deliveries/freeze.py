@@ -85,7 +85,7 @@ def left_out(session: Session, mailing_id: int, *, now: datetime) -> dict[str, i
     if mailing.state != "freezing" or mailing.topic_id is None:
         return {}
     matches = segments.matches(segments.checked(session, mailing.audience))
-    facts = queries.topic_facts(topics.by_id(session, mailing.topic_id))
+    facts = queries.facts_of(mailing, topics.by_id(session, mailing.topic_id))
     return preferences.audience_counts(session, facts, matches, now).excluded
 
 
@@ -151,7 +151,7 @@ def _added(
     mailing: Mailing, topic: Topic, matches: ColumnElement[bool], last_pos: int, now: datetime
 ) -> Insert:
     """The statement that makes those members whom the gate lets through."""
-    found = preferences.eligible(queries.topic_facts(topic), matches, now)
+    found = preferences.eligible(queries.facts_of(mailing, topic), matches, now)
     # Service mail reaches unconfirmed mailboxes, too; a confirmed one is one person already (unique index).
     several = topic.mail_class == "service"
     chosen = _one_per_mailbox(found.where(~_mailbox_is_in(mailing))) if several else found.subquery()
@@ -252,7 +252,7 @@ def _replace(session: Session, mailing: Mailing, topic: Topic, gone: list[int], 
         col(Audience.mailing_id) == mailing.id, col(Audience.person_id) == col(Person.id)
     ).correlate(Person))  # fmt: skip
     meant = segments.matches(segments.checked(session, mailing.audience)) & col(Person.id).in_(numbers)
-    found = preferences.eligible(queries.topic_facts(topic), meant, now)
+    found = preferences.eligible(queries.facts_of(mailing, topic), meant, now)
     chosen = _one_per_mailbox(found.where(col(Address.address_hash).in_(places), ~is_member))
     others = select(chosen, col(Address.address_hash)).join(Address, col(Address.id) == chosen.c[0])
     put = session.execute(others).all()

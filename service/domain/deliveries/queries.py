@@ -1,7 +1,7 @@
 """Reading what a batch needs in a few statements, and what is due. Called by the freeze and the sender."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -10,20 +10,27 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, Select, bindparam, case, func, literal, or_, select
 from sqlmodel import Session, UTCDateTime, col
 
-from service.domain.mailings.rules import ASK_AGAIN
+from service.domain.consent.rules import WordingUnknown
+from service.domain.mailings.rules import ASK_AGAIN, ASK_ANEW
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing, MailingContent, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person, PersonAttribute
 from service.domain.preferences import queries as preferences
-from service.domain.preferences.rules import TopicFacts
+from service.domain.preferences.rules import REGISTERED, RENEWAL, TopicFacts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.templates.tables import TemplateVersion
+from service.domain.topics import queries as topics
+from service.domain.topics.rules import covered_since, version_of
 from service.domain.topics.tables import Topic
 from service.kit import sealing
 from service.kit.signing import Keyring
 
 MINIMUM = {"first_name", "last_name", "company"}
+ASKING = {ASK_AGAIN: REGISTERED, ASK_ANEW: RENEWAL}
+SINCE_VERSION = (
+    "since_version"  # in a mailing's facts: the oldest words that cover it, where any words would not do
+)
 
 
 class Sealed(NamedTuple):
@@ -56,10 +63,38 @@ class Member(NamedTuple):
     mailbox: str = ""  # keyed hash of the address, once `opened`: a no for it may name another registration
 
 
-def topic_facts(topic: Topic) -> TopicFacts:
-    """A topic as the gate sees it."""
+def topic_facts(topic: Topic, since_version: int = 0) -> TopicFacts:
+    """A topic as the gate sees it. `since_version`: the oldest words that cover the mail it is asked about (`words_since`)."""
     assert topic.id is not None
-    return TopicFacts(topic.id, topic.mail_class, topic.basis, topic.state == "active")
+    active = topic.state == "active"
+    return TopicFacts(topic.id, topic.mail_class, topic.basis, active, since_version=since_version)
+
+
+def words_since(session: Session, topic: Topic, audience: Mapping[str, Any] | None) -> int:
+    """The oldest words whose yes covers a mail: what the topic says now, or the words that its audience names.
+
+    Raises `WordingUnknown` where those are none of the topic's.
+    """
+    named = (audience or {}).get("words")
+    if not named:
+        return topic.since_version
+    kept = topics.wordings(session, topic.id or 0)
+    if named not in {one.public_id for one in kept}:
+        raise WordingUnknown(field="audience.words")
+    version = version_of(topic.slug, named)
+    return covered_since([(one.version, one.material) for one in kept], version)
+
+
+def facts_for(session: Session, topic: Topic, audience: Mapping[str, Any] | None) -> TopicFacts:
+    """The topic as the gate sees it for a mail that is being written."""
+    return topic_facts(topic, words_since(session, topic, audience))
+
+
+def facts_of(mailing: Mailing, topic: Topic) -> TopicFacts:
+    """The topic as the gate sees it for a mailing: with the words it was begun under, or as the mail that asks."""
+    asking = ASKING.get(mailing.purpose, "")
+    since = topic.since_version if asking else (mailing.facts or {}).get(SINCE_VERSION, 0)
+    return replace(topic_facts(topic, since), asking=asking)
 
 
 def due_batches(*, now: datetime, limit: int, system: bool, important_first: bool = False) -> Select[Any]:
@@ -134,9 +169,8 @@ def _rows(
     session: Session, batch: Batch, mailing: Mailing, topic: Topic | None, *, now: datetime
 ) -> Sequence[Row[Any]]:
     """One statement: the members, and the gate's word on each. The frozen address must still be the person's own."""
-    asking = mailing.purpose == ASK_AGAIN
-    single = mailing.kind in ("system", "test") and not asking
-    facts = None if single or topic is None else replace(topic_facts(topic), asking=asking)
+    single = mailing.kind in ("system", "test") and mailing.purpose not in ASKING
+    facts = None if single or topic is None else facts_of(mailing, topic)
     statement = _standing(
         facts, mailing.purpose in ("confirm", "address-confirm"), listed=bool(batch.positions)
     )

@@ -16,6 +16,7 @@ UNKNOWN_RULE = {
 ASK_AGAIN = (
     "ask-again"  # purpose of the single mail that asks whom registering made agree; marketing by its class
 )
+ASK_ANEW = "ask-anew"  # purpose of the one that asks whose yes was to older words; it rests on that yes
 RUNNING = ("freezing", "sending", "paused")
 FINAL = ("sent", "cancelled", "expired")
 ENDED = (*FINAL, "halted")  # nothing of it leaves by itself

@@ -282,6 +282,7 @@ def read(session: Session, settings: Settings, draft: rules.Draft) -> rules.Draf
     if starter.topic_class == "marketing":
         raise rules.UnknownTemplate("That template is for announcements.", field="template")
     audience = segments.checked(session, draft.audience).as_audience
+    deliveries.words_since(session, topic, audience)
     draft = replace(draft, template=template, audience=audience)
     for locale in draft.content:
         build(**letter(session, settings, draft, locale))
@@ -290,7 +291,8 @@ def read(session: Session, settings: Settings, draft: rules.Draft) -> rules.Draf
 
 def content_hash(draft: rules.Draft) -> str:
     """The hash of everything it says and whom it goes to."""
-    return rules.content_hash(draft, segment_rules.check(draft.audience).attributes)
+    audience = segment_rules.check(draft.audience)
+    return rules.content_hash(draft, audience.attributes, audience.words)
 
 
 def letter(session: Session, settings: Settings, draft: rules.Draft, locale: str) -> dict[str, Any]:
@@ -343,7 +345,7 @@ def _no_offer(heard: list[str], locale: str) -> checks.Finding:
 def audience(session: Session, draft: rules.Draft, *, now: datetime) -> preferences.Counts:
     """How many would get it by mail now, and how many are left out for which reason."""
     matches = segments.matches(segments.checked(session, draft.audience))
-    facts = deliveries.topic_facts(topics.by_slug(session, draft.topic))
+    facts = deliveries.facts_for(session, topics.by_slug(session, draft.topic), draft.audience)
     return preferences.audience_counts(session, facts, matches, now)
 
 

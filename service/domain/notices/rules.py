@@ -279,15 +279,16 @@ def default_template(mail_class: str) -> str:
     return "important-notice" if mail_class == "service" else "small-update"
 
 
-def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]]) -> str:
-    """SHA-256 over everything the notice says and whom it goes to; `audience` is the filter as checked."""
-    value = {
+def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]], words: str = "") -> str:
+    """SHA-256 over everything the notice says and whom it goes to; `audience` and `words` are the filter as checked."""
+    value: dict[str, Any] = {
         "topic": draft.topic,
         "template": draft.template,
         "content": draft.content,
         "default_locale": draft.default_locale,
         "audience": {name: list(values) for name, values in audience.items()},
     }
+    value |= {"words": words} if words else {}
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 

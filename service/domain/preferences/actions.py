@@ -24,9 +24,8 @@ from service.domain.mailings.tables import Address
 from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
-from service.domain.policies import queries as policies
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import asked_again, may_be_asked, say_no_again
+from service.domain.preferences.asking import agrees_to_less, ask_for, asked_again, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -54,6 +53,9 @@ class Choices:
     topics: dict[str, str] = field(default_factory=dict)  # slug → each | daily | weekly | off
     break_until: date | Unchanged | None = UNCHANGED
     max_per_week: int | Unchanged | None = UNCHANGED
+    agreed: frozenset[str] = (
+        frozenset()
+    )  # slugs whose new words they agree to, where their yes was to older ones
 
 
 @dataclass(frozen=True)
@@ -285,12 +287,14 @@ def save(
             changed.append(slug)
         if choice == "off":
             stopped.append(topic)
+        elif slug in choices.agreed and not outcome and agrees_to_less(change, topic):
+            added.append(topic)
     changes.refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
         changed.append("break_until")
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):
         changed.append("max_per_week")
-    sent = _ask_to_add(change, added) if added else []
+    sent = ask_for(change, added) if added else []
     return Saved(changes.slip(session, change.start), _keep_undo(change), changed, sent)
 
 
@@ -349,41 +353,6 @@ def _set_cap(change: Change, most: int | Unchanged | None) -> bool:
     change.session.add(change.person)
     changes.note(change, "preference.changed", {"max_per_week": most})
     return True
-
-
-def _ask_to_add(change: Change, added: list[Topic]) -> list[str]:
-    """A printed link never says yes: what it adds is asked by mail to the address on file."""
-    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
-    if address is None or not may_be_asked(change.session, address.address_hash, now=change.now):
-        return []
-    body = {"topics": [topic.slug for topic in added], "method": change.said.method}
-    seq = ledger.append(
-        change.session,
-        "confirmation.requested",
-        subject=change.person.public_id,
-        body=body,
-        by=change.by,
-        now=change.now,
-    )
-    policy = policies.current(change.session, "privacy", change.person.locale, now=change.now)
-    asked = []
-    for topic in added:
-        assert topic.id is not None
-        wording = topics.wording_for(change.session, topic.id, change.person.locale)
-        asked.append(
-            {"topic": topic.id, "wording": wording.id, "source": change.said.source, "policy": policy.id}
-        )
-    consent.ask_confirmation(
-        change.session,
-        person=change.person,
-        address_id=address.id or 0,
-        brand_id=added[0].brand_id,
-        topics=asked,
-        requested_seq=seq,
-        purpose="confirm",
-        now=change.now,
-    )
-    return [topic.slug for topic in added]
 
 
 def give_reason(session: Session, link: links.Link, reason: str, *, now: datetime) -> None:

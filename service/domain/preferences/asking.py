@@ -19,8 +19,11 @@ from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
+from service.domain.policies import queries as policies
+from service.domain.preferences import rules
 from service.domain.preferences.changes import Change, last_no, withdraw
 from service.domain.preferences.tables import Preference
+from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
 
@@ -128,6 +131,50 @@ def asked_again(change: Change, topic: Topic) -> bool:
         )
     )
     return any(one["topic"] == topic.id for asked in change.session.exec(statement) for one in asked.topics)
+
+
+def ask_for(change: Change, added: list[Topic]) -> list[str]:
+    """A printed link never says yes: what it adds, or what new words promise, is asked by mail to the address on file. The topics asked
+    about; none where that mailbox had its mails today."""
+    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
+    if address is None or not may_be_asked(change.session, address.address_hash, now=change.now):
+        return []
+    body = {"topics": [topic.slug for topic in added], "method": change.said.method}
+    seq = ledger.append(
+        change.session,
+        "confirmation.requested",
+        subject=change.person.public_id,
+        body=body,
+        by=change.by,
+        now=change.now,
+    )
+    policy = policies.current(change.session, "privacy", change.person.locale, now=change.now)
+    asked = []
+    for topic in added:
+        assert topic.id is not None
+        wording = topics.wording_for(change.session, topic.id, change.person.locale)
+        asked.append(
+            {"topic": topic.id, "wording": wording.id, "source": change.said.source, "policy": policy.id}
+        )
+    consent.ask_confirmation(
+        change.session,
+        person=change.person,
+        address_id=address.id or 0,
+        brand_id=added[0].brand_id,
+        topics=asked,
+        requested_seq=seq,
+        purpose="confirm",
+        now=change.now,
+    )
+    return [topic.slug for topic in added]
+
+
+def agrees_to_less(change: Change, topic: Topic) -> bool:
+    """Whether somebody's yes was to words older than the topic's last material change."""
+    row = change.preference(topic)
+    return row is not None and rules.agreed_to_less(
+        row.state, row.basis, row.wording_version, topic.since_version
+    )
 
 
 def say_no_again(change: Change, topic: Topic, preference: Preference, *, revocable: bool = True) -> bool:

@@ -11,7 +11,6 @@ from sqlmodel import Session
 
 from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
-from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.links import rules as links
@@ -127,21 +126,22 @@ def _address(session: Session, confirmation: Confirmation, person: Person) -> Ad
 
 
 def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
-    """The yes itself, with the words that were shown; nothing when it stands already."""
+    """The yes itself, with the words that were shown; nothing when it stands already and covers them."""
     preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
-    own = preference.basis not in (rules.LEGACY, *jurisdictions.MONTHS)
-    if preference.state in rules.PERMITTING and own:
-        return
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
+    stands = rules.own_yes(preference.state, preference.basis)
+    shown = wording.version if wording else 0
+    if stands and not rules.covers_less(preference.wording_version, topic.since_version, shown):
+        return
     policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None
-    source = asked.get("source") or ""
+    source, state = asked.get("source") or "", "renewed" if stands else "given"
     seq = consent.note(
         change.session,
-        "consent.given",
+        f"consent.{state}",
         person=change.person,
         key=change.key,
         topic=topic,
-        state="given",
+        state=state,
         state_before=preference.state,
         said=consent.Said(change.said.method, source, change.said.evidence, change.said.mailing),
         now=change.now,
@@ -149,8 +149,9 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
         wording=wording,
         policy=policies.name_of(change.session, policy) if policy else None,
     )
-    preference.state, preference.basis, preference.since_at = "given", topic.basis, change.now
+    preference.state, preference.basis, preference.since_at = state, topic.basis, change.now
     preference.warrant_seq = preference.last_seq = seq
+    preference.wording_version = rules.wording_version(topic.basis, shown)
     preference.valid_until = None
     change.session.add(preference)
     consent.keep_record(

@@ -57,6 +57,7 @@ class TopicRow:
     source: str
     last_mails: list[tuple[str, datetime]]
     always_on: bool
+    older: bool = False  # their yes was to words before the last material change
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,18 @@ def overview(session: Session, ring: Keyring, person: Person, locale: str, now: 
                 str(event.get("source") or ""),
                 last_mails(session, person.id, topic.id),
                 topic.mail_class == "service",
+                _agreed_to_less(preference, topic),
             )
         )
     address = people.address_of(session, ring, person)
     breaks = [row.break_until for row in rows if row.break_until and row.break_until > now]
     return Overview(address.masked if address else "", rows, max(breaks, default=None), person.max_per_week)
+
+
+def _agreed_to_less(row: Preference | None, topic: Topic) -> bool:
+    return row is not None and rules.agreed_to_less(
+        row.state, row.basis, row.wording_version, topic.since_version
+    )
 
 
 def last_mails(
@@ -283,11 +291,11 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
         changes.refused_since(session, person, asked_of.address_hash, topic, row.requested_seq)
         for topic in asked
     )
-    done = row.confirmed_at is not None or _stands(session, asked, asked_of)
+    done = row.confirmed_at is not None or _stands(session, row, asked, asked_of)
     return Asked(person, asked, row, row.expires_at <= now, done, void)
 
 
-def _stands(session: Session, asked: list[Topic], asked_of: Address | None) -> bool:
+def _stands(session: Session, asking: Confirmation, asked: list[Topic], asked_of: Address | None) -> bool:
     """Whether everything a button asks for was made true by another one: two mails were sent, one was pressed.
 
     Whoever holds the mailbox counts: a second sign-up is a person of its own until its button is pressed.
@@ -297,5 +305,14 @@ def _stands(session: Session, asked: list[Topic], asked_of: Address | None) -> b
     )
     if not asked or holder is None:
         return False
-    rows = [session.get(Preference, (holder[0].id, topic.id)) for topic in asked]
-    return all(row is not None and row.state in rules.PERMITTING for row in rows)
+    shown = {one["topic"]: one.get("wording") for one in asking.topics}
+    return all(_covers(session, session.get(Preference, (holder[0].id, one.id)), one, shown) for one in asked)
+
+
+def _covers(session: Session, row: Preference | None, topic: Topic, shown: dict[int, int | None]) -> bool:
+    """Whether somebody's own yes stands already, for the words that are asked about, too."""
+    if row is None or not rules.own_yes(row.state, row.basis):
+        return False
+    wording = shown.get(topic.id or 0)
+    version = topics.wording_by_id(session, wording).version if wording else 0
+    return not rules.covers_less(row.wording_version, topic.since_version, version)

@@ -16,7 +16,9 @@ from service.domain.consent.rules import PERMITTING
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.rules import Entry
 from service.domain.people.tables import Person
+from service.domain.preferences.rules import wording_version
 from service.domain.preferences.tables import Preference
+from service.domain.topics.rules import version_of
 from service.domain.topics.tables import Topic
 from service.kit.clock import from_micros
 
@@ -35,6 +37,7 @@ class Row:
     cadence: str = "each"
     break_until: datetime | None = None
     valid_until: datetime | None = None
+    wording_version: int = 0
 
 
 class _Reading:
@@ -85,9 +88,11 @@ def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
     )
     if before is not None:
         row.cadence, row.break_until, row.valid_until = before.cadence, before.break_until, before.valid_until
+        row.wording_version = before.wording_version
     if warrant == entry.seq and row.warrant_seq:
         ends = body.get("valid_until")
         row.valid_until = datetime.fromisoformat(ends) if ends else None
+        row.wording_version = wording_version(row.basis, version_of(body["topic"], body.get("wording") or ""))
     reading.put(entry.subject or "", body["topic"], row)
 
 

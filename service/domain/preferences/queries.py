@@ -13,7 +13,16 @@ from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person, PersonAttribute
-from service.domain.preferences.rules import LEGACY, NOES, PERMITTING, Standing, TopicFacts
+from service.domain.preferences.rules import (
+    LEGACY,
+    NOES,
+    PERMITTING,
+    REGISTERED,
+    RENEWAL,
+    WORDED,
+    Standing,
+    TopicFacts,
+)
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
@@ -37,7 +46,7 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
     address_hash, confirmed = col(Address.address_hash), col(Address.confirmed_at).is_not(None)
     no_address = or_(col(Address.id).is_(None), col(Address.ended_at).is_not(None))
     stopped = _why_stopped(topic, no_address)
-    if topic.asking:
+    if topic.asking == REGISTERED:
         reachable: ColumnElement[bool] = literal(True)
     elif service:
         reachable = or_(confirmed, col(Address.attested).is_(True))
@@ -60,8 +69,13 @@ def refusal(topic: TopicFacts, now: datetime | BindParameter[datetime]) -> Colum
             ),
             literal("expired"),
         ),
-        *(_not_to_be_asked(state, basis) if topic.asking else _not_enough(basis, service=service)),
+        *(
+            _not_to_be_asked(state, basis)
+            if topic.asking == REGISTERED
+            else _not_enough(basis, service=service)
+        ),
         (state.not_in(PERMITTING), literal("requested")),
+        *_not_covered(basis, topic),
         (and_(literal(not service), col(Person.pending_address_id).is_not(None)), literal("address_pending")),
         (~reachable, literal("unconfirmed")),
         (
@@ -98,6 +112,19 @@ def _not_enough(
         (and_(basis == LEGACY, literal(not service)), literal("legacy_unconfirmed")),
         (and_(literal(not service), _law_wants_a_yes(basis)), literal("law_wants_a_yes")),
     ]
+
+
+def _not_covered(
+    basis: ColumnElement[str] | Mapped[str], topic: TopicFacts
+) -> list[tuple[ColumnElement[bool], ColumnElement[str]]]:
+    """Whose words do not cover this mail; or of the mail that asks for a new yes, who needs none. Nothing is asked of a topic
+    whose words have never changed so."""
+    if topic.asking == REGISTERED or topic.mail_class == "service":
+        return []
+    older = and_(basis.in_(WORDED), col(Preference.wording_version) < topic.since_version)
+    if topic.asking == RENEWAL:
+        return [(~older, literal("covered"))]
+    return [(older, literal("older_words"))] if topic.since_version else []
 
 
 def _not_to_be_asked(
@@ -203,6 +230,7 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
         break_until=preference.break_until if preference else None,
         valid_until=preference.valid_until if preference else None,
         countries=countries(session, person),
+        wording_version=preference.wording_version if preference else 0,
     )
 
 

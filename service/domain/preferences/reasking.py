@@ -1,34 +1,42 @@
-"""Asking once, by mail, whom registering made agree: whether they do. Nothing else is sent to them before they press its button.
+"""Asking once, by mail: whom registering made agree, whether they do; and whose yes was to older words, whether it holds for new ones.
 
-The privacy officer begins a round; the clock mails it, a few people at a time. Who was asked is kept by mailbox for ever, so nobody
-is asked twice, and nobody at all where the law counts the question itself as advertising (`consent.jurisdictions`).
+The privacy officer begins the first kind of round; the second begins with the words that promise more (`publish`). The clock mails
+it, a few people at a time. Who was asked what is kept by mailbox for ever, so nobody is asked it twice. Whom registering made agree
+is not asked at all where the law counts the question itself as advertising (`consent.jurisdictions`), and gets nothing else before
+the button is pressed; an older yes goes on for what it covered.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, insert
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from service.db.locks import for_update, lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.consent import actions as consent
 from service.domain.ledger import actions as ledger
-from service.domain.mailings.rules import ASK_AGAIN
+from service.domain.mailings.rules import ASK_AGAIN, ASK_ANEW
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences import queries, rules
+from service.domain.preferences.rules import REGISTERED, RENEWAL
 from service.domain.preferences.tables import Asked, Asking
+from service.domain.topics import actions as wordings
 from service.domain.topics import queries as topics
-from service.domain.topics.tables import Topic
+from service.domain.topics.rules import WordingText
+from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import Conflict, NotFound
 from service.kit.ids import new_id
 from service.mail.letters import PostalAddressMissing
 
 CHUNK = 100  # people a transaction: each is a mail of their own
 ANSWER_WITHIN = timedelta(days=30)
-# Why somebody whom registering made agree is not asked, by the gate's reason.
+PURPOSES = {REGISTERED: ASK_AGAIN, RENEWAL: ASK_ANEW}
+# Why somebody who could be asked is not, by the gate's reason.
 ASKABLE = {"law_forbids_asking": "law_forbids_asking", "not_in_audience": "asked_before"} | {
     "address_pending": "address_pending",
     "on_break": "on_break",
@@ -53,44 +61,68 @@ class AskingNotForService(Conflict):
 
 @dataclass(frozen=True)
 class Outlook:
-    """How many would be asked now, and why the others of those whom registering made agree would not."""
+    """How many would be asked now, and why the others it concerns would not."""
 
     people: int
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def outlook(session: Session, topic: Topic, *, now: datetime) -> Outlook:
-    """Count before anybody is asked. Who has answered, or never registered so, is not counted."""
-    found = queries.audience_counts(session, _facts(topic), ~_asked_before(), now)
+def outlook(session: Session, topic: Topic, about: str = REGISTERED, *, now: datetime) -> Outlook:
+    """Count before anybody is asked. Whom it does not concern, having answered already, say, is not counted."""
+    if about == RENEWAL and not topic.since_version:
+        return Outlook(0)
+    found = queries.audience_counts(
+        session, _facts(topic, about), ~_asked_before(_question(topic, about)), now
+    )
     left_out = {ASKABLE[why]: count for why, count in found.excluded.items() if why in ASKABLE}
     return Outlook(found.total, left_out)
 
 
-def begin(session: Session, slug: str, *, now: datetime, by: str) -> Asking:
+def publish(
+    session: Session, slug: str, texts: Mapping[str, WordingText], *, material: bool, now: datetime, by: str
+) -> list[Wording]:
+    """Publish the next wording; where it promises more or other mail, whose yes was to older words is asked for a new one.
+
+    Raises what `topics.actions.publish_wording` raises, and `PostalAddressMissing` where a mail would have to be sent.
+    """
+    lock_ledger_tail(session)
+    made = wordings.publish_wording(session, slug, texts, material=material, now=now, by=by)
+    topic = topics.by_slug(session, slug)
+    if not material or topic.mail_class == "service":
+        return made
+    older = running(session, topic, RENEWAL)
+    if older is not None:  # about words that are no longer the newest
+        _end(session, older, "stopped", now=now, by=by)
+    if outlook(session, topic, RENEWAL, now=now).people:
+        begin(session, slug, RENEWAL, now=now, by=by)
+    return made
+
+
+def begin(session: Session, slug: str, about: str = REGISTERED, *, now: datetime, by: str) -> Asking:
     """Begin a round. Raises `AskingNotForService`, `AskingAlready`, `NobodyToAsk`, `PostalAddressMissing`."""
     lock_ledger_tail(session)
     topic = topics.by_slug(session, slug)
     if topic.mail_class == "service":
         raise AskingNotForService
-    if running(session, topic) is not None:
+    if running(session, topic, about) is not None:
         raise AskingAlready
     if not brands.by_id(session, topic.brand_id).postal_address.strip():
         raise PostalAddressMissing(field="postal_address")
-    seen = outlook(session, topic, now=now)
+    seen = outlook(session, topic, about, now=now)
     if not seen.people:
         raise NobodyToAsk
     assert topic.id is not None
-    row = Asking(public_id=new_id("q"), topic_id=topic.id, began_at=now)
+    row = Asking(public_id=new_id("q"), topic_id=topic.id, about=about, began_at=now)
     session.add(row)
-    body = {"topic": slug, "people": seen.people, "left_out": seen.left_out}
+    body = {"topic": slug, "about": about, "people": seen.people, "left_out": seen.left_out}
     ledger.append(session, "asking.started", subject=row.public_id, body=body, by=by, now=now)
     return row
 
 
-def stop(session: Session, slug: str, *, now: datetime, by: str) -> None:
+def stop(session: Session, slug: str, about: str = REGISTERED, *, now: datetime, by: str) -> None:
     """Ask nobody else. Raises `NothingAsked`."""
     lock_ledger_tail(session)
-    row = running(session, topics.by_slug(session, slug))
+    row = running(session, topics.by_slug(session, slug), about)
     if row is None:
         raise NothingAsked
     _end(session, row, "stopped", now=now, by=by)
@@ -117,23 +149,25 @@ def any_running(session: Session) -> bool:
     return session.exec(select(Asking.id).where(col(Asking.state) == "running").limit(1)).first() is not None
 
 
-def running(session: Session, topic: Topic) -> Asking | None:
-    """The round about a topic that is not over."""
-    return session.exec(
-        select(Asking).where(col(Asking.topic_id) == topic.id, col(Asking.state) == "running")
-    ).one_or_none()
+def running(session: Session, topic: Topic, about: str = REGISTERED) -> Asking | None:
+    """The round of a kind about a topic that is not over."""
+    return session.exec(_rounds(topic, about).where(col(Asking.state) == "running")).one_or_none()
 
 
-def last(session: Session, topic: Topic) -> Asking | None:
-    """The latest round about a topic."""
-    return session.exec(
-        select(Asking).where(col(Asking.topic_id) == topic.id).order_by(col(Asking.id).desc()).limit(1)
-    ).one_or_none()
+def last(session: Session, topic: Topic, about: str = REGISTERED) -> Asking | None:
+    """The latest round of a kind about a topic."""
+    return session.exec(_rounds(topic, about).order_by(col(Asking.id).desc()).limit(1)).one_or_none()
+
+
+def _rounds(topic: Topic, about: str) -> SelectOfScalar[Asking]:
+    return select(Asking).where(col(Asking.topic_id) == topic.id, col(Asking.about) == about)
 
 
 def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
     topic = topics.by_id(session, row.topic_id)
-    following = queries.eligible(_facts(topic), ~_asked_before() & (col(Person.id) > row.after), now)
+    question = _question(topic, row.about)
+    next_ones = ~_asked_before(question) & (col(Person.id) > row.after)
+    following = queries.eligible(_facts(topic, row.about), next_ones, now)
     found = session.connection().execute(following.add_columns(col(Address.address_hash)).limit(CHUNK)).all()
     asked: set[str] = set()
     policy = policies.current(session, "privacy", "en", now=now)
@@ -144,7 +178,11 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
         asked.add(address_hash)
         session.connection().execute(
             insert(Asked).values(
-                person_id=person_id, address_hash=address_hash, asking_id=row.id, asked_at=now
+                person_id=person_id,
+                address_hash=address_hash,
+                question=question,
+                asking_id=row.id,
+                asked_at=now,
             )
         )
         words = topics.wording_for(session, topic.id or 0, locale)
@@ -155,10 +193,11 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
             brand_id=topic.brand_id,
             topics=[{"topic": topic.id, "wording": words.id, "source": "asked by mail", "policy": policy.id}],
             requested_seq=warrant,
-            purpose=ASK_AGAIN,
+            purpose=PURPOSES[row.about],
             now=now,
             within=ANSWER_WITHIN,
             under=topic,
+            values={"new_words": words.text} if row.about == RENEWAL else None,
         )
     row.asked += len(asked)
     session.add(row)
@@ -170,17 +209,23 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
 def _end(session: Session, row: Asking, state: str, *, now: datetime, by: str) -> None:
     row.state, row.ended_at = state, now
     session.add(row)
-    body = {"topic": topics.by_id(session, row.topic_id).slug, "asked": row.asked}
+    body = {"topic": topics.by_id(session, row.topic_id).slug, "about": row.about, "asked": row.asked}
     ledger.append(session, f"asking.{state}", subject=row.public_id, body=body, by=by, now=now)
 
 
-def _facts(topic: Topic) -> rules.TopicFacts:
+def _facts(topic: Topic, about: str) -> rules.TopicFacts:
     assert topic.id is not None
-    facts = rules.TopicFacts(topic.id, topic.mail_class, topic.basis, topic.state == "active")
-    return replace(facts, asking=True)
+    active = topic.state == "active"
+    return rules.TopicFacts(topic.id, topic.mail_class, topic.basis, active, about, topic.since_version)
 
 
-def _asked_before() -> ColumnElement[bool]:
+def _question(topic: Topic, about: str) -> str:
+    """What nobody is asked twice: once for ever whether they agreed at all, and once each time that words promise more."""
+    return "" if about == REGISTERED else f"{topic.id}:{topic.since_version}"
+
+
+def _asked_before(question: str) -> ColumnElement[bool]:
     """Whether this mailbox was asked, by whichever registration of it, or this person at another one."""
     there = (col(Asked.address_hash) == col(Address.address_hash)) | (col(Asked.person_id) == col(Person.id))
-    return select(Asked.person_id).where(there).correlate(Address, Person).exists()
+    asked = select(Asked.person_id).where(col(Asked.question) == question, there)
+    return asked.correlate(Address, Person).exists()

@@ -31,7 +31,7 @@ from service.domain.preferences.changes import (
 )
 from service.domain.preferences.chunks import Chunk
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
-from service.domain.preferences.rules import LEGACY
+from service.domain.preferences.rules import LEGACY, covers_less
 from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
@@ -265,6 +265,8 @@ def _step(
     implied = (
         before is not None and before.basis in jurisdictions.MONTHS and state in consent_rules.PERMITTING
     )
+    wording = writer.facts.said(topic, item, row.person.locale)
+    shown, stood = wording.version if wording else 0, before.wording_version if before is not None else 0
     step = consent_rules.answer(
         state="unknown" if implied and item.given else state,
         since=since,
@@ -272,7 +274,8 @@ def _step(
         agreed_at=item.agreed_at,
         attested=(basis == LEGACY or (attest and item.confirmed is not None)) and not doubtful,
         confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
-        newer_words=writer.facts.transfer is None,
+        newer_words=writer.facts.transfer is None and shown >= stood,
+        wider=covers_less(stood, topic.since_version, shown),
     )
     if implied and step.kind == "consent.requested":
         step = consent_rules.Step(None, state, step.result, confirm=True)

@@ -12,7 +12,9 @@ from service.kit.errors import Conflict, Invalid
 
 PERMITTING = ("given", "renewed")
 LEGACY = "legacy_registration"
+WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown, and no more
 NOES = ("refused", "withdrawn", "invalidated")
+REGISTERED, RENEWAL = "registered", "renewal"  # what a mail that asks may be about
 CONTRACT = ("contract", "legal_obligation")  # bases of what rests on a registration itself
 CONSENTED = ("consent", *jurisdictions.WITHOUT_A_YES)  # bases a person can take back
 
@@ -35,6 +37,8 @@ REASONS = (
     "answered",
     "law_forbids_asking",
     "requested",
+    "older_words",
+    "covered",
     "address_pending",
     "unconfirmed",
     "on_break",
@@ -83,7 +87,12 @@ class TopicFacts:
     mail_class: str  # marketing | notice | service
     basis: str
     active: bool = True
-    asking: bool = False  # the mail that asks, once, whom registering made agree, whether they do
+    asking: str = (
+        ""  # the single mail that asks: whom registering made agree, or whose words are older (ASKING)
+    )
+    since_version: int = (
+        0  # of its words, what this mail keeps within: an older yes does not cover it; 0: any does
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class Standing:
     break_until: datetime | None = None
     valid_until: datetime | None = None
     countries: frozenset[str] = frozenset()  # where they live, as far as their site said
+    wording_version: int = 0  # of the words they agreed to; 0: another system's, or none
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,29 @@ class Decision:
 
     allowed: bool
     reason: str | None = None
+
+
+def wording_version(basis: str, version: int) -> int:
+    """Of the words that were shown, what a yes on that basis is kept with; 0 where it rests on no words."""
+    return version if basis in WORDED else 0
+
+
+def covers_less(stood: int, topic_since: int, shown: int) -> bool:
+    """Whether a yes to words of version `stood` leaves out what those of version `shown` promise: a material change lies between.
+
+    `topic_since`: the version of the topic's last one.
+    """
+    return stood < min(topic_since, shown)
+
+
+def agreed_to_less(state: str, basis: str, stood: int, topic_since: int) -> bool:
+    """Whether a yes that stands was to words before the topic's last material change, and so goes on for what they covered alone."""
+    return state in PERMITTING and basis in WORDED and stood < topic_since
+
+
+def own_yes(state: str, basis: str) -> bool:
+    """Whether somebody's own yes stands: not the label of an old registration, nor what a sale or an inquiry permits for a time."""
+    return state in PERMITTING and basis not in (LEGACY, *jurisdictions.MONTHS)
 
 
 def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:
@@ -155,13 +188,18 @@ def _consent(standing: Standing, topic: TopicFacts, now: datetime) -> str | None
         return "no_consent"
     if standing.state == "expired" or (standing.valid_until and standing.valid_until <= now):
         return "expired"
-    if topic.asking:
+    if topic.asking == REGISTERED:
         return _askable(standing)
     if standing.basis == LEGACY and topic.mail_class != "service":
         return "legacy_unconfirmed"
     if topic.mail_class != "service" and not jurisdictions.permitted(standing.basis, standing.countries):
         return "law_wants_a_yes"
-    return None if standing.state in PERMITTING else "requested"
+    if standing.state not in PERMITTING:
+        return "requested"
+    older = agreed_to_less(standing.state, standing.basis, standing.wording_version, topic.since_version)
+    if topic.asking == RENEWAL:
+        return None if older else "covered"
+    return "older_words" if older and topic.mail_class != "service" else None
 
 
 def _askable(standing: Standing) -> str | None:
@@ -176,4 +214,5 @@ def _address(standing: Standing, topic: TopicFacts) -> str | None:
         return None if standing.address_confirmed or standing.address_attested else "unconfirmed"
     if standing.address_pending:
         return "address_pending"
-    return None if standing.address_confirmed or topic.asking else "unconfirmed"  # the button confirms it
+    asked = topic.asking == REGISTERED  # the button confirms the address, too
+    return None if standing.address_confirmed or asked else "unconfirmed"

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Column, Index, text
+from sqlalchemy import CheckConstraint, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.db.types import BIG
@@ -38,18 +38,23 @@ class Preference(SQLModel, table=True):
     warrant_seq: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
     since_at: datetime
     valid_until: datetime | None = None
+    wording_version: int = 0  # of the topic's words the warrant names; 0: words of another system, or none
     last_seq: int = Field(sa_column=Column(BIG, nullable=False))
 
 
 class Asking(SQLModel, table=True):
-    """One round in which whoever registering made agree to a topic is asked, by mail, whether they do."""
+    """One round in which people are asked by mail: whom registering made agree to a topic, or whose yes was to older words."""
 
     __tablename__ = "asking"
-    __table_args__ = (CheckConstraint("state IN ('running','ended','stopped')", name="state"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('running','ended','stopped')", name="state"),
+        CheckConstraint("about IN ('registered','renewal')", name="about"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     public_id: str = Field(max_length=40, unique=True)
     topic_id: int = Field(foreign_key="topic.id", index=True)
+    about: str = Field(default="registered", max_length=10)
     state: str = Field(default="running", max_length=10)
     after: int = 0  # the number of the last person looked at
     asked: int = 0
@@ -58,11 +63,15 @@ class Asking(SQLModel, table=True):
 
 
 class Asked(SQLModel, table=True):
-    """That somebody was asked, once for ever: by person, and by the keyed hash of the mailbox, which outlives them."""
+    """That somebody was asked something, once for ever: by person, and by the keyed hash of the mailbox, which outlives them."""
 
     __tablename__ = "asked"
+    __table_args__ = (UniqueConstraint("address_hash", "question"),)
 
     person_id: int = Field(foreign_key="person.id", primary_key=True)
-    address_hash: str = Field(max_length=64, unique=True)
+    question: str = Field(
+        default="", max_length=40, primary_key=True
+    )  # "": whether they agreed at all; or topic and version
+    address_hash: str = Field(max_length=64)
     asking_id: int = Field(foreign_key="asking.id")
     asked_at: datetime

@@ -8,6 +8,7 @@ There is no nesting and no operator, so nothing to evaluate and nothing to injec
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.kit.errors import Invalid
 
@@ -28,14 +29,19 @@ class UnknownField(Invalid):
 
 @dataclass(frozen=True)
 class Filter:
-    """Attribute name → values of which one must be there; all names must match. Empty: everybody."""
+    """Attribute name → values of which one must be there; all names must match. Empty: everybody.
+
+    `words`: the wording whose promise the mail keeps within, so that a yes to it is enough; "": the newest words.
+    """
 
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: str = ""
 
     @property
-    def as_audience(self) -> dict[str, dict[str, list[str]]]:
+    def as_audience(self) -> dict[str, Any]:
         """The filter in the shape it is stored and hashed in."""
-        return {"attributes": {name: list(values) for name, values in sorted(self.attributes.items())}}
+        attributes = {name: list(values) for name, values in sorted(self.attributes.items())}
+        return {"attributes": attributes} | ({"words": self.words} if self.words else {})
 
 
 EVERYBODY = Filter()
@@ -49,8 +55,11 @@ def check(audience: object, kinds: Mapping[str, str] | None = None) -> Filter:
     """
     if audience is None:
         return EVERYBODY
-    if not isinstance(audience, dict) or not audience.keys() <= {"attributes"}:
+    if not isinstance(audience, dict) or not audience.keys() <= {"attributes", "words"}:
         raise FilterInvalid(field="audience")
+    said = audience.get("words") or ""
+    if not isinstance(said, str) or len(said) > LONGEST_VALUE or _CONTROL.search(said):
+        raise FilterInvalid(field="audience.words", fix="A wording's id, such as new-products-v1-en.")
     given = audience.get("attributes")
     given = {} if given is None else given  # [] or "" or false is a slip of a program, not everybody
     if not isinstance(given, dict) or len(given) > MOST_ATTRIBUTES:
@@ -68,7 +77,7 @@ def check(audience: object, kinds: Mapping[str, str] | None = None) -> Filter:
         if not 0 < len(values) <= MOST_VALUES:
             raise FilterInvalid(field=f"audience.attributes.{name}")
         wanted[name] = tuple(sorted({_text(one, name) for one in values}))
-    return Filter(wanted)
+    return Filter(wanted, said)
 
 
 def _text(value: object, name: str) -> str:

@@ -110,11 +110,19 @@ def _turn(session: Session, slug: str, state: str, kind: str, *, now: datetime, 
 
 
 def publish_wording(
-    session: Session, slug: str, texts: Mapping[str, rules.WordingText], *, now: datetime, by: str
+    session: Session,
+    slug: str,
+    texts: Mapping[str, rules.WordingText],
+    *,
+    material: bool = False,
+    now: datetime,
+    by: str,
 ) -> list[Wording]:
     """Publish the next version of a wording in the languages given; what people agreed to before stays as it
     was.
 
+    `material`: it promises more or other mail than the words before. A yes to those goes on for what they covered alone
+    (`preferences.renewing` asks for a new one).
     Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`.
     """
     checked = {check_locale(locale): rules.check_wording(text) for locale, text in texts.items()}
@@ -133,13 +141,17 @@ def publish_wording(
             frequency=text.frequency,
             text=text.text,
             sha256=rules.wording_hash(slug, number, locale, text),
+            material=material,
             published_at=now,
         )
         for locale, text in sorted(checked.items())
     ]
     session.add_all(made)
+    if material:
+        topic.since_version = number
     session.flush()
-    body = {"version": number, "texts": {wording.locale: wording.sha256 for wording in made}}
+    body: dict[str, Any] = {"version": number, "texts": {wording.locale: wording.sha256 for wording in made}}
+    body |= {"material": True} if material else {}
     ledger.append(session, "wording.published", subject=slug, body=body, by=by, now=now)
     return made
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from service.kit.chain import canonical
@@ -117,6 +118,20 @@ def _lines(text: str) -> str:
 def wording_name(slug: str, version: int, locale: str) -> str:
     """The public id of a wording: new-products-v1-en."""
     return f"{slug}-v{version}-{locale}"
+
+
+def version_of(slug: str, name: str) -> int:
+    """The version in a wording's public id; 0 where it is none of this topic's."""
+    number = name.removeprefix(f"{slug}-v").partition("-")[0]
+    return int(number) if name.startswith(f"{slug}-v") and number.isdecimal() else 0
+
+
+def covered_since(versions: Iterable[tuple[int, bool]], version: int) -> int:
+    """The oldest words whose yes covers what a version promises: those of the last material change up to it, 0 when there was none.
+
+    `versions`: number and whether it was material, of every wording of a topic.
+    """
+    return max((number for number, material in versions if material and number <= version), default=0)
 
 
 def wording_hash(slug: str, version: int, locale: str, text: WordingText) -> str:

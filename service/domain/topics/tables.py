@@ -30,6 +30,7 @@ class Topic(SQLModel, table=True):
     mailbox: str = Field(max_length=64)  # local part of From
     state: str = Field(default="active", max_length=10)  # active | retired
     position: int = 0
+    since_version: int = 0  # its words since the last material change; 0: any words cover what it mails
 
 
 class Wording(SQLModel, table=True):
@@ -47,4 +48,5 @@ class Wording(SQLModel, table=True):
     frequency: str = Field(max_length=120)  # Launches, about two a month
     text: str = Field(sa_type=Text)  # Send me news about new products, …
     sha256: str = Field(max_length=64)
+    material: bool = False  # says more or other than the version before: a yes to that one does not cover it
     published_at: datetime

@@ -147,6 +147,8 @@ def _topic(row: TopicRow, say: words.Say, typed: dict[str, str] | None) -> dict[
         "since": row.since_at,
         "how": say(HOW[row.how]) if row.how in HOW else None,
         "last": [tokens.plain(subject) for subject, _ in row.last_mails],
+        "words": row.wording.text if row.older else None,
+        "agreed": bool((typed or {}).get(f"agree:{row.topic.slug}")),
     }
 
 

@@ -67,7 +67,8 @@ def _choices(form: Form) -> Choices:
     day: date | Unchanged | None = UNCHANGED
     if "break_until" in form:
         day = _day(form.text("break_until"))
-    return Choices(form.prefixed("topic:"), day)
+    agreed = frozenset(slug for slug, said in form.prefixed("agree:").items() if said)
+    return Choices(form.prefixed("topic:"), day, agreed=agreed)
 
 
 def _day(typed: str) -> date | None:

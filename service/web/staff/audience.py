@@ -7,8 +7,12 @@ from sqlmodel import Session
 
 from service.domain.segments import queries as segments
 from service.domain.segments import rules as segment_rules
+from service.domain.topics import queries as topics
+from service.domain.topics.rules import covered_since
+from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.web.forms import Form
+from service.web.staff.frame import choice
 
 # The gate's reasons as people read them, from "why not more?" to the report.
 REASONS = {
@@ -29,6 +33,8 @@ REASONS = {
     "answered": "have answered, or never registered so",
     "law_forbids_asking": "may not be asked by mail where they live",
     "requested": "asked, not yet confirmed",
+    "older_words": "agreed to older words, which cover less",
+    "covered": "have agreed to the newest words",
     "address_pending": "are changing their address",
     "unconfirmed": "address not confirmed",
     "on_break": "take a break",
@@ -65,13 +71,15 @@ def chosen(form: Form) -> dict[str, Any]:
         name: [part.strip() for value in values for part in value.split(",") if part.strip()]
         for name, values in form.all_prefixed("attribute:").items()
     }
-    return {"attributes": {name: values for name, values in given.items() if values}}
+    attributes: dict[str, Any] = {"attributes": {name: values for name, values in given.items() if values}}
+    words = form.text("words")
+    return attributes | ({"words": words} if words.startswith(f"{form.text('topic')}-v") else {})
 
 
 def picture(
-    session: Session, audience: Mapping[str, Any], counts: Any, *, approx: bool = False
+    session: Session, topic: Topic, audience: Mapping[str, Any], counts: Any, *, approx: bool = False
 ) -> dict[str, Any]:
-    """The number, its sum and the choice of attributes as the pages show them."""
+    """The number, its sum and the choice of attributes and of older words as the pages show them."""
     left_out = sorted(counts.excluded.items(), key=lambda pair: -pair[1])
     return {
         "approx": approx,
@@ -80,7 +88,27 @@ def picture(
         "start": {"text": "Everybody known here", "n": counts.total + sum(counts.excluded.values())},
         "minus": [{"text": words(reason), "n": n, "href": None} for reason, n in left_out if n],
         "attributes": [_attribute(one, audience) for one in segments.values(session)],
+        "words": _words(session, topic, str(audience.get("words") or "")),
     }
+
+
+def _words(session: Session, topic: Topic, chosen: str) -> list[dict[str, Any]]:
+    """Which words a mail keeps within: the newest ones, or those of before a material change; none where there was no change."""
+    if not topic.since_version:
+        return []
+    kept = topics.wordings(session, topic.id or 0)
+    marks = [(one.version, one.material) for one in kept]
+    newest: dict[int, Wording] = {}
+    for one in kept:
+        newest.setdefault(covered_since(marks, one.version), one)
+    offered = [choice("", "The newest words: whoever agreed to those", not chosen)]
+    for since, one in newest.items():
+        if since != topic.since_version:
+            said = f"{one.published_at:%-d %B %Y}: “{one.text}”"
+            named = next((w for w in kept if w.public_id == chosen), None)
+            picked = named is not None and covered_since(marks, named.version) == since
+            offered.append(choice(one.public_id, f"Those of {said}", picked))
+    return offered
 
 
 def rule(audience: Mapping[str, Any]) -> str:

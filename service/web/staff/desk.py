@@ -120,7 +120,7 @@ def language(code: str, told_in: str | None = None) -> str:
 def count(session: Session, draft: Draft) -> dict[str, Any]:
     """How many would get it now, and why not more."""
     counts = queries.audience(session, draft, now=clock.now())
-    return whom.picture(session, draft.audience, counts)
+    return whom.picture(session, topics.by_slug(session, draft.topic), draft.audience, counts)
 
 
 def checks(findings: list[Finding], editor: str = "") -> list[dict[str, Any]]:

@@ -243,4 +243,5 @@ def _topics(session: Session, current: str) -> list[dict[str, Any]]:
 
 def count(session: Session, draft: Draft) -> dict[str, Any]:
     """How many would get it by mail now, and why not more."""
-    return whom.picture(session, draft.audience, queries.audience(session, draft, now=clock.now()))
+    topic, counts = topics.by_slug(session, draft.topic), queries.audience(session, draft, now=clock.now())
+    return whom.picture(session, topic, draft.audience, counts)

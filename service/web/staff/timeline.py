@@ -84,6 +84,7 @@ PURPOSES = {
     "contact-answer": "Answer to a message",
     "policy-changed": "New policy",
     "ask-again": "Asked whether to go on",
+    "ask-anew": "Asked for a yes to new words",
 }
 STEPS = {
     "one_click": "by the mail program’s button",

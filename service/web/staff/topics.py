@@ -13,6 +13,7 @@ from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
 from service.domain.preferences import expiring, reasking
 from service.domain.preferences import queries as preferences
+from service.domain.preferences.rules import REGISTERED, RENEWAL
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.domain.topics import actions, queries, rules
@@ -131,6 +132,7 @@ async def _new(
         "people": 0,
         "ending": None,
         "asking": None,
+        "renewal": None,
         "may_write": True,
     }
     return await show(request, staff, "topics", "staff/topic.html", lambda _: context, status=status)
@@ -156,13 +158,13 @@ async def page(request: Request, slug: str, staff: Reader) -> Response:
 
 @router.post("/staff/topics/{slug}/wordings")
 async def publish_wording(request: Request, slug: str, staff: Writer) -> Response:
-    """Publish the next version; who agreed before stays under the earlier one."""
+    """Publish the next version; who agreed before stays under the earlier one, and is asked anew where it promises more."""
     form = await forms.read(request)
     try:
         await act(
             request,
-            lambda session: actions.publish_wording(
-                session, slug, _texts(form), now=clock.now(), by=staff.by
+            lambda session: reasking.publish(
+                session, slug, _texts(form), material="material" in form, now=clock.now(), by=staff.by
             ),
         )
     except DomainError as wrong:
@@ -192,9 +194,12 @@ async def restore(request: Request, slug: str, staff: Writer) -> Response:
 
 @router.post("/staff/topics/{slug}/ask")
 async def ask(request: Request, slug: str, staff: Officer) -> Response:
-    """Ask, once, whom registering made agree: the privacy officer's approval and the beginning are one press."""
+    """Ask, once, whom registering made agree (the privacy officer's approval and the beginning are one press), or go on asking those
+    whose yes was to older words."""
     try:
-        await act(request, lambda session: reasking.begin(session, slug, now=clock.now(), by=staff.by))
+        form = await forms.read(request)
+        about = RENEWAL if form.text("about") == RENEWAL else REGISTERED
+        await act(request, lambda session: reasking.begin(session, slug, about, now=clock.now(), by=staff.by))
     except DomainError as wrong:
         return await _topic(request, staff, slug, {}, {"ask": wrong.detail}, status=wrong.status)
     return pages.redirect(
@@ -208,7 +213,9 @@ async def ask(request: Request, slug: str, staff: Officer) -> Response:
 async def ask_no_more(request: Request, slug: str, staff: Officer) -> Response:
     """Ask nobody else."""
     try:
-        await act(request, lambda session: reasking.stop(session, slug, now=clock.now(), by=staff.by))
+        form = await forms.read(request)
+        about = RENEWAL if form.text("about") == RENEWAL else REGISTERED
+        await act(request, lambda session: reasking.stop(session, slug, about, now=clock.now(), by=staff.by))
     except DomainError as wrong:
         return await _topic(request, staff, slug, {}, {"ask": wrong.detail}, status=wrong.status)
     return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", "Nobody else is asked."))
@@ -252,7 +259,8 @@ async def _topic(
             "ending": _ending(session, topic),
             "fell": _without(session, wordings, people, request.query_params.get("fell", "")),
             "may_write": may(staff.role, "topics:write"),
-            "asking": _asking(session, topic, may_ask=may(staff.role, "people:ask")),
+            "asking": _asking(session, topic, REGISTERED, may_ask=may(staff.role, "people:ask")),
+            "renewal": _asking(session, topic, RENEWAL, may_ask=may(staff.role, "people:ask")),
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
@@ -265,11 +273,12 @@ def _ending(session: Session, topic: Topic) -> dict[str, Any] | None:
     return {"people": people, "days": LOOK_AHEAD.days} if people else None
 
 
-def _asking(session: Session, topic: Topic, *, may_ask: bool) -> dict[str, Any] | None:
-    """Whom registering made agree to this topic, and whether they are being asked; None where there is nobody."""
+def _asking(session: Session, topic: Topic, about: str, *, may_ask: bool) -> dict[str, Any] | None:
+    """Whom registering made agree to this topic, or whose yes was to older words, and whether they are being asked; None where
+    there is nobody."""
     if topic.mail_class == "service":
         return None
-    row, seen = reasking.last(session, topic), reasking.outlook(session, topic, now=clock.now())
+    row, seen = reasking.last(session, topic, about), reasking.outlook(session, topic, about, now=clock.now())
     if row is None and not seen.people and "law_forbids_asking" not in seen.left_out:
         return None
     return {
@@ -289,6 +298,7 @@ def _wording(one: Wording, current: dict[str, Wording], per: dict[int, int]) -> 
         "at": one.published_at,
         "people": per.get(one.id or 0, 0),
         "current": current[one.locale].id == one.id,
+        "material": one.material,
     }
 
 
