@@ -167,7 +167,11 @@ def _places(settings: Settings) -> list[dict[str, str]]:
 def _measures(session: Session, ring: Keyring, settings: Settings, known: dict[str, Any]) -> list[str]:
     """What is done for security (Art. 32), as it is set just now."""
     signed = any(one.signs for one in records.signing(session, ring))
-    ip = {"none": "is not kept", "truncated": "is kept cut short", "full": "is kept whole"}
+    ip = {
+        "none": "is not kept",
+        "truncated": "is kept cut short",
+        "full": f"is kept whole for {known['ip_days']} days",
+    }
     return [
         "Addresses and profiles are encrypted under a key for each person; erasure destroys the key.",
         "The key ring lies outside the database.",

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from service.db.session import reading
 from service.domain.brands import queries as brands
+from service.domain.consent.evidence import with_kept_ip
 from service.kit.sealing import keyed_digest
 from service.kit.signing import Keyring
 from service.ops.house import House
@@ -140,14 +141,13 @@ def evidence(request: Request, session: Session, *, path: str, now: datetime) ->
 
     `path` is the page without any token.
     """
-    kept = brands.setting(session, "ip_evidence")
-    found = {
+    found: dict[str, Any] = {
         "url": house(request).settings.base_url + path,
         "at": now.isoformat(timespec="seconds"),
         "user_agent": request.headers.get("user-agent", "")[:300],
     }
-    if kept == "full" and request.client:
+    if request.client:
         found["ip"] = request.client.host
-    elif kept == "truncated":
-        found["ip"] = network(request)
+    kept = brands.setting(session, "ip_evidence")
+    found = with_kept_ip(session, house(request).ring, found, kept, now=now)
     return {name: value for name, value in found.items() if value}

@@ -182,6 +182,7 @@ SETTINGS = {
         ),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),
         Kind("requests_days", "number", 1095, "Days until closed requests and messages go.", 30, 3650),
+        Kind("ip_days", "number", 365, "Days until a whole IP address kept as evidence goes.", 30, 3650),
     )
 }
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from service.db.types import BIG, json_column
@@ -23,6 +23,15 @@ class Consent(SQLModel, table=True):
     source: str = Field(default="", max_length=120)
     valid_until: datetime | None = None
     changed_at: datetime
+
+
+class EvidenceKey(SQLModel, table=True):
+    """The key of one day's whole network addresses, under the house key. `id` is the day's number (proleptic Gregorian ordinal)."""
+
+    __tablename__ = "evidence_key"
+
+    id: int | None = Field(default=None, primary_key=True)
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class Confirmation(SQLModel, table=True):

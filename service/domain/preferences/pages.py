@@ -10,9 +10,9 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from service.domain.consent import queries as consents
+from service.domain.consent.evidence import Opener
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import queries as ledger
-from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address, Audience, Mailing, MailingContent, Outcome
@@ -184,7 +184,7 @@ def why(session: Session, ring: Keyring, link: links.Link, locale: str) -> Why:
     mailing = mailings.by_alias(session, link.mailing)
     member = mailings.member(session, mailing.id, link.position) if mailing and mailing.id else None
     grant = ledger.entry(session, member.warrant_seq) if member else None
-    evidence = _evidence(ring, person, grant)
+    evidence = _evidence(session, ring, person, grant)
     wording = (
         topics.wording_by_public_id(session, str(grant.body["wording"]))
         if grant and grant.body.get("wording")
@@ -225,13 +225,16 @@ def _last_change(session: Session, person: Person | None, topic: Topic | None) -
     return mine[-1] if mine else None
 
 
-def _evidence(ring: Keyring, person: Person | None, grant: ledger.Seen | None) -> dict[str, str]:
+def _evidence(
+    session: Session, ring: Keyring, person: Person | None, grant: ledger.Seen | None
+) -> dict[str, str]:
     """The evidence of a grant in clear, for its owner."""
     part = grant.body.get("evidence") if grant else None
     if person is None or grant is None or not part or person.public_id != grant.subject:
         return {}
     try:
-        return open_part(people.person_key(ring, person), part, subject=person.public_id, kind=grant.kind)
+        key = people.person_key(ring, person)
+        return Opener(session, ring).open(key, part, subject=person.public_id, kind=grant.kind)
     except sealing.Unsealable:
         return {}
 

@@ -15,6 +15,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
+from service.domain.consent.evidence import with_kept_ip
 from service.domain.mailings import queries as mailings
 from service.domain.people import actions as people
 from service.domain.people import erasing
@@ -293,10 +294,7 @@ def _evidence(writer: Chunk, item: consent_rules.Item, *, attest: bool) -> dict[
 
 
 def _with_kept_ip(writer: Chunk, said: dict[str, Any]) -> dict[str, Any]:
-    found = dict(said)
-    if "ip" in found:
-        found["ip"] = consent_rules.kept_ip(str(found["ip"]), writer.facts.ip_evidence) or ""
-    return found
+    return with_kept_ip(writer.session, writer.ring, said, writer.facts.ip_evidence, now=writer.now)
 
 
 def _said(

@@ -13,8 +13,8 @@ from sqlmodel import Session, col, select
 from service.domain.announcements import queries as announcements
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consents
+from service.domain.consent.evidence import Opener
 from service.domain.ledger import queries as ledger
-from service.domain.ledger.rules import open_part
 from service.domain.mailings import queries as mailings
 from service.domain.notices import queries as notices
 from service.domain.people import erasing as people_erasing
@@ -35,7 +35,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
     """Everything. Texts are as they were given; instants are ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
     persons = people_erasing.with_merged(session, person)
     keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
-    events = _events(session, persons, keys)
+    events = _events(session, ring, persons, keys)
     named = {seen["body"]["wording"] for seen in events if seen["body"].get("wording")}
     brand = brands.default_brand(session)
     return {
@@ -177,18 +177,21 @@ def _wording(session: Session, public_id: str) -> dict[str, Any]:
     return {"id": row.public_id, "title": row.title, "text": row.text, "sha256": row.sha256}
 
 
-def _events(session: Session, persons: Sequence[Person], keys: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def _events(
+    session: Session, ring: Keyring, persons: Sequence[Person], keys: Mapping[str, bytes]
+) -> list[dict[str, Any]]:
     """Every entry about them, sealed parts in clear; who of the staff did something is not theirs to know, that somebody did is."""
     seen = [one for person in persons for one in ledger.of_subject(session, person.public_id)]
-    return [_event(one, keys.get(one.subject or "")) for one in sorted(seen, key=lambda one: one.seq)]
+    opener = Opener(session, ring)
+    return [_event(one, keys.get(one.subject or ""), opener) for one in sorted(seen, key=lambda one: one.seq)]
 
 
-def _event(seen: ledger.Seen, key: bytes | None) -> dict[str, Any]:
+def _event(seen: ledger.Seen, key: bytes | None, opener: Opener) -> dict[str, Any]:
     body = {name: value for name, value in seen.body.items() if not isinstance(value, dict)}
     part, evidence = seen.body.get("evidence"), None
     if isinstance(part, dict) and key is not None:
         try:
-            evidence = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
+            evidence = opener.open(key, part, subject=seen.subject or "", kind=seen.kind)
         except sealing.Unsealable:
             evidence = None
     return {

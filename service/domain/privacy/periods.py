@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNCONFIRMED, ATTRIBUTES, MESSAGES, REQUESTS = "unconfirmed", "attributes", "messages", "requests"
+NETWORKS = "networks"
 MAIL_WORDS, LINKS, SIGN_INS, ANSWERS, UPLOADS = "mail_words", "links", "sign_ins", "answers", "uploads"
 
 
@@ -61,6 +62,14 @@ CLASSES = (
         "what was said and by whom, and its dates",
         "that it was asked and how it ended, in the ledger",
         setting="requests_days",
+    ),
+    DataClass(
+        NETWORKS,
+        "whole network addresses in the evidence of a consent, where they are set to be kept whole",
+        "the day it came",
+        "the key of that day, and with it every address under it",
+        "when, where and with which program it was said, and every other proof",
+        setting="ip_days",
     ),
     DataClass(
         MAIL_WORDS,
@@ -132,6 +141,7 @@ TABLES: dict[str, str] = {
     "sign_in_try": SIGN_INS,
     "idempotent_answer": ANSWERS,
     "people_import": UPLOADS,
+    "evidence_key": NETWORKS,
     "mailing": MAIL_WORDS,
     "suppression": "a keyed hash and a no: mail to whoever said it stays forbidden (GDPR 21(3))",
     "ledger_entry": "the record everything rests on: opaque ids, and personal parts under the person's key, which goes with them",

@@ -18,7 +18,7 @@ from service.db.locks import insert_or_skip, lock_ledger_tail
 from service.domain.api_keys import actions as api_keys
 from service.domain.api_keys import queries as keys
 from service.domain.brands import queries as brands
-from service.domain.consent.tables import Confirmation
+from service.domain.consent.tables import Confirmation, EvidenceKey
 from service.domain.ledger import actions as ledger
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import LinkUse, Undo
@@ -243,6 +243,11 @@ def _requests(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool]]
     )
 
 
+def _networks(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool]]:
+    """The keys of days; what came late on one of them has its whole time."""
+    return EvidenceKey, col(EvidenceKey.id) < since.date().toordinal()
+
+
 def _mail_words(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool]]:
     """Single mails of which nothing leaves any more; what they said lies under the house key, or is a link's token."""
     facts = col(Mailing.facts)
@@ -280,6 +285,7 @@ _PAST: dict[str, Callable[[datetime, datetime], tuple[Any, ColumnElement[bool]]]
     periods.UNCONFIRMED: unconfirmed,
     periods.MESSAGES: _messages,
     periods.REQUESTS: _requests,
+    periods.NETWORKS: _networks,
     periods.MAIL_WORDS: _mail_words,
     periods.UPLOADS: _uploads,
 }
@@ -333,6 +339,11 @@ def _forget_requests(session: Session, numbers: Sequence[int], now: datetime) ->
     return session.connection().execute(delete(RightsRequest).where(table.id.in_(numbers), past)).rowcount
 
 
+def _end_networks(session: Session, numbers: Sequence[int], now: datetime) -> int:
+    table, past = _past(session, periods.NETWORKS, now)
+    return session.connection().execute(delete(EvidenceKey).where(table.id.in_(numbers), past)).rowcount
+
+
 def _empty_mails(session: Session, numbers: Sequence[int], now: datetime) -> int:
     table, past = _past(session, periods.MAIL_WORDS, now)
     rows = session.exec(select(Mailing).where(table.id.in_(numbers), past)).all()
@@ -355,6 +366,7 @@ def _end_links(session: Session, *, now: datetime) -> int:
 _TAKING: dict[str, Callable[[Session, Sequence[int], datetime], int]] = {
     periods.MESSAGES: _forget_messages,
     periods.REQUESTS: _forget_requests,
+    periods.NETWORKS: _end_networks,
     periods.MAIL_WORDS: _empty_mails,
     periods.UPLOADS: _empty_imports,
 }

@@ -11,10 +11,10 @@ from typing import Any
 from sqlmodel import Session
 
 from service.domain.consent import queries as consents
+from service.domain.consent.evidence import Opener
 from service.domain.ledger import bundles
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
-from service.domain.ledger.rules import open_part
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
@@ -51,7 +51,7 @@ def of_person(
     """
     subject = person.public_id
     seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
-    standing = consents.states(session, subject, until=on)
+    standing, opener = consents.states(session, subject, until=on), Opener(session, ring)
     file: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -61,7 +61,7 @@ def of_person(
         "standing": [
             {**one, "since": one["since"].isoformat(), "permits": _permits(one)} for one in standing
         ],
-        "events": [_event(one, _key(ring, person)) for one in seen],
+        "events": [_event(one, _key(ring, person), opener) for one in seen],
         "wordings": _wordings(session, seen),
         "policies": _policies(session, seen),
         "disclosures": list(disclosed),
@@ -82,7 +82,7 @@ def _key(ring: Keyring, person: Person) -> bytes | None:
         return None
 
 
-def _event(one: Seen, key: bytes | None) -> dict[str, Any]:
+def _event(one: Seen, key: bytes | None, opener: Opener) -> dict[str, Any]:
     """One entry taken apart, and the evidence sealed in it in clear: None where nobody can open it any more."""
     event: dict[str, Any] = {
         "entry": one.seq,
@@ -94,15 +94,15 @@ def _event(one: Seen, key: bytes | None) -> dict[str, Any]:
     }
     part = one.body.get("evidence")
     if isinstance(part, dict):
-        event["evidence"] = _opened(part, key, one)
+        event["evidence"] = _opened(part, key, one, opener)
     return event
 
 
-def _opened(part: dict[str, str], key: bytes | None, one: Seen) -> dict[str, Any] | None:
+def _opened(part: dict[str, str], key: bytes | None, one: Seen, opener: Opener) -> dict[str, Any] | None:
     if key is None:
         return None
     try:
-        return open_part(key, part, subject=one.subject or "", kind=one.kind)
+        return opener.open(key, part, subject=one.subject or "", kind=one.kind)
     except sealing.Unsealable:
         return None
 

@@ -43,6 +43,7 @@ LABELS = {
     "transfers": "Transfers to other countries",
     "unconfirmed_days": "Unconfirmed sign-ups",
     "requests_days": "Requests and messages",
+    "ip_days": "Whole IP addresses",
 }
 # group → (title, hint, brand fields or settings in it)
 GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
@@ -57,7 +58,7 @@ GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "retention": (
         "How long it is kept",
         "The clock forgets it by itself, and the ledger says how much went. All periods stand in the record of processing.",
-        ("unconfirmed_days", "requests_days"),
+        ("unconfirmed_days", "requests_days", "ip_days"),
     ),
     "processing": (
         "Record of processing",

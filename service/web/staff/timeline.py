@@ -14,9 +14,9 @@ from sqlmodel import Session
 
 from service.domain.announcements import queries as announcements
 from service.domain.consent import queries as consent
+from service.domain.consent.evidence import Opener
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
-from service.domain.ledger.rules import open_part
 from service.domain.mailings import queries as mailings
 from service.domain.notices import queries as notices
 from service.domain.people import queries as people
@@ -127,11 +127,11 @@ def of_person(
     seen = ledger.of_subject(session, person.public_id)
     names = _topic_names(session)
     by = actors.names(session, [one.actor for one in seen])
-    key = _key(ring, person)
+    key, opener = _key(ring, person), Opener(session, ring)
     lines = (
         []
         if only == "mail"
-        else [_entry(one, names, by, key) for one in seen if only in ("", words_of(one.kind)[2])]
+        else [_entry(one, names, by, key, opener) for one in seen if only in ("", words_of(one.kind)[2])]
     )
     if only in ("", "mail"):
         lines += _mails(session, person)
@@ -158,7 +158,9 @@ def words_of(kind: str) -> tuple[str, str, str]:
     return WORDS.get(kind, ("seen", kind.replace(".", " ").replace("_", " ").capitalize(), "change"))
 
 
-def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None) -> dict[str, Any]:
+def _entry(
+    seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None, opener: Opener
+) -> dict[str, Any]:
     """One ledger entry as a line."""
     sign, what, _ = words_of(seen.kind)
     body = seen.body
@@ -171,7 +173,7 @@ def _entry(seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | N
         "text": _text(seen, names, by),
         "detail": detail(body),
         "samp": None,
-        "facts": _evidence(seen, key),
+        "facts": _evidence(seen, key, opener),
         "link": {"href": f"/staff/ledger?entry={seen.seq}", "label": f"entry {seen.seq}"},
     }
 
@@ -213,13 +215,13 @@ def _readable(value: object) -> str:
         return text
 
 
-def _evidence(seen: Seen, key: bytes | None) -> list[dict[str, str]]:
+def _evidence(seen: Seen, key: bytes | None, opener: Opener) -> list[dict[str, str]]:
     """The sealed evidence in clear, while the person's key exists."""
     part = seen.body.get("evidence")
     if not isinstance(part, dict) or key is None:
         return []
     try:
-        found = open_part(key, part, subject=seen.subject or "", kind=seen.kind)
+        found = opener.open(key, part, subject=seen.subject or "", kind=seen.kind)
     except sealing.Unsealable:
         return [{"name": "Evidence", "value": "cannot be opened with this person’s key"}]
     return facts_of(found)
@@ -231,9 +233,9 @@ def facts_of(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]
     for name, value in found.items():
         if isinstance(value, Mapping):
             facts += facts_of(value, f"{name} ")
-        elif value:
+        elif value or name == "ip":
             plain = EVIDENCE.get(within + name, (within + name).replace("_", " ").capitalize())
-            facts.append({"name": plain, "value": _readable(value)})
+            facts.append({"name": plain, "value": _readable(value) if value else "gone after its time"})
     return facts
 
 
