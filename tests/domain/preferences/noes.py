@@ -24,6 +24,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 from scheduler import jobs
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import reading, transaction
+from service.domain.brands import actions as brands
 from service.domain.consent.tables import Confirmation
 from service.domain.deliveries import claims
 from service.domain.deliveries.rules import Result
@@ -42,6 +43,7 @@ from service.domain.preferences import (
     changes,
     projection,
     queries,
+    reasking,
     restoring,
     rights,
     rules,
@@ -52,7 +54,7 @@ from service.domain.senders import actions as senders
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import actions as topics
 from service.domain.topics.rules import WordingText
-from service.domain.topics.tables import Topic
+from service.domain.topics.tables import Topic, Wording
 from service.kit import addresses, clock
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
@@ -504,13 +506,16 @@ class Noes(RuleBasedStateMachine):
 
     @rule(
         slug=slugs,
-        what=st.sampled_from(["retire", "restore", "words", "private", "no button", "policy"]),
+        what=st.sampled_from(["retire", "restore", "words", "more words", "private", "no button", "policy"]),
     )
     def a_topic_or_the_policy_changes(self, slug: str, what: str) -> None:
         def change(session: Session) -> None:
             given: dict[str, Any] = {"now": self.now, "by": make.STAFF}
             if what == "words":
                 topics.publish_wording(session, slug, WORDS, **given)
+            elif what == "more words":
+                brands.set_fields(session, "default", {"postal_address": "Mill Lane 1"}, **given)
+                reasking.publish(session, slug, WORDS, material=True, **given)
             elif what == "policy":
                 soon, texts = self.now + timedelta(days=1), {"en": PolicyText("Privacy", "New.")}
                 policies.publish(session, slug="privacy", texts=texts, effective_at=soon, **given)
@@ -522,6 +527,10 @@ class Noes(RuleBasedStateMachine):
                 topics.change(session, slug, double_opt_in=False, **given)
 
         self.act(change)
+
+    @rule()
+    def the_clock_asks_for_yeses_to_new_words(self) -> None:
+        self.act(lambda session: reasking.step(session, now=self.now))
 
     @rule(
         span=st.sampled_from(
@@ -585,8 +594,9 @@ class Noes(RuleBasedStateMachine):
             for row in connection.execute(_STOPS):
                 stops.setdefault(row.address_hash, []).append(tuple(row))
             for topic in session.exec(_TOPICS):
+                active, since = topic.state == "active", topic.since_version
                 facts = rules.TopicFacts(
-                    topic.id or 0, topic.mail_class, topic.basis, topic.state == "active"
+                    topic.id or 0, topic.mail_class, topic.basis, active, since_version=since
                 )
                 found = connection.execute(_eligible(facts), {"now": self.now})
                 by_sql = {person_id for _, person_id, *_ in found}
@@ -601,6 +611,8 @@ class Noes(RuleBasedStateMachine):
                         )
                     if one in by_sql:
                         self._may(person, boxes[person.address_id].address_hash, topic)
+                        if since:
+                            self._covered(session, said[one, facts.id], topic)
 
     def _pure(self, session: Session, rows: Any) -> bool:
         """What the pure gate says of these rows, which are all that it reads."""
@@ -618,6 +630,17 @@ class Noes(RuleBasedStateMachine):
             assert not mine, f"{topic.slug}: the {mine[0]} became a yes"
         assert person.public_id not in self.restricted, "a restriction was lifted by others"
         assert mailbox not in self.dead, "a mailbox that is none is written to"
+
+    def _covered(self, session: Session, preference: Any, topic: Topic) -> None:
+        """The entry that permits it names words that promise as much, whatever the table says."""
+        warrant = entries.entry(session, preference.warrant_seq)
+        assert warrant is not None
+        wording = session.exec(
+            select(Wording.version).where(col(Wording.public_id) == warrant.body.get("wording"))
+        ).one_or_none()
+        assert (wording or 0) >= topic.since_version, (
+            f"{topic.slug}: a yes to older words became one to newer"
+        )
 
     def _follow_merges(self, persons: dict[int, Any]) -> None:
         """Of two registrations of one mailbox the later word holds; what binds the one binds whoever is left."""

@@ -166,6 +166,21 @@ def _yes_taking_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registration, "carry_over", careless)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_yes_to_older_words_taken_for_one_to_newer_is_seen(
+    place: Place, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    machine = Noes(place)
+    if broken:
+        monkeypatch.setattr(chunks, "wording_version", lambda *_: 99)
+    machine.a_topic_or_the_policy_changes(slug="updates", what="more words")
+    machine.registers(people=[(4, 0, {"offers": True, "updates": True}, True, False)], attest=True, join=1)
+    machine.a_topic_or_the_policy_changes(slug="updates", what="more words")
+    with pytest.raises(AssertionError, match="a yes to older words") if broken else nullcontext():
+        machine.look()
+    machine.patched.stop()
+
+
 @pytest.mark.sabotage
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("broken", [_granting_import, _yes_taking_merge])
