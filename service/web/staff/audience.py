@@ -98,17 +98,16 @@ def _words(session: Session, topic: Topic, chosen: str) -> list[dict[str, Any]]:
         return []
     kept = topics.wordings(session, topic.id or 0)
     marks = [(one.version, one.material) for one in kept]
-    newest: dict[int, Wording] = {}
-    for one in kept:
-        newest.setdefault(covered_since(marks, one.version), one)
-    offered = [choice("", "The newest words: whoever agreed to those", not chosen)]
-    for since, one in newest.items():
-        if since != topic.since_version:
-            said = f"{one.published_at:%-d %B %Y}: “{one.text}”"
-            named = next((w for w in kept if w.public_id == chosen), None)
-            picked = named is not None and covered_since(marks, named.version) == since
-            offered.append(choice(one.public_id, f"Those of {said}", picked))
-    return offered
+    by_change: dict[int, Wording] = {}
+    for one in sorted(kept, key=lambda one: (one.public_id != chosen, -one.version, one.locale != "en")):
+        by_change.setdefault(covered_since(marks, one.version), one)
+    by_change.pop(topic.since_version)
+    older = [
+        choice(one.public_id, f"Those of {one.published_at:%-d %B %Y}: “{one.text}”", one.public_id == chosen)
+        for _, one in sorted(by_change.items(), reverse=True)
+    ]
+    newest = not any(one["selected"] for one in older)
+    return [choice("", "The newest words: whoever agreed to those", newest), *older]
 
 
 def rule(audience: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from starlette.testclient import TestClient
 
 from service.domain.links import rules as links
 from service.domain.people.tables import Person
+from service.domain.topics import actions as topics
+from service.domain.topics.rules import WordingText
 from service.kit import clock
 from tests.web.conftest import ONE_CLICK, World
 from tests.web.public.test_join import confirmation
@@ -215,3 +217,25 @@ def test_rel_h32_an_undo_of_somebody_else_does_nothing(client: TestClient, world
     assert world.states(bea)["new-products"] == "withdrawn"
     assert client.post(path(world, bea), data=said).status_code == 200  # and is not used up by the attempt
     assert world.states(bea) == EVERYTHING
+
+
+def test_new_words_are_shown_and_agreed_to_by_a_mail_with_a_button(client: TestClient, world: World) -> None:
+    person = world.person()
+    more = {"en": WordingText("New products", "Twice a month", "New products, and what partners offer.")}
+    world.change(
+        lambda session: topics.publish_wording(
+            session, "new-products", more, material=True, now=clock.now(), by="cli"
+        )
+    )
+    page = client.get(path(world, person)).text
+    assert "New products, and what partners offer." in page
+    box = 'name="agree:new-products"'
+    assert box in page
+    assert 'name="agree:updates"' not in page
+    chosen = {"do": "save", "topic:new-products": "each", "agree:new-products": "1"}
+    saved = client.post(path(world, person), data=chosen)
+    assert "Press the button in it" in saved.text
+    (mailing,) = world.mails("confirm")
+    client.post(confirmation(world, mailing), data={"confirm": "yes"})
+    assert world.states(person) == EVERYTHING | {"new-products": "renewed"}
+    assert box not in client.get(path(world, person)).text
