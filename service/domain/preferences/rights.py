@@ -24,6 +24,7 @@ from service.domain.suppressions import queries as suppressed
 from service.domain.topics import queries as topics
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
+LEGAL = "legal"
 KEPT = "restriction"  # cause, on the do-not-mail list, of what a restored copy does not know whose it is
 
 
@@ -187,6 +188,37 @@ def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
         by=f"person:{person.public_id}",
     )
     return lifted > 0
+
+
+def bar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> bool:
+    """The law or an authority asks that nothing be sent to this mailbox, whoever has it and whatever they say. False: it stood
+    already, or there is no mailbox."""
+    lock_ledger_tail(session)
+    address = _mailbox(session, person)
+    added = address and suppressions.add(
+        session, address.address_hash, scope="all", cause=LEGAL, origin="staff", subject=person.public_id,
+        reason=reason, now=now, by=by,
+    )  # fmt: skip
+    if added is None:
+        ledger.stands(session)
+    return added is not None
+
+
+def unbar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> bool:
+    """The ground is gone: what the person said stands as before. False: there was nothing to lift."""
+    lock_ledger_tail(session)
+    address = _mailbox(session, person)
+    return address is not None and bool(
+        suppressions.lift(
+            session,
+            address.address_hash,
+            causes=(LEGAL,),
+            subject=person.public_id,
+            reason=reason,
+            now=now,
+            by=by,
+        )
+    )
 
 
 def _no_advertising(change: Change, address_hash: str) -> bool:

@@ -24,8 +24,9 @@ def add(
     now: datetime,
     by: str,
     topic_id: int | None = None,
+    reason: str = "",
 ) -> Suppression | None:
-    """Suppress an address in a scope; None when it already was, for this cause."""
+    """Suppress an address in a scope; None when it already was, for this cause. `reason`: the ground, where staff wrote it down."""
     present = select(Suppression).where(
         col(Suppression.address_hash) == address_hash,
         col(Suppression.scope) == scope,
@@ -36,7 +37,7 @@ def add(
     if session.exec(present).first():
         return None
     body = {"address_hash": address_hash, "scope": scope, "cause": cause, "origin": origin}
-    body |= _concerning(session, topic_id)
+    body |= _concerning(session, topic_id) | ({"reason": reason} if reason else {})
     seq = ledger.append(session, "suppression.added", subject=subject, body=body, by=by, now=now)
     row = Suppression(
         address_hash=address_hash,
@@ -91,6 +92,7 @@ def lift(
     by: str,
     topic_ids: Collection[int] | None = None,
     others: Mapping[int, str] = MappingProxyType({}),
+    reason: str = "",
 ) -> int:
     """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted.
 
@@ -111,7 +113,7 @@ def lift(
         row.lifted_at = now
         session.add(row)
         body = {"address_hash": address_hash, "scope": row.scope, "cause": row.cause}
-        body |= _concerning(session, row.topic_id)
+        body |= _concerning(session, row.topic_id) | ({"reason": reason} if reason else {})
         ledger.append(session, "suppression.lifted", subject=subject, body=body, by=by, now=now)
         for topic_id in _still_refused(row, others):
             add(

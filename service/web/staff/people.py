@@ -13,6 +13,7 @@ from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
+from service.domain.preferences.rights import LEGAL
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.domain.suppressions.rules import CAUSES
@@ -186,7 +187,7 @@ def _page(
     log = timeline.of_person(
         session, house.ring, person, until=until, only=chosen if chosen in FILTERS else ""
     )
-    keep = f"&on={on}" if until else ""
+    keep, stopped = f"&on={on}" if until else "", preferences.suppressed(session, person)
     return {
         "base": base,
         "person": {
@@ -212,7 +213,8 @@ def _page(
         "may_reveal": may(staff.role, "people:reveal") and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
         "reason_missing": None,
-        "stopped": [_on_the_list(one) for one in preferences.suppressed(session, person)],
+        "stopped": [_on_the_list(one) for one in stopped],
+        "barred": any(one.cause == LEGAL for one in stopped),
         "evidence": f"{base}/evidence" + (f"?on={on}" if until else "")
         if may(staff.role, "people:reveal")
         else None,
@@ -256,7 +258,7 @@ def _today(
 def _gate(
     session: Session, person: Person, topic: Topic, now: datetime, said: dict[str, Any] | None
 ) -> dict[str, Any]:
-    facts = deliveries.topic_facts(topic)
+    facts = deliveries.topic_facts(topic, topic.since_version)
     standing = preferences.standing(session, person, facts)
     decision = gate.decide(standing, topic=facts, now=now)
     return {

@@ -74,6 +74,26 @@ async def lift(request: Request, public_id: str, staff: Officer) -> Response:
     return await _said(request, staff, public_id, end, "The restriction is lifted.")
 
 
+@router.post("/staff/people/{public_id}/bar")
+async def bar(request: Request, public_id: str, staff: Officer) -> Response:
+    """Send nothing to this mailbox, because the law or an authority asks for it; the reason is the ground."""
+
+    def say_no(session: Session, person: Person, reason: str) -> None:
+        rights.bar(session, person, reason=reason, now=clock.now(), by=staff.by)
+
+    return await _said(request, staff, public_id, say_no, "Barred: nothing is sent to this mailbox.")
+
+
+@router.post("/staff/people/{public_id}/unbar")
+async def unbar(request: Request, public_id: str, staff: Officer) -> Response:
+    """The ground is gone; what the person said stands as before."""
+
+    def end(session: Session, person: Person, reason: str) -> None:
+        rights.unbar(session, person, reason=reason, now=clock.now(), by=staff.by)
+
+    return await _said(request, staff, public_id, end, "No longer barred: what they said stands as before.")
+
+
 async def _said(
     request: Request,
     staff: SignedIn,

@@ -9,6 +9,7 @@ from service.domain.ledger import queries as ledger
 from service.domain.people import queries as people
 from service.domain.preferences import rights
 from service.kit import clock
+from tests import builders as make
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -30,7 +31,7 @@ def said(office: Office, public_id: str, kind: str) -> list[ledger.Seen]:
 def test_a_no_on_somebodys_behalf_needs_a_reason(browser: Browser, office: Office) -> None:
     ana = office.world.person()
     officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
-    for act in ("object", "restrict", "unrestrict"):
+    for act in ("object", "restrict", "unrestrict", "bar", "unbar"):
         without = officer.post(f"{base}/{act}", data={"reason": " "})
         assert without.status_code == 422
         assert "Please say who asked for it" in without.text
@@ -53,6 +54,45 @@ def test_objecting_for_somebody(browser: Browser, office: Office) -> None:
     page = officer.get(base).text
     assert "They objected to marketing." in page
     assert "What would lift it: Only the person, on their own page." in page
+
+
+def test_what_the_law_asks_for_bars_the_mailbox_until_the_ground_is_gone(
+    browser: Browser, office: Office
+) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    assert officer.post(f"{base}/bar", data={"reason": "order 12/2026"}).headers["location"] == base
+    page = officer.get(base).text
+    assert "The law or an authority asks for it." in page
+    assert "May not be mailed: on the do-not-mail list" in page
+    assert "The law asks for it no more" in page
+    assert office.world.states(ana)["new-products"] == "given", "nothing is said in their name"
+    officer.post(f"{base}/bar", data={"reason": "again"})
+    [entry] = said(office, ana.public_id, "suppression.added")
+    assert (entry.body["cause"], entry.body["scope"], entry.body["reason"]) == (
+        "legal",
+        "all",
+        "order 12/2026",
+    )
+    assert officer.post(f"{base}/unbar", data={"reason": "order withdrawn"}).status_code == 303
+    [entry] = said(office, ana.public_id, "suppression.lifted")
+    assert entry.body["reason"] == "order withdrawn"
+    assert "May be mailed" in officer.get(base).text
+
+
+def test_a_button_does_not_go_over_what_the_law_asks_for(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    officer.post(f"{base}/bar", data={"reason": "order 12/2026"})
+    officer.post(office.world.stop_link(ana), data={"List-Unsubscribe": "One-Click"})
+
+    def sign_up(session):  # type: ignore[no-untyped-def]
+        now, ring = clock.now(), office.house.ring
+        make.register(session, ring, "ana@example.org", [make.an_answer(at=now, confirmed=True)], now=now)
+        make.press(session, ring, make.buttons(session)[-1], now=now)
+
+    office.world.change(sign_up)
+    assert "The law or an authority asks for it." in officer.get(base).text
 
 
 def test_staff_lift_what_staff_set_and_not_what_the_person_asked_for(
