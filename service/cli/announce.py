@@ -48,6 +48,12 @@ def create(
     attribute: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only people with it.")
     ] = None,
+    within: Annotated[
+        str,
+        typer.Option(
+            "--words", help="It keeps within these, such as new-products-v1-en: an older yes is enough."
+        ),
+    ] = "",
     as_json: desk.Json = False,
 ) -> None:
     """Write a new announcement, as a draft. Options add to the file, or replace what it says."""
@@ -58,7 +64,9 @@ def create(
         here = said.setdefault("content", {}).setdefault(locale, {})
         here.update({name: value for name, value in words.items() if value is not None})
     if attribute:
-        said["audience"] = {"attributes": _attributes(attribute)}
+        said["audience"] = {**(said.get("audience") or {}), "attributes": _attributes(attribute)}
+    if within:
+        said["audience"] = {**(said.get("audience") or {}), "words": within}
     for name in ("topic", "template", "content"):
         if name not in said:
             raise typer.BadParameter(f"neither the file nor an option gives the {name}")

@@ -26,8 +26,12 @@ Sender = Annotated[deps.Caller, Depends(deps.key("announcements:send"))]
 REPEATABLE = [Depends(deps.idempotency)]
 _AUDIENCE = {
     "type": "object",
-    "properties": {"attributes": {"type": "object", "additionalProperties": True}},
-    "description": '{"attributes": {"plan": "pro"}} or {"plan": ["pro", "team"]}; everybody who may get it when not said.',
+    "properties": {
+        "attributes": {"type": "object", "additionalProperties": True},
+        "words": {"type": "string"},
+    },
+    "description": '{"attributes": {"plan": "pro"}} or {"plan": ["pro", "team"]}; everybody who may get it when not said. '
+    "`words`: the wording it keeps within, such as new-products-v1-en, so that an older yes is enough; the newest when not said.",
 }
 Audience = Annotated[Any, WithJsonSchema(_AUDIENCE)]
 
