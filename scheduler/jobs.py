@@ -20,7 +20,7 @@ from service.domain.deliveries import actions as deliveries
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
 from service.domain.ledger import checkpoints, tree
-from service.domain.preferences import expiring, reasking, restoring
+from service.domain.preferences import expiring, projection, reasking, restoring
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
 from service.ops import erasure, restored, retention, ring
@@ -117,6 +117,15 @@ def ask_again(house: House, now: datetime) -> None:
         _once(partial(reasking.step, now=now), house)
 
 
+def fill_words(house: House, now: datetime) -> None:
+    """What a version before has written gets the version of the words it was said to."""
+    after = 0
+    while rows := _read(partial(projection.unfilled, after=after), house):
+        _once(partial(projection.fill, rows=rows), house)
+        after = rows[-1][0] - 1  # the last person's other topics may not have been among them
+        _let_others(house)
+
+
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
@@ -176,6 +185,7 @@ TIMETABLE = [
     Job("settle", timedelta(seconds=1), settle),
     Job("end_consents", timedelta(minutes=1), end_consents, by_the_hour=True),
     Job("ask_again", timedelta(seconds=2), ask_again, by_the_hour=True),
+    Job("fill_words", timedelta(hours=1), fill_words),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),

@@ -137,17 +137,19 @@ def network(request: Request, *, v4: int = 24, v6: int = 48) -> str:
 
 
 def evidence(request: Request, session: Session, *, path: str, now: datetime) -> dict[str, Any]:
-    """What is kept to show how somebody said it: page, time, program, and the network as staff have set it.
+    """What is kept to show how somebody said it: page, time, program, and the network as staff have set it."""
+    found, kept = shown_by(request, path=path, now=now), brands.setting(session, "ip_evidence")
+    return with_kept_ip(session, house(request).ring, found, kept, now=now)
 
-    `path` is the page without any token.
-    """
-    found: dict[str, Any] = {
+
+def shown_by(request: Request, *, path: str, now: datetime) -> dict[str, Any]:
+    """The same with the whole address, for a registration, which keeps of it what staff have set. `path` is the page without any
+    token."""
+    found = {
         "url": house(request).settings.base_url + path,
         "at": now.isoformat(timespec="seconds"),
         "user_agent": request.headers.get("user-agent", "")[:300],
     }
     if request.client:
         found["ip"] = request.client.host
-    kept = brands.setting(session, "ip_evidence")
-    found = with_kept_ip(session, house(request).ring, found, kept, now=now)
     return {name: value for name, value in found.items() if value}

@@ -190,7 +190,7 @@ def answer(
         return _no(state)
     if state in PERMITTING:
         renewed = newer_words and agreed_at is not None and (since is None or agreed_at > since)
-        if renewed and wider and confirm and not attested:
+        if renewed and wider and not attested:  # anybody can type an address
             return Step(None, state, "confirmation_sent", confirm=True)
         return Step("consent.renewed", "renewed", "renewed") if renewed else Step(None, state, "unchanged")
     if state in NOES:

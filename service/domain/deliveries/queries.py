@@ -192,11 +192,13 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
         literal("erased"),
     )  # their address ended, too: the graver word first
     if topic is None:
-        barred = suppressions.applies(col(Address.address_hash), 0, "service")
+        # A button is mailed to whoever has said no, as it alone takes that back; not where the law bars the mailbox.
+        causes = ("legal",) if unconfirming else ()
+        barred = suppressions.applies(col(Address.address_hash), 0, "service", causes)
         gate = case(
             gone,
             (moved, literal("address_changed")),
-            (barred if not unconfirming else literal(False), literal("do_not_mail")),
+            (barred, literal("do_not_mail")),
             else_=None,
         )
     else:

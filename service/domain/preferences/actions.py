@@ -77,6 +77,7 @@ class Saved:
     undo: str | None
     changed: list[str]
     confirmation_sent: list[str]
+    too_often: bool = False  # a mail was to be sent, and the mailbox had its two today
 
 
 def stop(
@@ -287,7 +288,7 @@ def save(
             changed.append(slug)
         if choice == "off":
             stopped.append(topic)
-        elif slug in choices.agreed and not outcome and agrees_to_less(change, topic):
+        elif slug in choices.agreed and outcome != "add" and agrees_to_less(change, topic):
             added.append(topic)
     changes.refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
@@ -295,7 +296,9 @@ def save(
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):
         changed.append("max_per_week")
     sent = ask_for(change, added) if added else []
-    return Saved(changes.slip(session, change.start), _keep_undo(change), changed, sent)
+    return Saved(
+        changes.slip(session, change.start), _keep_undo(change), changed, sent, len(added) > len(sent)
+    )
 
 
 def _choose(change: Change, topic: Topic, choice: str) -> str | None:

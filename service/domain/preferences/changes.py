@@ -24,6 +24,7 @@ from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions import rules as suppression_rules
 from service.domain.topics import queries as topics
+from service.domain.topics.rules import version_of
 from service.domain.topics.tables import Topic
 from service.kit.ids import receipt
 from service.kit.signing import Keyring
@@ -116,8 +117,16 @@ def move(
     )
     preference.state, preference.since_at, preference.last_seq = state, change.now, seq
     preference.warrant_seq = (warrant or seq) if state in PERMITTING else None
+    preference.wording_version = _words_of(change.session, topic, preference, warrant)
     change.session.add(preference)
     return seq
+
+
+def _words_of(session: Session, topic: Topic, preference: Preference, warrant: int | None) -> int:
+    """The version of the words that an entry of before permits for, which holds again."""
+    seen = entries.entry(session, warrant) if warrant and preference.state in PERMITTING else None
+    version = version_of(topic.slug, str(seen.body.get("wording") or "")) if seen else 0
+    return rules.wording_version(preference.state, preference.basis, version)
 
 
 def note(change: Change, kind: str, body: dict[str, Any]) -> int:

@@ -77,12 +77,12 @@ class Chunk:
         assert topic.id is not None
         key, permits = (person.id, topic.id), state in consent_rules.PERMITTING
         warrant = seq if permits else None
-        version = wording_version(basis, wording.version if wording else 0)
+        version = wording_version(state, basis, wording.version if wording else 0)
         row = self.present.get(key)
         if row is not None:
             row.state, row.basis, row.since_at, row.last_seq = state, basis, self.now, seq
             row.warrant_seq, row.valid_until = warrant, until if permits else row.valid_until
-            row.wording_version = version if permits else row.wording_version
+            row.wording_version = version
             self.session.add(row)
             consent.keep_record(
                 self.session, person, topic, basis=basis, wording=wording, policy_id=self.policy_id,
@@ -95,7 +95,7 @@ class Chunk:
             "state": state,
             "cadence": "each",
             "warrant_seq": warrant,
-            "wording_version": version if permits else 0,
+            "wording_version": version,
             "since_at": self.now,
             "last_seq": seq,
         }

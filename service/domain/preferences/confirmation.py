@@ -131,7 +131,8 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
     stands = rules.own_yes(preference.state, preference.basis)
     shown = wording.version if wording else 0
-    if stands and not rules.covers_less(preference.wording_version, topic.since_version, shown):
+    less = rules.covers_less(preference.basis, preference.wording_version, topic.since_version, shown)
+    if stands and not less:
         return
     policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None
     source, state = asked.get("source") or "", "renewed" if stands else "given"
@@ -151,7 +152,7 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     )
     preference.state, preference.basis, preference.since_at = state, topic.basis, change.now
     preference.warrant_seq = preference.last_seq = seq
-    preference.wording_version = rules.wording_version(topic.basis, shown)
+    preference.wording_version = rules.wording_version(state, topic.basis, shown)
     preference.valid_until = None
     change.session.add(preference)
     consent.keep_record(

@@ -318,4 +318,4 @@ def _covers(session: Session, row: Preference | None, topic: Topic, shown: dict[
         return False
     wording = shown.get(topic.id or 0)
     version = topics.wording_by_id(session, wording).version if wording else 0
-    return not rules.covers_less(row.wording_version, topic.since_version, version)
+    return not rules.covers_less(row.basis, row.wording_version, topic.since_version, version)

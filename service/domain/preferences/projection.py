@@ -1,17 +1,20 @@
-"""The preference table computed anew from the ledger alone, and what differs. Reads only.
+"""The preference table computed anew from the ledger alone, and what differs; and what a version before left open in it, filled.
 
-Called by `bidden ledger verify --projection`, the doctor and the tests: a row that somebody wrote past the ledger shows here.
+Called by `bidden ledger verify --projection`, the doctor and the tests: a row that somebody wrote past the ledger shows here. `fill`
+is the clock's.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import Session, col
+from sqlmodel import select as sql_select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.consent.rules import PERMITTING
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.rules import Entry
@@ -21,6 +24,8 @@ from service.domain.preferences.tables import Preference
 from service.domain.topics.rules import version_of
 from service.domain.topics.tables import Topic
 from service.kit.clock import from_micros
+
+AT_ONCE = 200  # rows of one transaction (design.md 3)
 
 Key = tuple[str, str]  # a person's public id, a topic's slug
 
@@ -37,7 +42,7 @@ class Row:
     cadence: str = "each"
     break_until: datetime | None = None
     valid_until: datetime | None = None
-    wording_version: int = 0
+    wording_version: int | None = 0
 
 
 class _Reading:
@@ -47,6 +52,7 @@ class _Reading:
         self.rows: dict[Key, Row] = {}
         self.of_person: dict[str, set[str]] = {}
         self.topics: dict[str, dict[str, Any]] = {}
+        self.words: dict[int, int] = {}  # entry that permits → the version of the words it names
 
     def heed(self, entry: Entry) -> None:
         """Take in one entry; of most kinds nothing follows."""
@@ -88,11 +94,12 @@ def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
     )
     if before is not None:
         row.cadence, row.break_until, row.valid_until = before.cadence, before.break_until, before.valid_until
-        row.wording_version = before.wording_version
     if warrant == entry.seq and row.warrant_seq:
         ends = body.get("valid_until")
         row.valid_until = datetime.fromisoformat(ends) if ends else None
-        row.wording_version = wording_version(row.basis, version_of(body["topic"], body.get("wording") or ""))
+    if row.warrant_seq == entry.seq and (version := version_of(body["topic"], body.get("wording") or "")):
+        reading.words[entry.seq] = version
+    row.wording_version = wording_version(row.state, row.basis, reading.words.get(row.warrant_seq or 0, 0))
     reading.put(entry.subject or "", body["topic"], row)
 
 
@@ -158,5 +165,27 @@ def differences(session: Session) -> list[str]:
                 f"{name}: {one.name} is {getattr(found[key], one.name)}, the ledger says {getattr(told[key], one.name)}"
                 for one in fields(Row)
                 if getattr(found[key], one.name) != getattr(told[key], one.name)
+                and not (one.name == "wording_version" and found[key].wording_version is None)
             ]
     return lines
+
+
+def unfilled(session: Session, after: int) -> list[tuple[int, int]]:
+    """The next rows (person, topic) after that person of which nobody has noted yet which words they were said to."""
+    columns = (col(Preference.person_id), col(Preference.topic_id))
+    statement = select(*columns).where(col(Preference.wording_version).is_(None), columns[0] > after)
+    return [(one, topic) for one, topic in session.execute(statement.order_by(*columns).limit(AT_ONCE))]
+
+
+def fill(session: Session, rows: Sequence[tuple[int, int]]) -> None:
+    """Note the words of those, from the entries that permit them. A row that somebody has changed meanwhile is theirs."""
+    lock_ledger_tail(session)
+    slugs = {topic.id: topic.slug for topic in session.exec(sql_select(Topic))}
+    for key in rows:
+        row = session.get(Preference, key, populate_existing=True)
+        if row is None or row.wording_version is not None:
+            continue
+        seen = ledger.entry(session, row.warrant_seq) if row.warrant_seq else None
+        version = version_of(slugs[row.topic_id], str(seen.body.get("wording") or "")) if seen else 0
+        row.wording_version = wording_version(row.state, row.basis, version)
+        session.add(row)

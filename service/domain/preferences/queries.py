@@ -121,7 +121,8 @@ def _not_covered(
     whose words have never changed so."""
     if topic.asking == REGISTERED or topic.mail_class == "service":
         return []
-    older = and_(basis.in_(WORDED), col(Preference.wording_version) < topic.since_version)
+    stood = func.coalesce(col(Preference.wording_version), 0)
+    older = and_(basis.in_(WORDED), stood < topic.since_version)
     if topic.asking == RENEWAL:
         return [(~older, literal("covered"))]
     return [(older, literal("older_words"))] if topic.since_version else []
@@ -230,7 +231,7 @@ def standing(session: Session, person: Person, topic: TopicFacts) -> Standing:
         break_until=preference.break_until if preference else None,
         valid_until=preference.valid_until if preference else None,
         countries=countries(session, person),
-        wording_version=preference.wording_version if preference else 0,
+        wording_version=(preference.wording_version or 0) if preference else 0,
     )
 
 

@@ -138,6 +138,7 @@ def stop_every(session: Session, *, now: datetime, by: str) -> int:
 
 def step(session: Session, *, now: datetime) -> int:
     """Ask the next people of every round that runs; how many were looked at. A round ends when nobody is left."""
+    lock_ledger_tail(session)
     rows = session.scalars(
         for_update(session, select(Asking).where(col(Asking.state) == "running").order_by(col(Asking.id)))
     ).all()

@@ -267,7 +267,7 @@ def _step(
         before is not None and before.basis in jurisdictions.MONTHS and state in consent_rules.PERMITTING
     )
     wording = writer.facts.said(topic, item, row.person.locale)
-    shown, stood = wording.version if wording else 0, before.wording_version if before is not None else 0
+    shown, stood = wording.version if wording else 0, (before.wording_version or 0) if before else 0
     step = consent_rules.answer(
         state="unknown" if implied and item.given else state,
         since=since,
@@ -276,7 +276,7 @@ def _step(
         attested=(basis == LEGACY or (attest and item.confirmed is not None)) and not doubtful,
         confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
         newer_words=writer.facts.transfer is None and shown >= stood,
-        wider=covers_less(stood, topic.since_version, shown),
+        wider=before is not None and covers_less(before.basis, stood, topic.since_version, shown),
     )
     if implied and step.kind == "consent.requested":
         step = consent_rules.Step(None, state, step.result, confirm=True)

@@ -204,21 +204,15 @@ def bar(session: Session, person: Person, *, reason: str, now: datetime, by: str
     return added is not None
 
 
-def unbar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> bool:
-    """The ground is gone: what the person said stands as before. False: there was nothing to lift."""
+def unbar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> None:
+    """The ground is gone: what the person said stands as before. Raises `NotBarred`."""
     lock_ledger_tail(session)
     address = _mailbox(session, person)
-    return address is not None and bool(
-        suppressions.lift(
-            session,
-            address.address_hash,
-            causes=(LEGAL,),
-            subject=person.public_id,
-            reason=reason,
-            now=now,
-            by=by,
-        )
-    )
+    digest, subject = address.address_hash if address else "", person.public_id
+    if not suppressions.lift(
+        session, digest, causes=(LEGAL,), subject=subject, reason=reason, now=now, by=by
+    ):
+        raise rules.NotBarred
 
 
 def _no_advertising(change: Change, address_hash: str) -> bool:

@@ -75,6 +75,10 @@ class RestrictedByThemselves(Conflict):
     """The person asked for this restriction; only they can lift it, on their own page."""
 
 
+class NotBarred(Conflict):
+    """The law does not bar this mailbox, or nobody has it any more."""
+
+
 class ReasonUnknown(Invalid):
     """Please choose one of the reasons offered, or none."""
 
@@ -123,22 +127,22 @@ class Decision:
     reason: str | None = None
 
 
-def wording_version(basis: str, version: int) -> int:
-    """Of the words that were shown, what a yes on that basis is kept with; 0 where it rests on no words."""
-    return version if basis in WORDED else 0
+def wording_version(state: str, basis: str, version: int) -> int:
+    """Of the words that were shown, what an answer on that basis is kept with; 0 where it permits nothing or rests on no words."""
+    return version if state in PERMITTING and basis in WORDED else 0
 
 
-def covers_less(stood: int, topic_since: int, shown: int) -> bool:
+def covers_less(basis: str, stood: int | None, topic_since: int, shown: int) -> bool:
     """Whether a yes to words of version `stood` leaves out what those of version `shown` promise: a material change lies between.
 
     `topic_since`: the version of the topic's last one.
     """
-    return stood < min(topic_since, shown)
+    return basis in WORDED and (stood or 0) < min(topic_since, shown)
 
 
-def agreed_to_less(state: str, basis: str, stood: int, topic_since: int) -> bool:
+def agreed_to_less(state: str, basis: str, stood: int | None, topic_since: int) -> bool:
     """Whether a yes that stands was to words before the topic's last material change, and so goes on for what they covered alone."""
-    return state in PERMITTING and basis in WORDED and stood < topic_since
+    return state in PERMITTING and basis in WORDED and (stood or 0) < topic_since
 
 
 def own_yes(state: str, basis: str) -> bool:

@@ -38,7 +38,9 @@ class Preference(SQLModel, table=True):
     warrant_seq: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
     since_at: datetime
     valid_until: datetime | None = None
-    wording_version: int = 0  # of the topic's words the warrant names; 0: words of another system, or none
+    # Of the topic's words that the warrant names; 0: of another system's, or none. None: the version before wrote it, and the clock
+    # has not looked yet (`projection.fill`).
+    wording_version: int | None = None
     last_seq: int = Field(sa_column=Column(BIG, nullable=False))
 
 
@@ -46,15 +48,12 @@ class Asking(SQLModel, table=True):
     """One round in which people are asked by mail: whom registering made agree to a topic, or whose yes was to older words."""
 
     __tablename__ = "asking"
-    __table_args__ = (
-        CheckConstraint("state IN ('running','ended','stopped')", name="state"),
-        CheckConstraint("about IN ('registered','renewal')", name="about"),
-    )
+    __table_args__ = (CheckConstraint("state IN ('running','ended','stopped')", name="state"),)
 
     id: int | None = Field(default=None, primary_key=True)
     public_id: str = Field(max_length=40, unique=True)
     topic_id: int = Field(foreign_key="topic.id", index=True)
-    about: str = Field(default="registered", max_length=10)
+    about: str = Field(default="registered", max_length=10)  # registered | renewal
     state: str = Field(default="running", max_length=10)
     after: int = 0  # the number of the last person looked at
     asked: int = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.brands.rules import check_mailbox
 from service.domain.ledger import actions as ledger
@@ -123,13 +124,16 @@ def publish_wording(
 
     `material`: it promises more or other mail than the words before. A yes to those goes on for what they covered alone
     (`preferences.renewing` asks for a new one).
-    Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`.
+    Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`, `WordingLanguageMissing`, `WordingUnchanged`.
     """
     checked = {check_locale(locale): rules.check_wording(text) for locale, text in texts.items()}
     if not checked:
         raise rules.WordingEmpty(field="text")
     topic = _locked(session, slug)
     assert topic.id is not None
+    if material:
+        present = queries.current_wordings(session, topic.id)
+        rules.check_material(checked, {locale: one.text for locale, one in present.items()})
     number = max((wording.version for wording in queries.wordings(session, topic.id)), default=0) + 1
     made = [
         Wording(
@@ -157,7 +161,9 @@ def publish_wording(
 
 
 def _locked(session: Session, slug: str) -> Topic:
-    """The topic, ours until commit, so that two publications get two numbers."""
+    """The topic, ours until commit, so that two publications get two numbers. After the ledger's tail, as everybody who writes there
+    has that first; and not against whoever only refers to the topic, as a mailing that begins does."""
+    lock_ledger_tail(session)
     topic = queries.by_slug(session, slug)
-    session.refresh(topic, with_for_update=True)
+    session.refresh(topic, with_for_update={"key_share": True})
     return topic

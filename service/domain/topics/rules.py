@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from service.kit.chain import canonical
@@ -50,6 +50,14 @@ class BasisDoesNotFit(Invalid):
 
 class WordingEmpty(Invalid):
     """A wording needs a name, how often mail comes, and the sentence people agree to."""
+
+
+class WordingLanguageMissing(Invalid):
+    """Words that promise more or other mail than before are needed in every language the topic has."""
+
+
+class WordingUnchanged(Invalid):
+    """These are the words of before, which cannot promise anything new."""
 
 
 class WordingTooLong(Invalid):
@@ -113,6 +121,16 @@ def check_wording(text: WordingText) -> WordingText:
 
 def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").strip()
+
+
+def check_material(texts: Mapping[str, WordingText], before: Mapping[str, str]) -> None:
+    """A material change is said in every language in force (`before`: locale → its text), or a version would promise the new in one and
+    the old in another. Raises `WordingLanguageMissing` or `WordingUnchanged`, naming the language."""
+    for locale, text in sorted(before.items()):
+        if locale not in texts:
+            raise WordingLanguageMissing(field=f"text:{locale}")
+        if texts[locale].text == text:
+            raise WordingUnchanged(field=f"text:{locale}")
 
 
 def wording_name(slug: str, version: int, locale: str) -> str:

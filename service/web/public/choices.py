@@ -186,6 +186,10 @@ def _saved(
             summary.append(say("“%(topic)s” as chosen.", topic=name))
     if choices is None:
         summary.append(say("It is as it was before you stopped."))
+    elif result.too_often:
+        summary.append(
+            say("We have mailed you a button twice today already. Please choose it again tomorrow.")
+        )
     elif not summary and not result.confirmation_sent:
         summary.append(say("Nothing was changed."))
     return {

@@ -107,7 +107,7 @@ async def _register(request: Request, form: Form) -> DomainError | None:
     wordings, first_name = form.prefixed("wording:"), form.text("first_name")
 
     def act(session: Session) -> Registered | DomainError:
-        evidence = deps.evidence(request, session, path="/join", now=now)
+        evidence = deps.shown_by(request, path="/join", now=now)
         said = {"given": True, "source": SOURCE, "evidence": evidence}
         visitor = Registration(
             external_id=new_id("v"),

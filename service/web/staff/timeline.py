@@ -233,9 +233,11 @@ def facts_of(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]
     for name, value in found.items():
         if isinstance(value, Mapping):
             facts += facts_of(value, f"{name} ")
-        elif value or name == "ip":
+        elif value or (name == "ip" and value is None):
             plain = EVIDENCE.get(within + name, (within + name).replace("_", " ").capitalize())
-            facts.append({"name": plain, "value": _readable(value) if value else "gone after its time"})
+            facts.append(
+                {"name": plain, "value": "gone after its time" if value is None else _readable(value)}
+            )
     return facts
 
 

@@ -111,10 +111,24 @@ def _texts(form: Form) -> dict[str, WordingText]:
     return {form.text("locale"): WordingText(form.text("name"), form.text("often"), form.text("text"))}
 
 
-def _faults(wrong: DomainError) -> dict[str, str]:
-    return {
-        _AS_FORM.get(name, name): sentence for name, sentence in faults(wrong, {*FIELDS, *_AS_FORM}).items()
-    }
+def _every_text(session: Session, slug: str, form: Form) -> dict[str, WordingText]:
+    """The words in the language chosen; and in each other one that was written anew, or that has to be."""
+    present = queries.current_wordings(session, queries.by_slug(session, slug).id or 0)
+    texts = _texts(form)
+    for code, text in form.prefixed("text:").items():
+        words = WordingText(form.text(f"name:{code}"), form.text(f"often:{code}"), text)
+        kept = present.get(code)
+        same = kept is not None and words == WordingText(kept.title, kept.frequency, kept.text)
+        if code not in texts and ("material" in form or not same):
+            texts[code] = words
+    return texts
+
+
+def _faults(wrong: DomainError, others: Sequence[str] = ()) -> dict[str, str]:
+    """What is wrong, by the form's fields. `others`: the languages beside the one that was chosen."""
+    named = {f"text:{code}" for code in others}
+    found = faults(wrong, {*FIELDS, *_AS_FORM, *named})
+    return {_AS_FORM.get(name, name): sentence for name, sentence in found.items()}
 
 
 async def _new(
@@ -129,6 +143,7 @@ async def _new(
         "values": values,
         "errors": errors,
         "wordings": [],
+        "others": [],
         "people": 0,
         "ending": None,
         "asking": None,
@@ -160,15 +175,16 @@ async def page(request: Request, slug: str, staff: Reader) -> Response:
 async def publish_wording(request: Request, slug: str, staff: Writer) -> Response:
     """Publish the next version; who agreed before stays under the earlier one, and is asked anew where it promises more."""
     form = await forms.read(request)
+
+    def publish(session: Session) -> None:
+        texts, material = _every_text(session, slug, form), "material" in form
+        reasking.publish(session, slug, texts, material=material, now=clock.now(), by=staff.by)
+
     try:
-        await act(
-            request,
-            lambda session: reasking.publish(
-                session, slug, _texts(form), material="material" in form, now=clock.now(), by=staff.by
-            ),
-        )
+        await act(request, publish)
     except DomainError as wrong:
-        return await _topic(request, staff, slug, form.values(), _faults(wrong), status=wrong.status)
+        errors = _faults(wrong, [*form.prefixed("text:")])
+        return await _topic(request, staff, slug, form.values(), errors, status=wrong.status)
     return pages.redirect(
         request, f"/staff/topics/{slug}", flash=("ok", "Published. It is shown from now on.")
     )
@@ -239,7 +255,9 @@ async def _topic(
         newest = queries.wording_for(session, topic.id or 0, values.get("locale", "en"))
         wordings = queries.wordings(session, topic.id or 0)
         people = preferences.people_per_topic(session).get(topic.id or 0, 0)
+        others = [one for one in current.values() if one.locale != newest.locale]
         filled = {
+            **_of_others(others),
             "name": newest.title,
             "often": newest.frequency,
             "locale": newest.locale,
@@ -253,6 +271,7 @@ async def _topic(
             "new": False,
             "state": topic.state,
             "values": filled,
+            "others": [{"code": one.locale, "name": language(one.locale)} for one in others],
             "errors": errors,
             "wordings": [_wording(one, current, per) for one in wordings],
             "people": people,
@@ -264,6 +283,15 @@ async def _topic(
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
+
+
+def _of_others(others: Sequence[Wording]) -> dict[str, str]:
+    """The fields of the other languages as they stand."""
+    return {
+        f"{field}:{one.locale}": value
+        for one in others
+        for field, value in (("name", one.title), ("often", one.frequency), ("text", one.text))
+    }
 
 
 def _ending(session: Session, topic: Topic) -> dict[str, Any] | None:

@@ -53,6 +53,7 @@ from service.domain.preferences.tables import Preference
 from service.domain.senders import actions as senders
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import actions as topics
+from service.domain.topics import queries as topic_queries
 from service.domain.topics.rules import WordingText
 from service.domain.topics.tables import Topic, Wording
 from service.kit import addresses, clock
@@ -515,7 +516,7 @@ class Noes(RuleBasedStateMachine):
                 topics.publish_wording(session, slug, WORDS, **given)
             elif what == "more words":
                 brands.set_fields(session, "default", {"postal_address": "Mill Lane 1"}, **given)
-                reasking.publish(session, slug, WORDS, material=True, **given)
+                reasking.publish(session, slug, self._more_words(session, slug), material=True, **given)
             elif what == "policy":
                 soon, texts = self.now + timedelta(days=1), {"en": PolicyText("Privacy", "New.")}
                 policies.publish(session, slug="privacy", texts=texts, effective_at=soon, **given)
@@ -527,6 +528,12 @@ class Noes(RuleBasedStateMachine):
                 topics.change(session, slug, double_opt_in=False, **given)
 
         self.act(change)
+
+    def _more_words(self, session: Session, slug: str) -> dict[str, WordingText]:
+        """Other words than the present ones, in each of their languages."""
+        present = topic_queries.current_wordings(session, make.the_topic(session, slug).id or 0)
+        text = f"Send me still more of this, as of {self.now:%d %H:%M:%S}."
+        return {code: WordingText("Newer words", "Now and then", text) for code in present}
 
     @rule()
     def the_clock_asks_for_yeses_to_new_words(self) -> None:

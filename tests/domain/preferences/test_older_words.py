@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
@@ -26,8 +28,10 @@ from service.domain.preferences import actions as preferences
 from service.domain.preferences import pages, projection, reasking, rules
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.preferences.rules import RENEWAL
-from service.domain.preferences.tables import Asked
-from service.domain.topics.rules import WordingText
+from service.domain.preferences.tables import Asked, Preference
+from service.domain.topics import actions as topic_actions
+from service.domain.topics import queries as topics
+from service.domain.topics.rules import WordingLanguageMissing, WordingText, WordingUnchanged
 from service.kit import addresses, clock
 from service.kit.signing import Keyring
 from service.mail.letters import PostalAddressMissing
@@ -38,7 +42,10 @@ from tests.scheduler.conftest import WORDS, Post, Sink, SinkSettings, send_all
 
 TOPIC = "new-products"
 MORE = {
-    "en": WordingText("New products", "Twice a month", "News of new products, and offers of our partners.")
+    "en": WordingText("New products", "Twice a month", "News of new products, and offers of our partners."),
+    "de": WordingText(
+        "Neue Produkte", "Zweimal im Monat", "Neues von Produkten, und Angebote unserer Partner."
+    ),
 }
 
 
@@ -179,7 +186,7 @@ def test_each_change_asks_anew_and_ends_the_round_before(post: Post, monkeypatch
     _agree(post, "ben")
     _publish(post)
     _tick(post)  # ana alone is asked about the second words
-    _publish(post)
+    _publish(post, {code: replace(one, text=f"{one.text} More.") for code, one in MORE.items()})
     for _ in range(3):
         _tick(post)
     with Session(post.engine) as session:
@@ -240,6 +247,47 @@ def test_a_form_alone_widens_no_yes_that_stands(post: Post) -> None:
     assert _stands(post, "ana") == ("renewed", 2), "a yes to older words takes nothing from one to newer ones"
 
 
+def test_a_form_widens_nothing_where_one_opt_in_is_enough_either(post: Post) -> None:
+    with transaction(post.engine) as session:
+        topic_actions.change(session, TOPIC, double_opt_in=False, now=clock.now(), by="cli")
+    _agree(post, "ana")
+    _publish(post)
+    assert _agree(post, "ana", confirmed=False)[0]["result"] == "confirmation_sent"
+    assert _stands(post, "ana") == ("given", 1)
+
+
+def test_who_stopped_and_agrees_again_agrees_to_the_words_of_that_day(post: Post) -> None:
+    _agree(post, "ana")
+    with transaction(post.engine) as session:
+        link = make.a_link(session, _person(session, post, "ana"))
+        preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+    assert _stands(post, "ana") == ("withdrawn", 0)
+    _publish(post)
+    _agree(post, "ana")
+    _press(post, "ana")
+    assert _stands(post, "ana") == ("given", 2)
+    with Session(post.engine) as session:
+        assert projection.differences(session) == []
+
+
+def test_what_a_version_before_wrote_is_filled_in_by_the_clock(post: Post) -> None:
+    """It leaves the column empty: to the gate such a yes is an old one, to who compares table and ledger it is none of theirs."""
+    _agree(post, "ana")
+    _agree(post, "ben")
+    with transaction(post.engine) as session:
+        link = make.a_link(session, _person(session, post, "ben"))
+        preferences.stop(session, post.ring, link, how="link", evidence={}, now=clock.now())
+        session.flush()
+        session.connection().execute(update(Preference).values(wording_version=None))
+    with Session(post.engine) as session:
+        assert projection.differences(session) == []
+    jobs.fill_words(post.house(9), clock.now())
+    assert (_stands(post, "ana"), _stands(post, "ben")) == (("given", 1), ("withdrawn", 0))
+    with Session(post.engine) as session:
+        assert projection.unfilled(session, 0) == []
+        assert projection.differences(session) == []
+
+
 def test_a_site_that_may_attest_brings_the_new_yes(post: Post) -> None:
     _agree(post, "ana")
     _publish(post)
@@ -256,10 +304,11 @@ def test_their_page_shows_the_new_words_and_mails_a_button_for_them(post: Post) 
         person = _person(session, post, "ana")
         [row] = [one for one in _rows(session, post, person) if one.topic.slug == TOPIC]
         assert (row.older, row.wording.text) == (True, MORE["en"].text)
-        chosen = preferences.Choices({TOPIC: "each"}, agreed=frozenset({TOPIC}))
+        make.the_topic(session).cadences = ["each", "weekly"]
+        chosen = preferences.Choices({TOPIC: "weekly"}, agreed=frozenset({TOPIC}))
         given = {"how": "page", "evidence": {}, "now": clock.now(), "by": f"person:{person.public_id}"}
         saved = preferences.save(session, post.ring, person, chosen, **given)
-        assert saved.confirmation_sent == [TOPIC]
+        assert (saved.changed, saved.confirmation_sent) == ([TOPIC], [TOPIC]), "how often, and the words"
     assert _stands(post, "ana") == ("given", 1), "the page alone makes no yes"
     _press(post, "ana")
     with transaction(post.engine) as session:
@@ -338,6 +387,48 @@ def test_a_copy_that_was_put_back_asks_nobody_anew(post: Post) -> None:
         states = session.exec(select(Mailing.state).where(Mailing.purpose == ASK_ANEW)).all()
         assert list(states) == ["cancelled"]
         assert {row.state for row in session.exec(select(Outcome)).all()} == {"cancelled"}
+
+
+def test_words_that_promise_more_do_so_in_every_language(post: Post) -> None:
+    """Or a German reader would be shown the old ones, and never be able to agree to the new."""
+    _agree(post, "ana")
+    with pytest.raises(WordingLanguageMissing) as missing:
+        _publish(post, {"en": MORE["en"]})
+    with Session(post.engine) as session:
+        german = topics.wording_for(session, make.the_topic(session).id or 0, "de")
+    old = WordingText(german.title, german.frequency, german.text)
+    with pytest.raises(WordingUnchanged) as same:
+        _publish(post, {"en": MORE["en"], "de": old})
+    assert missing.value.field == same.value.field == "text:de"
+    _publish(post)
+    _publish(
+        post,
+        {"de": replace(MORE["de"], text="Neues von Produkten und Angebote der Partner.")},
+        material=False,
+    )
+    _agree(post, "ben", "new-products-v2-en")
+    _agree(post, "cem", "new-products-v3-de")
+    _announce(post)
+    assert set(_sent(post)) == {"ben", "cem"}, "a correction is worth what it corrects"
+
+
+def test_a_contract_rests_on_no_words_and_is_renewed_as_before(post: Post) -> None:
+    with transaction(post.engine) as session:
+        make.a_topic(session, "status", now=clock.now(), basis="contract", mail_class="notice")
+    said: dict[str, Any] = {"topic": "status", "given": True, "source": "form"}
+
+    def told() -> list[dict[str, str]]:
+        said["evidence"] = {"at": clock.now().isoformat()}
+        with transaction(post.engine) as session:
+            return make.register(
+                session, post.ring, "ana@example.org", [dict(said)], now=clock.now()
+            ).consents
+
+    told()
+    with transaction(post.engine) as session:
+        texts = {"en": WordingText("Status", "Now and then", "Status, and more.")}
+        reasking.publish(session, "status", texts, material=True, now=clock.now(), by="staff:u_1")
+    assert told()[0]["result"] != "confirmation_sent"
 
 
 def test_without_a_postal_address_nothing_is_published_that_needs_a_mail(post: Post) -> None:

@@ -10,8 +10,11 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
+from service import app
 from service.db.session import reading
+from service.domain.brands import actions as brands
 from service.domain.consent import queries as consents
+from service.domain.consent.evidence import Opener
 from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.mailings.tables import Audience, Mailing
@@ -22,7 +25,7 @@ from service.domain.policies.rules import PolicyText
 from service.domain.topics import actions as topics
 from service.kit import clock
 from service.web.public import limits
-from tests.web.conftest import World
+from tests.web.conftest import BASE, World
 
 
 def filled(client: TestClient, email: str, *chosen: str) -> dict[str, Any]:
@@ -253,3 +256,25 @@ def test_one_network_can_fill_a_form_only_so_often(
     monkeypatch.setattr(limits, "_LOOPBACK", (3.0, 0.0))
     answers = [client.post("/contact", data={}).status_code for _ in range(5)]
     assert answers == [422, 422, 422, 429, 429]
+
+
+@pytest.mark.parametrize("policy", ["none", "truncated", "full"])
+def test_a_sign_up_keeps_of_the_network_what_staff_have_set(world: World, policy: str) -> None:
+    """Whatever that is, nobody is turned away by it."""
+    world.change(
+        lambda session: brands.set_setting(session, "ip_evidence", policy, now=clock.now(), by="cli")
+    )
+    reader = ("203.0.113.7", 50000)
+    with TestClient(app.build(world.house), base_url=BASE, client=reader) as visitor:
+        given = filled(visitor, "neu@example.org", "new-products")
+        assert visitor.post("/join", data=given).status_code == 200
+
+    def look(session: Any) -> Any:
+        person = session.exec(select(Person)).one()
+        (event,) = consents.events(session, person.public_id)
+        key = people.person_key(world.house.ring, person)
+        opener = Opener(session, world.house.ring)
+        return opener.open(key, event.body["evidence"], subject=person.public_id, kind=event.kind)
+
+    kept = {"none": None, "truncated": "203.0.113.0/24", "full": "203.0.113.7"}
+    assert world.change(look).get("ip") == kept[policy]

@@ -221,7 +221,10 @@ def test_rel_h32_an_undo_of_somebody_else_does_nothing(client: TestClient, world
 
 def test_new_words_are_shown_and_agreed_to_by_a_mail_with_a_button(client: TestClient, world: World) -> None:
     person = world.person()
-    more = {"en": WordingText("New products", "Twice a month", "New products, and what partners offer.")}
+    more = {
+        "en": WordingText("New products", "Twice a month", "New products, and what partners offer."),
+        "de": WordingText("Neue Produkte", "Zweimal im Monat", "Neue Produkte, und was Partner anbieten."),
+    }
     world.change(
         lambda session: topics.publish_wording(
             session, "new-products", more, material=True, now=clock.now(), by="cli"

@@ -16,6 +16,7 @@ Browser = Callable[..., TestClient]
 PAGE = "/staff/topics/new-products"
 MORE = {
     "name": "New products", "often": "Twice a month", "locale": "en", "text": "New products, and what partners offer.", "material": "1",
+    "name:de": "Neue Produkte", "often:de": "Zweimal im Monat", "text:de": "Neue Produkte, und was Partner anbieten.",
 }  # fmt: skip
 
 
@@ -41,6 +42,19 @@ def test_the_tick_makes_a_round_that_can_be_stopped_and_gone_on_with(
     assert officer.post(f"{PAGE}/ask").status_code == 409, "nobody was made to agree by registering"
     with reading(office.house.engine) as session:
         assert session.exec(select(Mailing).where(col(Mailing.purpose) == ASK_ANEW)).all() == []
+
+
+def test_the_other_languages_are_asked_for_and_nothing_typed_is_lost(
+    browser: Browser, office: Office
+) -> None:
+    officer = browser("privacy_officer")
+    page = officer.get(PAGE).text
+    kept = page.split('name="text:de"')[1].split(">", 1)[1].split("</textarea>")[0]
+    wrong = officer.post(f"{PAGE}/wordings", data={**MORE, "text:de": kept})
+    assert wrong.status_code == 422
+    assert "These are the words of before" in wrong.text
+    assert "what partners offer." in wrong.text
+    assert 'href="#text:de"' in wrong.text
 
 
 def test_a_tick_forgotten_changes_nothing_for_anybody(browser: Browser, office: Office) -> None:

@@ -95,6 +95,13 @@ def test_a_button_does_not_go_over_what_the_law_asks_for(browser: Browser, offic
     assert "The law or an authority asks for it." in officer.get(base).text
 
 
+def test_what_does_not_stand_is_not_called_lifted(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    answer = browser("privacy_officer").post(f"/staff/people/{ana.public_id}/unbar", data=WHY)
+    assert answer.status_code == 409
+    assert "does not bar this mailbox" in answer.text
+
+
 def test_staff_lift_what_staff_set_and_not_what_the_person_asked_for(
     browser: Browser, office: Office
 ) -> None:
