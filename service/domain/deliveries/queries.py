@@ -26,6 +26,8 @@ from service.domain.topics.tables import Topic
 from service.kit import sealing
 from service.kit.signing import Keyring
 
+# What a button is not mailed for: whoever said no takes that back by one alone, and is asked; whom the law bars, nobody.
+BARS = ("legal",)
 MINIMUM = {"first_name", "last_name", "company"}
 ASKING = {ASK_AGAIN: REGISTERED, ASK_ANEW: RENEWAL}
 SINCE_VERSION = (
@@ -192,9 +194,7 @@ def _standing(topic: TopicFacts | None, unconfirming: bool, *, listed: bool) -> 
         literal("erased"),
     )  # their address ended, too: the graver word first
     if topic is None:
-        # A button is mailed to whoever has said no, as it alone takes that back; not where the law bars the mailbox.
-        causes = ("legal",) if unconfirming else ()
-        barred = suppressions.applies(col(Address.address_hash), 0, "service", causes)
+        barred = suppressions.applies(col(Address.address_hash), 0, "service", BARS if unconfirming else ())
         gate = case(
             gone,
             (moved, literal("address_changed")),

@@ -193,4 +193,5 @@ def test_the_defaults_do_not_depend_on_the_hour_or_the_number_of_colleagues() ->
         "transfers": "",
         "unconfirmed_days": 30,
         "requests_days": 1095,
+        "ip_days": 365,
     }

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from alembic import command
 from cryptography.hazmat.primitives import serialization
-from sqlalchemy import text
+from sqlalchemy import MetaData, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -21,7 +21,6 @@ from service.domain.ledger.actions import appended
 from service.kit import sealing
 from service.kit.signing import Keyring
 from service.mail import dkim
-from service.ops import seed
 from tests import checks
 from tests.house.test_database import GUARDS, GUARDS_POSTGRESQL, standing_guards
 from tests.mail.oracle import DER
@@ -204,6 +203,20 @@ def test_the_database_itself_refuses_two_that_sign(engine: Engine, ring: Keyring
         connection.execute(text("UPDATE dkim_key SET state = 'signing'"))
 
 
+def copy_seeds(source: Engine, target: Engine) -> None:
+    """What an installation begins with, as far as the older shape has columns for it."""
+    new, old = MetaData(), MetaData()
+    new.reflect(source)
+    old.reflect(target)
+    with source.connect() as there, target.execution_options(write=True).begin() as here:
+        for table in old.sorted_tables:
+            known = [column.name for column in table.columns]
+            columns = [new.tables[table.name].c[name] for name in known]
+            rows = [row._asdict() for row in there.execute(select(*columns).order_by(columns[0]))]
+            if rows and table.name != "alembic_version":
+                here.execute(table.insert(), rows)
+
+
 def test_an_installation_of_the_first_shape_is_brought_up(
     request: pytest.FixtureRequest, ring: Keyring, now: datetime, template: str, tmp_path: object
 ) -> None:
@@ -216,8 +229,7 @@ def test_an_installation_of_the_first_shape_is_brought_up(
         with engine.execution_options(write=True).begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "0001")
-        with transaction(engine) as session:
-            seed.seed(session, ring, now=now)
+        copy_seeds(request.getfixturevalue("engine"), engine)
         assert migrate.shape(engine) == "older"
         assert migrate.drift(engine) != []
         migrate.upgrade(engine)

@@ -517,6 +517,7 @@ class Noes(RuleBasedStateMachine):
             elif what == "more words":
                 brands.set_fields(session, "default", {"postal_address": "Mill Lane 1"}, **given)
                 reasking.publish(session, slug, self._more_words(session, slug), material=True, **given)
+                reasking.step(session, now=self.now)
             elif what == "policy":
                 soon, texts = self.now + timedelta(days=1), {"en": PolicyText("Privacy", "New.")}
                 policies.publish(session, slug="privacy", texts=texts, effective_at=soon, **given)
@@ -534,10 +535,6 @@ class Noes(RuleBasedStateMachine):
         present = topic_queries.current_wordings(session, make.the_topic(session, slug).id or 0)
         text = f"Send me still more of this, as of {self.now:%d %H:%M:%S}."
         return {code: WordingText("Newer words", "Now and then", text) for code in present}
-
-    @rule()
-    def the_clock_asks_for_yeses_to_new_words(self) -> None:
-        self.act(lambda session: reasking.step(session, now=self.now))
 
     @rule(
         span=st.sampled_from(

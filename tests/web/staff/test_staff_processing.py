@@ -47,7 +47,7 @@ def test_std_h19_periods_are_set_on_a_page_and_said_on_the_other(browser: Browse
     admin = browser("admin")
     shown = admin.get("/staff/settings").text
     assert "Unconfirmed sign-ups" in shown
-    given = {"group": "retention", "unconfirmed_days": "14", "requests_days": "365"}
+    given = {"group": "retention", "unconfirmed_days": "14", "requests_days": "365", "ip_days": "90"}
     assert admin.post("/staff/settings", data=given).status_code == 303
     page = browser("privacy_officer").get(HERE).text
     assert "14 days from the last time they were asked for, by itself" in page
