@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Session
 
+from service.db.bulk import insert_rows
 from service.domain.consent.rules import CONFIRM_WITHIN
 from service.domain.consent.tables import Confirmation, Consent
 from service.domain.ledger import actions as ledger
@@ -82,8 +82,7 @@ def note(
 
 def new_records(session: Session, rows: list[dict[str, Any]]) -> None:
     """Records of people just registered, in one statement."""
-    if rows:
-        session.connection().execute(insert(Consent), [{"record_id": new_id("c"), **row} for row in rows])
+    insert_rows(session, Consent, [{"record_id": new_id("c"), **row} for row in rows])
 
 
 def keep_record(

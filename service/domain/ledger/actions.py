@@ -7,9 +7,9 @@ the transaction's last statement, so that nobody waits behind other work.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Session
 
+from service.db.bulk import insert_rows
 from service.db.locks import lock_ledger_tail
 from service.db.session import at_end
 from service.domain.ledger import queries, rules
@@ -71,4 +71,4 @@ def _insert(session: Session) -> None:
         }
         for e in entries
     ]
-    session.connection().execute(insert(LedgerEntry), rows)
+    insert_rows(session, LedgerEntry, rows)

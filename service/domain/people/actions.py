@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col, select
 
+from service.db.bulk import insert_rows, next_numbers
 from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
@@ -151,20 +151,22 @@ def _make(
     now: datetime,
     by: str,
 ) -> list[Known]:
-    """New persons with address and identity, in four statements for all of them, and each one's registration entry."""
+    """New persons with address and identity, a statement for each table, and each one's registration entry."""
     if not given:
         return []
     keys = [sealing.new_key() for _ in given]
-    persons = [_person_row(ring, one, key, now) for one, key in zip(given, keys, strict=True)]
-    returning = insert(Person).returning(col(Person.alias), col(Person.id))
-    numbers = dict(session.connection().execute(returning, persons).all())
-    for new in persons:
-        new["id"] = numbers[new["alias"]]
+    numbers = next_numbers(session, Person, len(given))
+    theirs = next_numbers(session, Address, len(given))
+    persons = [
+        _person_row(ring, one, key, now) | {"id": number, "address_id": address}
+        for one, key, number, address in zip(given, keys, numbers, theirs, strict=True)
+    ]
     together = list(zip(given, keys, hashes, persons, strict=True))
     rows = [_address_row(ring, *each, each[2] not in confirmed, now) for each in together]
-    _insert_addresses(session, persons, rows)
+    insert_rows(session, Address, rows)
+    insert_rows(session, Person, persons)
     identities = [_identity_row(source, one, key, person["id"], now) for one, key, _, person in together]
-    session.connection().execute(insert(Identity), identities)
+    insert_rows(session, Identity, identities)
     made = []
     for (one, key, _, person), address, identity in zip(together, rows, identities, strict=True):
         body = {"source": source, "confirmed": one.confirmed, **one.registered}
@@ -200,6 +202,7 @@ def _address_row(
 ) -> dict[str, Any]:
     """`free`: nobody holds the address confirmed, so that an attested one may be."""
     return {
+        "id": person["address_id"],
         "owner_kind": "person",
         "owner_id": person["id"],
         "sealed": seal_address(ring, one.email, key)[1],
@@ -220,20 +223,6 @@ def _identity_row(source: str, one: Given, key: bytes, row_id: int, now: datetim
         "created_at": now,
         "changed_at": now,
     }
-
-
-def _insert_addresses(session: Session, persons: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    """The addresses, and in each person's row where their mail goes."""
-    returning = insert(Address).returning(col(Address.owner_id), col(Address.id))
-    numbers = dict(session.connection().execute(returning, rows).all())
-    for person, row in zip(persons, rows, strict=True):
-        row["id"] = person["address_id"] = numbers[person["id"]]
-    session.connection().execute(
-        update(Person)
-        .where(col(Person.id) == bindparam("the_id"))
-        .values(address_id=bindparam("its_address")),
-        [{"the_id": person["id"], "its_address": person["address_id"]} for person in persons],
-    )
 
 
 def _update(

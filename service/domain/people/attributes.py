@@ -6,9 +6,10 @@ lives for its days from when it was last said (`privacy.retention`), so what is 
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, tuple_, update
+from sqlalchemy import delete, tuple_, update
 from sqlmodel import Session, col, select
 
+from service.db.bulk import insert_rows
 from service.db.locks import insert_or_skip
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import AttributeKind, PersonAttribute
@@ -51,8 +52,7 @@ def replace(
         for (person, name), values in fresh.items()
         for value in dict.fromkeys(values)
     ]
-    if rows:
-        session.connection().execute(insert(PersonAttribute), rows)
+    insert_rows(session, PersonAttribute, rows)
     _date(session, [key for key in again if (at := dates.get(key, now)) is None or at <= now - DATED], now)
 
 

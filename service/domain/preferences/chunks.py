@@ -7,9 +7,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from service.db.bulk import insert_rows
 from service.domain.consent import actions as consent
 from service.domain.consent import rules as consent_rules
 from service.domain.people.mailbox import Known
@@ -107,6 +107,5 @@ class Chunk:
         }
 
     def flush(self) -> None:
-        if self.preferences:
-            self.session.connection().execute(insert(Preference), list(self.preferences.values()))
+        insert_rows(self.session, Preference, list(self.preferences.values()))
         consent.new_records(self.session, list(self.records.values()))
