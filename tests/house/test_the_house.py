@@ -82,7 +82,8 @@ def _only_where(name: str) -> bool:
 
 def test_only_the_pen_writes_the_ledger() -> None:
     writes = re.compile(
-        r"insert\(\s*LedgerEntry|add\(\s*LedgerEntry|add_all\([^)]*LedgerEntry|INTO ledger_entry",
+        r"insert\(\s*LedgerEntry|insert_rows\(\s*\w+,\s*LedgerEntry|add\(\s*LedgerEntry|add_all\([^)]*LedgerEntry"
+        r"|INTO ledger_entry",
         re.IGNORECASE,
     )
     assert [_name(path) for path in OURS if writes.search(path.read_text())] == [
@@ -92,7 +93,10 @@ def test_only_the_pen_writes_the_ledger() -> None:
 
 def test_an_audience_by_topic_comes_through_the_gate() -> None:
     """Rows of `audience` are made in two places: a single system mail, and the freeze, from `preferences.queries.eligible`."""
-    makes = re.compile(r"insert\(\s*Audience|add\(\s*Audience|\bAudience\(\s*mailing_id", re.IGNORECASE)
+    makes = re.compile(
+        r"insert\(\s*Audience|insert_rows\(\s*\w+,\s*Audience|add\(\s*Audience|\bAudience\(\s*mailing_id",
+        re.IGNORECASE,
+    )
     found = {_name(path) for path in OURS if makes.search(path.read_text())}
     single = {"service/domain/mailings/actions.py", "service/domain/announcements/compose.py"}
     [freeze] = found - single
