@@ -5,6 +5,7 @@ Called by the person's own pages and the staff's; what a page makes of it for pe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import disclosures, periods, queries
+from service.domain.privacy.tables import ContactRequest
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -35,7 +37,10 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
     """Everything. Texts are as they were given; instants are ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
     persons = people_erasing.with_merged(session, person)
     keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
-    events = _events(session, ring, persons, keys)
+    asked = queries.requests_of(session, ring, persons)
+    wrote = queries.written_from(session, people_erasing.addresses_of(session, [person]))
+    looks = _looks(session, [one.row.public_id for one in asked], [one.public_id for one in wrote])
+    events = _events(session, ring, persons, keys, [*looks, *_listed(session, persons)])
     named = {seen["body"]["wording"] for seen in events if seen["body"].get("wording")}
     brand = brands.default_brand(session)
     return {
@@ -51,8 +56,8 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "events": events,
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, person),
-        "messages": _messages(session, ring, person),
-        "requests": _requests(session, ring, persons),
+        "messages": _messages(ring, wrote),
+        "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
         "kept": _kept(session, person),
     }
@@ -178,12 +183,40 @@ def _wording(session: Session, public_id: str) -> dict[str, Any]:
 
 
 def _events(
-    session: Session, ring: Keyring, persons: Sequence[Person], keys: Mapping[str, bytes]
+    session: Session,
+    ring: Keyring,
+    persons: Sequence[Person],
+    keys: Mapping[str, bytes],
+    more: Sequence[ledger.Seen],
 ) -> list[dict[str, Any]]:
-    """Every entry about them, sealed parts in clear; who of the staff did something is not theirs to know, that somebody did is."""
-    seen = [one for person in persons for one in ledger.of_subject(session, person.public_id)]
+    """Every entry about them, and `more`, oldest first, sealed parts in clear; who of the staff did something is not theirs to know,
+    that somebody did is."""
+    seen = [one for person in persons for one in ledger.of_subject(session, person.public_id)] + [*more]
     opener = Opener(session, ring)
     return [_event(one, keys.get(one.subject or ""), opener) for one in sorted(seen, key=lambda one: one.seq)]
+
+
+def _looks(session: Session, asked: Sequence[str], wrote: Sequence[str]) -> list[ledger.Seen]:
+    """When staff read what they asked for and what they wrote: these entries stand under its id (GDPR 15(1), CJEU C-579/21)."""
+    read = [(one, "request.read") for one in asked] + [(one, "contact.read") for one in wrote]
+    return [seen for one, kind in read for seen in ledger.of_subject(session, one, kinds=(kind,))]
+
+
+def _listed(session: Session, persons: Sequence[Person]) -> list[ledger.Seen]:
+    """When they stood in a list that staff saw, or went out with an export and why: without the others in it, who are nobody's to
+    know here. What it costs: `ledger.naming`, and one more look at the exports, which are few."""
+    mine = {person.public_id for person in persons}
+    exports = ledger.of_kinds(session, ("people.exported",))
+    found = []
+    for seen in ledger.naming(session, "people.listed", sorted(mine)):
+        if not (own := [one for one in seen.body["people"] if one in mine]):
+            continue
+        body = seen.body | {"people": own}
+        if body.get("export"):
+            before = [one for one in exports if one.seq < seen.seq and one.actor == seen.actor]
+            body |= {"reason": before[-1].body["reason"]} if before else {}
+        found.append(replace(seen, body=body))
+    return found
 
 
 def _event(seen: ledger.Seen, key: bytes | None, opener: Opener) -> dict[str, Any]:
@@ -242,7 +275,7 @@ def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
     ]
 
 
-def _requests(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[dict[str, Any]]:
+def _requests(asked: Sequence[queries.Requested]) -> list[dict[str, Any]]:
     """What they asked for under their rights, what became of it, and what staff wrote down of a letter or a call."""
     return [
         {
@@ -256,7 +289,7 @@ def _requests(session: Session, ring: Keyring, persons: Sequence[Person]) -> lis
             "note": one.row.note or None,
             "closed_at": _at(one.row.closed_at),
         }
-        for one in queries.requests_of(session, ring, persons)
+        for one in asked
     ]
 
 
@@ -278,10 +311,10 @@ def disclosed(
     ]
 
 
-def _messages(session: Session, ring: Keyring, person: Person) -> list[dict[str, Any]]:
+def _messages(ring: Keyring, wrote: Sequence[ContactRequest]) -> list[dict[str, Any]]:
     """What was written from their mailbox, and what was answered."""
     found = []
-    for row in queries.written_from(session, people_erasing.addresses_of(session, [person])):
+    for row in wrote:
         asked = queries.asked(ring, row)
         answers = [{"at": _at(one.at), "text": one.text} for one in queries.answers(ring, row)]
         found.append({"at": _at(row.created_at), **asked, "answers": answers})

@@ -34,6 +34,10 @@ KINDS = {
     "person.viewed": "Looked at by our staff",
     "person.revealed": "Address shown to our staff",
     "person.exported": "Copied out by our staff",
+    "people.listed": "Shown to our staff in a list",
+    "people.listed, exported": "Copied out by our staff, in an export",
+    "contact.read": "Your message was read by our staff",
+    "request.read": "Your request was read by our staff",
     "person.restricted": "Kept, not used",
     "person.restriction_lifted": "Used again",
     "person.objected": "Objected to advertising",
@@ -195,13 +199,16 @@ def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
 def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """One line, and the proof that lies behind it."""
     body = one["body"]
-    kind = f"{one['kind']}, pending" if body.get("pending") else one["kind"]
+    kind = one["kind"]
+    kind += ", pending" if body.get("pending") else ", exported" if body.get("export") else ""
     known, right = KINDS.get(kind), RIGHTS.get(str(body.get("right")))
     return {
         "at": _moment(one["at"]),
         "entry": one["entry"],
         "what": say(known) if known else one["kind"],
-        "about": titles.get(body.get("wording")) or body.get("topic") or (say(right) if right else ""),
+        "about": titles.get(body.get("wording"))
+        or body.get("topic")
+        or (say(right) if right else body.get("reason") if body.get("export") else ""),
         "proof": list(_proof(one["evidence"] or {})),
     }
 

@@ -9,10 +9,14 @@ from sqlmodel import Session, col, select
 
 from service.db.session import reading, transaction
 from service.domain.announcements.tables import Announcement
+from service.domain.people import actions as people_actions
+from service.domain.people.tables import Person
 from service.domain.preferences import rights
 from service.domain.preferences.actions import stop
 from service.domain.privacy import actions as contact
-from service.domain.privacy import copies, rules
+from service.domain.privacy import copies, requests, rules
+from service.domain.privacy.tables import ContactRequest
+from service.domain.transfers import actions as transfers
 from service.fence import perform_now
 from service.kit import addresses
 from service.kit.signing import Keyring
@@ -140,3 +144,70 @@ def test_std_h14_the_portable_copy_holds_what_they_gave(house: House, now: datet
 def test_the_reader_of_schemas_objects(house: House, now: datetime, part: str, value: Any) -> None:
     found = a_copy(house, filled(house, now), now)
     assert faults(published("access-copy"), found | {part: value})
+
+
+def looks(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        one for one in found["events"] if one["kind"] in ("people.listed", "contact.read", "request.read")
+    ]
+
+
+def two_people(house: House, now: datetime) -> tuple[Person, Person]:
+    with transaction(house.engine) as session:
+        ana = make.a_person(session, house.ring, now=now)
+        return ana, make.a_person(session, house.ring, "bea@example.org", now=now)
+
+
+def test_std_k8_looks_at_lists_and_exports_are_in_it_and_show_nobody_else(
+    house: House, now: datetime
+) -> None:
+    """GDPR 15(1), CJEU C-579/21: when somebody looked, and why; in a list with others too."""
+    ana, bea = two_people(house, now)
+    with transaction(house.engine) as session:
+        people_actions.note_list(session, [bea, ana], now=now, by=make.STAFF)
+        people_actions.note_list(session, [bea], now=now, by=make.STAFF)
+        transfers.note_export(session, reason="Audit of May", form="csv", now=now, by=make.STAFF)
+        transfers.note_export(session, reason="Another one", form="csv", now=now, by="cli")
+        transfers.note_exported(session, [bea.public_id, ana.public_id], now=now, by=make.STAFF)
+    found = a_copy(house, ana.public_id, now)
+    assert faults(published("access-copy"), found) == []
+    assert [one["body"] for one in looks(found)] == [
+        {"people": [ana.public_id]},
+        {"people": [ana.public_id], "export": True, "reason": "Audit of May"},
+    ]
+    assert {one["by"] for one in looks(found)} == {"staff"}
+    assert bea.public_id not in json.dumps(found)
+
+
+def test_an_id_that_is_alike_is_somebody_else(house: House, now: datetime) -> None:
+    ana, _ = two_people(house, now)
+    alike = [ana.public_id.replace("_", "x", 1), f"{ana.public_id}2", ana.public_id.upper()]
+    with transaction(house.engine) as session:
+        transfers.note_exported(session, alike, now=now, by=make.STAFF)
+    assert looks(a_copy(house, ana.public_id, now)) == []
+
+
+def test_std_k8_looks_at_their_messages_and_requests_are_in_it(house: House, now: datetime) -> None:
+    ana, _ = two_people(house, now)
+    with transaction(house.engine) as session:
+        wrote = [
+            a_message(session, house.ring, f"{who}@example.org", now).public_id for who in ("ana", "bea")
+        ]
+        asked = requests.receive(
+            session, house.ring, right="access", door="staff", came_on=now.date(), person=ana, text="A letter.",
+            now=now, by=make.STAFF,
+        ).public_id  # fmt: skip
+    with transaction(house.engine) as session:
+        for one in wrote:
+            contact.open_request(session, house.ring, one, now=now, by=make.STAFF)
+        requests.open_request(session, house.ring, asked, now=now, by=make.STAFF)
+    found = a_copy(house, ana.public_id, now)
+    assert faults(published("access-copy"), found) == []
+    assert [one["kind"] for one in looks(found)] == ["contact.read", "request.read"]
+
+
+def a_message(session: Session, ring: Keyring, email: str, now: datetime) -> ContactRequest:
+    return contact.ask(
+        session, ring, address=addresses.parse(email), name="", subject=rules.SUBJECTS["question"],
+        text=f"From {email}", locale="en", now=now,
+    )  # fmt: skip
