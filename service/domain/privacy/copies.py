@@ -24,6 +24,7 @@ from service.domain.people.tables import AttributeKind, Person
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import disclosures, periods, queries
 from service.domain.privacy.tables import ContactRequest
+from service.domain.suppressions import queries as suppressions
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -38,7 +39,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
     persons = people_erasing.with_merged(session, person)
     keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
     asked = queries.requests_of(session, ring, persons)
-    wrote = queries.written_from(session, people_erasing.addresses_of(session, [person]))
+    wrote = queries.messages_of(session, persons)
     looks = _looks(session, [one.row.public_id for one in asked], [one.public_id for one in wrote])
     events = _events(session, ring, persons, keys, [*looks, *_listed(session, persons)])
     named = {seen["body"]["wording"] for seen in events if seen["body"].get("wording")}
@@ -55,7 +56,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "wordings": [_wording(session, one) for one in sorted(named)],
         "events": events,
         "mails": _mails(session, persons),
-        "suppressions": _suppressions(session, person),
+        "suppressions": _suppressions(session, persons),
         "messages": _messages(ring, wrote),
         "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
@@ -268,10 +269,16 @@ def _about(session: Session, one: mailings.Received) -> str:
     return notices.title_of(notice) if notice else one.mailing.kind
 
 
-def _suppressions(session: Session, person: Person) -> list[dict[str, Any]]:
+def _suppressions(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """What is in force for the mailbox their mail goes to, and for each that they confirmed: of one they left, what came before."""
+    theirs = queries.while_theirs(people_erasing.addresses_of(session, persons))
+    found = {one.id: one for one in preferences.suppressed(session, persons[0])}
+    for digest, rows in suppressions.live_for(session, list(theirs)).items():
+        until = theirs[digest]
+        found |= {one.id: one for one in rows if until is None or one.since_at <= until}
     return [
         {"scope": one.scope, "cause": one.cause, "since": _at(one.since_at), "entry": one.source_seq}
-        for one in preferences.suppressed(session, person)
+        for one in sorted(found.values(), key=lambda one: one.source_seq)
     ]
 
 
@@ -312,7 +319,7 @@ def disclosed(
 
 
 def _messages(ring: Keyring, wrote: Sequence[ContactRequest]) -> list[dict[str, Any]]:
-    """What was written from their mailbox, and what was answered."""
+    """What was written from their mailboxes or in their name, and what was answered."""
     found = []
     for row in wrote:
         asked = queries.asked(ring, row)

@@ -81,7 +81,7 @@ def preview(session: Session, person: Person) -> Preview:
         addresses=len({row.address_hash for row in addresses}),
         sources=sorted(set(names)),
         attributes=sorted({name for found in kept for name in found}),
-        messages=len(queries.written_from(session, addresses)),
+        messages=len(queries.messages_of(session, persons)),
         entries=session.connection().execute(entries).scalar_one(),
         mails=session.connection().execute(mails).scalar_one(),
     )
@@ -102,7 +102,7 @@ def erase(
     _end_links(session, persons, now=now)
     _empty_mails(session, persons)
     _empty_requests(session, persons)
-    _forget_messages(session, persons, now=now)
+    forget_messages(session, queries.messages_of(session, persons), now=now)
     kept: set[str] = set()
     for one in persons:
         kept |= people_erasing.empty(session, ring, one, now=now)
@@ -186,21 +186,6 @@ def _empty_requests(session: Session, persons: Sequence[Person]) -> None:
         .where(col(RightsRequest.person_id).in_([one.id for one in persons]))
         .values(sealed=None)
     )
-
-
-def _forget_messages(session: Session, persons: Sequence[Person], *, now: datetime) -> None:
-    """What was written from their mailboxes through the contact form, or is a request of theirs from elsewhere, with the answers
-    and the addresses kept for them."""
-    found = {
-        row.id: row for row in queries.written_from(session, people_erasing.addresses_of(session, persons))
-    }
-    asked = (
-        select(ContactRequest)
-        .join(RightsRequest, col(RightsRequest.contact_id) == col(ContactRequest.id))
-        .where(col(RightsRequest.person_id).in_([one.id for one in persons]))
-    )
-    found |= {row.id: row for row in session.exec(asked)}
-    forget_messages(session, list(found.values()), now=now)
 
 
 def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: datetime) -> None:

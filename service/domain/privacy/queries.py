@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
+from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy import rules
@@ -148,13 +149,31 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
     return session.exec(statement).all()
 
 
-def written_from(session: Session, own: Iterable[Address]) -> Sequence[ContactRequest]:
-    """Every request that came from one of these mailboxes while it was theirs: confirmed, and not left yet."""
+def messages_of(session: Session, persons: Sequence[Person]) -> list[ContactRequest]:
+    """What these persons wrote, oldest first: from their mailboxes, and what was found to be a request of theirs from elsewhere."""
+    found = {row.id: row for row in written_from(session, people_erasing.addresses_of(session, persons))}
+    asked = (
+        select(ContactRequest)
+        .join(RightsRequest, col(RightsRequest.contact_id) == col(ContactRequest.id))
+        .where(col(RightsRequest.person_id).in_([one.id for one in persons]))
+    )
+    found |= {row.id: row for row in session.exec(asked)}
+    return sorted(found.values(), key=lambda row: row.id or 0)
+
+
+def while_theirs(own: Iterable[Address]) -> dict[str, datetime | None]:
+    """The keyed hash of each mailbox that was confirmed theirs, with the moment they left it; None: not yet."""
     until: dict[str, datetime | None] = {}
     for row in own:
         if row.confirmed_at is not None and row.address_hash:
             ends = (row.ended_at, until.get(row.address_hash, row.ended_at))
             until[row.address_hash] = None if None in ends else max(one for one in ends if one)
+    return until
+
+
+def written_from(session: Session, own: Iterable[Address]) -> Sequence[ContactRequest]:
+    """Every message that came from one of these mailboxes while it was theirs."""
+    until = while_theirs(own)
     statement = (
         select(ContactRequest, Address.address_hash)
         .join(Address, col(Address.id) == col(ContactRequest.address_id))

@@ -1,7 +1,7 @@
 """The access copy: by its schema, whole, opened, and nothing of anybody else's in it."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,13 +9,15 @@ from sqlmodel import Session, col, select
 
 from service.db.session import reading, transaction
 from service.domain.announcements.tables import Announcement
+from service.domain.mailings.tables import Address
 from service.domain.people import actions as people_actions
 from service.domain.people.tables import Person
 from service.domain.preferences import rights
 from service.domain.preferences.actions import stop
 from service.domain.privacy import actions as contact
-from service.domain.privacy import copies, requests, rules
+from service.domain.privacy import copies, erasing, requests, rules
 from service.domain.privacy.tables import ContactRequest
+from service.domain.suppressions import actions as suppressions
 from service.domain.transfers import actions as transfers
 from service.fence import perform_now
 from service.kit import addresses
@@ -211,3 +213,52 @@ def a_message(session: Session, ring: Keyring, email: str, now: datetime) -> Con
         session, ring, address=addresses.parse(email), name="", subject=rules.SUBJECTS["question"],
         text=f"From {email}", locale="en", now=now,
     )  # fmt: skip
+
+
+def test_what_a_merged_registration_wrote_is_in_it_as_an_erasure_takes_it(
+    house: House, now: datetime
+) -> None:
+    """So is what staff found to be theirs though it came from elsewhere, and what stops mail to a mailbox of theirs."""
+    ana, bea = two_people(house, now)
+    with transaction(house.engine) as session:
+        for who in ("ana", "bea"):
+            a_message(session, house.ring, f"{who}@example.org", now)
+        elsewhere = a_message(session, house.ring, "office@example.org", now)
+        requests.receive(
+            session, house.ring, right="access", door="form", came_on=now.date(), person=bea, contact=elsewhere,
+            now=now, by=make.STAFF,
+        )  # fmt: skip
+        held = session.get_one(Person, bea.id)
+        rights.bar(session, held, reason="order 12/2026", now=now, by=make.STAFF)
+        held.state, held.merged_into = "merged", ana.id
+    found = a_copy(house, ana.public_id, now)
+    assert faults(published("access-copy"), found) == []
+    assert [one["text"] for one in found["messages"]] == [
+        f"From {who}@example.org" for who in ("ana", "bea", "office")
+    ]
+    assert [one["cause"] for one in found["suppressions"]] == ["legal"]
+    with reading(house.engine) as session:
+        assert erasing.preview(session, make.the_person(session, ana.public_id)).messages == 3
+
+
+def test_a_mailbox_that_is_somebody_elses_by_now_shows_nothing_of_theirs(house: House, now: datetime) -> None:
+    """What was said of it before it was left is theirs, what its next owner said is not."""
+    ana, bea = two_people(house, now)
+    later = now + timedelta(days=2)
+    with transaction(house.engine) as session:
+        row = session.get_one(Address, bea.address_id)
+        row.ended_at = now + timedelta(days=1)
+        held = session.get_one(Person, bea.id)
+        held.state, held.merged_into = "merged", ana.id
+    with transaction(house.engine) as session:
+        suppressions.add(
+            session, row.address_hash, scope="marketing", cause="objection", origin="me", subject=None,
+            now=later, by="system",
+        )  # fmt: skip
+        suppressions.add(
+            session, row.address_hash, scope="all", cause="hard_bounce", origin="bounce", subject=None,
+            now=now, by="system",
+        )  # fmt: skip
+        a_message(session, house.ring, "bea@example.org", later)
+    found = a_copy(house, ana.public_id, later)
+    assert (found["messages"], [one["cause"] for one in found["suppressions"]]) == ([], ["hard_bounce"])
