@@ -57,7 +57,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "events": events,
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, persons),
-        "messages": _messages(ring, wrote),
+        "messages": _messages(ring, wrote, asked),
         "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
         "kept": _kept(session, person),
@@ -318,11 +318,15 @@ def disclosed(
     ]
 
 
-def _messages(ring: Keyring, wrote: Sequence[ContactRequest]) -> list[dict[str, Any]]:
-    """What was written from their mailboxes or in their name, and what was answered."""
+def _messages(
+    ring: Keyring, wrote: Sequence[ContactRequest], asked: Sequence[queries.Requested]
+) -> list[dict[str, Any]]:
+    """What was written from their mailboxes or in their name, and what was answered; anybody can type an address into the form, so
+    it is `proven` theirs only where staff wrote down how they showed it."""
+    shown = {one.row.contact_id for one in asked if queries.noted(one.row)}
     found = []
     for row in wrote:
-        asked = queries.asked(ring, row)
         answers = [{"at": _at(one.at), "text": one.text} for one in queries.answers(ring, row)]
-        found.append({"at": _at(row.created_at), **asked, "answers": answers})
+        known = {"proven": row.id in shown, "answers": answers}
+        found.append({"at": _at(row.created_at), **queries.asked(ring, row), **known})
     return found

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
+from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import erasing as people_erasing
@@ -222,6 +223,27 @@ def requested(session: Session, ring: Keyring, row: RightsRequest) -> Requested:
         address = people.address_of(session, ring, person)
         who = address.masked if address else person.public_id
     return Requested(row, person, message, who, said["text"])
+
+
+def proven(session: Session, row: RightsRequest) -> bool:
+    """Whether something shows that a request is made by the person it is taken for. An address typed into the contact form does
+    not: they signed in by a mailed link since it came, or staff wrote down how they showed it (GDPR 12(6)). What came to staff by
+    letter, or of nobody known here, is theirs to judge."""
+    person = people.followed(session, session.get(Person, row.person_id)) if row.person_id else None
+    if row.door != "form" or person is None or noted(row):
+        return True
+    message = session.get(ContactRequest, row.contact_id) if row.contact_id else None
+    came = message.created_at if message else row.created_at
+    return any(
+        seen.at >= came
+        for one in people_erasing.with_merged(session, person)
+        for seen in ledger.of_subject(session, one.public_id, kinds=("person.signed_in",))
+    )
+
+
+def noted(row: RightsRequest) -> bool:
+    """Whether staff, closing it as done, wrote down how it was shown to be theirs."""
+    return row.outcome == "done" and bool(row.note)
 
 
 def requests_of(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[Requested]:

@@ -122,12 +122,14 @@ def extend(session: Session, public_id: str, *, reason: str, told: bool, now: da
 
 
 def close(session: Session, public_id: str, *, outcome: str, note: str, now: datetime, by: str) -> None:
-    """End a request; a refusal says why. Raises `RequestUnknown`, `RequestClosed`, `OutcomeUnknown`, `ReasonMissing`,
-    `TextTooLong`."""
+    """End a request; a refusal says why, and what is done for a sender who is not `queries.proven` how they showed who they are.
+    Raises `RequestUnknown`, `RequestClosed`, `OutcomeUnknown`, `ReasonMissing`, `ProofMissing`, `TextTooLong`."""
     row = _open(session, public_id)
     if outcome not in rules.OUTCOMES:
         raise rules.OutcomeUnknown(field="outcome")
     note = rules.check_note(note, field="note", needed=outcome in rules.EXPLAINED)
+    if outcome == "done" and not note and not queries.proven(session, row):
+        raise rules.ProofMissing(field="note")
     _end(session, row, _person(session, row), outcome, note, now=now, by=by)
 
 

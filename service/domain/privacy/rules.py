@@ -96,6 +96,10 @@ class ReasonMissing(Invalid):
     """Please say why."""
 
 
+class ProofMissing(Invalid):
+    """Please say how they showed that it is theirs, or have them sign in by a mailed link first."""
+
+
 class NotToldYet(Invalid):
     """More time counts only once the person has been told, with the reason."""
 

@@ -1,6 +1,6 @@
 """Requests under people's rights: what is open, the first due first; one request; more time with a reason; how it ended.
 
-What is asked for is done on the person's own page, which closes the request by itself.
+What is asked for is done on the person's own page, which closes the request by itself, once something shows that it is theirs.
 """
 
 from collections.abc import Callable
@@ -279,6 +279,7 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
     person = f"/staff/people/{found.person.public_id}" if found.person else None
     extendable = not row.closed_at and not row.extended_at and row.right not in ("objection", "opt_out")
     return {
+        "proven": queries.proven(session, row),
         "base": f"{HERE}/requests/{row.public_id}",
         "what": what,
         "reference": row.public_id,

@@ -7,7 +7,8 @@ from typing import Any
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,), "array": (list,), "string": (str,), "integer": (int,), "null": (type(None),),
+    "object": (dict,), "array": (list,), "string": (str,), "integer": (int,),
+    "boolean": (bool,), "null": (type(None),),
 }  # fmt: skip
 ABOUT = {"$schema", "$id", "title", "description"}
 KNOWN = ABOUT | {

@@ -8,9 +8,10 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading
+from service.domain.ledger import actions as entries
 from service.domain.ledger import queries as ledger
 from service.domain.preferences import access
-from service.domain.privacy import actions, queries, rules
+from service.domain.privacy import actions, copies, queries, rules
 from service.kit import addresses, clock
 from tests import builders as make
 from tests.web.staff.conftest import Office
@@ -187,3 +188,77 @@ def test_a_message_is_made_a_request(browser: Browser, office: Office) -> None:
     page = officer.get(path).text
     assert "What do you hold?" in page
     assert f"/staff/contact/{message}" in page
+
+
+def typed_by_a_visitor(office: Office, email: str = "ana@example.org") -> str:
+    """Somebody writes "erase my data" in the contact form under that address; returns the message."""
+
+    def write(session: Session) -> str:
+        return actions.ask(
+            session, office.house.ring, address=addresses.parse(email), name="", subject=rules.SUBJECTS["data"],
+            text="Erase my data.", locale="en", now=clock.now() - timedelta(hours=1),
+        ).public_id  # fmt: skip
+
+    return str(office.world.change(write))
+
+
+UNPROVEN = "nothing proves it is theirs. Have them sign in by a mailed link first."
+
+
+def test_an_address_typed_into_the_form_proves_nobody(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    message = typed_by_a_visitor(office)
+    path = officer.post(f"/staff/contact/{message}/request", data={"right": "erasure"}).headers["location"]
+    page = officer.get(path).text
+    assert UNPROVEN in page
+    assert "Asked by" not in page
+    assert "an erasure made there" not in page
+    unproven = officer.post(f"{path}/close", data={"outcome": "done"})
+    assert unproven.status_code == 422
+    assert "Please say how they showed that it is theirs" in unproven.text
+    with reading(office.house.engine) as session:
+        found = copies.access_copy(
+            session, office.house.ring, make.the_person(session, ana.public_id), now=clock.now()
+        )
+    assert [(one["text"], one["proven"]) for one in found["messages"]] == [("Erase my data.", False)]
+    told = {"outcome": "done", "note": "Called back, knew the last order"}
+    assert officer.post(f"{path}/close", data=told).status_code == 303
+    page = officer.get(path).text
+    assert "Called back, knew the last order" in page
+    assert UNPROVEN not in page
+
+
+def test_who_signed_in_since_is_who_asked(browser: Browser, office: Office) -> None:
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+
+    def signs_in(ago: timedelta) -> None:
+        """The entry that a mailed link leaves."""
+        by = f"person:{ana.public_id}"
+        office.world.change(
+            lambda session: entries.append(
+                session, "person.signed_in", subject=ana.public_id, body={}, by=by, now=clock.now() - ago
+            )
+        )
+
+    signs_in(timedelta(hours=2))
+    message = typed_by_a_visitor(office)
+    path = officer.post(f"/staff/contact/{message}/request", data={"right": "erasure"}).headers["location"]
+    assert UNPROVEN in officer.get(path).text, "before it came, it says nothing of who wrote it"
+    signs_in(timedelta())
+    page = officer.get(path).text
+    assert UNPROVEN not in page
+    assert "Asked by" in page
+    assert officer.post(f"{path}/close", data={"outcome": "done"}).status_code == 303
+
+
+def test_a_letter_and_a_stranger_are_closed_as_before(browser: Browser, office: Office) -> None:
+    """Staff saw the letter; of somebody unknown here nothing is held."""
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    message = typed_by_a_visitor(office, "stranger@example.org")
+    stranger = officer.post(f"/staff/contact/{message}/request", data={"right": "access"})
+    for path in (written(officer, **letter(who=ana.public_id)), stranger.headers["location"]):
+        assert UNPROVEN not in officer.get(path).text
+        assert officer.post(f"{path}/close", data={"outcome": "done"}).status_code == 303
