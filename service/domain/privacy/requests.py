@@ -66,15 +66,15 @@ def receive(
 
 def fulfilled(session: Session, person: Person, right: str, *, door: str, now: datetime, by: str) -> None:
     """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
-    same by the same door within the hour is a second press. What was asked to be corrected by another door stays open: it may
-    be something else."""
+    same by the same door within the hour is a second press. A copy or a correction asked for by another door stays open: who wrote
+    a letter waits for its answer, and it may be about something else."""
     lock_ledger_tail(session)
     ids = [one.id for one in erasing.with_merged(session, person)]
     rows = session.exec(
         select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right) == right)
     ).all()
     waiting = [
-        row for row in rows if row.closed_at is None and (right != "rectification" or row.door == door)
+        row for row in rows if row.closed_at is None and (right not in rules.BY_DOOR or row.door == door)
     ]
     if not waiting:
         lately = now - rules.WINDOW

@@ -44,6 +44,8 @@ OUTCOMES = {
     "not_identified": "Not shown to be theirs",
     "taken_back": "Taken back by the person",
 }
+COPIES = ("access", "portability")
+BY_DOOR = (*COPIES, "rectification")  # what was had by one door answers what was asked by it alone
 EXPLAINED = ("refused", "not_identified")  # outcomes that somebody may complain about
 OPT_OUT_DAYS = 10
 BREACH_FACTS = ("what", "whom", "how_many", "consequences", "done")

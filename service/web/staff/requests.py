@@ -1,6 +1,7 @@
 """Requests under people's rights: what is open, the first due first; one request; more time with a reason; how it ended.
 
-What is asked for is done on the person's own page, which closes the request by itself, once something shows that it is theirs.
+What is asked for is done on the person's own page, once something shows that it is theirs, and closes the request by itself: but
+for a copy, which is handed over first.
 """
 
 from collections.abc import Callable
@@ -280,6 +281,7 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
     extendable = not row.closed_at and not row.extended_at and row.right not in ("objection", "opt_out")
     return {
         "proven": queries.proven(session, row),
+        "by_hand": row.right in rules.COPIES,
         "base": f"{HERE}/requests/{row.public_id}",
         "what": what,
         "reference": row.public_id,

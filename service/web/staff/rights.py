@@ -120,7 +120,8 @@ def _reason(typed: str) -> str:
 
 @router.post("/staff/people/{public_id}/copy")
 async def copy(request: Request, public_id: str, staff: Officer) -> Response:
-    """The access copy as a file, to be handed to the person; that it was made is written down, with the reason."""
+    """The access copy as a file, to be handed to the person; that it was made is written down, with the reason. It
+    answers no request: who hands it over closes that."""
     house = deps.house(request)
     try:
         reason = _reason((await forms.read(request)).text("reason"))
@@ -132,7 +133,6 @@ async def copy(request: Request, public_id: str, staff: Officer) -> Response:
         if person.state == "erased":
             raise AlreadyErased
         people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
-        requests.fulfilled(session, person, "access", door="staff", now=now, by=staff.by)
         return copies.access_copy(session, house.ring, person, now=now)
 
     return download((await act(request, made)).value, "access-copy.json")

@@ -140,11 +140,25 @@ def test_a_right_that_was_had_closes_what_waited_for_it(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     ana = make.a_person(session, ring, now=now)
-    waiting, other = asked(session, ring, now, person=ana), asked(session, ring, now, "erasure", person=ana)
-    requests.fulfilled(session, ana, "access", door="link", now=now, by=f"person:{ana.public_id}")
+    waiting, other = (asked(session, ring, now, right, person=ana) for right in ("restriction", "erasure"))
+    requests.fulfilled(session, ana, "restriction", door="link", now=now, by=f"person:{ana.public_id}")
     assert (waiting.outcome, waiting.closed_by) == ("done", f"person:{ana.public_id}")
     assert other.closed_at is None
     assert (last(session)["kind"], last(session)["subject"]) == ("request.closed", ana.public_id)
+
+
+@pytest.mark.parametrize("right", ["access", "portability"])
+def test_std_h9_what_came_by_letter_is_not_answered_by_a_look_at_ones_own_page(
+    session: Session, ring: Keyring, now: datetime, right: str
+) -> None:
+    """Whoever wrote a letter waits for an answer to it: what they had by another door may be something else."""
+    ana = make.a_person(session, ring, now=now)
+    letter = asked(session, ring, now, right, person=ana)
+    message = asked(session, ring, now, right, door="form", person=ana, contact=wrote(session, ring, now))
+    requests.fulfilled(session, ana, right, door="link", now=now, by=f"person:{ana.public_id}")
+    assert [letter.closed_at, message.closed_at] == [None, None]
+    [looked] = closed(session, ring)
+    assert (looked.row.door, looked.row.outcome) == ("link", "done")
 
 
 def closed(session: Session, ring: Keyring) -> list[queries.Requested]:
@@ -218,12 +232,12 @@ def test_std_h11_an_erasure_closes_its_request_and_leaves_no_word_of_it(
 def test_a_request_goes_with_its_person_into_a_merge(session: Session, ring: Keyring, now: datetime) -> None:
     ana = make.a_person(session, ring, now=now)
     other = make.a_person(session, ring, "bea@example.org", now=now)
-    row = asked(session, ring, now, person=other)
+    row = asked(session, ring, now, "restriction", person=other)
     other.state, other.merged_into = "merged", ana.id
     session.flush()
     assert isinstance(people.followed(session, other), Person)
     assert queries.requested(session, ring, row).person is ana
-    requests.fulfilled(session, ana, "access", door="link", now=now, by=f"person:{ana.public_id}")
+    requests.fulfilled(session, ana, "restriction", door="link", now=now, by=f"person:{ana.public_id}")
     assert row.outcome == "done"
 
 
@@ -271,10 +285,10 @@ def test_two_who_close_the_same_request_do_not_wait_for_each_other(
     same order, or PostgreSQL would have to break a deadlock."""
     with transaction(engine) as session:
         ana = make.a_person(session, ring, now=now)
-        public_id = asked(session, ring, now, person=ana).public_id
+        public_id = asked(session, ring, now, "restriction", person=ana).public_id
 
     def by_herself(session: Session) -> None:
-        requests.fulfilled(session, ana, "access", door="link", now=now, by=f"person:{ana.public_id}")
+        requests.fulfilled(session, ana, "restriction", door="link", now=now, by=f"person:{ana.public_id}")
 
     def by_hand(session: Session) -> None:
         requests.close(session, public_id, outcome="done", note="", now=now, by=BY)

@@ -133,7 +133,7 @@ def test_more_time_with_its_reason_and_a_refusal_with_its_own(browser: Browser, 
 
 @pytest.mark.parametrize(
     ("right", "act"),
-    [("access", "copy"), ("objection", "object"), ("restriction", "restrict"), ("erasure", "erase")],
+    [("objection", "object"), ("restriction", "restrict"), ("erasure", "erase")],
 )
 def test_what_is_done_on_the_persons_page_closes_the_request(
     browser: Browser, office: Office, right: str, act: str
@@ -147,6 +147,25 @@ def test_what_is_done_on_the_persons_page_closes_the_request(
     assert (row.outcome, row.closed_by) == ("done", f"staff:{office.ids['privacy_officer']}")
     assert "Done as asked" in officer.get(path).text
     assert "Answered what they asked for" in officer.get(f"/staff/people/{ana.public_id}").text
+
+
+def test_std_h9_a_copy_that_was_only_made_leaves_the_request_open(browser: Browser, office: Office) -> None:
+    """It is answered when the person has it, which staff say with the form."""
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    path = written(officer, **letter(who=ana.public_id))
+    page = officer.get(path).text
+    assert (
+        "A copy made there is yours to hand over: close this with the form below when they have it." in page
+    )
+    why = {"reason": "letter of 3 November"}
+    assert officer.post(f"/staff/people/{ana.public_id}/copy", data=why).status_code == 200
+    assert of(office, path).row.closed_at is None
+    with reading(office.house.engine) as session:
+        assert len(ledger.of_subject(session, ana.public_id, kinds=("person.exported",))) == 1
+        assert not ledger.of_subject(session, ana.public_id, kinds=("request.closed",))
+    assert officer.post(f"{path}/close", data={"outcome": "done"}).status_code == 303
+    assert of(office, path).row.outcome == "done"
 
 
 def test_a_message_is_made_a_request(browser: Browser, office: Office) -> None:
