@@ -21,8 +21,9 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import restoring
 from service.domain.preferences.restoring import Reapplied
-from service.domain.privacy import erasing, requests
+from service.domain.privacy import erasing, queries, requests
 from service.domain.privacy.erasing import Erased
+from service.kit.clock import from_micros
 from service.kit.signing import Keyring
 from service.ops import captured
 from service.ops.house import House
@@ -86,8 +87,8 @@ def _only_signed_up(session: Session, person: Person, subject: str) -> bool:
 
 def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *, now: datetime) -> Reapplied:
     """After a restore, before anything else: whoever was erased since the copy was made is erased again, and whoever was forgotten
-    because nobody confirmed their sign-up is forgotten again. Of erased people it does not know, the mailbox goes on the
-    do-not-mail list."""
+    because nobody confirmed their sign-up is forgotten again. Of erased people the mailbox goes on the do-not-mail
+    list, and what was written from it before goes: the copy may not know yet that it was theirs."""
     again = left = 0
     for line in restoring.unheard(session, [one for one in lines if one["kind"] == KIND]):
         subject, mailbox = str(line.get("subject") or ""), line.get("mailbox")
@@ -101,6 +102,9 @@ def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *,
             erase(session, ring, person, how="restore", now=now, by="system")
             again += 1
         if mailbox:
+            before = from_micros(int(line["at"]))
+            wrote = queries.left_by(session, mailbox, before=before)
+            erasing.forget_messages(session, wrote, now=now)
             again += erasing.keep_no(
                 session, mailbox, origin="restore", subject=subject or None, now=now, by="system"
             )

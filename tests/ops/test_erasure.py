@@ -19,7 +19,8 @@ from service.domain.people.tables import Person
 from service.domain.preferences import access, projection
 from service.domain.preferences.registration import register_many
 from service.domain.privacy import actions as contact
-from service.domain.privacy import rules
+from service.domain.privacy import queries, rules
+from service.domain.privacy.tables import ContactRequest
 from service.domain.senders import actions as senders
 from service.fence import perform_now
 from service.inbox import Captured
@@ -239,3 +240,48 @@ def test_a_copy_is_not_asked_who_shared_the_mailbox(house: House, tmp_path: Path
     assert (left[ana].state, left[cem].state) == ("erased", "active")
     assert left[cem].wrapped_key
     back.engine.dispose()
+
+
+@pytest.mark.parametrize("copied", ["before they registered", "before they confirmed"])
+def test_std_h11_what_they_wrote_as_a_visitor_does_not_come_back_with_a_copy(
+    house: House, tmp_path: Path, copied: str
+) -> None:
+    """The copy has the message and does not know whose mailbox it came from; the line of the erasure does."""
+    now = clock.now()
+
+    def write(session, email):  # type: ignore[no-untyped-def]
+        contact.ask(
+            session, house.ring, address=addresses.parse(email), name="", subject=rules.SUBJECTS["question"],
+            text=f"From {email}", locale="en", now=now,
+        )  # fmt: skip
+
+    def register(session):  # type: ignore[no-untyped-def]
+        wanted = [make.an_answer(at=now)]
+        return make.register(session, house.ring, "ana@example.org", wanted, attest=False, now=now)
+
+    for email in ("ana@example.org", "bea@example.org"):
+        make.act(house, lambda session, email=email: write(session, email))
+    if copied == "before they confirmed":
+        make.act(house, register)
+    copy = tmp_path / "copies" / "before"
+    backup.backup(house, copy)
+    if copied == "before they registered":
+        make.act(house, register)
+    make.act(
+        house, lambda session: make.press(session, house.ring, make.buttons(session)[-1], now=clock.now())
+    )
+    with reading(house.engine) as session:
+        [person_id] = session.exec(select(Person.public_id)).all()
+    erase(house, person_id)
+    assert wrote(house) == ["From bea@example.org"]
+    house.engine.dispose()
+    backup.restore(house.settings, copy, replace=True, now=clock.now())
+    back = open_house(house.settings)
+    assert wrote(back) == ["From bea@example.org"]
+    back.engine.dispose()
+
+
+def wrote(house: House) -> list[str]:
+    """What lies there from the contact form."""
+    with reading(house.engine) as session:
+        return [queries.asked(house.ring, row)["text"] for row in session.exec(select(ContactRequest))]

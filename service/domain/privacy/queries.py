@@ -150,6 +150,16 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
     return session.exec(statement).all()
 
 
+def left_by(session: Session, address_hash: str, *, before: datetime) -> Sequence[ContactRequest]:
+    """The messages that came from one mailbox before that moment, whoever had it."""
+    statement = (
+        select(ContactRequest)
+        .join(Address, col(Address.id) == col(ContactRequest.address_id))
+        .where(col(Address.address_hash) == address_hash, col(ContactRequest.created_at) < before)
+    )
+    return session.exec(statement).all()
+
+
 def messages_of(session: Session, persons: Sequence[Person]) -> list[ContactRequest]:
     """What these persons wrote, oldest first: from their mailboxes, and what was found to be a request of theirs from elsewhere."""
     found = {row.id: row for row in written_from(session, people_erasing.addresses_of(session, persons))}
