@@ -311,7 +311,7 @@ def export(
     form: Annotated[str, typer.Option("--format", help="csv (safe for spreadsheets) or ndjson.")] = "csv",
     as_json: desk.Json = False,
 ) -> None:
-    """Write everybody, with what they agreed to, into a file of your own (mode 0600)."""
+    """Write everybody, with what they agreed to, into a file of your own (mode 0600). Who is restricted is left out."""
     if form not in exports.FORMS:
         raise FormUnknown(field="format")
     if file.exists():
@@ -325,4 +325,7 @@ def export(
         for text, count in exports.parts(house, form=form, by=desk.BY):
             out.write(text)
             people += count
-    desk.say({"file": str(file), "people": people}, f"{people:,} people are in {file}.", as_json=as_json)
+    _, kept = desk.ask(house, queries.going_out)
+    said = f"{people:,} people are in {file}." + (f" Left out, because restricted: {kept:,}." if kept else "")
+    found = {"file": str(file), "people": people, "restricted_left_out": kept}
+    desk.say(found, said, as_json=as_json)

@@ -31,7 +31,7 @@ class FileThere(Conflict):
 
 
 def parts(house: House, *, form: str, by: str) -> Iterator[tuple[str, int]]:
-    """Everybody, a part at a time, with the number of people in it. Who takes them out and why was noted before
+    """Everybody who is not restricted, a part at a time, with the number of people in it. Who takes them out and why was noted before
     (`actions.note_export`); whose data left is noted as it leaves (standards K8).
     """
     with reading(house.engine) as session:

@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy.engine import Engine
 from sqlmodel import col, func, select
 
-from service.db.session import reading
-from service.domain.people.tables import Identity
-from service.domain.preferences import projection
+from service.db.session import reading, transaction
+from service.domain.people.tables import Identity, Person
+from service.domain.preferences import projection, rights
 from service.domain.preferences.tables import Preference
 from service.domain.transfers import queries
 from service.domain.transfers.tables import Import
+from service.kit import clock
 from service.kit.signing import Keyring
 from tests.cli.conftest import Run
 from tests.domain.transfers import files
@@ -112,6 +113,12 @@ def test_taking_back_and_export(bidden: Run, tmp_path: Path, engine: Engine, rin
     done = bidden("people", "export", str(out), "--reason", "moving house", "--json")
     assert done.json["people"] == 2
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert done.json["restricted_left_out"] == 0
+    with transaction(engine) as session:
+        kept = session.exec(select(Person).where(col(Person.state) == "active")).all()[0]
+        rights.restrict(session, kept, how="me", now=clock.now(), by=f"person:{kept.public_id}")
+    without = bidden("people", "export", str(tmp_path / "without.csv"), "--reason", "moving house")
+    assert "Left out, because restricted: 1." in " ".join(without.out.split())
     assert "file_there" in bidden("people", "export", str(out), "--reason", "again").err
     assert "reason_missing" in bidden("people", "export", str(tmp_path / "o"), "--reason", " ").err
     assert (

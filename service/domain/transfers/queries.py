@@ -114,16 +114,27 @@ def export_columns(session: Session) -> list[str]:
     ]
 
 
+def going_out(session: Session) -> tuple[int, int]:
+    """How many people an export holds, and how many it leaves out because they are restricted."""
+    statement = select(
+        func.count().filter(col(Person.state) == "active"),
+        func.count().filter(col(Person.state) == "restricted"),
+    ).select_from(Person)
+    leaving, kept = session.exec(statement).one()
+    return leaving, kept
+
+
 def people_after(
     session: Session, ring: Keyring, after: int, *, most: int
 ) -> tuple[list[dict[str, str]], list[str], int]:
     """The next people of an export by row number: their cells, their public ids, and where to go on (0: nobody is left).
 
-    Erased and merged people have nothing to export. Instants are ISO 8601 in UTC; a wording is its public id.
+    Erased and merged people have nothing to export; what is held of restricted ones is kept and not used (GDPR 18(2)). Instants are
+    ISO 8601 in UTC; a wording is its public id.
     """
     statement = (
         select(Person)
-        .where(col(Person.id) > after, col(Person.state).in_(("active", "restricted")))
+        .where(col(Person.id) > after, col(Person.state) == "active")
         .order_by(col(Person.id))
         .limit(most)
     )

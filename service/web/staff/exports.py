@@ -1,14 +1,13 @@
 """Everybody out, for a reason: the page and the download."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 
-from service.domain.people import queries as people
 from service.domain.staff.queries import SignedIn
-from service.domain.transfers import actions
+from service.domain.transfers import actions, queries
 from service.kit import clock
 from service.kit.errors import DomainError
 from service.ops import exports
@@ -57,16 +56,9 @@ async def _page(
 ) -> Response:
     chosen = values.get("form", "csv")
     kinds = [choice(kind, words, kind == chosen) for kind, words in FORMS.items()]
-    return await show(
-        request,
-        staff,
-        "people",
-        "staff/export.html",
-        lambda session: {
-            "total": people.count(session),
-            "kinds": kinds,
-            "values": values,
-            "errors": errors,
-        },
-        status=status,
-    )
+
+    def build(session: Session) -> dict[str, Any]:
+        total, kept = queries.going_out(session)
+        return {"total": total, "kept": kept, "kinds": kinds, "values": values, "errors": errors}
+
+    return await show(request, staff, "people", "staff/export.html", build, status=status)

@@ -182,11 +182,9 @@ def _page(
     now = clock.now()
     on = day_asked(request.query_params.get("on", ""), now)
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
-    chosen = request.query_params.get("show", "")
-    base = f"/staff/people/{person.public_id}"
-    log = timeline.of_person(
-        session, house.ring, person, until=until, only=chosen if chosen in FILTERS else ""
-    )
+    chosen, opens = request.query_params.get("show", ""), may(staff.role, "people:reveal")
+    base, only = f"/staff/people/{person.public_id}", chosen if chosen in FILTERS else ""
+    log = timeline.of_person(session, house.ring, person, until=until, only=only, opens=opens)
     keep, stopped = f"&on={on}" if until else "", preferences.suppressed(session, person)
     return {
         "base": base,
@@ -210,14 +208,12 @@ def _page(
         "log": log.lines,
         "chain": None,
         "pager": None,
-        "may_reveal": may(staff.role, "people:reveal") and person.state != "erased",
+        "may_reveal": opens and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
         "reason_missing": None,
         "stopped": [_on_the_list(one) for one in stopped],
         "barred": any(one.cause == LEGAL for one in stopped),
-        "evidence": f"{base}/evidence" + (f"?on={on}" if until else "")
-        if may(staff.role, "people:reveal")
-        else None,
+        "evidence": f"{base}/evidence" + (f"?on={on}" if until else "") if opens else None,
     }
 
 

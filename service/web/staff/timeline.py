@@ -1,7 +1,7 @@
 """One person's record in words: every ledger entry about them and every mail they were sent, newest first.
 
 Only the ledger says what was agreed; this turns its kinds into sentences and opens the sealed evidence with
-the person's key.
+the person's key, for whoever may see that.
 """
 
 import re
@@ -103,6 +103,7 @@ STEPS = {
 # Places of our own are told by the way it was said already; a site's own word for its place is added to that.
 OUR_PLACES = {"link", "page", "join", "me", "withdrawal file"}
 PLACES = {"same address": "under another registration of the same address"}
+SEALED = {"name": "Evidence", "value": "Sealed: shown to whoever may see addresses in clear."}
 EVIDENCE = {
     "url": "Page",
     "ip": "Network",
@@ -121,13 +122,14 @@ class Record:
 
 
 def of_person(
-    session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str
+    session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str, opens: bool
 ) -> Record:
-    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff or ""."""
+    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff or "". `opens`: whether who reads it
+    may see what lies sealed (the network address of a yes, the program); else it says that it is there."""
     seen = ledger.of_subject(session, person.public_id)
     names = _topic_names(session)
     by = actors.names(session, [one.actor for one in seen])
-    key, opener = _key(ring, person), Opener(session, ring)
+    key, opener = _key(ring, person), Opener(session, ring) if opens else None
     lines = (
         []
         if only == "mail"
@@ -159,7 +161,7 @@ def words_of(kind: str) -> tuple[str, str, str]:
 
 
 def _entry(
-    seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None, opener: Opener
+    seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None, opener: Opener | None
 ) -> dict[str, Any]:
     """One ledger entry as a line."""
     sign, what, _ = words_of(seen.kind)
@@ -215,11 +217,13 @@ def _readable(value: object) -> str:
         return text
 
 
-def _evidence(seen: Seen, key: bytes | None, opener: Opener) -> list[dict[str, str]]:
-    """The sealed evidence in clear, while the person's key exists."""
+def _evidence(seen: Seen, key: bytes | None, opener: Opener | None) -> list[dict[str, str]]:
+    """The sealed evidence in clear, while the person's key exists; without an opener only that there is some."""
     part = seen.body.get("evidence")
     if not isinstance(part, dict) or key is None:
         return []
+    if opener is None:
+        return [SEALED]
     try:
         found = opener.open(key, part, subject=seen.subject or "", kind=seen.kind)
     except sealing.Unsealable:

@@ -18,7 +18,7 @@ from service.domain.ledger.rules import open_part
 from service.domain.mailings.tables import Address, Mailing
 from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person
-from service.domain.preferences import projection, restoring
+from service.domain.preferences import projection, restoring, rights
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
 from service.domain.preferences.actions import stop
@@ -535,6 +535,21 @@ def test_std_k8_an_export_says_who_why_and_whose(house: House, ring: Keyring) ->
     assert (line["person"], line["first name"], line["new-products state"]) == (public_id, "=1+1", "given")
     with pytest.raises(rules.ReasonMissing), transaction(house.engine) as session:
         actions.note_export(session, reason=" ", form="csv", now=clock.now(), by="cli")
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_std_h12_who_is_restricted_is_in_no_export(house: House, ring: Keyring, form: str) -> None:
+    """GDPR 18(2): their data is kept and nothing else; the export knows how many it leaves out."""
+    with transaction(house.engine) as session:
+        ana = make.a_person(session, ring, now=clock.now())
+        ben = make.a_person(session, ring, "ben@example.org", now=clock.now())
+        rights.restrict(session, ana, how="me", now=clock.now(), by=f"person:{ana.public_id}")
+    content = exported(house, form)
+    assert (b"ben@example.org" in content, b"ana@example.org" in content) == (True, False)
+    [listed] = entries(house, "people.listed")
+    assert listed.body["people"] == [ben.public_id]
+    with reading(house.engine) as session:
+        assert queries.going_out(session) == (1, 1)
 
 
 def test_an_export_comes_back_elsewhere_with_its_noes(house: House, ring: Keyring) -> None:

@@ -164,6 +164,19 @@ def test_std_k8_an_export_needs_its_reason(browser: Browser, office: Office) -> 
     assert office.world.entries("people.listed") == 1
 
 
+def test_std_h12_the_export_says_who_is_left_out(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    office.world.person("ben@example.org")
+    officer = browser("privacy_officer")
+    assert "left out" not in officer.get("/staff/people/export").text
+    officer.post(f"/staff/people/{ana.public_id}/restrict", data={"reason": "letter of 3 November"})
+    page = officer.get("/staff/people/export").text
+    assert "1 person with addresses in clear" in page
+    assert "1 person who is restricted is left out" in page
+    answer = officer.post("/staff/people/export", data={"reason": "moving house", "form": "csv"})
+    assert ("ben@example.org" in answer.text, "ana@example.org" in answer.text) == (True, False)
+
+
 def test_hostile_cells_are_shown_as_text(browser: Browser, office: Office) -> None:
     officer = browser("privacy_officer")
     content = b'email,subscribed at\n"<script>alert(1)</script>",2024-01-01\n'

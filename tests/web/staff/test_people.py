@@ -106,6 +106,14 @@ def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
     shown = re.sub(r'datetime="[^"]*"', "", today)
     raw = re.search(r".{30}\d{4}-\d\d-\d\dT\d\d:\d\d.{40}", shown)
     assert raw is None, raw and raw[0]
+    for role in ("marketing", "product"):
+        log = browser(role).get(base).text
+        assert "203.0.113.0/24" not in log, (
+            "who may not see addresses in clear sees no network address either"
+        )
+        assert "shop.example.org/join" not in log
+        assert "Sealed: shown to whoever may see addresses in clear." in log
+    assert "Sealed: shown" not in today
     then = officer.get(f"{base}?on={given_on + timedelta(days=3)}").text
     assert "Had said yes to New products by the end of that day." in then
     assert 'class="later"' in then
