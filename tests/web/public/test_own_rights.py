@@ -68,8 +68,14 @@ def test_what_goes_and_what_stays_is_said_before_the_button(client: TestClient, 
     page = client.get("/me/erase").text
     for words in ("This goes", "or “shop”, told us", "plan", "This stays, and why", "do-not-mail list"):
         assert words in page
+    assert "seven days at most. Nobody takes you over from it any more." in page
     assert "Löschen" not in page
-    assert "Das bleibt, und warum" in client.get("/me/erase?lang=de").text
+    german = client.get("/me/erase?lang=de").text
+    for words in (
+        "Das bleibt, und warum",
+        "höchstens sieben Tage. Aus ihr werden Sie nicht mehr übernommen.",
+    ):
+        assert words in german
     assert client.post("/me/erase", data={"confirm": "no"}, headers=OURS).status_code == 200
     assert world.entries() == before
     assert state(world, person) == "active"

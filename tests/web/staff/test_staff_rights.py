@@ -132,6 +132,7 @@ def test_erasing_with_its_preview(browser: Browser, office: Office) -> None:
     preview = officer.get(f"{base}/erase").text
     for words in ("This goes", "shop", "plan", "This stays, and why", "only the person lifts it"):
         assert words in preview
+    assert "for seven days at most. Whoever was erased is not taken over from it." in preview
     assert state(office, ana.public_id) == "active"
     done = officer.post(f"{base}/erase", data=WHY)
     assert done.headers["location"] == base
