@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 import verify_ledger
@@ -12,13 +12,16 @@ from service.db.session import reading, transaction
 from service.domain.ledger import checkpoints
 from service.domain.links import rules as links
 from service.domain.mailings.tables import Mailing
+from service.domain.people import actions as people_actions
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.registration import Registration, register_many
-from service.domain.privacy import requests
+from service.domain.privacy import actions as contact
+from service.domain.privacy import requests, rules
 from service.domain.privacy.tables import RightsRequest
 from service.domain.suppressions import queries as suppressions
-from service.kit import clock
+from service.domain.transfers import actions as transfers
+from service.kit import addresses, clock
 from service.kit.errors import DomainError
 from tests import builders as make
 from tests.domain.privacy.schemas import faults, published
@@ -307,6 +310,29 @@ def test_std_j3_a_receipt_of_each_answer_that_anybody_can_check(
     assert client.get("/me/receipts/nothing.json").status_code == 404
     client.cookies.clear()
     assert client.get("/me/receipts/new-products.json").status_code == 403
+
+
+def test_std_k8_the_page_says_who_looked_and_what_is_not_proven(client: TestClient, world: World) -> None:
+    """In words, in both languages: a list, an export with its reason, a message that anybody may have typed."""
+    person = signed_in(client, world)
+    by, now = "staff:s_1", clock.now()
+
+    def look(session: Session) -> None:
+        people_actions.note_list(session, [person], now=now, by=by)
+        transfers.note_export(session, reason="Moving house", form="csv", now=now, by=by)
+        transfers.note_exported(session, [person.public_id], now=now, by=by)
+        contact.ask(
+            session, world.house.ring, address=addresses.parse("ana@example.org"), name="",
+            subject=rules.SUBJECTS["data"], text="Erase my data.", locale="en", now=now,
+        )  # fmt: skip
+
+    world.change(look)
+    page, german = (client.get(f"/me/copy?lang={lang}").text for lang in ("en", "de"))
+    for words in ("Shown to our staff in a list", "Copied out by our staff, in an export", "Moving house"):
+        assert words in page
+    assert "Sent under your address; nothing proves that you wrote it." in page
+    assert "Unserem Personal in einer Liste gezeigt" in german
+    assert "nichts belegt, dass Sie es geschrieben haben" in german
 
 
 def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:
