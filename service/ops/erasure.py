@@ -17,6 +17,7 @@ from service.db.session import after_commit, reading
 from service.domain.ledger import queries as ledger
 from service.domain.ledger import safe
 from service.domain.people import erasing as people_erasing
+from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import restoring
@@ -37,6 +38,7 @@ def erase(
     session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
 ) -> Erased:
     """Erase somebody (`privacy.erasing.erase`), mails in the captured inbox too. Raises `AlreadyErased`."""
+    person = mailbox.who_is_left(session, person)
     written_to = people_erasing.in_clear(session, ring, erasing.concerned(session, person, how=how))
     done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)
     if how in DOORS:

@@ -14,6 +14,7 @@ from service.api import deps, errors
 from service.api.body import Strict
 from service.api.v1.people import known
 from service.domain.api_keys.rules import ScopeMissing
+from service.domain.people import mailbox
 from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import queries
@@ -103,7 +104,7 @@ async def save(
     house, now = deps.house(request), clock.now()
 
     def act(session: Session) -> Preferences:
-        _, person = known(session, caller, external_id)
+        person = mailbox.who_is_left(session, known(session, caller, external_id)[1])
         offered = topics.everything(session)
         choices = _choices(said, caller, person, _standing(session, caller, person, offered, now))
         preferences.save(session, house.ring, person, choices, how="api", evidence={}, now=now, by=caller.by)

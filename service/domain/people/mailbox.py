@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
@@ -36,6 +37,18 @@ class Known:
     address_told: int | None = (
         None  # the entry of a change that waits: the old address is to be told, the new one asked
     )
+
+
+def who_is_left(session: Session, person: Person) -> Person:
+    """The person as they stand at the ledger's tail, which is held from now on: whoever waited for it has perhaps read them before
+    they moved, were erased, or were made one with somebody, who is the answer then. What is said of a person begins with this
+    where they were looked up before the tail was held; else it is acknowledged, and said of a row that is nobody any more."""
+    lock_ledger_tail(session)
+    session.flush()  # a refresh would forget what this transaction has changed itself
+    session.refresh(person)
+    while person.merged_into:
+        person = session.get_one(Person, person.merged_into, populate_existing=True)
+    return person
 
 
 def change_address(

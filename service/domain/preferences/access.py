@@ -159,8 +159,7 @@ def change_email(
     session: Session, ring: Keyring, person: Person, address: addresses.Address, *, now: datetime, by: str
 ) -> bool:
     """Ask for a new address: it waits for its button, the old one is told, marketing waits. False: it is the present one."""
-    lock_ledger_tail(session)
-    row = mailbox.known(session, ring, person)
+    row = mailbox.known(session, ring, mailbox.who_is_left(session, person))
     if mailing_queries.address_hash(ring, address) == row.address.address_hash:
         return False
     mailbox.change_address(session, ring, row, address, confirmed=False, now=now, by=by)

@@ -274,7 +274,7 @@ def save(
     link: links.Link | None = None,
 ) -> Saved:
     """Save a preference page: stops and breaks at once, additions by a mail with a button, unnamed things untouched."""
-    lock_ledger_tail(session)
+    person = mailbox.who_is_left(session, person)
     change = changes.begin(session, ring, person, _said(session, how, evidence, link), now=now, by=by)
     changed: list[str] = []
     added: list[Topic] = []

@@ -11,10 +11,11 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from service.db.locks import lock_ledger_tail
+from service.domain.consent import actions as consent
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Address
+from service.domain.people import mailbox
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rules
 from service.domain.preferences.asking import say_no_again
@@ -22,6 +23,7 @@ from service.domain.preferences.changes import Change, neighbours, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.suppressions import queries as suppressed
 from service.domain.topics import queries as topics
+from service.kit.signing import Keyring
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
 LEGAL = "legal"
@@ -34,9 +36,7 @@ def restrict(session: Session, person: Person, *, how: str, reason: str = "", no
     Every other registration of a mailbox that is theirs goes along, or mail would find its way through that. Who went along with
     another and now says so themselves is restricted on their own from then on.
     """
-    lock_ledger_tail(session)
-    session.refresh(person)
-    changed = False
+    person, changed = mailbox.who_is_left(session, person), False
     for one in (person, *_of_the_mailbox(session, person)):
         again = one is person and _not_yet_their_own(session, person, by)
         if one.state != "active" and not again:
@@ -58,8 +58,7 @@ def lift_restriction(
 
     Of the mailbox's other registrations those are lifted that went along with this one, or that staff restricted.
     """
-    lock_ledger_tail(session)
-    session.refresh(person)
+    person = mailbox.who_is_left(session, person)
     if person.state != "restricted":
         return False
     own = f"person:{person.public_id}"
@@ -142,11 +141,20 @@ def _last_restriction(session: Session, person: Person) -> _Said | None:
     return _Said(said[-1].actor, said[-1].body.get("with")) if said else None
 
 
-def object_to_marketing(change: Change, *, reason: str = "") -> str | None:
+def object_to_marketing(
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    said: consent.Said,
+    *,
+    reason: str = "",
+    now: datetime,
+    by: str,
+) -> str | None:
     """No advertising any more, whatever it would rest on: consent, soft opt-in, implied consent, and what is said later by
     anybody but the person. Returns the receipt; None where that stood already."""
-    session, person = change.session, change.person
-    lock_ledger_tail(session)
+    person = mailbox.who_is_left(session, person)
+    change = changes.begin(session, ring, person, said, now=now, by=by)
     marketing = [topic for topic in topics.everything(session) if topic.mail_class == "marketing"]
     for topic in marketing:
         preference = change.preference(topic)
@@ -159,25 +167,16 @@ def object_to_marketing(change: Change, *, reason: str = "") -> str | None:
     if address is None or not _no_advertising(change, address.address_hash):
         ledger.stands(session)
         return changes.slip(session, change.start)
-    _note(
-        session,
-        OBJECTED,
-        person,
-        how=change.said.method,
-        reason=reason,
-        along=person,
-        now=change.now,
-        by=change.by,
-    )
+    _note(session, OBJECTED, person, how=said.method, reason=reason, along=person, now=now, by=by)
     return changes.slip(session, change.start)
 
 
 def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
     """The person takes their objection back: topics can be chosen again, none is by this. False: there was none, or the mailbox
-    is not confirmed theirs: then it may be its owner's."""
-    lock_ledger_tail(session)
+    is not confirmed theirs: then it may be its owner's. Who was made one with another meanwhile takes nothing back for them."""
+    left = mailbox.who_is_left(session, person)
     address = _mailbox(session, person)
-    if address is None or address.confirmed_at is None:
+    if left is not person or address is None or address.confirmed_at is None:
         return False
     lifted = suppressions.lift(
         session,
@@ -192,10 +191,12 @@ def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
 
 def bar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> bool:
     """The law or an authority asks that nothing be sent to this mailbox, whoever has it and whatever they say. False: it stood
-    already, or there is no mailbox."""
-    lock_ledger_tail(session)
+    already. Raises `NoMailbox`."""
+    person = mailbox.who_is_left(session, person)
     address = _mailbox(session, person)
-    added = address and suppressions.add(
+    if address is None:
+        raise rules.NoMailbox
+    added = suppressions.add(
         session, address.address_hash, scope="all", cause=LEGAL, origin="staff", subject=person.public_id,
         reason=reason, now=now, by=by,
     )  # fmt: skip
@@ -206,7 +207,7 @@ def bar(session: Session, person: Person, *, reason: str, now: datetime, by: str
 
 def unbar(session: Session, person: Person, *, reason: str, now: datetime, by: str) -> None:
     """The ground is gone: what the person said stands as before. Raises `NotBarred`."""
-    lock_ledger_tail(session)
+    person = mailbox.who_is_left(session, person)
     address = _mailbox(session, person)
     digest, subject = address.address_hash if address else "", person.public_id
     if not suppressions.lift(

@@ -75,6 +75,10 @@ class RestrictedByThemselves(Conflict):
     """The person asked for this restriction; only they can lift it, on their own page."""
 
 
+class NoMailbox(Conflict):
+    """Nobody has this mailbox any more, so there is nothing to bar."""
+
+
 class NotBarred(Conflict):
     """The law does not bar this mailbox, or nobody has it any more."""
 

@@ -11,7 +11,6 @@ from datetime import datetime
 from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
-from service.db.locks import lock_ledger_tail
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import safe
@@ -19,6 +18,7 @@ from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import Undo
 from service.domain.mailings.tables import Address, Audience, Mailing
 from service.domain.people import erasing as people_erasing
+from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.changes import neighbours, slip
@@ -94,8 +94,7 @@ def erase(
 
     `how`: me | staff | api | restore. `reason` is written to the ledger in clear and for good: it names nobody.
     """
-    lock_ledger_tail(session)
-    session.refresh(person)
+    person = mailbox.who_is_left(session, person)
     if person.state == "erased":
         raise rules.AlreadyErased
     start, persons = len(ledger.appended(session)), concerned(session, person, how=how)

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
-from service.domain.people import erasing
+from service.domain.people import erasing, mailbox
 from service.domain.people.tables import Person
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
@@ -68,7 +68,7 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
     """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
     same by the same door within the hour is a second press. A copy or a correction asked for by another door stays open: who wrote
     a letter waits for its answer, and it may be about something else."""
-    lock_ledger_tail(session)
+    person = mailbox.who_is_left(session, person)
     ids = [one.id for one in erasing.with_merged(session, person)]
     rows = session.exec(
         select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right) == right)

@@ -45,8 +45,7 @@ async def object_to_marketing(request: Request) -> Response:
         evidence = deps.evidence(request, session, path="/me", now=now)
         said = Said("objection", HOW, evidence)
         held = _of(session, person)
-        change = changes.begin(session, opened.ring, held, said, now=now, by=_by(held))
-        receipt = rights.object_to_marketing(change)
+        receipt = rights.object_to_marketing(session, opened.ring, held, said, now=now, by=_by(held))
         requests.fulfilled(session, held, "objection", door="link", now=now, by=_by(held))
         return receipt
 

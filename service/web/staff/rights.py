@@ -15,7 +15,7 @@ from service.db.engine import keeps_old_rows
 from service.domain.consent.actions import Said
 from service.domain.people import actions as people_actions
 from service.domain.people.tables import Person
-from service.domain.preferences import changes, rights
+from service.domain.preferences import rights
 from service.domain.privacy import copies, erasing, requests
 from service.domain.privacy.rules import AlreadyErased
 from service.domain.staff.queries import SignedIn
@@ -46,8 +46,9 @@ async def object_to_marketing(request: Request, public_id: str, staff: Officer) 
 
     def say_no(session: Session, person: Person, reason: str) -> None:
         said = Said("objection", "staff")
-        change = changes.begin(session, house.ring, person, said, now=clock.now(), by=staff.by)
-        rights.object_to_marketing(change, reason=reason)
+        rights.object_to_marketing(
+            session, house.ring, person, said, reason=reason, now=clock.now(), by=staff.by
+        )
         requests.fulfilled(session, person, "objection", door="staff", now=clock.now(), by=staff.by)
 
     return await _said(request, staff, public_id, say_no, "Written down: no advertising any more.")

@@ -451,8 +451,7 @@ class Noes(RuleBasedStateMachine):
                     self.restricted.discard(person.public_id)
             elif what == "object":
                 said = changes.consent.Said("page" if own else "staff", "page")
-                change = changes.begin(session, self.ring, person, said, now=self.now, by=by)
-                rights.object_to_marketing(change)
+                rights.object_to_marketing(session, self.ring, person, said, now=self.now, by=by)
                 marketing = select(Topic.slug).where(col(Topic.mail_class) == "marketing")
                 self.says_no(self.theirs(session, person), session.exec(marketing).all())
                 self.only_they |= {(key, "objection") for key in keys}

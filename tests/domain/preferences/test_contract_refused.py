@@ -8,7 +8,7 @@ from sqlmodel import Session
 from service.domain.consent.actions import Said
 from service.domain.ledger import queries as entries
 from service.domain.people.tables import Person
-from service.domain.preferences import access, actions, changes, projection, rights
+from service.domain.preferences import access, actions, projection, rights
 from service.domain.suppressions import actions as suppressions
 from service.kit import addresses
 from service.kit.signing import Keyring
@@ -74,7 +74,7 @@ def test_an_objection_to_advertising_is_no_word_about_it(
 ) -> None:
     ana = make.a_person(session, ring, ANA, now=now)
     said = Said("objection", "me")
-    rights.object_to_marketing(changes.begin(session, ring, ana, said, now=now, by="person:x"))
+    rights.object_to_marketing(session, ring, ana, said, now=now, by="person:x")
     assert make.the_state(session, elsewhere(session, ring, now, attest=False), SLUG) == "given"
 
 

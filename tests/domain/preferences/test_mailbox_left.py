@@ -184,7 +184,7 @@ def test_a_yes_by_the_button_there_outlives_a_change_that_was_called_off(
 def objects(session: Session, ring: Keyring, person: Person, now: datetime) -> None:
     said = changes.consent.Said("page", "page")
     by = f"person:{person.public_id}"
-    rights.object_to_marketing(changes.begin(session, ring, person, said, now=now, by=by))
+    rights.object_to_marketing(session, ring, person, said, now=now, by=by)
 
 
 @pytest.mark.parametrize("site", [False, True])

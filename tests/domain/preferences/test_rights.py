@@ -9,7 +9,7 @@ from service.domain.consent.actions import Said
 from service.domain.deliveries.queries import topic_facts
 from service.domain.ledger import actions as ledger
 from service.domain.people.tables import Person
-from service.domain.preferences import changes, queries, restoring, rights, rules
+from service.domain.preferences import queries, restoring, rights, rules
 from service.domain.preferences.tables import Preference
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -31,8 +31,7 @@ def reason(session: Session, person: Person, slug: str, now: datetime) -> str | 
 
 def object_to(session: Session, ring: Keyring, person: Person, now: datetime) -> str | None:
     by = f"person:{person.public_id}"
-    change = changes.begin(session, ring, person, Said("objection", "me"), now=now, by=by)
-    return rights.object_to_marketing(change)
+    return rights.object_to_marketing(session, ring, person, Said("objection", "me"), now=now, by=by)
 
 
 @pytest.mark.parametrize("basis", ["consent", "soft_opt_in", "implied_purchase", "contract"])

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from service.domain.consent.actions import Said
 from service.domain.people import erasing as people_erasing
 from service.domain.people.tables import Person
-from service.domain.preferences import access, changes, restoring, rights
+from service.domain.preferences import access, restoring, rights
 from service.domain.privacy import actions as contact
 from service.domain.privacy import erasing, queries
 from service.domain.privacy import rules as privacy
@@ -39,7 +39,7 @@ def own(person: Person) -> str:
 
 def objects(session: Session, ring: Keyring, person: Person, now: datetime) -> None:
     said = Said("objection", "me")
-    rights.object_to_marketing(changes.begin(session, ring, person, said, now=now, by=own(person)))
+    rights.object_to_marketing(session, ring, person, said, now=now, by=own(person))
 
 
 def stopped(session: Session, ring: Keyring, email: str) -> set[str]:

@@ -114,11 +114,10 @@ def test_nobody_elses_data_is_in_it(house: House, now: datetime) -> None:
 
 def test_an_objection_is_in_it(session: Session, ring: Keyring, now: datetime) -> None:
     from service.domain.consent.actions import Said
-    from service.domain.preferences import changes
 
     ana = make.a_person(session, ring, now=now)
-    change = changes.begin(session, ring, ana, Said("objection", "me"), now=now, by=f"person:{ana.public_id}")
-    rights.object_to_marketing(change)
+    said, by = Said("objection", "me"), f"person:{ana.public_id}"
+    rights.object_to_marketing(session, ring, ana, said, now=now, by=by)
     session.flush()
     found = copies.access_copy(session, ring, ana, now=now)
     assert [(one["scope"], one["cause"]) for one in found["suppressions"]] == [("marketing", "objection")]
