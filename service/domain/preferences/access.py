@@ -93,24 +93,25 @@ def _asked_lately(session: Session, person: Person, purpose: str, *, now: dateti
 
 
 def sign_in_by_link(session: Session, ring: Keyring, link: links.Link, *, now: datetime) -> Person:
-    """Use a mailed sign-in link: once, within 30 minutes of its being asked for. Raises `LinkExpired`.
+    """Use a mailed sign-in link: once, within 30 minutes of its being asked for, and while their mail goes where it was sent: the
+    mailbox of before may be another's by now. Raises `LinkExpired`.
 
     Whoever has it reads the mailbox it went to, which is confirmed by that; no topic is. Returns the person who is left.
     """
-    mailing, person = (
+    mailing, named = (
         mailing_queries.by_alias(session, link.mailing),
         people_queries.by_alias(session, link.person),
     )
-    if (
-        mailing is None
-        or person is None
-        or person.state == "erased"
-        or mailing.purpose != "sign-in"
-        or mailing.created_at + SIGN_IN_WITHIN <= now
-    ):
+    if mailing is None or named is None:
+        raise links.LinkExpired
+    person = mailbox.who_is_left(session, named)
+    if person.state == "erased" or mailing.purpose != "sign-in" or mailing.created_at + SIGN_IN_WITHIN <= now:
         raise links.LinkExpired
     asked = mailing_queries.member(session, mailing.id or 0, link.position)
     if asked is None or asked.person_id != person.id:  # nor one who was merged since: they are another's now
+        raise links.LinkExpired
+    row = mailbox.known(session, ring, person)
+    if row.address.id != asked.address_id or row.address.ended_at is not None:
         raise links.LinkExpired
     used = insert_or_skip(session, LinkUse, ["mailing_alias", "position", "purpose"]).values(
         mailing_alias=str(link.mailing), position=link.position, purpose=link.purpose, used_at=now
@@ -125,15 +126,13 @@ def sign_in_by_link(session: Session, ring: Keyring, link: links.Link, *, now: d
         by=f"person:{person.public_id}",
         now=now,
     )
-    return _confirmed(session, ring, person, asked.address_id, now=now)
+    return _confirmed(session, ring, row, now=now)
 
 
-def _confirmed(
-    session: Session, ring: Keyring, person: Person, address_id: int | None, *, now: datetime
-) -> Person:
-    """The person, whose mailbox is confirmed now if the mail went where their mail goes; where somebody holds it already, they."""
-    row = mailbox.known(session, ring, person)
-    if row.address.id != address_id or row.address.confirmed_at is not None:
+def _confirmed(session: Session, ring: Keyring, row: mailbox.Known, *, now: datetime) -> Person:
+    """The person, whose mailbox is confirmed now; where somebody holds it already, they."""
+    person = row.person
+    if row.address.confirmed_at is not None:
         return person
     by = f"person:{person.public_id}"
     left = mailbox.confirm_address(session, ring, row, row.address, now=now, by=by)

@@ -103,7 +103,11 @@ async def enter(request: Request, token: str) -> Response:
         opened, lambda session: access.sign_in_by_link(session, opened.ring, link, now=now)
     )
     response = pages.redirect(request, "/me")
-    facts = {"person": done.value.public_id, "session": f"me:{secrets.token_hex(8)}"}
+    facts = {
+        "person": done.value.public_id,
+        "mailbox": done.value.address_id,
+        "session": f"me:{secrets.token_hex(8)}",
+    }
     value = deps.signed(opened.ring, "me", facts, now=now, valid_for=SIGNED_IN)
     deps.set_cookie(response, opened, "me", value, max_age=int(SIGNED_IN.total_seconds()))
     return response
@@ -136,7 +140,7 @@ async def sign_out(request: Request) -> Response:
 
 
 def _session(request: Request) -> dict[str, Any] | None:
-    """What the cookie says, while it is good: the person, and the session's name."""
+    """What the cookie says, while it is good: the person, by which mailbox (its row), and the session's name."""
     cookie = deps.get_cookie(request, "me")
     return deps.unsigned(deps.house(request).ring, "me", cookie, now=clock.now())
 
@@ -183,7 +187,8 @@ def _correct(request: Request, session: Session, person: Person, form: Form) -> 
 
 
 async def signed_in(request: Request) -> Person | None:
-    """Whoever is signed in here: that very person. One who was merged since is another's now, who may not have signed in."""
+    """Whoever is signed in here: that very person, while their mail goes to the mailbox by which they signed in. One who was merged
+    since is another's now, who may not have signed in."""
     facts = _session(request)
     if facts is None:
         return None
@@ -191,10 +196,15 @@ async def signed_in(request: Request) -> Person | None:
     def look(session: Session) -> Person | None:
         ended = access.has_ended(session, facts.get("session", ""))
         found = None if ended else people.by_public_id(session, facts["person"])
-        return found if found and found.public_id == facts["person"] else None
+        return found if found and _is(found, facts) else None
 
-    person = await deps.read(deps.house(request), look)
-    return person if person and person.state != "erased" and person.wrapped_key else None
+    return await deps.read(deps.house(request), look)
+
+
+def _is(person: Person, facts: dict[str, Any]) -> bool:
+    """Whether that is still who signed in."""
+    same = person.public_id == facts["person"] and person.address_id == facts.get("mailbox")
+    return same and person.state != "erased" and person.wrapped_key is not None
 
 
 async def show(

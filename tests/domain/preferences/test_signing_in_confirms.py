@@ -3,8 +3,12 @@ chosen by that."""
 
 from datetime import datetime, timedelta
 
+import pytest
+from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
+from service.db.engine import is_sqlite
+from service.db.session import transaction
 from service.domain.links import rules as links
 from service.domain.mailings.tables import Address, Mailing
 from service.domain.people.tables import Person
@@ -100,5 +104,41 @@ def test_an_address_typed_since_the_mail_is_not_confirmed_by_its_link(
     ana = make.the_person(session, told(session, ring, "shop", now).person_id)
     entrance = link(session, ring, ANA, now)
     access.change_email(session, ring, ana, addresses.parse("bea@example.org"), now=now, by="person:x")
-    access.sign_in_by_link(session, ring, entrance, now=now + SOON)
+    with pytest.raises(links.LinkExpired):
+        access.sign_in_by_link(session, ring, entrance, now=now + SOON)
     assert session.get_one(Address, ana.address_id).confirmed_at is None
+
+
+def test_a_link_mailed_to_the_mailbox_of_before_opens_nothing_once_they_have_moved(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Whoever reads there now is not asked for by anybody; while the new address waits for its button it is still theirs."""
+    ana = make.a_person(session, ring, ANA, now=now)
+    spare, entrance = link(session, ring, ANA, now), link(session, ring, ANA, now)
+    access.change_email(session, ring, ana, addresses.parse("new@example.org"), now=now, by="person:x")
+    assert access.sign_in_by_link(session, ring, spare, now=now) is ana
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now)
+    with pytest.raises(links.LinkExpired):
+        access.sign_in_by_link(session, ring, entrance, now=now + SOON)
+    access.sign_in_by_link(session, ring, link(session, ring, "new@example.org", now), now=now + SOON)
+
+
+def test_a_link_used_in_the_moment_of_the_move_opens_nothing(
+    engine: Engine, ring: Keyring, now: datetime
+) -> None:
+    """On PostgreSQL it has read them when their new address is confirmed; on SQLite it comes after."""
+    with transaction(engine) as session:
+        ana = make.a_person(session, ring, ANA, now=now)
+        entrance = link(session, ring, ANA, now)
+        access.change_email(session, ring, ana, addresses.parse("new@example.org"), now=now, by="person:x")
+        [button] = make.buttons(session, ana)
+    if is_sqlite(engine):
+        with transaction(engine) as session:
+            make.press(session, ring, button, now=now)
+    with pytest.raises(links.LinkExpired), transaction(engine) as session:  # noqa: PT012 - two in order
+        held = session.get_one(Person, ana.id)
+        if not is_sqlite(engine):
+            with transaction(engine) as other:
+                make.press(other, ring, button, now=now)
+        assert held.pending_address_id is not None or is_sqlite(engine), "as it was when it was read"
+        access.sign_in_by_link(session, ring, entrance, now=now + SOON)

@@ -14,6 +14,7 @@ from service.domain.people.tables import Person
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.kit import clock
+from service.web import deps
 from tests import builders as make
 from tests.web.conftest import BASE, World
 
@@ -211,3 +212,36 @@ def test_whoever_was_merged_into_somebody_does_not_see_them(client: TestClient, 
     client.cookies.clear()
     assert client.post(spare, data={"confirm": "yes"}, headers=OURS).status_code == 409
     assert "Birnbaum" not in client.get("/me").text
+
+
+def test_a_session_ends_where_the_new_address_is_confirmed_and_not_before(
+    client: TestClient, world: World
+) -> None:
+    """Whoever reads the mailbox of before, or kept a cookie from there, is not them any more."""
+    ana = signed_in(client, world)
+    kept = client.cookies["bidden-me"]
+    assert client.post("/me", data={"email": "new@example.org"}, headers=OURS).status_code == 200
+    assert "Aronia" in client.get("/me").text, "it waits for its button"
+    world.change(
+        lambda session: make.press(session, world.house.ring, make.buttons(session)[-1], now=clock.now())
+    )
+    assert "Aronia" not in client.get("/me").text
+    for path in ("/me", "/me/object", "/me/restrict", "/me/erase"):
+        answer = client.post(path, data={"confirm": "yes", "first_name": "x"}, headers=OURS)
+        assert answer.status_code == 403, path
+    client.cookies.clear()
+    assert client.post(entrance(client, world, ana, "new@example.org"), data={"confirm": "yes"}, headers=OURS)
+    assert "Aronia" in client.get("/me").text
+    client.cookies.clear()
+    assert "Aronia" not in client.get("/me", headers={"cookie": f"bidden-me={kept}"}).text
+
+
+def test_a_cookie_that_does_not_say_by_which_mailbox_is_nobody(client: TestClient, world: World) -> None:
+    """As they were made before they said so."""
+    ana, now = world.person(profile={"company": "Aronia"}), clock.now()
+    facts = {"person": ana.public_id, "session": "me:0011223344556677"}
+    cookie = deps.signed(world.house.ring, "me", facts, now=now, valid_for=timedelta(minutes=30))
+    answer = client.get("/me", headers={"cookie": f"bidden-me={cookie}"})
+    assert answer.status_code == 200
+    assert "No password" in answer.text
+    assert "Aronia" not in answer.text
