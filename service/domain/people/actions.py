@@ -279,8 +279,9 @@ def correct(
     now: datetime,
     by: str,
 ) -> list[str]:
-    """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields."""
-    row = mailbox.known(session, ring, person)
+    """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields. Raises
+    `UnknownPerson` where they are erased or merged by now: nothing of them is written back."""
+    row = mailbox.known(session, ring, mailbox.themselves(session, person))
     own = queries.identity(session, queries.OWN, person.public_id)
     before = queries.open_profile(row.key, row.identity)
     if own is None:

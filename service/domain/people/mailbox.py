@@ -51,6 +51,14 @@ def who_is_left(session: Session, person: Person) -> Person:
     return person
 
 
+def themselves(session: Session, person: Person) -> Person:
+    """Whoever speaks for themselves, as they stand at the ledger's tail. Raises `UnknownPerson` where they were erased meanwhile, or
+    made one with somebody, who has not said this."""
+    if who_is_left(session, person) is not person or person.state == "erased":
+        raise rules.UnknownPerson
+    return person
+
+
 def change_address(
     session: Session,
     ring: Keyring,

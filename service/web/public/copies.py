@@ -160,7 +160,7 @@ async def _made(request: Request, person: Person, make: Made) -> dict[str, Any]:
     ring: Keyring = deps.house(request).ring
 
     def look(session: Session) -> dict[str, Any]:
-        held = people.by_public_id(session, person.public_id) or person
+        held = session.get_one(Person, person.id)  # not whom they were made one with since
         return make(session, ring, held, now=clock.now())
 
     return await deps.read(deps.house(request), look)

@@ -1,8 +1,9 @@
 """`/me`: a person sees and corrects what is held about them, after a mailed sign-in; good for 30 minutes."""
 
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from sqlmodel import Session
@@ -13,6 +14,7 @@ from service import fence
 from service.domain.links import rules as links
 from service.domain.links.rules import Link
 from service.domain.people import actions as people_actions
+from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people import rules as people_rules
 from service.domain.people.tables import Person
@@ -28,6 +30,7 @@ from service.web.public.held import everything
 router = APIRouter()
 
 SIGNED_IN = timedelta(minutes=30)
+Value = TypeVar("Value")
 
 
 @router.get("/me")
@@ -151,9 +154,9 @@ async def correct(request: Request) -> Response:
     person = await signed_in(request)
     if person is None:
         return await entrance(request, status=403)
-    form, opened = await forms.read(request), deps.house(request)
+    form = await forms.read(request)
     try:
-        done = await fence.perform(opened, lambda session: _correct(request, session, person, form))
+        done = await perform(request, person, lambda session, held: _correct(request, session, held, form))
     except Invalid as wrong:
         return await show(
             request,
@@ -162,13 +165,13 @@ async def correct(request: Request) -> Response:
             errors=pages.said(request, wrong, person),
             status=wrong.status,
         )
+    if done is None:
+        return await entrance(request, status=403)
     return await show(request, person, saved=clock.now(), status=200 if done.settled else 202)
 
 
-def _correct(request: Request, session: Session, person: Person, form: Form) -> None:
-    now, ring, by = clock.now(), deps.house(request).ring, f"person:{person.public_id}"
-    held = people.by_public_id(session, person.public_id)
-    assert held is not None
+def _correct(request: Request, session: Session, held: Person, form: Form) -> None:
+    now, ring, by = clock.now(), deps.house(request).ring, f"person:{held.public_id}"
     fields = {name: form.text(name) for name in people_rules.PROFILE if name in form}
     changed = people_actions.correct(
         session,
@@ -207,6 +210,21 @@ def _is(person: Person, facts: dict[str, Any]) -> bool:
     return same and person.state != "erased" and person.wrapped_key is not None
 
 
+async def perform(
+    request: Request, person: Person, act: Callable[[Session, Person], Value]
+) -> fence.Fenced[Value] | None:
+    """What whoever is signed in does, on them as they stand when it is their turn. None: they were erased, or made one with
+    another, since `signed_in` looked, and are nobody here any more; nothing was done."""
+
+    def run(session: Session) -> Value:
+        return act(session, mailbox.themselves(session, session.get_one(Person, person.id)))
+
+    try:
+        return await fence.perform(deps.house(request), run)
+    except people_rules.UnknownPerson:
+        return None
+
+
 async def show(
     request: Request,
     person: Person,
@@ -217,13 +235,17 @@ async def show(
     receipt: str | None = None,
     status: int = 200,
 ) -> Response:
-    """The page of whoever is signed in, perhaps with what was just done."""
+    """The page of whoever is signed in, perhaps with what was just done; the way in for who is nobody here any more."""
 
-    def look(session: Session) -> tuple[Person, dict[str, Any]]:
-        held = people.by_public_id(session, person.public_id) or person
-        return held, everything(request, session, held)
+    def look(session: Session) -> tuple[Person, dict[str, Any]] | None:
+        held = session.get_one(Person, person.id)
+        gone = held.state in ("erased", "merged")
+        return None if gone else (held, everything(request, session, held))
 
-    held, context = await deps.read(deps.house(request), look)
+    found = await deps.read(deps.house(request), look)
+    if found is None:
+        return await entrance(request, status=status)
+    held, context = found
     context["values"] |= typed or {}
     context |= {"errors": errors or {}, "saved": {"at": saved, "receipt": receipt} if saved else None}
     return await pages.public(request, "public/me.html", context, status=status, person=held)

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from service import fence
 from service.db.engine import keeps_old_rows
 from service.domain.consent.actions import Said
-from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rights
 from service.domain.privacy import erasing, requests
@@ -38,20 +37,17 @@ async def object_to_marketing(request: Request) -> Response:
     opened, now = deps.house(request), clock.now()
     lifts = (await forms.read(request)).text("do") == "lift"
 
-    def act(session: Session) -> str | None:
+    def act(session: Session, held: Person) -> str | None:
         if lifts:
-            rights.lift_objection(session, _of(session, person), now=now)
+            rights.lift_objection(session, held, now=now)
             return changes.slip(session)
         evidence = deps.evidence(request, session, path="/me", now=now)
         said = Said("objection", HOW, evidence)
-        held = _of(session, person)
         receipt = rights.object_to_marketing(session, opened.ring, held, said, now=now, by=_by(held))
         requests.fulfilled(session, held, "objection", door="link", now=now, by=_by(held))
         return receipt
 
-    done = await fence.perform(opened, act)
-    status = 200 if done.settled else 202
-    return await profile.show(request, person, saved=now, receipt=done.value, status=status)
+    return await _done(request, person, await profile.perform(request, person, act), now)
 
 
 @router.post("/me/restrict")
@@ -62,8 +58,7 @@ async def restrict(request: Request) -> Response:
         return await profile.entrance(request, status=403)
     lifts, now = (await forms.read(request)).text("do") == "lift", clock.now()
 
-    def act(session: Session) -> str | None:
-        held = _of(session, person)
+    def act(session: Session, held: Person) -> str | None:
         asked = rights.lift_restriction if lifts else rights.restrict
         asked(session, held, how=HOW, now=now, by=_by(held))
         receipt = changes.slip(session)
@@ -71,7 +66,14 @@ async def restrict(request: Request) -> Response:
             requests.fulfilled(session, held, "restriction", door="link", now=now, by=_by(held))
         return receipt
 
-    done = await fence.perform(deps.house(request), act)
+    return await _done(request, person, await profile.perform(request, person, act), now)
+
+
+async def _done(
+    request: Request, person: Person, done: fence.Fenced[str | None] | None, now: datetime
+) -> Response:
+    if done is None:
+        return await profile.entrance(request, status=403)
     status = 200 if done.settled else 202
     return await profile.show(request, person, saved=now, receipt=done.value, status=status)
 
@@ -94,11 +96,12 @@ async def erase(request: Request) -> Response:
     opened, now = deps.house(request), clock.now()
     lang = pages.language(request, person)
 
-    def act(session: Session) -> Erased:
-        held = _of(session, person)
+    def act(session: Session, held: Person) -> Erased:
         return erasure.erase(session, opened.ring, held, how=HOW, now=now, by=_by(held))
 
-    done = await fence.perform(opened, act)
+    done = await profile.perform(request, person, act)
+    if done is None:
+        return await profile.entrance(request, status=403)
     return await _erased(request, done, lang, now)
 
 
@@ -114,7 +117,9 @@ async def _erased(request: Request, done: fence.Fenced[Erased], lang: str, now: 
 
 async def _preview(request: Request, person: Person) -> Response:
     opened = deps.house(request)
-    found = await deps.read(opened, lambda session: erasing.preview(session, _of(session, person)))
+    found = await deps.read(
+        opened, lambda session: erasing.preview(session, session.get_one(Person, person.id))
+    )
     context: dict[str, Any] = {
         "goes": {
             "registrations": found.registrations,
@@ -126,12 +131,6 @@ async def _preview(request: Request, person: Person) -> Response:
         "shared": keeps_old_rows(opened.engine),
     }
     return await pages.public(request, "public/me_erase.html", context, person=person)
-
-
-def _of(session: Session, person: Person) -> Person:
-    held = people.by_public_id(session, person.public_id)
-    assert held is not None
-    return held
 
 
 def _by(person: Person) -> str:

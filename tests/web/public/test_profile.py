@@ -1,17 +1,23 @@
 """`/me`: signing in by mail, seeing and correcting what is held."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import Session
+from sqlalchemy import text
+from sqlmodel import Session, select
 from starlette.testclient import TestClient
 
-from service.db.session import reading
+from service.db.engine import is_sqlite
+from service.db.session import reading, transaction
 from service.domain.links import rules as links
+from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
-from service.domain.people.tables import Person
+from service.domain.people.tables import Identity, Person
 from service.domain.preferences.tables import Preference
+from service.domain.privacy import erasing
 from service.domain.topics import queries as topics
 from service.kit import clock
 from service.web import deps
@@ -245,3 +251,53 @@ def test_a_cookie_that_does_not_say_by_which_mailbox_is_nobody(client: TestClien
     assert answer.status_code == 200
     assert "No password" in answer.text
     assert "Aronia" not in answer.text
+
+
+@pytest.mark.parametrize("gone", ["erased", "merged"])
+def test_a_correction_that_waits_while_they_are_erased_or_made_one_writes_nothing_back(
+    client: TestClient, world: World, gone: str
+) -> None:
+    """Between the page's look at who is signed in and its own turn, in that order on either database."""
+    ana = signed_in(client, world)
+    world.person("ben@example.org", profile={"first_name": "Ben", "company": "Birnbaum"})
+    if gone == "merged":
+        client.post("/me", data={"email": "ben@example.org"}, headers=OURS)
+    sent = {"first_name": "Anna", "locale": "de", "zone": ""}
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(world.house.engine) as session:
+            if gone == "erased":
+                held = session.get_one(Person, ana.id)
+                erasing.erase(session, world.house.ring, held, how="staff", now=clock.now(), by=make.STAFF)
+            else:
+                make.press(session, world.house.ring, make.buttons(session)[-1], now=clock.now())
+            session.flush()
+            before = len(seals(session, ana))
+            waits = pool.submit(client.post, "/me", data=sent, headers=OURS)
+            until_somebody_waits(world)
+        answer = waits.result(20)
+    with reading(world.house.engine) as session:
+        assert len(seals(session, ana)) == before
+        assert session.get_one(Person, ana.id).locale != "de"
+    assert answer.status_code == 403
+    assert "Birnbaum" not in answer.text
+
+
+def seals(session: Session, person: Person) -> list[object]:
+    """What is held sealed under a person's key."""
+    profiles = session.exec(select(Identity.profile).where(Identity.person_id == person.id)).all()
+    sealed = session.exec(select(Address.sealed).where(Address.owner_id == person.id)).all()
+    return [one for one in (*profiles, *sealed) if one is not None]
+
+
+def until_somebody_waits(world: World) -> None:
+    """Until another transaction waits for a lock; on SQLite until it has asked for its turn."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not is_sqlite(world.house.engine):
+            with reading(world.house.engine) as session:
+                if session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one():
+                    return
+        elif world.house.engine.pool.checkedout() > 1:  # type: ignore[attr-defined]
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
