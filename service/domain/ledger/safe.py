@@ -62,5 +62,5 @@ def _opaque(body: dict[str, object]) -> dict[str, object]:
         key: value
         for key, value in body.items()
         if isinstance(value, str | int)
-        and key in ("topic", "scope", "until", "address_hash", "cause", "into", "how")
+        and key in ("topic", "scope", "until", "address_hash", "cause", "into", "how", "asked")
     }

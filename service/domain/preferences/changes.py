@@ -68,7 +68,8 @@ class Change:
 def begin(
     session: Session, ring: Keyring, person: Person, said: consent.Said, *, now: datetime, by: str
 ) -> Change:
-    """Work on a person whose key may be gone (then what they say is recorded without its evidence)."""
+    """Work on a person as they stand at the ledger's tail (looked up there, or `mailbox.who_is_left`), whose key may be gone: then
+    what they say is recorded without its evidence."""
     key = people_queries.person_key(ring, person) if person.wrapped_key else None
     return Change(session, person, key, said, now, by, start=len(ledger.appended(session)))
 

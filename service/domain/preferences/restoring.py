@@ -121,15 +121,16 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
             scope = "marketing"
         mailbox, cause = str(body["address_hash"]), str(body.get("cause", ""))
         if cause == rights.KEPT:
-            return _restriction_of_a_stranger(session, mailbox, subject, now=now)
+            return _restriction_of_a_stranger(session, mailbox, subject, rights.PERSON, now=now)
         return _suppress(session, mailbox, scope, cause, subject, now=now, topic=topic)
     person = people.by_public_id(session, subject) if subject else None
     if person is not None and person.state == "erased":
         return False
     if kind == rights.RESTRICTED:
+        asked = str(body.get("asked", rights.PERSON))  # older lines do not say: then it is theirs to lift
         if person is None:
-            return _restriction_of_a_stranger(session, mailbox, subject, now=now)
-        return rights.restrict(session, person, how="restore", now=now, by="system")
+            return _restriction_of_a_stranger(session, mailbox, subject, asked, now=now)
+        return rights.restrict(session, person, how="restore", asked=asked, now=now, by="system")
     if kind == "address.changed":
         return _new_address_unknown(session, person, int(line.get("at", to_micros(now))), now=now)
     if person is None:
@@ -162,7 +163,7 @@ def _invalid_again(change: Change, body: dict[str, Any], mailbox: str | None, at
 
 
 def _restriction_of_a_stranger(
-    session: Session, mailbox: str | None, subject: str | None, *, now: datetime
+    session: Session, mailbox: str | None, subject: str | None, asked: str, *, now: datetime
 ) -> bool | None:
     """Whoever the copy has in that mailbox is restricted, which they can lift, and with them whoever comes there (`registration`).
     Where it has nobody, nothing goes there until somebody is registered, to whom the restriction passes."""
@@ -170,7 +171,9 @@ def _restriction_of_a_stranger(
         return None
     there = changes.living_at(session, mailbox)
     if there:
-        anew = [rights.restrict(session, one, how="restore", now=now, by="system") for one in there]
+        anew = [
+            rights.restrict(session, one, how="restore", asked=asked, now=now, by="system") for one in there
+        ]
         return any(anew)  # every one of them
     return _suppress(session, mailbox, "all", rights.KEPT, subject, now=now)
 

@@ -1,13 +1,14 @@
 """Two further noes a person has by law: their data is kept and not used (GDPR 18), and no advertising on whatever ground (21).
 
-Called by the person's own page, by staff on a person's behalf, and by `restoring`. Staff can say no here for somebody; the
-person's own no is lifted by that person alone (P7).
+Called by the person's own page, by staff on a person's behalf, and by `restoring`. Staff can say no here for somebody; what the
+person asked for is lifted by that person alone (P7), whoever wrote it down. What the controller does of its own accord staff lift.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -27,50 +28,71 @@ from service.kit.signing import Keyring
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
 LEGAL = "legal"
+PERSON, CONTROLLER = "person", "controller"  # who asks for a restriction: `asked` in its entry
 KEPT = "restriction"  # cause, on the do-not-mail list, of what a restored copy does not know whose it is
 
 
-def restrict(session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str) -> bool:
+def restrict(
+    session: Session,
+    person: Person,
+    *,
+    how: str,
+    asked: str = PERSON,
+    reason: str = "",
+    now: datetime,
+    by: str,
+) -> bool:
     """Keep what is held, and use none of it: nothing is sent to the person under any topic. False: it was so already.
 
-    Every other registration of a mailbox that is theirs goes along, or mail would find its way through that. Who went along with
-    another and now says so themselves is restricted on their own from then on.
+    `asked`: who wants it, the person (by their page, or by a letter that staff write down here) or the controller. Every other
+    registration of a mailbox that is theirs goes along, or mail would find its way through that. Who went along with another, or
+    was restricted by the controller, and now asks for it themselves is restricted on their own from then on.
     """
     person, changed = mailbox.who_is_left(session, person), False
     for one in (person, *_of_the_mailbox(session, person)):
-        again = one is person and _not_yet_their_own(session, person, by)
+        again = one is person and asked == PERSON and _not_yet_their_own(session, person, by)
         if one.state != "active" and not again:
             continue
         one.state, changed = "restricted", True
         session.add(one)
         session.flush()
-        _note(session, RESTRICTED, one, how=how, reason=reason, along=person, now=now, by=by)
+        _note(session, RESTRICTED, one, how=how, asked=asked, reason=reason, along=person, now=now, by=by)
     if not changed:
         ledger.stands(session)
     return changed
 
 
 def lift_restriction(
-    session: Session, person: Person, *, how: str, reason: str = "", now: datetime, by: str
+    session: Session,
+    person: Person,
+    *,
+    how: str,
+    reason: str = "",
+    told: bool = False,
+    now: datetime,
+    by: str,
 ) -> bool:
     """Use the data again as before; every other no stands. False: there was no restriction. Raises `RestrictedByThemselves`
-    where anybody but staff set it and somebody else than the person would lift it.
+    where the person asked for it, under this or another registration of the mailbox, and somebody else would lift it,
+    `LiftNotTold` where anybody but the person lifts and they have not been `told` before (GDPR 18(3)).
 
-    Of the mailbox's other registrations those are lifted that went along with this one, or that staff restricted.
+    Of the mailbox's other registrations those are lifted that went along with this one, that the controller restricted, and, by
+    the person, those that staff restricted.
     """
     person = mailbox.who_is_left(session, person)
     if person.state != "restricted":
         return False
-    own = f"person:{person.public_id}"
-    said = entries.of_subject(session, person.public_id, kinds=(RESTRICTED,))
-    if by != own and said and not said[-1].actor.startswith("staff:"):
-        raise rules.RestrictedByThemselves
-    for one in (person, *_of_the_mailbox(session, person)):
-        if one.state == "restricted" and (one is person or _along(session, one, person)):
-            one.state = "active"
-            session.add(one)
-            session.flush()
-            _note(session, LIFTED, one, how=how, reason=reason, along=person, now=now, by=by)
+    others = [one for one in _of_the_mailbox(session, person) if one.state == "restricted"]
+    if by != f"person:{person.public_id}":
+        if asked_for_restriction(session, person) or any(_asks(session, one, person) for one in others):
+            raise rules.RestrictedByThemselves
+        if not told:
+            raise rules.LiftNotTold(field="told")
+    for one in (person, *(one for one in others if _along(session, one, person, by))):
+        one.state = "active"
+        session.add(one)
+        session.flush()
+        _note(session, LIFTED, one, how=how, reason=reason, along=person, now=now, by=by)
     return True
 
 
@@ -104,31 +126,47 @@ def heed_mailboxes(session: Session, arrived: Mapping[int, str], *, how: str, no
             kept.remove(digest)
 
 
+def asked_for_restriction(session: Session, person: Person) -> bool:
+    """Whether the restriction a person is under is one that they alone lift."""
+    last = _last_restriction(session, person)
+    return last is not None and _asked_for(session, person, last)
+
+
+def _asks(session: Session, other: Person, person: Person) -> bool:
+    """Whether what stands for the other was asked for by them, and they did not merely go along with this person."""
+    last = _last_restriction(session, other)
+    return last is not None and last.along != person.public_id and _asked_for(session, other, last)
+
+
 def _not_yet_their_own(session: Session, person: Person, by: str) -> bool:
-    """Whether a person under restriction is so by another's word only, while it is not staff who repeat it: a repetition by staff
-    would make it staff's to lift."""
+    """Whether a person under restriction is so by another's word only, and now asks for it as well."""
     last = _last_restriction(session, person) if person.state == "restricted" else None
-    if last is None or by.startswith("staff:"):
+    if last is None:
         return False
     own = f"person:{person.public_id}"
-    return last.along is not None or (by == own and last.actor != own)
+    return (
+        last.along is not None or (by == own and last.actor != own) or not _asked_for(session, person, last)
+    )
 
 
-def _along(session: Session, other: Person, person: Person) -> bool:
-    """Whether what the other said last of a restriction was said by this person, or by staff, and not by themselves."""
-    last = _last_restriction(session, other)
+def _along(session: Session, other: Person, person: Person, by: str) -> bool:
+    """Whether what was said last of the other's restriction was said with this person or by them; or by the controller; or, where
+    the person lifts, by staff: one mailbox is one person."""
+    last, own = _last_restriction(session, other), f"person:{person.public_id}"
     return last is not None and (
         last.along == person.public_id
-        or last.actor == f"person:{person.public_id}"
-        or last.actor.startswith("staff:")
+        or last.actor == own
+        or (by == own and last.actor.startswith("staff:"))
+        or not _asked_for(session, other, last)
     )
 
 
 @dataclass(frozen=True)
 class _Said:
-    """Who restricted somebody last, and with whom they went along, if with anybody."""
+    """Who restricted somebody last, who had asked for it (None in older entries), and with whom they went along, if with anybody."""
 
     actor: str
+    asked: str | None
     along: str | None
 
 
@@ -136,9 +174,26 @@ def _last_restriction(session: Session, person: Person) -> _Said | None:
     for one in reversed(ledger.appended(session)):  # of this transaction, not in the table yet
         if (one.kind, one.subject) == (RESTRICTED, person.public_id):
             written = json.loads(one.text)
-            return _Said(written["actor"], written["body"].get("with"))
+            return _said(written["actor"], written["body"])
     said = entries.of_subject(session, person.public_id, kinds=(RESTRICTED,))
-    return _Said(said[-1].actor, said[-1].body.get("with")) if said else None
+    return _said(said[-1].actor, said[-1].body) if said else None
+
+
+def _said(actor: str, body: Mapping[str, Any]) -> _Said:
+    return _Said(actor, body.get("asked"), body.get("with"))
+
+
+def _asked_for(session: Session, person: Person, said: _Said) -> bool:
+    """Whether the person asked for it. An older entry does not say: staff's is the controller's then, unless a request of theirs
+    for it had been written down and was not refused."""
+    if said.asked is not None:
+        return said.asked != CONTROLLER
+    if not said.actor.startswith("staff:"):
+        return True
+    written = entries.of_subject(session, person.public_id, kinds=("request.received", "request.closed"))
+    mine = [one for one in written if one.body.get("right") == "restriction"]
+    received = {one.body["request"] for one in mine if one.kind == "request.received"}
+    return bool(received - {one.body["request"] for one in mine if one.body.get("outcome", "done") != "done"})
 
 
 def object_to_marketing(
@@ -245,9 +300,18 @@ def _of_the_mailbox(session: Session, person: Person) -> list[Person]:
 
 
 def _note(
-    session: Session, kind: str, one: Person, *, how: str, reason: str, along: Person, now: datetime, by: str
+    session: Session,
+    kind: str,
+    one: Person,
+    *,
+    how: str,
+    asked: str = "",
+    reason: str,
+    along: Person,
+    now: datetime,
+    by: str,
 ) -> None:
     """`along`: with whom they went, where it was not they who spoke."""
-    body = {"how": how} | ({"reason": reason} if reason else {})
+    body = {"how": how} | ({"asked": asked} if asked else {}) | ({"reason": reason} if reason else {})
     body |= {"with": along.public_id} if one is not along else {}
     ledger.append(session, kind, subject=one.public_id, body=body, by=by, now=now)

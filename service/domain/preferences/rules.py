@@ -75,6 +75,10 @@ class RestrictedByThemselves(Conflict):
     """The person asked for this restriction; only they can lift it, on their own page."""
 
 
+class LiftNotTold(Invalid):
+    """A restriction ends only once the person has been told of it (GDPR Art. 18(3))."""
+
+
 class NoMailbox(Conflict):
     """Nobody has this mailbox any more, so there is nothing to bar."""
 

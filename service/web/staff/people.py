@@ -13,7 +13,7 @@ from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
-from service.domain.preferences.rights import LEGAL
+from service.domain.preferences.rights import CONTROLLER, LEGAL, PERSON, asked_for_restriction
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.domain.suppressions.rules import CAUSES
@@ -27,7 +27,7 @@ from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import audience as whom
 from service.web.staff import timeline
-from service.web.staff.frame import pager, show_noted, tab
+from service.web.staff.frame import choice, pager, show_noted, tab
 
 router = APIRouter()
 
@@ -131,18 +131,24 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
 
 
 async def shown(
-    request: Request, staff: SignedIn, public_id: str, *, reason_missing: str | None = None
+    request: Request,
+    staff: SignedIn,
+    public_id: str,
+    *,
+    reason_missing: str | None = None,
+    not_told: str | None = None,
+    why: str = "",
 ) -> Response:
-    """That page, also as the answer to a form on it that lacked its reason."""
+    """That page, also as the answer to a form on it that lacked its reason, or beside the reason (`why`) the tick that they know."""
     house = deps.house(request)
 
     def build(session: Session) -> dict[str, Any]:
         person = known(session, public_id)
         actions.note_read(session, person, "viewed", now=clock.now(), by=staff.by)
         context = _page(request, session, house, staff, person, None)
-        return context | {"reason_missing": reason_missing}
+        return context | {"reason_missing": reason_missing, "not_told": not_told, "why": why}
 
-    status = 422 if reason_missing else 200
+    status = 422 if reason_missing or not_told else 200
     return await show_noted(request, staff, "people", "staff/person.html", build, status=status)
 
 
@@ -211,7 +217,11 @@ def _page(
         "may_reveal": opens and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
         "reason_missing": None,
+        "not_told": None,
+        "why": "",
+        "asked": [choice(PERSON, "The person"), choice(CONTROLLER, "We do, of our own accord")],
         "stopped": [_on_the_list(one) for one in stopped],
+        "theirs": person.state == "restricted" and asked_for_restriction(session, person),
         "barred": any(one.cause == LEGAL for one in stopped),
         "evidence": f"{base}/evidence" + (f"?on={on}" if until else "") if opens else None,
     }

@@ -16,6 +16,7 @@ from service.domain.consent.actions import Said
 from service.domain.people import actions as people_actions
 from service.domain.people.tables import Person
 from service.domain.preferences import rights
+from service.domain.preferences.rules import LiftNotTold
 from service.domain.privacy import copies, erasing, requests
 from service.domain.privacy.rules import AlreadyErased
 from service.domain.staff.queries import SignedIn
@@ -56,23 +57,35 @@ async def object_to_marketing(request: Request, public_id: str, staff: Officer) 
 
 @router.post("/staff/people/{public_id}/restrict")
 async def restrict(request: Request, public_id: str, staff: Officer) -> Response:
-    """Keep what is held and use none of it."""
+    """Keep what is held and use none of it; `asked` says who wants it, the person unless it is said to be the controller."""
+    own = (await forms.read(request)).text("asked") == rights.CONTROLLER
+    asked = rights.CONTROLLER if own else rights.PERSON
 
     def say_no(session: Session, person: Person, reason: str) -> None:
-        rights.restrict(session, person, how="staff", reason=reason, now=clock.now(), by=staff.by)
-        requests.fulfilled(session, person, "restriction", door="staff", now=clock.now(), by=staff.by)
+        rights.restrict(
+            session, person, how="staff", asked=asked, reason=reason, now=clock.now(), by=staff.by
+        )
+        if not own:
+            requests.fulfilled(session, person, "restriction", door="staff", now=clock.now(), by=staff.by)
 
     return await _said(request, staff, public_id, say_no, "Restricted: kept, not used.")
 
 
 @router.post("/staff/people/{public_id}/unrestrict")
 async def lift(request: Request, public_id: str, staff: Officer) -> Response:
-    """End a restriction that staff set; the person's own is theirs to end."""
+    """End a restriction of the controller's own, once the person has been told; what they asked for is theirs to end."""
+    form = await forms.read(request)
+    told = form.text("told") == "1"
 
     def end(session: Session, person: Person, reason: str) -> None:
-        rights.lift_restriction(session, person, how="staff", reason=reason, now=clock.now(), by=staff.by)
+        rights.lift_restriction(
+            session, person, how="staff", reason=reason, told=told, now=clock.now(), by=staff.by
+        )
 
-    return await _said(request, staff, public_id, end, "The restriction is lifted.")
+    try:
+        return await _said(request, staff, public_id, end, "The restriction is lifted.")
+    except LiftNotTold as wrong:
+        return await people.shown(request, staff, public_id, not_told=wrong.detail, why=form.text("reason"))
 
 
 @router.post("/staff/people/{public_id}/bar")

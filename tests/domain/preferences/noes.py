@@ -444,10 +444,14 @@ class Noes(RuleBasedStateMachine):
             by = f"person:{person.public_id}" if own else make.STAFF
             keys = set(self.theirs(session, person))  # the mailbox where their mail goes, and none they typed
             if what == "restrict":
-                if rights.restrict(session, person, how="page", now=self.now, by=by) and own:
+                asked = rights.PERSON if own else rights.CONTROLLER
+                if rights.restrict(session, person, how="page", asked=asked, now=self.now, by=by) and own:
                     self.restricted.add(person.public_id)
             elif what == "lift":
-                if rights.lift_restriction(session, person, how="page", now=self.now, by=by) and own:
+                if (
+                    rights.lift_restriction(session, person, how="page", told=True, now=self.now, by=by)
+                    and own
+                ):
                     self.restricted.discard(person.public_id)
             elif what == "object":
                 said = changes.consent.Said("page" if own else "staff", "page")

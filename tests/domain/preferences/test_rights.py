@@ -1,6 +1,7 @@
 """Objection and restriction in the domain: every ground, every registration of the mailbox, through merges and restores."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlmodel import Session, col, select
@@ -8,9 +9,11 @@ from sqlmodel import Session, col, select
 from service.domain.consent.actions import Said
 from service.domain.deliveries.queries import topic_facts
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import safe
 from service.domain.people.tables import Person
 from service.domain.preferences import queries, restoring, rights, rules
 from service.domain.preferences.tables import Preference
+from service.domain.privacy import requests
 from service.kit.signing import Keyring
 from tests import builders as make
 
@@ -183,3 +186,103 @@ def test_a_preference_row_is_all_that_tells_a_preference(
 def _states(session: Session, person: Person) -> dict[int, tuple[str, int | None]]:
     rows: dict[int, Preference] = queries.of_person(session, person.id or 0)
     return {topic: (row.state, row.warrant_seq) for topic, row in rows.items()}
+
+
+# --- who asked for a restriction ---
+
+
+def settle(session: Session) -> None:
+    """The entries of this transaction go into the table, as they do at its end."""
+    for last in session.info.pop("at_end", []):
+        last(session)
+
+
+@pytest.mark.parametrize(("asked", "lifts"), [("controller", True), ("person", False), (None, False)])
+def test_a_copy_that_hears_of_a_restriction_hears_who_asked_for_it(
+    session: Session, ring: Keyring, now: datetime, tmp_path: Path, asked: str | None, lifts: bool
+) -> None:
+    """Through the line of the file; a line from before that says nothing is taken for theirs."""
+    ana = make.a_person(session, ring, now=now)
+    rights.restrict(session, ana, how="staff", asked=asked or "person", now=now, by=make.STAFF)
+    settle(session)
+    restoring.keep(session, tmp_path)
+    [line] = [one for one in safe.lines(tmp_path) if one["kind"] == rights.RESTRICTED]
+    assert line["body"] == {"how": "staff", "asked": asked or "person"}
+    if asked is None:
+        del line["body"]["asked"]
+    ana.state = "active"  # as the copy has her, which does not have that entry either
+    session.add(ana)
+    restoring.reapply(session, [{**line, "seq": 9_999, "hash": "x"}], now=now)
+    settle(session)
+    assert ana.state == "restricted"
+    if lifts:
+        with pytest.raises(rules.LiftNotTold):
+            rights.lift_restriction(session, ana, how="staff", now=now, by=make.STAFF)
+        assert rights.lift_restriction(session, ana, how="staff", told=True, now=now, by=make.STAFF)
+    else:
+        with pytest.raises(rules.RestrictedByThemselves):
+            rights.lift_restriction(session, ana, how="staff", told=True, now=now, by=make.STAFF)
+    assert (ana.state == "active") == lifts
+
+
+@pytest.mark.parametrize(
+    ("written", "lifts"), [(None, True), ("open", False), ("done", False), ("refused", True)]
+)
+def test_an_entry_from_before_is_the_controller_s_unless_a_request_for_it_was_written_down(
+    session: Session, ring: Keyring, now: datetime, written: str | None, lifts: bool
+) -> None:
+    ana = make.a_person(session, ring, now=now)
+    if written:
+        row = requests.receive(
+            session, ring, right="restriction", door="staff", came_on=now.date(), person=ana, who="Ana",
+            text="Keep it", now=now, by=make.STAFF,
+        )  # fmt: skip
+        if written != "open":
+            requests.close(session, row.public_id, outcome=written, note="so", now=now, by=make.STAFF)
+    else:  # what the page wrote down by itself was no request of theirs
+        requests.fulfilled(session, ana, "restriction", door="staff", now=now, by=make.STAFF)
+    ana.state = "restricted"
+    session.add(ana)
+    body = {"how": "staff", "reason": "x"}
+    ledger.append(session, rights.RESTRICTED, subject=ana.public_id, body=body, by=make.STAFF, now=now)
+    settle(session)
+    if lifts:
+        assert rights.lift_restriction(session, ana, how="staff", told=True, now=now, by=make.STAFF)
+    else:
+        with pytest.raises(rules.RestrictedByThemselves):
+            rights.lift_restriction(session, ana, how="staff", told=True, now=now, by=make.STAFF)
+        by = f"person:{ana.public_id}"
+        assert rights.lift_restriction(session, ana, how="me", now=now, by=by)
+
+
+def test_what_the_controller_set_the_person_may_ask_for_themselves(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, now=now)
+    ours = {"how": "staff", "asked": rights.CONTROLLER, "now": now, "by": make.STAFF}
+    assert rights.restrict(session, ana, **ours)  # type: ignore[arg-type]
+    assert not rights.restrict(session, ana, **ours)  # type: ignore[arg-type]
+    assert rights.restrict(session, ana, how="me", now=now, by=f"person:{ana.public_id}")
+    with pytest.raises(rules.RestrictedByThemselves):
+        rights.lift_restriction(session, ana, how="staff", told=True, now=now, by=make.STAFF)
+    assert rights.lift_restriction(session, ana, how="me", now=now, by=f"person:{ana.public_id}")
+
+
+def test_the_controller_s_own_is_not_lifted_beside_what_was_asked_for_under_another_registration(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """One mailbox is one person: mail would find its way there through the one that is lifted. The person lifts both."""
+    ana = make.a_person(session, ring, now=now)
+    crm = make.register(session, ring, source="crm", attest=False, now=now)
+    other = make.the_person(session, crm.person_id)
+    ours = {"how": "staff", "now": now, "by": make.STAFF}
+    assert rights.restrict(session, ana, asked=rights.CONTROLLER, **ours)  # type: ignore[arg-type]
+    later = make.register(session, ring, source="new", attest=False, now=now)
+    assert make.the_person(session, later.person_id).state == "restricted", "along, and no word of theirs"
+    assert rights.lift_restriction(session, ana, told=True, **ours)  # type: ignore[arg-type]
+    assert rights.restrict(session, ana, asked=rights.CONTROLLER, **ours)  # type: ignore[arg-type]
+    assert rights.restrict(session, other, asked=rights.PERSON, **ours)  # type: ignore[arg-type]
+    with pytest.raises(rules.RestrictedByThemselves):
+        rights.lift_restriction(session, ana, told=True, **ours)  # type: ignore[arg-type]
+    assert rights.lift_restriction(session, ana, how="me", now=now, by=f"person:{ana.public_id}")
+    assert {ana.state, other.state, make.the_person(session, later.person_id).state} == {"active"}

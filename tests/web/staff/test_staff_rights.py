@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from starlette.testclient import TestClient
 
 from service.db.session import reading
@@ -102,26 +103,59 @@ def test_what_does_not_stand_is_not_called_lifted(browser: Browser, office: Offi
     assert "does not bar this mailbox" in answer.text
 
 
-def test_staff_lift_what_staff_set_and_not_what_the_person_asked_for(
+def restricted_by_herself(office: Office, public_id: str) -> None:
+    def by_herself(session):  # type: ignore[no-untyped-def]
+        person = people.by_public_id(session, public_id)
+        assert person is not None
+        rights.restrict(session, person, how="me", now=clock.now(), by=f"person:{public_id}")
+
+    office.world.change(by_herself)
+
+
+OURS, TOLD = {**WHY, "asked": "controller"}, {**WHY, "told": "1"}
+
+
+def test_staff_lift_what_the_controller_set_once_the_person_has_been_told(
     browser: Browser, office: Office
 ) -> None:
     ana = office.world.person()
     officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
-    officer.post(f"{base}/restrict", data=WHY)
+    assert "who asks for it?" in officer.get(base).text
+    officer.post(f"{base}/restrict", data=OURS)
     assert state(office, ana.public_id) == "restricted"
+    [entry] = said(office, ana.public_id, "person.restricted")
+    assert entry.body == {"how": "staff", "asked": "controller", "reason": "letter of 3 November"}
+    assert not said(office, ana.public_id, "request.closed"), "nobody asked for anything"
     assert "Lift the restriction" in officer.get(base).text
-    officer.post(f"{base}/unrestrict", data=WHY)
+    untold = officer.post(f"{base}/unrestrict", data=WHY)
+    assert untold.status_code == 422
+    assert "once the person has been told" in untold.text
+    assert 'value="letter of 3 November"' in untold.text
+    assert state(office, ana.public_id) == "restricted"
+    officer.post(f"{base}/unrestrict", data=TOLD)
     assert state(office, ana.public_id) == "active"
 
-    def by_herself(session):  # type: ignore[no-untyped-def]
-        person = people.by_public_id(session, ana.public_id)
-        assert person is not None
-        rights.restrict(session, person, how="me", now=clock.now(), by=f"person:{ana.public_id}")
 
-    office.world.change(by_herself)
-    answer = officer.post(f"{base}/unrestrict", data=WHY)
+@pytest.mark.parametrize("way", ["her page", "a letter", "a letter beside our own"])
+def test_staff_do_not_lift_what_the_person_asked_for(browser: Browser, office: Office, way: str) -> None:
+    ana = office.world.person()
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    if way == "her page":
+        restricted_by_herself(office, ana.public_id)
+    else:
+        if way != "a letter":
+            officer.post(f"{base}/restrict", data=OURS)
+            assert "They ask for the restriction, too" in officer.get(base).text
+        officer.post(f"{base}/restrict", data=WHY)
+        assert said(office, ana.public_id, "person.restricted")[-1].body["asked"] == "person"
+    page = officer.get(base).text
+    assert "Lift the restriction" not in page
+    assert "only they lift it" in page
+    answer = officer.post(f"{base}/unrestrict", data=TOLD)
     assert answer.status_code == 409
     assert "only they can lift it" in answer.text
+    officer.post(f"{base}/restrict", data=OURS)
+    assert officer.post(f"{base}/unrestrict", data=TOLD).status_code == 409, "ours beside it changes nothing"
     assert state(office, ana.public_id) == "restricted"
 
 
