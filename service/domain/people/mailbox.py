@@ -44,19 +44,20 @@ def who_is_left(session: Session, person: Person) -> Person:
     they moved, were erased, or were made one with somebody, who is the answer then. What is said of a person begins with this
     where they were looked up before the tail was held; else it is acknowledged, and said of a row that is nobody any more."""
     lock_ledger_tail(session)
-    session.flush()  # a refresh would forget what this transaction has changed itself
-    session.refresh(person)
-    while person.merged_into:
-        person = session.get_one(Person, person.merged_into, populate_existing=True)
-    return person
+    session.flush()  # reading anew would forget what this transaction has changed itself
+    left = session.get_one(Person, person.id, populate_existing=True)
+    while left.merged_into:
+        left = session.get_one(Person, left.merged_into, populate_existing=True)
+    return left
 
 
 def themselves(session: Session, person: Person) -> Person:
     """Whoever speaks for themselves, as they stand at the ledger's tail. Raises `UnknownPerson` where they were erased meanwhile, or
     made one with somebody, who has not said this."""
-    if who_is_left(session, person) is not person or person.state == "erased":
+    left = who_is_left(session, person)
+    if left.id != person.id or left.state == "erased":
         raise rules.UnknownPerson
-    return person
+    return left
 
 
 def change_address(

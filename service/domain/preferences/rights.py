@@ -230,8 +230,8 @@ def lift_objection(session: Session, person: Person, *, now: datetime) -> bool:
     """The person takes their objection back: topics can be chosen again, none is by this. False: there was none, or the mailbox
     is not confirmed theirs: then it may be its owner's. Who was made one with another meanwhile takes nothing back for them."""
     left = mailbox.who_is_left(session, person)
-    address = _mailbox(session, person)
-    if left is not person or address is None or address.confirmed_at is None:
+    address = _mailbox(session, left)
+    if left.id != person.id or address is None or address.confirmed_at is None:
         return False
     lifted = suppressions.lift(
         session,
