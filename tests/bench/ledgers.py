@@ -211,7 +211,7 @@ def of_one(house: House, subject: str, theirs: list[int]) -> tuple[float, float]
     def look(session: Session) -> None:
         person = people.by_public_id(session, subject)
         assert person is not None
-        found = timeline.of_person(session, house.ring, person, until=until, only="")
+        found = timeline.of_person(session, house.ring, person, until=until, only="", opens=True)
         assert len(found.lines) >= len(theirs)
 
     def prove(seq: int) -> Callable[[], Any]:
