@@ -6,7 +6,6 @@ Not part of `make bench`: it takes minutes. Ten thousand people sign up over the
 no API could make in the time (the freeze reads nothing that a copy lacks). Announcement and noes go over the API again.
 """
 
-import json
 import sqlite3
 import threading
 import time
@@ -138,12 +137,5 @@ def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, 
         }
 
 
-def main() -> None:
-    """One line of figures."""
-    with runs.place(__doc__) as (people, environment, directory):
-        named = {"database": "postgres" if environment else "sqlite"}
-        print(json.dumps(named | run(directory, people, environment)))
-
-
 if __name__ == "__main__":
-    main()
+    runs.figures(__doc__, run)

@@ -114,12 +114,5 @@ def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, 
     }
 
 
-def main() -> None:
-    """One line of figures."""
-    with runs.place(__doc__) as (people, environment, directory):
-        named = {"database": "postgres" if environment else "sqlite"}
-        print(json.dumps(named | run(directory, people, environment)))
-
-
 if __name__ == "__main__":
-    main()
+    runs.figures(__doc__, run)

@@ -8,7 +8,6 @@ the ledger grows to ten entries for each of `--people` by rows made as the pen m
 timeline and whose proof are asked for.
 """
 
-import json
 import multiprocessing
 import os
 import random
@@ -239,12 +238,5 @@ def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, 
     return figures
 
 
-def main() -> None:
-    """One line of figures."""
-    with runs.place(__doc__) as (people, environment, directory):
-        named = {"database": "postgres" if environment else "sqlite"}
-        print(json.dumps(named | run(directory, people, environment)))
-
-
 if __name__ == "__main__":
-    main()
+    runs.figures(__doc__, run)

@@ -5,7 +5,6 @@
 Not part of `make bench`: everybody signs up over the API first, and all of them are written to, which takes twenty minutes.
 """
 
-import json
 import threading
 from pathlib import Path
 from subprocess import Popen
@@ -61,12 +60,5 @@ def run(directory: Path, people: int, environment: dict[str, str]) -> dict[str, 
     )
 
 
-def main() -> None:
-    """One line of figures."""
-    with runs.place(__doc__) as (people, environment, directory):
-        named = {"database": "postgres" if environment else "sqlite"}
-        print(json.dumps(named | run(directory, people, environment)))
-
-
 if __name__ == "__main__":
-    main()
+    runs.figures(__doc__, run)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +58,13 @@ def place(doc: str | None) -> Iterator[tuple[int, dict[str, str], Path]]:
             return
         with server(directory) as url:
             yield arguments.people, {"BIDDEN_DATABASE_URL": new_database(url)}, directory / "one"
+
+
+def figures(doc: str | None, run: Callable[[Path, int, dict[str, str]], dict[str, Any]]) -> None:
+    """What such a command does: one line of the figures of the database it was asked for."""
+    with place(doc) as (people, environment, directory):
+        named = {"database": "postgres" if environment else "sqlite"}
+        print(json.dumps(named | run(directory, people, environment)))
 
 
 @contextmanager

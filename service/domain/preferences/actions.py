@@ -25,7 +25,7 @@ from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import agrees_to_less, ask_for, asked_again, say_no_again
+from service.domain.preferences.asking import ask_for, asked_again, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -288,7 +288,11 @@ def save(
             changed.append(slug)
         if choice == "off":
             stopped.append(topic)
-        elif slug in choices.agreed and outcome != "add" and agrees_to_less(change, topic):
+        elif (
+            slug in choices.agreed
+            and outcome != "add"
+            and queries.agreed_to_less(change.preference(topic), topic)
+        ):
             added.append(topic)
     changes.refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):

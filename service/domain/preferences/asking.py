@@ -20,7 +20,6 @@ from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
 from service.domain.policies import queries as policies
-from service.domain.preferences import rules
 from service.domain.preferences.changes import Change, last_no, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
@@ -167,14 +166,6 @@ def ask_for(change: Change, added: list[Topic]) -> list[str]:
         now=change.now,
     )
     return [topic.slug for topic in added]
-
-
-def agrees_to_less(change: Change, topic: Topic) -> bool:
-    """Whether somebody's yes was to words older than the topic's last material change."""
-    row = change.preference(topic)
-    return row is not None and rules.agreed_to_less(
-        row.state, row.basis, row.wording_version, topic.since_version
-    )
 
 
 def say_no_again(change: Change, topic: Topic, preference: Preference, *, revocable: bool = True) -> bool:

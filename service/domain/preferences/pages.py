@@ -129,18 +129,12 @@ def overview(session: Session, ring: Keyring, person: Person, locale: str, now: 
                 str(event.get("source") or ""),
                 last_mails(session, person.id, topic.id),
                 topic.mail_class == "service",
-                _agreed_to_less(preference, topic),
+                queries.agreed_to_less(preference, topic),
             )
         )
     address = people.address_of(session, ring, person)
     breaks = [row.break_until for row in rows if row.break_until and row.break_until > now]
     return Overview(address.masked if address else "", rows, max(breaks, default=None), person.max_per_week)
-
-
-def _agreed_to_less(row: Preference | None, topic: Topic) -> bool:
-    return row is not None and rules.agreed_to_less(
-        row.state, row.basis, row.wording_version, topic.since_version
-    )
 
 
 def last_mails(

@@ -13,6 +13,7 @@ from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person, PersonAttribute
+from service.domain.preferences import rules
 from service.domain.preferences.rules import (
     LEGACY,
     NOES,
@@ -26,6 +27,7 @@ from service.domain.preferences.rules import (
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
+from service.domain.topics.tables import Topic
 
 
 @dataclass(frozen=True)
@@ -289,3 +291,10 @@ def people_per_topic(session: Session, resting_on: ColumnElement[bool] | None = 
         )
         counted = counted.join(Consent, record).where(resting_on)
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}
+
+
+def agreed_to_less(row: Preference | None, topic: Topic) -> bool:
+    """Whether somebody's yes was to words older than the topic's last material change."""
+    return row is not None and rules.agreed_to_less(
+        row.state, row.basis, row.wording_version, topic.since_version
+    )

@@ -4,12 +4,10 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
 from scheduler import jobs
@@ -33,7 +31,6 @@ from service.domain.topics import actions as topic_actions
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import WordingLanguageMissing, WordingText, WordingUnchanged
 from service.kit import addresses, clock
-from service.kit.signing import Keyring
 from service.mail.letters import PostalAddressMissing
 from service.ops import restored
 from tests import builders as make
@@ -47,15 +44,6 @@ MORE = {
         "Neue Produkte", "Zweimal im Monat", "Neues von Produkten, und Angebote unserer Partner."
     ),
 }
-
-
-@pytest.fixture
-def post(engine: Engine, ring: Keyring, tmp_path: Path) -> Post:
-    made = Post(engine, ring, tmp_path)
-    with transaction(engine) as session:
-        fields = {"postal_address": "Kettle Works, Mill Lane 1, 12345 Riverton"}
-        brands.set_fields(session, "default", fields, now=clock.now(), by="cli")
-    return made
 
 
 def _publish(post: Post, words: dict[str, WordingText] = MORE, *, material: bool = True) -> None:

@@ -3,12 +3,10 @@
 import asyncio
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from sqlalchemy.engine import Engine
 from sqlmodel import Session, col, select
 
 from scheduler import jobs
@@ -27,7 +25,6 @@ from service.domain.preferences.intake import Transfer, look_up
 from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.preferences.tables import Asked, Preference
 from service.kit import addresses, clock
-from service.kit.signing import Keyring
 from service.mail.letters import PostalAddressMissing
 from service.ops import restored
 from tests import builders as make
@@ -35,15 +32,6 @@ from tests import checks
 from tests.scheduler.conftest import Post, Sink, SinkSettings, send_all
 
 TOPIC = "new-products"
-
-
-@pytest.fixture
-def post(engine: Engine, ring: Keyring, tmp_path: Path) -> Post:
-    made = Post(engine, ring, tmp_path)
-    with transaction(engine) as session:
-        fields = {"postal_address": "Kettle Works, Mill Lane 1, 12345 Riverton"}
-        brands.set_fields(session, "default", fields, now=clock.now(), by="cli")
-    return made
 
 
 def _registered(post: Post, **countries: str) -> None:
