@@ -69,15 +69,13 @@ class Verdict:
         return self.fault is None
 
 
+# Made once: every append asks it.
+_TAIL = select(col(LedgerEntry.seq), col(LedgerEntry.hash)).order_by(col(LedgerEntry.seq).desc()).limit(1)
+
+
 def tail(session: Session) -> tuple[int, str]:
     """Number and hash of the last entry; (0, 64 zeros) of an empty ledger."""
-    row = (
-        session.connection()
-        .execute(
-            select(col(LedgerEntry.seq), col(LedgerEntry.hash)).order_by(col(LedgerEntry.seq).desc()).limit(1)
-        )
-        .first()
-    )
+    row = session.connection().execute(_TAIL).first()
     return (row.seq, row.hash) if row else (0, rules.first_link())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, and_, func, literal_column
+from sqlalchemy import ColumnElement, LargeBinary, and_, bindparam, func, literal_column
 from sqlmodel import Session, col, select
 
 from service.domain.mailings import queries as mailings
@@ -72,9 +72,13 @@ def unreadable(session: Session, ring: Keyring) -> dict[int, int]:
     return {kid: number for kid, number in masters(session).items() if kid not in ring.wrap_keys}
 
 
+# Made once: every no asks it, and making a statement costs as much as running it.
+_BY_ALIAS = select(Person).where(col(Person.alias) == bindparam("alias"))
+
+
 def by_alias(session: Session, alias: int) -> Person | None:
     """The person a link names; whoever they were merged into, if they were."""
-    return followed(session, session.exec(select(Person).where(col(Person.alias) == alias)).first())
+    return followed(session, session.exec(_BY_ALIAS, params={"alias": alias}).first())
 
 
 def by_public_id(session: Session, public_id: str) -> Person | None:

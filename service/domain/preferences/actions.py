@@ -85,7 +85,8 @@ def stop(
 ) -> Stopped:
     """End one topic for the mailbox of whoever a link names. Works for ever, whatever became of person, topic or mailing (P5)."""
     lock_ledger_tail(session)  # so that fifty stops at once make one entry (H33)
-    person, topic = people_queries.by_alias(session, link.person), topics.by_alias(session, link.topic)
+    found = queries.named(session, link.person, link.topic)
+    person, topic = found.person, found.topic
     if person is None or topic is None or person.state == "erased":
         return _stop_unknown(session, link, person, topic, how=how, now=now)
     said = _said(session, how, evidence, link)

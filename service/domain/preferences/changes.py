@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.consent import actions as consent
@@ -144,19 +145,23 @@ def slip(session: Session, start: int = 0) -> str | None:
     return receipt(written[-1].seq, written[-1].hash) if written else None
 
 
+# Made once: every no asks it.
+_LIVING_AT = (
+    select(Person)
+    .join(Address, col(Address.id) == col(Person.address_id))
+    .where(
+        col(Address.address_hash) == bindparam("address_hash"),
+        col(Address.ended_at).is_(None),
+        col(Person.state) != "merged",
+    )
+    .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
+)
+
+
 def living_at(session: Session, address_hash: str) -> Sequence[Person]:
     """Everybody whose mail goes to this mailbox, the one who confirmed it first. Who merely asked for it, and has not pressed its
     button, is nobody there."""
-    return session.exec(
-        select(Person)
-        .join(Address, col(Address.id) == col(Person.address_id))
-        .where(
-            col(Address.address_hash) == address_hash,
-            col(Address.ended_at).is_(None),
-            col(Person.state) != "merged",
-        )
-        .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
-    ).all()
+    return session.exec(_LIVING_AT, params={"address_hash": address_hash}).all()
 
 
 def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[Person]:

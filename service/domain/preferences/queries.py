@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, case, func, literal, or_, select
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
 from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
+from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person, PersonAttribute
 from service.domain.preferences import rules
 from service.domain.preferences.rules import (
@@ -27,6 +28,7 @@ from service.domain.preferences.rules import (
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
+from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 
 
@@ -204,6 +206,37 @@ def audience_counts(
         mailboxes = select(func.count(inner.c.address_hash.distinct())).where(inner.c.reason == "")
         total = session.connection().execute(mailboxes).scalar_one()
     return Counts(total, counts | ({"same_mailbox": people - total} if people > total else {}))
+
+
+class Named(NamedTuple):
+    """Whom and what a link names, with what stands between them: a session does not ask again for what somebody holds."""
+
+    person: Person | None
+    topic: Topic | None
+    preference: Preference | None
+    address: Address | None
+
+
+# Made once, and asked once: every no begins with it, at the ledger's tail, where everybody else waits.
+_NAMED = (
+    select(Person, Topic, Preference, Address)
+    .select_from(Person)
+    .outerjoin(Topic, col(Topic.alias) == bindparam("topic"))
+    .outerjoin(
+        Preference,
+        and_(col(Preference.person_id) == col(Person.id), col(Preference.topic_id) == col(Topic.id)),
+    )
+    .outerjoin(Address, col(Address.id) == col(Person.address_id))
+    .where(col(Person.alias) == bindparam("person"))
+)
+
+
+def named(session: Session, person: int, topic: int) -> Named:
+    """Who and what the two numbers of a link are; of somebody merged, who is left (whose preference is not looked up here)."""
+    row = session.execute(_NAMED, {"person": person, "topic": topic}).first()
+    if row is None:
+        return Named(None, topics.by_alias(session, topic), None, None)
+    return Named(people_queries.followed(session, row[0]), *row[1:])
 
 
 def of_person(session: Session, person_id: int) -> dict[int, Preference]:

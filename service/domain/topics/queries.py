@@ -1,5 +1,6 @@
 """Reading topics and their wordings."""
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.policies.rules import best_locale
@@ -23,9 +24,13 @@ def by_id(session: Session, topic_id: int) -> Topic:
     return topic
 
 
+# Made once: every no asks it, and making a statement costs as much as running it.
+_BY_ALIAS = select(Topic).where(col(Topic.alias) == bindparam("alias"))
+
+
 def by_alias(session: Session, alias: int) -> Topic | None:
     """The topic whose number stands in a link, if this database has it."""
-    return session.exec(select(Topic).where(col(Topic.alias) == alias)).first()
+    return session.exec(_BY_ALIAS, params={"alias": alias}).first()
 
 
 def everything(session: Session) -> list[Topic]:
