@@ -20,7 +20,7 @@ from service.kit.errors import Invalid
 from service.ops.house import House
 from tests import builders as make
 from tests import checks
-from tests.ops.test_retention import purged
+from tests.ops.retained import purged
 
 DAY = timedelta(days=1)
 START = datetime.fromisoformat("2026-03-02T23:59:00+00:00")
