@@ -1,31 +1,37 @@
-"""Bring a database to the newest shape, or say whether it has it. Called by `db upgrade|check`, `up` and the tests."""
+"""Bring a database to the newest shape, or say whether it has it. Called by `db upgrade|check`, `up`, the readiness and the tests.
+
+Alembic is loaded by whoever upgrades or compares: every other command and process starts a tenth of a second sooner without it.
+"""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, Engine
 from sqlmodel import SQLModel
 
 from service.db.engine import is_sqlite
 from service.db.migrations import guards
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 0x62696464  # "bidd": two processes starting together upgrade one after the other
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
 
 def upgrade(engine: Engine) -> None:
     """Run the missing migrations in one transaction. A database that a newer version has brought up stays as it is."""
+    from alembic import command
+
     config = _config()
     with engine.execution_options(write=True).begin() as connection:
         if not is_sqlite(connection):
@@ -46,15 +52,22 @@ def shape(engine: Engine) -> Literal["expected", "older", "newer"]:
 
 
 def _shape(connection: Connection) -> Literal["expected", "older", "newer"]:
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = ScriptDirectory.from_config(_config())
-    if current == known.get_current_head():
+    """By the number that Alembic keeps in the database and those that our migrations' files begin with (a house test holds that they
+    are their revisions, in that order)."""
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    known = sorted(one.name.partition("_")[0] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    if current == known[-1]:
         return "expected"
-    return "older" if current in {None, *(one.revision for one in known.walk_revisions())} else "newer"
+    return "older" if current in {None, *known} else "newer"
 
 
 def drift(engine: Engine) -> list[str]:
     """What differs between the tables in the code and in the database; empty when they agree."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [str(one) for one in compare_metadata(context, SQLModel.metadata)]

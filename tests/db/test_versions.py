@@ -1,5 +1,7 @@
 """Two versions on one database (reliability 2.4): migrations only add, and the version before works on what they made."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -47,6 +49,18 @@ def stamp(engine: Engine, revision: str) -> None:
     """Say that the database is of that revision."""
     with engine.execution_options(write=True).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+
+
+def test_migrations_are_known_by_the_numbers_of_their_files() -> None:
+    """Which is how every start and every look at the readiness tells a database's shape, without Alembic."""
+    walked = list(ScriptDirectory.from_config(migrate._config()).walk_revisions())[::-1]
+    numbers = [one.name.partition("_")[0] for one in sorted(migrate.MIGRATIONS.glob("versions/[0-9]*.py"))]
+    assert [one.revision for one in walked] == numbers
+
+
+def test_nobody_but_who_upgrades_waits_for_alembic() -> None:
+    loaded = "import sys, service.cli.main, service.app; print([one for one in sys.modules if one.startswith('alembic')])"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_every_migration_only_adds(request: pytest.FixtureRequest, template: str, tmp_path: Any) -> None:
