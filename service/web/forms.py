@@ -7,6 +7,7 @@ whole before a field is believed.
 import io
 import re
 from collections.abc import Iterator
+from pathlib import PureWindowsPath
 from urllib.parse import parse_qsl
 
 import python_multipart
@@ -42,7 +43,7 @@ class TooManyFields(DomainError):
 class Form:
     """The fields in the order they came."""
 
-    def __init__(self, fields: list[tuple[str, str]], files: dict[str, bytes]) -> None:
+    def __init__(self, fields: list[tuple[str, str]], files: dict[str, tuple[str, bytes]]) -> None:
         self._fields, self._files = fields, files
 
     def __contains__(self, name: str) -> bool:
@@ -76,7 +77,11 @@ class Form:
 
     def file(self, name: str) -> bytes | None:
         """A file that was chosen, or None."""
-        return self._files.get(name)
+        return self._files[name][1] if name in self._files else None
+
+    def file_name(self, name: str) -> str:
+        """What the chosen file is called on the machine it came from, without its folder."""
+        return PureWindowsPath(self._files[name][0]).name if name in self._files else ""
 
 
 EMPTY = Form([], {})
@@ -120,7 +125,7 @@ def _urlencoded(body: bytes) -> Form:
 
 def _multipart(body: bytes, kind: str) -> Form:
     fields: list[tuple[str, str]] = []
-    files: dict[str, bytes] = {}
+    files: dict[str, tuple[str, bytes]] = {}
 
     def on_field(field: Field) -> None:
         if len(fields) >= MOST_FIELDS:
@@ -134,7 +139,8 @@ def _multipart(body: bytes, kind: str) -> Form:
         file.file_object.seek(0)
         content = file.file_object.read()
         if content:
-            files[_decoded(file.field_name or b"", "")] = content
+            field = _decoded(file.field_name or b"", "")
+            files[field] = (_clean(_decoded(file.file_name or b"", field), field), content)
         file.close()
 
     try:

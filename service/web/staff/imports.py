@@ -50,7 +50,7 @@ async def upload(request: Request, staff: Importer) -> Response:
         if content is None:
             raise FileMissing(field="file")
         facts = await run_in_threadpool(imports.look_at, lambda: BytesIO(content))
-        name = form.text("name")
+        name = form.text("name") or form.file_name("file")
         row = (await act(request, lambda session: _draft(session, facts, name, staff))).value
         await run_in_threadpool(uploads.keep, house, row.public_id, content)
     except DomainError as wrong:

@@ -51,6 +51,19 @@ def ended(colleague: TestClient, path: str) -> str:
     raise AssertionError(page)
 
 
+@pytest.mark.parametrize(
+    "called", ["unsubscribed_members_7f.csv", r"C:\Users\ana\unsubscribed_members_7f.csv"]
+)
+def test_an_import_without_a_name_is_called_as_its_file(browser: Browser, called: str) -> None:
+    """Mailchimp says in a file's name alone that everybody in it had left."""
+    officer, content = browser("privacy_officer"), files.simple("ana@example.org")
+    sent = {"file": (called, content, "text/csv")}
+    path = officer.post("/staff/people/import", data={"name": ""}, files=sent).headers["location"]
+    page = officer.get(path).text
+    assert "<h1><bdi>unsubscribed_members_7f.csv</bdi></h1>" in page
+    assert '<option value="no" selected' in page
+
+
 def test_the_whole_way_with_a_cell_mended(browser: Browser, office: Office) -> None:
     officer = browser("privacy_officer")
     path = uploaded(officer, files.simple("ana@", "ben@example.org"))
