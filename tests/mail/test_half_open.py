@@ -9,9 +9,8 @@ import pytest
 
 from service.mail import transport
 from service.mail.transport import Wire
-from tests.mail.test_transport import Post, Run, letter, open_wire, run
+from tests.mail.wired import Post, Run, letter, open_wire
 
-__all__ = ["run"]
 SIOCOUTQ = 0x5411  # Linux
 TCP_REPAIR = 19  # Linux: a socket that is closed in this mode says nothing to the other side
 
