@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
-from service.db.bulk import insert_rows, next_numbers
+from service.db.bulk import among, insert_rows, next_numbers
 from service.db.types import loaded
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
@@ -88,16 +89,17 @@ def _hashes(ring: Keyring, given: list[Given]) -> list[str]:
     return [sealing.keyed_digest(ring.lookup_key, one.email.key) for one in given]
 
 
+_NAMED = (
+    select(Identity, Person)
+    .join(Person, col(Person.id) == col(Identity.person_id))
+    .where(col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names"))
+)
+
+
 def _present(session: Session, ring: Keyring, source: str, given: list[Given]) -> dict[str, Known]:
     """Who of these the source has named before."""
-    statement = (
-        select(Identity, Person)
-        .join(Person, col(Person.id) == col(Identity.person_id))
-        .where(
-            col(Identity.source) == source, col(Identity.external_id).in_([one.external_id for one in given])
-        )
-    )
-    rows = session.exec(statement).all()
+    named = {"of": source, "names": [one.external_id for one in given]}
+    rows = session.exec(_NAMED, params=named).all()
     ids = [person.address_id for _, person in rows if person.address_id]
     rows_by_id = (
         {row.id: row for row in session.exec(select(Address).where(col(Address.id).in_(ids)))} if ids else {}

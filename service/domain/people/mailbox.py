@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
@@ -219,17 +220,20 @@ def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
 
 def holders(session: Session, hashes: list[str]) -> dict[str, tuple[Person, Address]]:
     """Who holds these addresses confirmed."""
-    statement = (
-        select(Address, Person)
-        .join(Person, col(Person.id) == col(Address.owner_id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash).in_(hashes),
-            col(Address.ended_at).is_(None),
-            col(Address.confirmed_at).is_not(None),
-        )
+    found = session.exec(_HOLDERS, params={"hashes": hashes})
+    return {address.address_hash: (person, address) for address, person in found}
+
+
+_HOLDERS = (
+    select(Address, Person)
+    .join(Person, col(Person.id) == col(Address.owner_id))
+    .where(
+        col(Address.owner_kind) == "person",
+        among(col(Address.address_hash), "hashes"),
+        col(Address.ended_at).is_(None),
+        col(Address.confirmed_at).is_not(None),
     )
-    return {address.address_hash: (person, address) for address, person in session.exec(statement)}
+)
 
 
 def known(session: Session, ring: Keyring, person: Person) -> Known:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.domain.consent.rules import PERMITTING, Item
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Identity, Person
@@ -80,6 +82,32 @@ def judge(
     ]
 
 
+_STANDING_AT = (
+    columns(
+        col(Address.address_hash),
+        col(Person.state),
+        col(Preference.topic_id),
+        col(Preference.state),
+        col(Preference.since_at),
+    )
+    .select_from(Address)
+    .join(Person, col(Person.id) == col(Address.owner_id))
+    .outerjoin(Preference, col(Preference.person_id) == col(Person.id))
+    .where(
+        col(Address.owner_kind) == "person",
+        col(Address.ended_at).is_(None),
+        among(col(Address.address_hash), "hashes"),
+        col(Person.state) != "merged",
+    )
+)
+_NAMED = (
+    select(Identity.external_id, Person, Address)
+    .join(Person, col(Person.id) == col(Identity.person_id))
+    .outerjoin(Address, col(Address.id) == col(Person.address_id))
+    .where(col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names"))
+)
+
+
 def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[str]) -> Standing:
     """Five questions for a chunk, none for a row."""
     found = Standing(
@@ -88,25 +116,8 @@ def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[s
         _own(session, rows),
         noes=preferences.noes_at(session, hashes),
     )
-    statement = (
-        columns(
-            col(Address.address_hash),
-            col(Person.state),
-            col(Preference.topic_id),
-            col(Preference.state),
-            col(Preference.since_at),
-        )
-        .select_from(Address)
-        .join(Person, col(Person.id) == col(Address.owner_id))
-        .outerjoin(Preference, col(Preference.person_id) == col(Person.id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.ended_at).is_(None),
-            col(Address.address_hash).in_(hashes),
-            col(Person.state) != "merged",
-        )
-    )
-    for digest, person_state, topic_id, state, since in session.connection().execute(statement):
+    there = session.connection().execute(_STANDING_AT, {"hashes": hashes})
+    for digest, person_state, topic_id, state, since in there:
         found.states.setdefault(digest, set()).add(person_state)
         if state in PERMITTING:
             found.yeses[digest, topic_id] = max(since, found.yeses.get((digest, topic_id), since))
@@ -117,15 +128,9 @@ def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[s
 def _identities(
     session: Session, source: str, rows: Sequence[Row]
 ) -> dict[str, tuple[Person, Address | None]]:
-    statement = (
-        select(Identity.external_id, Person, Address)
-        .join(Person, col(Person.id) == col(Identity.person_id))
-        .outerjoin(Address, col(Address.id) == col(Person.address_id))
-        .where(
-            col(Identity.source) == source, col(Identity.external_id).in_([row.external_id for row in rows])
-        )
-    )
-    return {external_id: (person, address) for external_id, person, address in session.exec(statement)}
+    named = {"of": source, "names": [row.external_id for row in rows]}
+    found = session.exec(_NAMED, params=named)
+    return {external_id: (person, address) for external_id, person, address in found}
 
 
 def _own(session: Session, rows: Sequence[Row]) -> dict[str, str]:
