@@ -111,7 +111,7 @@ def barred(session: Session, ring: Keyring, source: str, given: Sequence[Given])
 
     Whoever came back by themselves (somebody holds the mailbox confirmed) is barred no more.
     """
-    hashes = [mailings.address_hash(ring, one.email) for one in given]
+    hashes = [one.address_hash for one in given]
     marks = [mark(ring, source, one.external_id) for one in given]
     live = suppressions.live_for(session, hashes)
     erased = {digest for digest, rows in live.items() if any(row.cause == CAUSE for row in rows)}

@@ -4,6 +4,7 @@ Called by `people.actions` for what a site says, by `preferences` for what someb
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -257,5 +258,5 @@ def known(session: Session, ring: Keyring, person: Person) -> Known:
     return Known(person, identity, address, queries.person_key(ring, person))
 
 
-def seal_profile(key: bytes, source: str, external_id: str, profile: dict[str, str]) -> bytes:
+def seal_profile(key: bytes, source: str, external_id: str, profile: Mapping[str, str]) -> bytes:
     return sealing.seal(key, json.dumps(profile).encode(), queries.PROFILE_AT.format(source, external_id))

@@ -139,11 +139,17 @@ def attributes(given: dict[str, Any], declared: Mapping[str, str]) -> dict[str, 
         kind, values = _values(value, f"attributes.{name}")
         if any(_AN_ADDRESS.search(one) for one in values):
             raise AttributeIdentifying(field=f"attributes.{name}")
+        cleaned[name] = kind, values
+        check_kinds({name: cleaned[name]}, declared)
+    return cleaned
+
+
+def check_kinds(cleaned: Mapping[str, tuple[str, list[str]]], declared: Mapping[str, str]) -> None:
+    """Raises `AttributeInvalid` for a value of another type than its attribute was declared with."""
+    for name, (kind, values) in cleaned.items():
         if values and _base(kind) != _base(declared.get(name, kind)):
             fix = f"{name} is known here as {KINDS[declared[name]]}."
             raise AttributeInvalid(field=f"attributes.{name}", fix=fix)
-        cleaned[name] = kind, values
-    return cleaned
 
 
 def _base(kind: str) -> str:

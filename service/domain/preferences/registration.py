@@ -76,13 +76,17 @@ def register_many(
     for index, one in enumerate(items):
         try:
             if isinstance(one, Checked):  # an import has looked at it in this very transaction
-                checked.append(replace(one, index=index))
+                one.index = index
+                checked.append(one)
             else:
                 checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
             answers.append(DomainError())
         except DomainError as wrong:
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
+    for known in checked:
+        given = known.given
+        given.address_hash = given.address_hash or mailings.address_hash(ring, given.email)
     barred = erasing.barred(session, ring, source, [one.given for one in checked])
     accepted = []
     for known, erased in zip(checked, barred, strict=True):
@@ -108,7 +112,7 @@ def _register(
     now: datetime,
     by: str,
 ) -> list[Registered]:
-    chunk = _without_refused(session, ring, chunk, facts)
+    chunk = _without_refused(session, chunk, facts)
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
         if row.merged is not None:
@@ -142,9 +146,9 @@ def _register(
     ]
 
 
-def _without_refused(session: Session, ring: Keyring, chunk: list[Checked], facts: Facts) -> list[Checked]:
+def _without_refused(session: Session, chunk: list[Checked], facts: Facts) -> list[Checked]:
     """The registrations without what was refused in their mailbox: it stands in no entry, and no entry permits it."""
-    hashes = [mailings.address_hash(ring, one.given.email) for one in chunk]
+    hashes = [one.given.address_hash for one in chunk]
     refused = refused_of_contract(session, hashes, facts.topics.values())
     if not refused:
         return chunk

@@ -5,7 +5,7 @@ keyed hash on the do-not-mail list, an erasure, a restriction), leaves the row o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import bindparam
@@ -15,16 +15,16 @@ from sqlmodel import Session, col, select
 from service.db.bulk import among
 from service.domain.consent.rules import PERMITTING, Item
 from service.domain.mailings.tables import Address
+from service.domain.people.actions import Given
 from service.domain.people.tables import Identity, Person
 from service.domain.preferences import queries as preferences
-from service.domain.preferences.intake import Checked, Facts, Registration, check
+from service.domain.preferences.intake import Checked, Facts, check_read
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
+from service.domain.transfers.preparing import Prepared
 from service.domain.transfers.rows import Row
-from service.kit import sealing
 from service.kit.errors import DomainError
-from service.kit.signing import Keyring
 
 STOPS = (
     ("skipped_erased", ("erasure",)),
@@ -61,25 +61,16 @@ class Standing:
 
 def judge(
     session: Session,
-    ring: Keyring,
     source: str,
-    rows: Sequence[Row],
+    rows: Sequence[Prepared],
     facts: Facts,
     *,
     attest: bool,
     now: datetime,
 ) -> list[Verdict]:
     """Each row's verdict, in order. Reads only; `facts` is what the registration itself will look up."""
-    hashes = [sealing.keyed_digest(ring.lookup_key, row.email.key) for row in rows]
-    named = [
-        replace(row, external_id=row.external_id or f"mailbox:{digest[:40]}")
-        for row, digest in zip(rows, hashes, strict=True)
-    ]
-    known = _standing(session, source, named, hashes)
-    return [
-        _verdict(row, digest, known, facts, attest=attest, now=now)
-        for row, digest in zip(named, hashes, strict=True)
-    ]
+    known = _standing(session, source, [one.row for one in rows], [one.address_hash for one in rows])
+    return [_verdict(one, known, facts, attest=attest, now=now) for one in rows]
 
 
 _STANDING_AT = (
@@ -146,7 +137,8 @@ def _own(session: Session, rows: Sequence[Row]) -> dict[str, str]:
     return {public_id: digest for public_id, digest in session.exec(statement)}
 
 
-def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bool, now: datetime) -> Verdict:
+def _verdict(one: Prepared, known: Standing, facts: Facts, *, attest: bool, now: datetime) -> Verdict:
+    row, digest = one.row, one.address_hash
     stopped = _stopped(row, digest, known)
     if stopped == "skipped_known":
         return Verdict(row, digest, skipped=stopped)
@@ -160,18 +152,19 @@ def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bo
     new = row.external_id not in known.identities
     if not standing and (refused or (new and _any_no(digest, known))):
         return Verdict(row, digest, skipped=_which_no(digest, known), kept_noes=refused)
-    told = Registration(
+    told = Given(
         row.external_id,
         row.email,
         row.locale,
         row.zone,
         row.profile or None,
-        row.attributes or None,
-        list(standing),
+        one.attributes,
         attested=False,
+        address_hash=digest,
+        new=one.new,
     )
     try:
-        checked = check(row.number, told, facts, attest=attest, topics=None, now=now)
+        checked = check_read(row.number, told, standing, facts, attest=attest, now=now)
     except DomainError as wrong:
         return Verdict(row, digest, wrong=wrong)
     return Verdict(row, digest, checked, kept_noes=refused)
