@@ -18,6 +18,7 @@ from sqlmodel import Session
 from service import fence
 from service.db.engine import rest
 from service.db.session import reading
+from service.domain.brands import queries as brands
 from service.domain.preferences.intake import Transfer, look_up
 from service.domain.transfers import actions, forecast, queries, rules
 from service.domain.transfers import reading as files
@@ -135,13 +136,15 @@ def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = Non
     Raises `ImportMoved` when another run of the same import is at work.
     """
     assert row.id is not None
-    import_id, size, source = row.id, SMALLEST, rules.plan_of(row.plan).source
+    import_id, size, plan = row.id, SMALLEST, rules.plan_of(row.plan)
+    with reading(house.engine) as session:
+        keep_ip = brands.setting(session, "ip_evidence")
     with job.open() as stream:
         pairs = job.rows(stream, now=clock.now(), after=row.rows_done)
         free_since = 0.0
         # They are read, and all that rests on nothing known here is made, while the database is left to others.
         while part := [
-            prepare(house.ring, source, one) if isinstance(one, Row) else one
+            prepare(house.ring, plan, one, keep_ip=keep_ip) if isinstance(one, Row) else one
             for _, one in islice(pairs, size)
         ]:
             time.sleep(max(0.0, free_since + rest(house.engine) - time.monotonic()))

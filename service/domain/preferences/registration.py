@@ -7,6 +7,7 @@ address; a yes that nobody confirmed makes a mail with a button.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
@@ -15,7 +16,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
-from service.domain.consent.evidence import with_kept_ip
+from service.domain.consent.evidence import of_item, with_kept_ip
 from service.domain.mailings import queries as mailings
 from service.domain.people import actions as people
 from service.domain.people import erasing
@@ -38,6 +39,9 @@ from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
 __all__ = ["Registered", "Registration", "register_many"]
+
+
+_TO_COME = DomainError()  # in the place of an answer
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def register_many(
                 checked.append(one)
             else:
                 checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
-            answers.append(DomainError())
+            answers.append(_TO_COME)
         except DomainError as wrong:
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
@@ -234,7 +238,7 @@ def _one_answer(
         state_before=before.state
         if before
         else state,  # an old registration permits being asked: a no stops that
-        said=_said(writer, source, item, _evidence(writer, item, attest=attest)),
+        said=_said_with_evidence(writer, row, item, step.kind, source, attest=attest),
         now=writer.now,
         by=writer.by,
         wording=wording,
@@ -287,28 +291,27 @@ def _step(
     return state, step
 
 
-def _evidence(writer: Chunk, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:
-    """What is sealed of how it was said; of network addresses as much as staff have set."""
-    evidence = _with_kept_ip(writer, item.evidence)
-    if item.agreed_at:
-        evidence["at"] = item.agreed_at.isoformat()
-    if item.confirmed and attest:
-        evidence["confirmed"] = _with_kept_ip(writer, item.confirmed)
-    return evidence or None
+def _said_with_evidence(
+    writer: Chunk, row: Known, item: consent_rules.Item, kind: str, source: str, *, attest: bool
+) -> consent.Said:
+    """By which way it came, and what is sealed of how: as it was closed before, where that turns out to be what is wanted."""
+    said, sealed, policy = _said(writer, source, item), item.sealed, writer.facts.ip_evidence
+    if sealed and (sealed.subject, sealed.kind, sealed.ip_evidence) == (row.person.public_id, kind, policy):
+        return replace(said, sealed=sealed.part)
+    keep = partial(_with_kept_ip, writer)
+    return replace(said, evidence=of_item(item, keep, attest=attest))
 
 
 def _with_kept_ip(writer: Chunk, said: dict[str, Any]) -> dict[str, Any]:
     return with_kept_ip(writer.session, writer.ring, said, writer.facts.ip_evidence, now=writer.now)
 
 
-def _said(
-    writer: Chunk, source: str, item: consent_rules.Item, evidence: dict[str, Any] | None = None
-) -> consent.Said:
+def _said(writer: Chunk, source: str, item: consent_rules.Item) -> consent.Said:
     """By which way it came."""
     if writer.facts.transfer:
         carried = writer.facts.transfer.id
-        return consent.Said("import", item.source, evidence, transfer=carried, words_sha256=item.elsewhere)
-    return consent.Said("web_form" if source == "join" else "api", item.source, evidence)
+        return consent.Said("import", item.source, transfer=carried, words_sha256=item.elsewhere)
+    return consent.Said("web_form" if source == "join" else "api", item.source)
 
 
 def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:

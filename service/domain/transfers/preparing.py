@@ -6,10 +6,14 @@ is such a person, and every no, is for `judging`.
 
 from dataclasses import dataclass, replace
 
+from service.domain.consent.evidence import WHOLE, of_item, with_part_of_ip
+from service.domain.consent.rules import Item, Sealed
+from service.domain.ledger.rules import sealed_part
 from service.domain.mailings.queries import address_hash
 from service.domain.people import rules as people
 from service.domain.people.newcomers import Newcomer, newcomer
 from service.domain.transfers.rows import Row
+from service.domain.transfers.rules import CONSENT, Plan
 from service.kit.signing import Keyring
 
 
@@ -24,17 +28,26 @@ class Prepared:
     new: Newcomer | None
 
 
-def prepare(ring: Keyring, source: str, row: Row, *, seal: bool = True) -> Prepared:
-    """Make it. `seal`: not for a dry run, which writes nothing."""
+def prepare(ring: Keyring, plan: Plan, row: Row, *, keep_ip: str | None) -> Prepared:
+    """Make it. `keep_ip`: how much staff have set to be kept of a network address (`ip_evidence`); None where nothing will be written,
+    and nothing need be sealed."""
     digest = address_hash(ring, row.email)
     if not row.external_id:
         row = replace(row, external_id=f"mailbox:{digest[:40]}")
-    says_no = row.noes and not row.items  # nobody is registered by that
-    return Prepared(
-        row,
-        digest,
-        people.attributes(row.attributes, {}) if row.attributes else None,
-        newcomer(ring, source, row.external_id, row.email, digest, row.profile)
-        if seal and not says_no
-        else None,
-    )
+    new = None
+    if keep_ip is not None and (row.items or not row.noes):  # nobody is registered by a no
+        new = newcomer(ring, plan.source, row.external_id, row.email, digest, row.profile)
+        if row.items and keep_ip != WHOLE:
+            row = replace(row, items=tuple(_sealed(new, one, plan, keep_ip) for one in row.items))
+    return Prepared(row, digest, people.attributes(row.attributes, {}) if row.attributes else None, new)
+
+
+def _sealed(new: Newcomer, item: Item, plan: Plan, keep_ip: str) -> Item:
+    """With its evidence closed for the entry that will most likely be written; for any other it will be closed anew."""
+    evidence = of_item(item, lambda said: with_part_of_ip(said, keep_ip), attest=plan.attested)
+    if evidence is None:
+        return item
+    labelled = any(one.topic == item.topic and one.basis != CONSENT for one in plan.grants)
+    kind = f"consent.{'given' if labelled or (plan.attested and item.confirmed) else 'requested'}"
+    part = sealed_part(new.key, evidence, subject=new.public_id, kind=kind)
+    return replace(item, sealed=Sealed(new.public_id, kind, keep_ip, part))

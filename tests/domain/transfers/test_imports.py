@@ -411,7 +411,7 @@ def test_a_chunk_is_never_taken_over_twice(house: House) -> None:
     import_id = row.id
     with job.open() as stream:
         told = [one for _, one in job.rows(stream, now=clock.now())]
-    part = [prepare(house.ring, job.plan.source, one) for one in told if isinstance(one, Row)]
+    part = [prepare(house.ring, job.plan, one, keep_ip="truncated") for one in told if isinstance(one, Row)]
 
     def take(session: Session) -> Import:
         return actions.take_chunk(session, house.ring, import_id, 0, part, now=clock.now(), by="cli")
