@@ -1,9 +1,8 @@
 """Many rows in one statement. Called by whoever records what happened to a whole batch, and by registration.
 
 SQLite's driver gives other threads a turn after every row it inserts, and in a process whose other thread is busy sending each
-turn is waited for, with the database locked meanwhile. So the rows travel in a single statement: as one JSON text that it takes
-apart, or, where they hold octets, one after the other among its parameters. What is asked of hundreds of people at once is asked
-in the same way (`among`).
+turn is waited for, with the database locked meanwhile. So the rows of hundreds travel in two or three statements, one after the
+other among the parameters. What is asked of hundreds of people at once travels as one parameter (`among`).
 """
 
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     ColumnElement,
-    LargeBinary,
     Select,
     Table,
     Text,
@@ -41,7 +39,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from service.db.engine import is_sqlite
 
-PARAMETERS = 30_000  # of one statement, at most; SQLite takes 32,766
+PARAMETERS = 5000  # of one statement, at most; SQLite takes 32,766
 
 
 def insert_rows(session: Session, model: type[SQLModel], rows: list[dict[str, Any]]) -> None:
@@ -57,42 +55,37 @@ def insert_rows(session: Session, model: type[SQLModel], rows: list[dict[str, An
         [store(row[name]) for row in rows] if store else [row[name] for row in rows]
         for name, store in how.store
     ]
-    values = list(zip(*columns, strict=True))
-    packed = orjson.dumps(values).decode() if how.packed and len(values) > 1 else ""
-    if packed and "\\u0000" not in packed:  # SQLite's JSON ends a text there
-        connection.exec_driver_sql(how.packed, (packed,))
-        return
-    for start in range(0, len(values), how.most):
-        part = values[start : start + how.most]
-        connection.exec_driver_sql(how.plain(len(part)), tuple(chain.from_iterable(part)))
+    values, done = list(zip(*columns, strict=True)), 0
+    while done < len(values):
+        count = 1 << min(len(values) - done, how.most).bit_length() - 1
+        told = tuple(chain.from_iterable(values[done : done + count]))
+        connection.exec_driver_sql(how.statement(count), told)
+        done += count
 
 
 @dataclass(frozen=True)
 class _ByHand:
-    """How rows of one shape get into SQLite: the statement for a JSON text of all (none where they hold octets), the one for so many
-    rows at a time, `most` at once, and how each column's values are stored (None: as they are). For a row of ten columns
-    SQLAlchemy's own way costs thrice as much."""
+    """How rows of one shape get into SQLite: the statement for so many at a time, `most` at once, and how each column's values are
+    stored (None: as they are). For a row of ten columns SQLAlchemy's own way costs thrice as much.
 
-    plain: Callable[[int], str]
+    So many is a power of two, because every connection keeps what it made of each statement."""
+
+    statement: Callable[[int], str]
     most: int
-    packed: str
     store: list[tuple[str, Callable[[Any], Any] | None]]
 
 
 @lru_cache(maxsize=32)
 def _by_hand(table: Table, names: tuple[str, ...], dialect: Dialect) -> _ByHand:
     store = [(name, _stored(table.c[name].type, dialect)) for name in names]
-    octets = any(isinstance(table.c[name].type, LargeBinary) for name in names)
     into = f"INSERT INTO {table.name} ({', '.join(table.c[name].name for name in names)})"
-    values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(names)))
-    packed = "" if octets else f"{into} SELECT {values} FROM json_each(?)"  # noqa: S608
     one = f"({', '.join('?' * len(names))})"
 
-    @lru_cache(maxsize=8)
-    def plain(rows: int) -> str:
+    @lru_cache(maxsize=16)
+    def statement(rows: int) -> str:
         return f"{into} VALUES {', '.join([one] * rows)}"
 
-    return _ByHand(plain, PARAMETERS // len(names), packed, store)
+    return _ByHand(statement, PARAMETERS // len(names), store)
 
 
 def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any] | None:
