@@ -295,23 +295,23 @@ def _said_with_evidence(
     writer: Chunk, row: Known, item: consent_rules.Item, kind: str, source: str, *, attest: bool
 ) -> consent.Said:
     """By which way it came, and what is sealed of how: as it was closed before, where that turns out to be what is wanted."""
-    said, sealed, policy = _said(writer, source, item), item.sealed, writer.facts.ip_evidence
+    sealed, policy = item.sealed, writer.facts.ip_evidence
     if sealed and (sealed.subject, sealed.kind, sealed.ip_evidence) == (row.person.public_id, kind, policy):
-        return replace(said, sealed=sealed.part)
+        return _said(writer, source, item, sealed=sealed.part)
     keep = partial(_with_kept_ip, writer)
-    return replace(said, evidence=of_item(item, keep, attest=attest))
+    return _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
 
 
 def _with_kept_ip(writer: Chunk, said: dict[str, Any]) -> dict[str, Any]:
     return with_kept_ip(writer.session, writer.ring, said, writer.facts.ip_evidence, now=writer.now)
 
 
-def _said(writer: Chunk, source: str, item: consent_rules.Item) -> consent.Said:
-    """By which way it came."""
+def _said(writer: Chunk, source: str, item: consent_rules.Item, **how: Any) -> consent.Said:
+    """By which way it came, `how` being its evidence."""
     if writer.facts.transfer:
         carried = writer.facts.transfer.id
-        return consent.Said("import", item.source, transfer=carried, words_sha256=item.elsewhere)
-    return consent.Said("web_form" if source == "join" else "api", item.source)
+        return consent.Said("import", item.source, transfer=carried, words_sha256=item.elsewhere, **how)
+    return consent.Said("web_form" if source == "join" else "api", item.source, **how)
 
 
 def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:

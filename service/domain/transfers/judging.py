@@ -147,8 +147,8 @@ def _verdict(one: Prepared, known: Standing, facts: Facts, *, attest: bool, now:
         return Verdict(row, digest, skipped="skipped_later_yes" if later else None)
     if stopped:
         return Verdict(row, digest, skipped=stopped)
-    standing = [item for item in row.items if not _said_no(item, digest, known, facts)]
-    refused = tuple(item.topic for item in row.items if item not in standing)
+    standing = [item for item in one.items if not _said_no(item, digest, known, facts)]
+    refused = tuple([item.topic for item in one.items if item not in standing])
     new = row.external_id not in known.identities
     if not standing and (refused or (new and _any_no(digest, known))):
         return Verdict(row, digest, skipped=_which_no(digest, known), kept_noes=refused)

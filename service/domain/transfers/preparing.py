@@ -19,11 +19,12 @@ from service.kit.signing import Keyring
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row under the id by which its person is known, the keyed hash of its mailbox, its attributes as they are kept, and what
-    its person would have if they were new (None where that was not asked for)."""
+    """A row under the id by which its person is known, the keyed hash of its mailbox, its yeses, their evidence closed where it can
+    be, its attributes as they are kept, and what its person would have if they were new (None where that was not asked for)."""
 
     row: Row
     address_hash: str
+    items: tuple[Item, ...]
     attributes: dict[str, tuple[str, list[str]]] | None
     new: Newcomer | None
 
@@ -34,12 +35,13 @@ def prepare(ring: Keyring, plan: Plan, row: Row, *, keep_ip: str | None) -> Prep
     digest = address_hash(ring, row.email)
     if not row.external_id:
         row = replace(row, external_id=f"mailbox:{digest[:40]}")
-    new = None
+    new, items = None, row.items
     if keep_ip is not None and (row.items or not row.noes):  # nobody is registered by a no
         new = newcomer(ring, plan.source, row.external_id, row.email, digest, row.profile)
-        if row.items and keep_ip != WHOLE:
-            row = replace(row, items=tuple(_sealed(new, one, plan, keep_ip) for one in row.items))
-    return Prepared(row, digest, people.attributes(row.attributes, {}) if row.attributes else None, new)
+        if items and keep_ip != WHOLE:
+            items = tuple([_sealed(new, one, plan, keep_ip) for one in items])
+    kept = people.attributes(row.attributes, {}) if row.attributes else None
+    return Prepared(row, digest, items, kept, new)
 
 
 def _sealed(new: Newcomer, item: Item, plan: Plan, keep_ip: str) -> Item:
