@@ -58,20 +58,24 @@ async def perform(house: Installation, action: Callable[[Session], Value]) -> Fe
     loop = asyncio.get_running_loop()
     asked = time.monotonic()
     value, seq = await loop.run_in_executor(None, _commit, house.engine, house.settings.safe, action, asked)
-    if seq is None:
-        return Fenced(value, True)
-    deadline = time.monotonic() + PATIENCE
-    lookout = _lookout(loop, house.engine)
-    while (seen := await lookout.look()) is not None and seen < seq:
-        if time.monotonic() >= deadline:
-            return Fenced(value, False)
-    failpoints.hit("withdrawal.before_answer")
-    return Fenced(value, True)
+    return Fenced(value, seq is None or await _seen(house.engine, seq))
 
 
 def perform_now(house: Installation, action: Callable[[Session], Value]) -> Fenced[Value]:
-    """The same for a caller without an event loop."""
-    return asyncio.run(perform(house, action))
+    """The same for a caller without an event loop, who gets one only if there is something to wait for."""
+    value, seq = _commit(house.engine, house.settings.safe, action, time.monotonic())
+    return Fenced(value, seq is None or asyncio.run(_seen(house.engine, seq)))
+
+
+async def _seen(engine: Engine, seq: int) -> bool:
+    """Whether every live sender has seen the entry `seq` before our patience is over."""
+    deadline = time.monotonic() + PATIENCE
+    lookout = _lookout(asyncio.get_running_loop(), engine)
+    while (seen := await lookout.look()) is not None and seen < seq:
+        if time.monotonic() >= deadline:
+            return False
+    failpoints.hit("withdrawal.before_answer")
+    return True
 
 
 def _commit(

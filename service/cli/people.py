@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlmodel import Session
 
-from service.cli import desk
+from service.cli import desk, processes
 from service.domain.topics import queries as topics
 from service.domain.transfers import actions, queries, rules, sources
 from service.domain.transfers.reading import FileFacts, Record
@@ -121,7 +121,8 @@ def import_(
     made = rules.check_plan(made, facts.columns, now=clock.now())
     desk.ask(house, lambda session: queries.check_names(session, made))
     job = imports.Job(lambda: file.open("rb"), facts, made)
-    _import(house, job, file, bad_rows, dry=dry_run, as_json=as_json)
+    with processes.collecting_less():
+        _import(house, job, file, bad_rows, dry=dry_run, as_json=as_json)
 
 
 def _read_plan(plan: Path, facts: FileFacts) -> rules.Plan:

@@ -8,7 +8,8 @@ import gc
 import random
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
@@ -48,10 +49,26 @@ def _settle_in() -> None:
     And a thread at the database gets its turn soon: in a busy sender it waited five milliseconds after every statement, with the
     database locked, and every no waited for it.
     """
+    _collect_less()
+    sys.setswitchinterval(TURN)
+
+
+def _collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, 10, 10)
-    sys.setswitchinterval(TURN)
+
+
+@contextmanager
+def collecting_less() -> Iterator[None]:
+    """The same of the garbage collector for a command that takes minutes."""
+    before = gc.get_threshold()
+    _collect_less()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

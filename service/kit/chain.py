@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 ZERO = "0" * 64
-_ATOMS = (str, bool, type(None))
+_ATOMS, _KEYS = frozenset((str, bool, type(None))), frozenset((str,))
 EXACT = (1 << 53) - 1  # the largest integer every JSON reader keeps
 
 
@@ -27,23 +27,26 @@ def canonical(value: Any) -> str:
 
 def _check(value: Any) -> bool:
     """Refuse what has more than one writing; False when a key is not ASCII and sorting needs more care."""
-    kind = type(value)
-    if kind is int:
-        if abs(value) > EXACT:
-            raise TypeError("a ledger entry holds integers up to 2^53 - 1; write a longer one as a string")
-        return True
-    if kind in _ATOMS:
-        return True
-    if kind is not list and kind is not dict:
-        raise TypeError(f"a ledger entry cannot hold {kind.__name__}")
-    plain = True
-    for key in value if kind is dict else ():
-        if type(key) is not str:
+    kind, plain = type(value), True
+    if kind is dict:
+        if not _KEYS.issuperset(map(type, value)):
             raise TypeError("a ledger object has string keys only")
-        plain &= key.isascii()
-    for inner in value.values() if kind is dict else value:
-        if type(inner) is not str:
-            plain &= _check(inner)
+        plain, inner = "".join(value).isascii(), value.values()
+    else:
+        inner = value if kind is list else (value,)
+    if _ATOMS.issuperset(map(type, inner)):
+        return plain
+    for one in inner:
+        kind = type(one)
+        if kind is int:
+            if abs(one) > EXACT:
+                raise TypeError(
+                    "a ledger entry holds integers up to 2^53 - 1; write a longer one as a string"
+                )
+        elif kind is dict or kind is list:
+            plain &= _check(one)
+        elif kind not in _ATOMS:
+            raise TypeError(f"a ledger entry cannot hold {kind.__name__}")
     return plain
 
 

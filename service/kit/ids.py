@@ -1,6 +1,5 @@
 """Names for things: opaque, readable over the telephone, and never a number that can be counted up."""
 
-import base64
 import re
 import secrets
 import time
@@ -11,7 +10,7 @@ from service.kit import base32
 def new_id(prefix: str) -> str:
     """A public id that sorts by time of creation: prefix, underscore, 26 signs (48 bits of milliseconds, 80 of chance)."""
     octets = (time.time_ns() // 1_000_000).to_bytes(6) + secrets.token_bytes(10)
-    return f"{prefix}_{base64.b32hexencode(octets).decode().rstrip('=').lower()}"
+    return f"{prefix}_{base32.encode_sorting(octets)}"
 
 
 def proposed(prefix: str, given: str) -> str:

@@ -18,9 +18,11 @@ from sqlmodel import Session
 from service import fence
 from service.db.engine import rest
 from service.db.session import reading
+from service.domain.brands import queries as brands
 from service.domain.preferences.intake import Transfer, look_up
 from service.domain.transfers import actions, forecast, queries, rules
 from service.domain.transfers import reading as files
+from service.domain.transfers.preparing import Prepared, prepare
 from service.domain.transfers.reading import FileFacts, Record
 from service.domain.transfers.rows import Fault, Row, understand
 from service.domain.transfers.tables import Import
@@ -134,11 +136,17 @@ def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = Non
     Raises `ImportMoved` when another run of the same import is at work.
     """
     assert row.id is not None
-    import_id, size = row.id, SMALLEST
+    import_id, size, plan = row.id, SMALLEST, rules.plan_of(row.plan)
+    with reading(house.engine) as session:
+        keep_ip = brands.setting(session, "ip_evidence")
     with job.open() as stream:
         pairs = job.rows(stream, now=clock.now(), after=row.rows_done)
         free_since = 0.0
-        while part := [one for _, one in islice(pairs, size)]:  # read while the database is left to others
+        # They are read, and all that rests on nothing known here is made, while the database is left to others.
+        while part := [
+            prepare(house.ring, plan, one, keep_ip=keep_ip) if isinstance(one, Row) else one
+            for _, one in islice(pairs, size)
+        ]:
             time.sleep(max(0.0, free_since + rest(house.engine) - time.monotonic()))
             row, seconds = _chunk(house, import_id, row.rows_done, part, by=by)
             free_since = time.monotonic()
@@ -150,7 +158,7 @@ def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = Non
 
 
 def _chunk(
-    house: House, import_id: int, first: int, part: Sequence[Row | list[Fault]], *, by: str
+    house: House, import_id: int, first: int, part: Sequence[Prepared | list[Fault]], *, by: str
 ) -> tuple[Import, float]:
     """One transaction, and the seconds it had the database for itself."""
     began = 0.0

@@ -1,6 +1,6 @@
 """Many rows in one statement say the same as each by itself, on either database."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -8,7 +8,8 @@ from sqlalchemy import Engine, LargeBinary, MetaData, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col
 
-from service.db.bulk import delete_some, insert_rows, next_numbers
+from service.db import bulk
+from service.db.bulk import among, delete_some, insert_rows, next_numbers
 from service.db.session import reading, transaction
 
 
@@ -84,13 +85,58 @@ def test_text_with_a_zero_in_it_is_not_cut(tables: Engine) -> None:
         assert session.scalars(select(col(Line.words)).order_by(col(Line.number))).all() == ["a\0b", "c"]
 
 
-def test_octets_are_written_as_they_are(tables: Engine) -> None:
-    rows = [{"number": n, "octets": octets} for n, octets in enumerate([b"", b"\x00\xff", b"plain"])]
+def test_octets_are_written_as_they_are(tables: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "PARAMETERS", 7)  # so that they take several statements
+    bulk._by_hand.cache_clear()
+    rows = [
+        {"number": n, "octets": octets}
+        for n, octets in enumerate([b"", b"\x00\xff", b"plain", *(bytes([n]) * n for n in range(9))])
+    ]
     with transaction(tables) as session:
         insert_rows(session, Octets, rows)
     with reading(tables) as session:
         found = session.scalars(select(Octets).order_by(col(Octets.number))).all()
+    bulk._by_hand.cache_clear()
     assert [row.model_dump() for row in found] == rows
+
+
+def test_instants_that_alternate_are_each_written_as_they_are(tables: Engine) -> None:
+    hour = timedelta(hours=1)
+    first, east = _line(0)["at"], timezone(hour)
+    rows = [_line(n, at=(first + n % 2 * hour).astimezone(east)) for n in range(5)]
+    with transaction(tables) as session:
+        insert_rows(session, Line, rows)
+    with reading(tables) as session:
+        found = session.scalars(select(col(Line.at)).order_by(col(Line.number))).all()
+    assert found == [row["at"] for row in rows]
+
+
+@pytest.mark.parametrize("many", [0, 1, 3, 2000])
+def test_of_many_values_those_are_found_that_are_there(tables: Engine, many: int) -> None:
+    """Also where one is not there, or holds what SQL or JSON write in another way."""
+    with transaction(tables) as session:
+        insert_rows(session, Line, [_line(n, words) for n, words in enumerate(WORDS)])
+    words, numbers = [*WORDS, *map(str, range(2000))][1 : 1 + many], list(range(1, 1 + many))
+    with reading(tables) as session:
+        by_words = session.scalars(select(Line).where(among(col(Line.words), "words")), {"words": words})
+        there = {one.words for one in by_words}
+        by_number = session.scalars(
+            select(Line).where(among(col(Line.number), "numbers")), {"numbers": numbers}
+        )
+        others = select(col(Line.number)).where(~among(col(Line.number), "numbers"))
+        left = session.scalars(others, {"numbers": numbers}).all()
+        assert there == {one.words for one in by_number} == set(WORDS) & set(words)
+        assert len(left) == len(WORDS) - len(there)
+
+
+def test_many_values_are_looked_up_by_index(tables: Engine) -> None:
+    """SQLite looks for each; it would go through the whole table if it were asked whether the answer equals 1."""
+    if tables.dialect.name != "sqlite":
+        return
+    with tables.connect() as connection:
+        asked = str(select(Line).where(among(col(Line.number), "numbers")).compile(tables))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("[1]",)).all()
+    assert any("SEARCH scratch_line" in row[3] for row in plan), plan
 
 
 def test_rows_that_name_each_other_get_numbers_nobody_else_gets(tables: Engine) -> None:

@@ -37,6 +37,7 @@ def test_ids_are_unlike_and_say_what_they_name() -> None:
 @given(st.binary(max_size=60))
 def test_base32_is_that_of_the_standard(octets: bytes) -> None:
     assert base32.encode(octets) == base64.b32encode(octets).decode().rstrip("=").lower()
+    assert base32.encode_sorting(octets) == base64.b32hexencode(octets).decode().rstrip("=").lower()
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))

@@ -22,7 +22,7 @@ class Said:
     """How somebody said something: the method, the site's own word for the place, and the sealed evidence.
 
     `transfer` is the id of the import that brought it, `words_sha256` of words that are none of ours (the import's own entry
-    has them in full).
+    has them in full). `sealed` is the evidence where it was closed before.
     """
 
     method: str
@@ -31,6 +31,7 @@ class Said:
     mailing: str | None = None
     transfer: str = ""
     words_sha256: str = ""
+    sealed: dict[str, str] | None = None
 
 
 def note(
@@ -75,7 +76,9 @@ def note(
         body["restores"] = restores
     if until is not None:
         body["valid_until"] = until.isoformat()
-    if said.evidence and key:
+    if said.sealed:
+        body["evidence"] = said.sealed
+    elif said.evidence and key:
         body["evidence"] = sealed_part(key, said.evidence, subject=person.public_id, kind=kind)
     return ledger.append(session, kind, subject=person.public_id, body=body, by=by, now=now)
 

@@ -6,6 +6,7 @@ evidence stays. Called by whoever writes evidence, and by whoever shows it.
 """
 
 import base64
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from service.domain.ledger.rules import open_part
 from service.kit import sealing
 from service.kit.signing import Keyring
 
+WHOLE = "full"  # the setting under which a network address is kept whole
 _KEY_AT, _IP_AT = "evidence_key|{}", "ip|{}"
 
 
@@ -26,14 +28,35 @@ def with_kept_ip(
     session: Session, ring: Keyring, said: dict[str, Any], policy: str, *, now: datetime
 ) -> dict[str, Any]:
     """Evidence with as much of its `ip` as `policy` keeps: nothing, its network, or the whole under the day's key."""
-    ip = str(said.get("ip") or "").strip()
-    kept: Any = rules.kept_ip(ip, policy) if ip else None
-    if kept and policy == "full":
+    kept = with_part_of_ip(said, policy)
+    if policy == WHOLE and "ip" in kept:
         day = now.date()
-        cipher = sealing.seal(_day_key(session, ring, day), kept.encode(), _IP_AT.format(day.toordinal()))
-        kept = {"day": day.isoformat(), "sealed": base64.b64encode(cipher).decode()}
+        cipher = sealing.seal(
+            _day_key(session, ring, day), kept["ip"].encode(), _IP_AT.format(day.toordinal())
+        )
+        kept["ip"] = {"day": day.isoformat(), "sealed": base64.b64encode(cipher).decode()}
+    return kept
+
+
+def with_part_of_ip(said: dict[str, Any], policy: str) -> dict[str, Any]:
+    """The same where no day's key is needed, any policy but `WHOLE`."""
+    ip = str(said.get("ip") or "").strip()
+    kept = rules.kept_ip(ip, policy) if ip else None
     others = {name: value for name, value in said.items() if name != "ip"}
     return others | ({"ip": kept} if kept else {})
+
+
+def of_item(
+    item: rules.Item, keep: Callable[[dict[str, Any]], dict[str, Any]], *, attest: bool
+) -> dict[str, Any] | None:
+    """What is sealed of how an answer was said. `keep` leaves of a network address as much as staff have set; of a confirmation
+    at the site nothing is kept unless it may attest one."""
+    evidence = keep(item.evidence)
+    if item.agreed_at:
+        evidence["at"] = item.agreed_at.isoformat()
+    if item.confirmed and attest:
+        evidence["confirmed"] = keep(item.confirmed)
+    return evidence or None
 
 
 def _day_key(session: Session, ring: Keyring, day: date) -> bytes:

@@ -54,6 +54,17 @@ class ImpliedOver(Invalid):
 
 
 @dataclass(frozen=True)
+class Sealed:
+    """Evidence that was closed before anybody knew what would come of it: good for the one person, the one kind of entry and
+    the one rule on network addresses that it was closed for."""
+
+    subject: str
+    kind: str
+    ip_evidence: str
+    part: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Item:
     """One answer about one topic, as a door was told it."""
 
@@ -68,6 +79,7 @@ class Item:
     basis: str = (
         ""  # what permits in place of a yes of their own (`jurisdictions.MONTHS`); "": the topic's basis
     )
+    sealed: Sealed | None = None
 
 
 @dataclass(frozen=True)

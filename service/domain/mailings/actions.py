@@ -19,9 +19,12 @@ from service.kit.signing import Keyring
 def seal_address(ring: Keyring, address: addresses.Address, key: bytes | None = None) -> tuple[str, bytes]:
     """Keyed hash and cipher of an address, under a person's key or the house key."""
     digest = queries.address_hash(ring, address)
-    return digest, sealing.seal(
-        key or ring.house_key, address.text.encode(), queries.SEALED_AT.format(digest)
-    )
+    return digest, seal_text(key or ring.house_key, address, digest)
+
+
+def seal_text(key: bytes, address: addresses.Address, digest: str) -> bytes:
+    """The cipher of an address whose keyed hash is known."""
+    return sealing.seal(key, address.text.encode(), queries.SEALED_AT.format(digest))
 
 
 def keep_address(

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
-from service.db.bulk import insert_rows, next_numbers
+from service.db.bulk import among, insert_rows, next_numbers
 from service.db.types import loaded
 from service.domain.ledger import actions as ledger
-from service.domain.mailings.actions import seal_address
 from service.domain.mailings.tables import Address
-from service.domain.people import attributes, mailbox, queries, rules, wrapping
+from service.domain.people import attributes, mailbox, queries, rules
 from service.domain.people.mailbox import Known
+from service.domain.people.newcomers import Newcomer, newcomer
 from service.domain.people.tables import AttributeKind, Identity, Person
-from service.kit import addresses, sealing
-from service.kit.ids import new_alias, person_id
+from service.kit import addresses
 from service.kit.signing import Keyring
 
 
@@ -39,13 +39,15 @@ class Given:
     registered: dict[str, Any] = field(
         default_factory=dict
     )  # for the registration entry: topics and wordings
+    address_hash: str = ""  # the keyed hash of `email`; registration computes it where the door has not
+    new: Newcomer | None = None  # made before, for the case that they are
 
 
 def upsert_many(
     session: Session, ring: Keyring, source: str, given: list[Given], *, now: datetime, by: str
 ) -> list[Known]:
     """Make or update the persons of one source. External ids and addresses must differ within one call."""
-    hashes = [seal_address(ring, one.email)[0] for one in given] if len(given) == 1 else _hashes(ring, given)
+    hashes = [one.address_hash for one in given]
     present = _present(session, ring, source, given)
     confirmed = mailbox.holders(session, hashes)
     fresh: list[int] = []
@@ -58,16 +60,7 @@ def upsert_many(
         if found is None:
             fresh.append(index)
         known.append(found)
-    made = _make(
-        session,
-        ring,
-        source,
-        [given[i] for i in fresh],
-        [hashes[i] for i in fresh],
-        confirmed,
-        now=now,
-        by=by,
-    )
+    made = _make(session, ring, source, [given[i] for i in fresh], confirmed, now=now, by=by)
     for index, one_made in zip(fresh, made, strict=True):
         known[index] = one_made
     complete = [one for one in known if one is not None]
@@ -84,20 +77,17 @@ def upsert_many(
     return complete
 
 
-def _hashes(ring: Keyring, given: list[Given]) -> list[str]:
-    return [sealing.keyed_digest(ring.lookup_key, one.email.key) for one in given]
+_NAMED = (
+    select(Identity, Person)
+    .join(Person, col(Person.id) == col(Identity.person_id))
+    .where(col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names"))
+)
 
 
 def _present(session: Session, ring: Keyring, source: str, given: list[Given]) -> dict[str, Known]:
     """Who of these the source has named before."""
-    statement = (
-        select(Identity, Person)
-        .join(Person, col(Person.id) == col(Identity.person_id))
-        .where(
-            col(Identity.source) == source, col(Identity.external_id).in_([one.external_id for one in given])
-        )
-    )
-    rows = session.exec(statement).all()
+    named = {"of": source, "names": [one.external_id for one in given]}
+    rows = session.exec(_NAMED, params=named).all()
     ids = [person.address_id for _, person in rows if person.address_id]
     rows_by_id = (
         {row.id: row for row in session.exec(select(Address).where(col(Address.id).in_(ids)))} if ids else {}
@@ -145,7 +135,6 @@ def _make(
     ring: Keyring,
     source: str,
     given: list[Given],
-    hashes: list[str],
     confirmed: dict[str, tuple[Person, Address]],
     *,
     now: datetime,
@@ -154,43 +143,48 @@ def _make(
     """New persons with address and identity, a statement for each table, and each one's registration entry."""
     if not given:
         return []
-    keys = [sealing.new_key() for _ in given]
     numbers = next_numbers(session, Person, len(given))
     theirs = next_numbers(session, Address, len(given))
-    persons = [
-        _person_row(ring, one, key, now) | {"id": number, "address_id": address}
-        for one, key, number, address in zip(given, keys, numbers, theirs, strict=True)
-    ]
-    together = list(zip(given, keys, hashes, persons, strict=True))
-    rows = [_address_row(ring, *each, each[2] not in confirmed, now) for each in together]
-    insert_rows(session, Address, rows)
-    insert_rows(session, Person, persons)
-    identities = [_identity_row(source, one, key, person["id"], now) for one, key, _, person in together]
-    insert_rows(session, Identity, identities)
+    addresses_made, persons, identities = [], [], []
     made = []
-    for (one, key, _, person), address, identity in zip(together, rows, identities, strict=True):
-        body = {"source": source, "confirmed": one.confirmed, **one.registered}
-        seq = ledger.append(
-            session, "person.registered", subject=person["public_id"], body=body, by=by, now=now
+    for one, number, address_id in zip(given, numbers, theirs, strict=True):
+        new = one.new or newcomer(
+            ring, source, one.external_id, one.email, one.address_hash, one.profile or {}
         )
+        person = _person_row(one, new, number, address_id, now)
+        address = _address_row(one, new, number, address_id, one.address_hash not in confirmed, now)
+        identity = _identity_row(source, one, new, number, now)
+        persons.append(person)
+        addresses_made.append(address)
+        identities.append(identity)
+        body = {"source": source, "confirmed": one.confirmed, **one.registered}
+        seq = ledger.append(session, "person.registered", subject=new.public_id, body=body, by=by, now=now)
         row = Known(
-            loaded(Person, person), loaded(Identity, identity), loaded(Address, address), key, created=True
+            loaded(Person, person),
+            loaded(Identity, identity),
+            loaded(Address, address),
+            new.key,
+            created=True,
         )
         row.registered_seq = seq
         made.append(row)
+    insert_rows(session, Address, addresses_made)
+    insert_rows(session, Person, persons)
+    insert_rows(session, Identity, identities)
     return made
 
 
-def _person_row(ring: Keyring, one: Given, key: bytes, now: datetime) -> dict[str, Any]:
-    alias = new_alias(8)
+def _person_row(one: Given, new: Newcomer, number: int, address_id: int, now: datetime) -> dict[str, Any]:
     return {
-        "alias": alias,
-        "public_id": person_id(alias),
+        "id": number,
+        "alias": new.alias,
+        "public_id": new.public_id,
         "state": "active",
         "locale": one.locale or "en",
         "zone": one.zone or "",
-        "wrapped_key": wrapping.wrap(ring, alias, key),
+        "wrapped_key": new.wrapped_key,
         "max_per_week": None,
+        "address_id": address_id,
         "pending_address_id": None,
         "merged_into": None,
         "created_at": now,
@@ -198,15 +192,15 @@ def _person_row(ring: Keyring, one: Given, key: bytes, now: datetime) -> dict[st
 
 
 def _address_row(
-    ring: Keyring, one: Given, key: bytes, digest: str, person: dict[str, Any], free: bool, now: datetime
+    one: Given, new: Newcomer, owner: int, number: int, free: bool, now: datetime
 ) -> dict[str, Any]:
     """`free`: nobody holds the address confirmed, so that an attested one may be."""
     return {
-        "id": person["address_id"],
+        "id": number,
         "owner_kind": "person",
-        "owner_id": person["id"],
-        "sealed": seal_address(ring, one.email, key)[1],
-        "address_hash": digest,
+        "owner_id": owner,
+        "sealed": new.sealed_address,
+        "address_hash": one.address_hash,
         "attested": one.attested,
         "created_at": now,
         "confirmed_at": now if one.confirmed and free else None,
@@ -214,12 +208,12 @@ def _address_row(
     }
 
 
-def _identity_row(source: str, one: Given, key: bytes, row_id: int, now: datetime) -> dict[str, Any]:
+def _identity_row(source: str, one: Given, new: Newcomer, person_id: int, now: datetime) -> dict[str, Any]:
     return {
         "source": source,
         "external_id": one.external_id,
-        "person_id": row_id,
-        "profile": mailbox.seal_profile(key, source, one.external_id, one.profile or {}),
+        "person_id": person_id,
+        "profile": new.sealed_profile,
         "created_at": now,
         "changed_at": now,
     }

@@ -32,13 +32,16 @@ def replace(
     fresh: dict[tuple[int, str], list[str]] = {}
     for row, named in said:
         person = row.person.id or 0
+        if row.created:
+            fresh |= {(person, name): values for name, (_, values) in named.items() if values}
+            continue
         differing = {
             name: values
             for name, (_, values) in named.items()
             if set(values) != before.get((person, name), set())
         }
         again |= {(person, name) for name, (_, values) in named.items() if values and name not in differing}
-        if differing and not row.created:
+        if differing:
             row.changed.append("attributes")
             session.connection().execute(
                 delete(PersonAttribute).where(

@@ -4,12 +4,14 @@ Called by `people.actions` for what a site says, by `preferences` for what someb
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.mailings.actions import seal_address
@@ -219,17 +221,20 @@ def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
 
 def holders(session: Session, hashes: list[str]) -> dict[str, tuple[Person, Address]]:
     """Who holds these addresses confirmed."""
-    statement = (
-        select(Address, Person)
-        .join(Person, col(Person.id) == col(Address.owner_id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash).in_(hashes),
-            col(Address.ended_at).is_(None),
-            col(Address.confirmed_at).is_not(None),
-        )
+    found = session.exec(_HOLDERS, params={"hashes": hashes})
+    return {address.address_hash: (person, address) for address, person in found}
+
+
+_HOLDERS = (
+    select(Address, Person)
+    .join(Person, col(Person.id) == col(Address.owner_id))
+    .where(
+        col(Address.owner_kind) == "person",
+        among(col(Address.address_hash), "hashes"),
+        col(Address.ended_at).is_(None),
+        col(Address.confirmed_at).is_not(None),
     )
-    return {address.address_hash: (person, address) for address, person in session.exec(statement)}
+)
 
 
 def known(session: Session, ring: Keyring, person: Person) -> Known:
@@ -253,5 +258,5 @@ def known(session: Session, ring: Keyring, person: Person) -> Known:
     return Known(person, identity, address, queries.person_key(ring, person))
 
 
-def seal_profile(key: bytes, source: str, external_id: str, profile: dict[str, str]) -> bytes:
+def seal_profile(key: bytes, source: str, external_id: str, profile: Mapping[str, str]) -> bytes:
     return sealing.seal(key, json.dumps(profile).encode(), queries.PROFILE_AT.format(source, external_id))

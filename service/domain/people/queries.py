@@ -153,9 +153,10 @@ def profiles(session: Session, ring: Keyring, person: Person) -> list[Opened]:
 
 def attribute_kinds(session: Session) -> dict[str, str]:
     """The declared attributes: name → type."""
-    return {
-        row.name: row.type for row in session.exec(select(AttributeKind).order_by(col(AttributeKind.name)))
-    }
+    return {row.name: row.type for row in session.exec(_KINDS)}
+
+
+_KINDS = select(AttributeKind).order_by(col(AttributeKind.name))
 
 
 def attributes(session: Session, person_id: int) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 import re
 import zoneinfo
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from service.kit.errors import Conflict, Invalid, NotFound
@@ -29,6 +30,7 @@ _IDENTIFYING_WORDS = (
 IDENTIFYING = frozenset(_IDENTIFYING_WORDS.split())
 _AN_ADDRESS = re.compile(r"[^\s@<>,;]@[^\s@<>,;]+\.[^\s@<>,;.]")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,2}")
 _WORD = re.compile(r"=\?[^?]*\?[bqBQ]\?")
 
 
@@ -129,21 +131,38 @@ def attributes(given: dict[str, Any], declared: Mapping[str, str]) -> dict[str, 
         raise AttributeInvalid(field="attributes", fix=f"At most {MAX_ATTRIBUTES} attributes.")
     cleaned = {}
     for name, value in given.items():
-        bare = re.sub(r"[^a-z0-9]", "", name.lower())
+        bare, plain = _name(name)
         if bare in IDENTIFYING and value not in (None, "", []):  # one from before can still be taken away
             raise AttributeIdentifying(field=f"attributes.{bare}")
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        if not plain:
             raise AttributeInvalid(
                 field="attributes", fix="Names are lower-case letters, figures and underscores, at most 40."
             )
         kind, values = _values(value, f"attributes.{name}")
         if any(_AN_ADDRESS.search(one) for one in values):
             raise AttributeIdentifying(field=f"attributes.{name}")
-        if values and _base(kind) != _base(declared.get(name, kind)):
-            fix = f"{name} is known here as {KINDS[declared[name]]}."
-            raise AttributeInvalid(field=f"attributes.{name}", fix=fix)
         cleaned[name] = kind, values
+        _check_kind(name, kind, values, declared)
     return cleaned
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> tuple[str, bool]:
+    """An attribute's name without the signs between its words, and whether it is one as names are written."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()), bool(re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name))
+
+
+def check_kinds(cleaned: Mapping[str, tuple[str, list[str]]], declared: Mapping[str, str]) -> None:
+    """Raises `AttributeInvalid` for a value of another type than its attribute was declared with."""
+    for name, (kind, values) in cleaned.items():
+        _check_kind(name, kind, values, declared)
+
+
+def _check_kind(name: str, kind: str, values: list[str], declared: Mapping[str, str]) -> None:
+    known = declared.get(name, kind)
+    if values and kind != known and _base(kind) != _base(known):
+        fix = f"{name} is known here as {KINDS[known]}."
+        raise AttributeInvalid(field=f"attributes.{name}", fix=fix)
 
 
 def _base(kind: str) -> str:
@@ -197,6 +216,6 @@ def locale(given: str | None) -> str | None:
     """A language tag (RFC 5646, the common part), or nothing."""
     if not given:
         return None
-    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,2}", given):
+    if not _LOCALE.fullmatch(given):
         raise LocaleInvalid(field="locale")
     return given.replace("_", "-")

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.policies import rules
@@ -23,13 +24,18 @@ def by_slug(session: Session, slug: str) -> Policy:
 
 def versions(session: Session, slug: str) -> list[PolicyVersion]:
     """Every text of a policy, newest version first. Raises `PolicyUnknown`."""
-    policy = by_slug(session, slug)
-    ordered = (col(PolicyVersion.version).desc(), col(PolicyVersion.locale))
-    return list(
-        session.exec(
-            select(PolicyVersion).where(col(PolicyVersion.policy_id) == policy.id).order_by(*ordered)
-        )
-    )
+    found = list(session.exec(_VERSIONS, params={"of": slug}))
+    if not found:
+        by_slug(session, slug)
+    return found
+
+
+_VERSIONS = (
+    select(PolicyVersion)
+    .join(Policy, col(Policy.id) == col(PolicyVersion.policy_id))
+    .where(col(Policy.slug) == bindparam("of"))
+    .order_by(col(PolicyVersion.version).desc(), col(PolicyVersion.locale))
+)
 
 
 def current(session: Session, slug: str, locale: str, *, now: datetime) -> PolicyVersion:

@@ -25,8 +25,7 @@ from service.kit import addresses
 
 @dataclass(frozen=True)
 class Registration:
-    """One person as a door was told of them; nothing in it has been checked yet, unless it comes as an `Address` or an
-    `Item`."""
+    """One person as a door was told of them; nothing in it has been checked yet, unless it comes as an `Address`."""
 
     external_id: str
     email: object
@@ -50,6 +49,8 @@ class Transfer:
 
 @dataclass
 class Checked:
+    """One person in whose words nothing is wrong, beside what is known here."""
+
     index: int
     given: people.Given
     items: list[consent_rules.Item]
@@ -130,10 +131,39 @@ def check(
     index: int, one: Registration, facts: Facts, *, attest: bool, topics: set[str] | None, now: datetime
 ) -> Checked:
     """Everything that can be wrong is found here, before anything is written."""
-    items = [
-        said if isinstance(said, consent_rules.Item) else consent_rules.item(said, now=now, position=n)
-        for n, said in enumerate(one.consents)
-    ]
+    items = [consent_rules.item(said, now=now, position=n) for n, said in enumerate(one.consents)]
+    _check_items(items, facts, attest=attest, topics=topics, now=now)
+    attributes = people_rules.attributes(one.attributes, facts.kinds) if one.attributes is not None else None
+    given = people.Given(
+        people_rules.external_id(one.external_id),
+        one.email if isinstance(one.email, addresses.Address) else addresses.parse(one.email),
+        people_rules.locale(one.locale),
+        people_rules.zone(one.zone),
+        people_rules.profile(one.profile) if one.profile is not None else None,
+        attributes,
+        attested=one.attested,
+    )
+    return _accepted(index, given, items, facts, attest=attest)
+
+
+def check_read(
+    index: int,
+    given: people.Given,
+    items: list[consent_rules.Item],
+    facts: Facts,
+    *,
+    attest: bool,
+    now: datetime,
+) -> Checked:
+    """The same of somebody whose every word was read before, where only what is known here can be wrong still."""
+    _check_items(items, facts, attest=attest, topics=None, now=now)
+    people_rules.check_kinds(given.attributes or {}, facts.kinds)
+    return _accepted(index, given, items, facts, attest=attest)
+
+
+def _check_items(
+    items: list[consent_rules.Item], facts: Facts, *, attest: bool, topics: set[str] | None, now: datetime
+) -> None:
     for n, item in enumerate(items):
         if any(item.topic == earlier.topic for earlier in items[:n]):
             raise consent_rules.TopicTwice(field=f"consents[{n}].topic")
@@ -143,29 +173,19 @@ def check(
         if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
             raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
         _check_implied(item, topic, facts.basis(topic, item), f"consents[{n}]", attest=attest, now=now)
-    attributes = people_rules.attributes(one.attributes, facts.kinds) if one.attributes is not None else None
-    registered: dict[str, Any] = {"topics": facts.contract(one.locale or "en")} if one.attested else {}
+
+
+def _accepted(
+    index: int, given: people.Given, items: list[consent_rules.Item], facts: Facts, *, attest: bool
+) -> Checked:
+    given.confirmed = attest and any(item.confirmed for item in items)
+    given.registered = {"topics": facts.contract(given.locale or "en")} if given.attested else {}
     if facts.transfer:
-        registered["import"] = facts.transfer.id
-    checked = Checked(
-        index,
-        people.Given(
-            people_rules.external_id(one.external_id),
-            one.email if isinstance(one.email, addresses.Address) else addresses.parse(one.email),
-            people_rules.locale(one.locale),
-            people_rules.zone(one.zone),
-            people_rules.profile(one.profile) if one.profile is not None else None,
-            attributes,
-            confirmed=attest and any(item.confirmed for item in items),
-            attested=one.attested,
-            registered=registered,
-        ),
-        items,
-    )
-    for name, (kind, values) in (attributes or {}).items():
+        given.registered["import"] = facts.transfer.id
+    for name, (kind, values) in (given.attributes or {}).items():
         if values:
             facts.kinds.setdefault(name, kind)
-    return checked
+    return Checked(index, given, items)
 
 
 def _check_implied(
@@ -192,7 +212,7 @@ def apart(checked: list[Checked]) -> Iterator[list[Checked]]:
     chunk: list[Checked] = []
     seen: set[str] = set()
     for one in checked:
-        marks = {"id:" + one.given.external_id, "at:" + one.given.email.key}
+        marks = {"id:" + one.given.external_id, "at:" + one.given.address_hash}
         if marks & seen:
             yield chunk
             chunk, seen = [], set()

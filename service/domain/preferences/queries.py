@@ -9,6 +9,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, ca
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
+from service.db.bulk import among
 from service.domain.consent import jurisdictions
 from service.domain.consent.tables import Consent
 from service.domain.mailings.tables import Address
@@ -284,16 +285,19 @@ def noes_at(session: Session, hashes: Sequence[str]) -> dict[tuple[str, int], st
     Who moves away takes their no along, and leaves it: nobody knows whether the mailbox has another owner now or they have two,
     and a button in it asks whoever reads there (P7).
     """
-    statement = (
-        select(col(Address.address_hash), col(Preference.topic_id), col(Preference.state))
-        .join(Preference, col(Preference.person_id) == col(Address.owner_id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.address_hash).in_(hashes),
-            col(Preference.state).in_(NOES),
-        )
+    found = session.connection().execute(_NOES_AT, {"hashes": list(hashes)})
+    return {(digest, topic): state for digest, topic, state in found}
+
+
+_NOES_AT = (
+    select(col(Address.address_hash), col(Preference.topic_id), col(Preference.state))
+    .join(Preference, col(Preference.person_id) == col(Address.owner_id))
+    .where(
+        col(Address.owner_kind) == "person",
+        among(col(Address.address_hash), "hashes"),
+        col(Preference.state).in_(NOES),
     )
-    return {(digest, topic): state for digest, topic, state in session.connection().execute(statement)}
+)
 
 
 def suppressed(session: Session, person: Person) -> list[Suppression]:

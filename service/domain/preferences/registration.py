@@ -7,6 +7,7 @@ address; a yes that nobody confirmed makes a mail with a button.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
@@ -15,7 +16,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.consent import jurisdictions
 from service.domain.consent import rules as consent_rules
-from service.domain.consent.evidence import with_kept_ip
+from service.domain.consent.evidence import of_item, with_kept_ip
 from service.domain.mailings import queries as mailings
 from service.domain.people import actions as people
 from service.domain.people import erasing
@@ -38,6 +39,9 @@ from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
 __all__ = ["Registered", "Registration", "register_many"]
+
+
+_TO_COME = DomainError()  # in the place of an answer
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,17 @@ def register_many(
     for index, one in enumerate(items):
         try:
             if isinstance(one, Checked):  # an import has looked at it in this very transaction
-                checked.append(replace(one, index=index))
+                one.index = index
+                checked.append(one)
             else:
                 checked.append(check(index, one, facts, attest=attest, topics=topics, now=now))
-            answers.append(DomainError())
+            answers.append(_TO_COME)
         except DomainError as wrong:
             answers.append(wrong)
     lock_ledger_tail(session)  # so that the same person told of twice at once is one person
+    for known in checked:
+        given = known.given
+        given.address_hash = given.address_hash or mailings.address_hash(ring, given.email)
     barred = erasing.barred(session, ring, source, [one.given for one in checked])
     accepted = []
     for known, erased in zip(checked, barred, strict=True):
@@ -108,7 +116,7 @@ def _register(
     now: datetime,
     by: str,
 ) -> list[Registered]:
-    chunk = _without_refused(session, ring, chunk, facts)
+    chunk = _without_refused(session, chunk, facts)
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
         if row.merged is not None:
@@ -142,9 +150,9 @@ def _register(
     ]
 
 
-def _without_refused(session: Session, ring: Keyring, chunk: list[Checked], facts: Facts) -> list[Checked]:
+def _without_refused(session: Session, chunk: list[Checked], facts: Facts) -> list[Checked]:
     """The registrations without what was refused in their mailbox: it stands in no entry, and no entry permits it."""
-    hashes = [mailings.address_hash(ring, one.given.email) for one in chunk]
+    hashes = [one.given.address_hash for one in chunk]
     refused = refused_of_contract(session, hashes, facts.topics.values())
     if not refused:
         return chunk
@@ -230,7 +238,7 @@ def _one_answer(
         state_before=before.state
         if before
         else state,  # an old registration permits being asked: a no stops that
-        said=_said(writer, source, item, _evidence(writer, item, attest=attest)),
+        said=_said_with_evidence(writer, row, item, step.kind, source, attest=attest),
         now=writer.now,
         by=writer.by,
         wording=wording,
@@ -283,28 +291,27 @@ def _step(
     return state, step
 
 
-def _evidence(writer: Chunk, item: consent_rules.Item, *, attest: bool) -> dict[str, Any] | None:
-    """What is sealed of how it was said; of network addresses as much as staff have set."""
-    evidence = _with_kept_ip(writer, item.evidence)
-    if item.agreed_at:
-        evidence["at"] = item.agreed_at.isoformat()
-    if item.confirmed and attest:
-        evidence["confirmed"] = _with_kept_ip(writer, item.confirmed)
-    return evidence or None
+def _said_with_evidence(
+    writer: Chunk, row: Known, item: consent_rules.Item, kind: str, source: str, *, attest: bool
+) -> consent.Said:
+    """By which way it came, and what is sealed of how: as it was closed before, where that turns out to be what is wanted."""
+    sealed, policy = item.sealed, writer.facts.ip_evidence
+    if sealed and (sealed.subject, sealed.kind, sealed.ip_evidence) == (row.person.public_id, kind, policy):
+        return _said(writer, source, item, sealed=sealed.part)
+    keep = partial(_with_kept_ip, writer)
+    return _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
 
 
 def _with_kept_ip(writer: Chunk, said: dict[str, Any]) -> dict[str, Any]:
     return with_kept_ip(writer.session, writer.ring, said, writer.facts.ip_evidence, now=writer.now)
 
 
-def _said(
-    writer: Chunk, source: str, item: consent_rules.Item, evidence: dict[str, Any] | None = None
-) -> consent.Said:
-    """By which way it came."""
+def _said(writer: Chunk, source: str, item: consent_rules.Item, **how: Any) -> consent.Said:
+    """By which way it came, `how` being its evidence."""
     if writer.facts.transfer:
         carried = writer.facts.transfer.id
-        return consent.Said("import", item.source, evidence, transfer=carried, words_sha256=item.elsewhere)
-    return consent.Said("web_form" if source == "join" else "api", item.source, evidence)
+        return consent.Said("import", item.source, transfer=carried, words_sha256=item.elsewhere, **how)
+    return consent.Said("web_form" if source == "join" else "api", item.source, **how)
 
 
 def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:

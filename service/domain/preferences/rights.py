@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.domain.consent import actions as consent
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -96,17 +97,26 @@ def lift_restriction(
     return True
 
 
+_RESTRICTED_AT = (
+    select(Address.address_hash, Person)
+    .join(Person, col(Person.address_id) == col(Address.id))
+    .where(
+        among(col(Address.address_hash), "hashes"),
+        col(Address.ended_at).is_(None),
+        col(Person.state) == "restricted",
+    )
+    .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
+)
+
+
 def heed_mailboxes(session: Session, arrived: Mapping[int, str], *, how: str, now: datetime, by: str) -> None:
     """People came to these mailboxes (their row → its keyed hash): where somebody is restricted, they are as well, with them. What a
     restored copy kept for a mailbox passes to whoever comes there first, and can be lifted by them."""
     if not arrived:
         return
     hashes = sorted(set(arrived.values()))
-    there = select(Address.address_hash, Person).join(Person, col(Person.address_id) == col(Address.id))
-    there = there.where(col(Address.address_hash).in_(hashes), col(Address.ended_at).is_(None))
-    there = there.where(col(Person.state) == "restricted")
     found: dict[str, Person] = {}
-    for digest, one in session.exec(there.order_by(col(Address.confirmed_at).is_(None), col(Person.id))):
+    for digest, one in session.exec(_RESTRICTED_AT, params={"hashes": hashes}):
         found.setdefault(digest, one)
     kept = suppressed.with_cause(session, hashes, KEPT)
     for person_id, digest in arrived.items():

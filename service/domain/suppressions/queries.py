@@ -4,29 +4,28 @@ from sqlalchemy import ColumnElement, exists
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.domain.suppressions import rules
 from service.domain.suppressions.tables import Suppression
+
+_IN_FORCE = select(Suppression).where(
+    among(col(Suppression.address_hash), "hashes"), col(Suppression.lifted_at).is_(None)
+)
+_BY_CAUSE = _IN_FORCE.where(among(col(Suppression.cause), "causes"))
 
 
 def live_for(session: Session, hashes: list[str]) -> dict[str, list[Suppression]]:
     """What is in force for these keyed hashes of addresses."""
     found: dict[str, list[Suppression]] = {}
-    statement = select(Suppression).where(
-        col(Suppression.address_hash).in_(hashes), col(Suppression.lifted_at).is_(None)
-    )
-    for row in session.exec(statement):
+    for row in session.exec(_IN_FORCE, params={"hashes": hashes}):
         found.setdefault(row.address_hash, []).append(row)
     return found
 
 
 def with_cause(session: Session, hashes: list[str], cause: str) -> set[str]:
     """Which of these have something in force for one cause."""
-    statement = select(Suppression.address_hash).where(
-        col(Suppression.address_hash).in_(hashes),
-        col(Suppression.cause) == cause,
-        col(Suppression.lifted_at).is_(None),
-    )
-    return set(session.exec(statement))
+    found = session.exec(_BY_CAUSE, params={"hashes": hashes, "causes": [cause]})
+    return {row.address_hash for row in found}
 
 
 def applies(
@@ -49,14 +48,9 @@ def applies(
 
 def withdrawn(session: Session, hashes: list[str], topic_ids: list[int]) -> set[tuple[str, int]]:
     """(keyed hash, topic) of mailboxes whose owners said a no of their own, as far as the do-not-mail list knows it."""
-    statement = select(Suppression).where(
-        col(Suppression.address_hash).in_(hashes),
-        col(Suppression.cause).in_(rules.OWN),
-        col(Suppression.lifted_at).is_(None),
-    )
     return {
         (row.address_hash, topic_id)
-        for row in session.exec(statement)
+        for row in session.exec(_BY_CAUSE, params={"hashes": hashes, "causes": list(rules.OWN)})
         for topic_id in ([row.topic_id] if row.topic_id else topic_ids)
     }
 

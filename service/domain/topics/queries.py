@@ -33,9 +33,13 @@ def by_alias(session: Session, alias: int) -> Topic | None:
     return session.exec(_BY_ALIAS, params={"alias": alias}).first()
 
 
+_EVERYTHING = select(Topic).order_by(col(Topic.position), col(Topic.id))
+_EVERY_WORDING = select(Wording).order_by(col(Wording.version).desc(), col(Wording.locale))
+
+
 def everything(session: Session) -> list[Topic]:
     """Every topic, in the order readers see them."""
-    return list(session.exec(select(Topic).order_by(col(Topic.position), col(Topic.id))))
+    return list(session.exec(_EVERYTHING))
 
 
 def active(session: Session) -> list[Topic]:
@@ -56,9 +60,8 @@ def wordings(session: Session, topic_id: int) -> list[Wording]:
 
 def wordings_by_topic(session: Session) -> dict[int, list[Wording]]:
     """Every wording there is, newest version first, by the topic's row number; in one statement, for bulk work."""
-    ordered = (col(Wording.version).desc(), col(Wording.locale))
     found: dict[int, list[Wording]] = {}
-    for wording in session.exec(select(Wording).order_by(*ordered)):
+    for wording in session.exec(_EVERY_WORDING):
         found.setdefault(wording.topic_id, []).append(wording)
     return found
 

@@ -25,8 +25,9 @@ from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.transfers import noes, queries, rules
 from service.domain.transfers.judging import Verdict, judge
+from service.domain.transfers.preparing import Prepared
 from service.domain.transfers.reading import FileFacts
-from service.domain.transfers.rows import Fault, Row
+from service.domain.transfers.rows import Fault
 from service.domain.transfers.tables import Import, ImportChunk
 from service.kit import sealing
 from service.kit.errors import DomainError
@@ -120,12 +121,13 @@ def take_chunk(
     ring: Keyring,
     import_id: int,
     first: int,
-    rows: Sequence[Row | list[Fault]],
+    rows: Sequence[Prepared | list[Fault]],
     *,
     now: datetime,
     by: str,
 ) -> Import:
-    """Take over the next rows of a running import, `first` being the number of rows done before. Raises `ImportMoved`.
+    """Take over the next rows of a running import, prepared under its plan, `first` being the number of rows done before. Raises
+    `ImportMoved`.
 
     Rows that are wrong are counted. One transaction writes the entries, the people and how far it got.
     """
@@ -135,9 +137,9 @@ def take_chunk(
         raise rules.ImportMoved
     plan, counts = rules.plan_of(row.plan), rules.Counts.of(row.counts)
     before = len(ledger.appended(session))
-    good = [one for one in rows if isinstance(one, Row)]
+    good = [one for one in rows if isinstance(one, Prepared)]
     for one in rows:
-        if not isinstance(one, Row):
+        if not isinstance(one, Prepared):
             counts.add("refused", one[0].code)
     _take(session, ring, row, plan, good, counts, now=now, by=by)
     _keep_span(session, row, len(rows), before)
@@ -151,7 +153,7 @@ def _take(
     ring: Keyring,
     row: Import,
     plan: rules.Plan,
-    good: list[Row],
+    good: list[Prepared],
     counts: rules.Counts,
     *,
     now: datetime,
@@ -159,7 +161,7 @@ def _take(
 ) -> None:
     facts = look_up(session, now, transfer_of(row))
     for part in _apart(good):  # a mailbox twice: the second row is judged by what the first has made
-        verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now)
+        verdicts = judge(session, plan.source, part, facts, attest=plan.attested, now=now)
         told = [one for one in verdicts if one.registration is not None]
         registrations = [one.registration for one in told if one.registration is not None]
         answers = register_many(
@@ -181,16 +183,16 @@ def _take(
         session.flush()
 
 
-def _apart(rows: Sequence[Row]) -> list[list[Row]]:
+def _apart(rows: Sequence[Prepared]) -> list[list[Prepared]]:
     """Runs of rows in which no mailbox stands twice."""
-    parts: list[list[Row]] = [[]]
+    parts: list[list[Prepared]] = [[]]
     seen: set[str] = set()
     for one in rows:
-        if one.email.key in seen:
+        if one.address_hash in seen:
             parts.append([])
             seen = set()
         parts[-1].append(one)
-        seen.add(one.email.key)
+        seen.add(one.address_hash)
     return [part for part in parts if part]
 
 

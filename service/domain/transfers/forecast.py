@@ -20,6 +20,7 @@ from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.transfers import rules
 from service.domain.transfers.judging import Verdict, judge
+from service.domain.transfers.preparing import prepare
 from service.domain.transfers.reading import Record
 from service.domain.transfers.rows import Fault, Row
 from service.kit.signing import Keyring
@@ -45,7 +46,8 @@ def of_rows(
     now: datetime,
 ) -> list[Outlook]:
     """Each row's outlook, in order. `seen` holds, through one dry run, the mailboxes that were new (8 octets of each hash)."""
-    verdicts = judge(session, ring, plan.source, rows, facts, attest=plan.attested, now=now)
+    told = [prepare(ring, plan, row, keep_ip=None) for row in rows]
+    verdicts = judge(session, plan.source, told, facts, attest=plan.attested, now=now)
     known = _known(session, ring, plan, verdicts)
     noes = suppressions.live_for(session, [one.address_hash for one in verdicts if one.row.noes])
     found = []

@@ -5,24 +5,26 @@ keyed hash on the do-not-mail list, an erasure, a restriction), leaves the row o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.domain.consent.rules import PERMITTING, Item
 from service.domain.mailings.tables import Address
+from service.domain.people.actions import Given
 from service.domain.people.tables import Identity, Person
 from service.domain.preferences import queries as preferences
-from service.domain.preferences.intake import Checked, Facts, Registration, check
+from service.domain.preferences.intake import Checked, Facts, check_read
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
+from service.domain.transfers.preparing import Prepared
 from service.domain.transfers.rows import Row
-from service.kit import sealing
 from service.kit.errors import DomainError
-from service.kit.signing import Keyring
 
 STOPS = (
     ("skipped_erased", ("erasure",)),
@@ -59,25 +61,42 @@ class Standing:
 
 def judge(
     session: Session,
-    ring: Keyring,
     source: str,
-    rows: Sequence[Row],
+    rows: Sequence[Prepared],
     facts: Facts,
     *,
     attest: bool,
     now: datetime,
 ) -> list[Verdict]:
     """Each row's verdict, in order. Reads only; `facts` is what the registration itself will look up."""
-    hashes = [sealing.keyed_digest(ring.lookup_key, row.email.key) for row in rows]
-    named = [
-        replace(row, external_id=row.external_id or f"mailbox:{digest[:40]}")
-        for row, digest in zip(rows, hashes, strict=True)
-    ]
-    known = _standing(session, source, named, hashes)
-    return [
-        _verdict(row, digest, known, facts, attest=attest, now=now)
-        for row, digest in zip(named, hashes, strict=True)
-    ]
+    known = _standing(session, source, [one.row for one in rows], [one.address_hash for one in rows])
+    return [_verdict(one, known, facts, attest=attest, now=now) for one in rows]
+
+
+_STANDING_AT = (
+    columns(
+        col(Address.address_hash),
+        col(Person.state),
+        col(Preference.topic_id),
+        col(Preference.state),
+        col(Preference.since_at),
+    )
+    .select_from(Address)
+    .join(Person, col(Person.id) == col(Address.owner_id))
+    .outerjoin(Preference, col(Preference.person_id) == col(Person.id))
+    .where(
+        col(Address.owner_kind) == "person",
+        col(Address.ended_at).is_(None),
+        among(col(Address.address_hash), "hashes"),
+        col(Person.state) != "merged",
+    )
+)
+_NAMED = (
+    select(Identity.external_id, Person, Address)
+    .join(Person, col(Person.id) == col(Identity.person_id))
+    .outerjoin(Address, col(Address.id) == col(Person.address_id))
+    .where(col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names"))
+)
 
 
 def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[str]) -> Standing:
@@ -88,25 +107,8 @@ def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[s
         _own(session, rows),
         noes=preferences.noes_at(session, hashes),
     )
-    statement = (
-        columns(
-            col(Address.address_hash),
-            col(Person.state),
-            col(Preference.topic_id),
-            col(Preference.state),
-            col(Preference.since_at),
-        )
-        .select_from(Address)
-        .join(Person, col(Person.id) == col(Address.owner_id))
-        .outerjoin(Preference, col(Preference.person_id) == col(Person.id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.ended_at).is_(None),
-            col(Address.address_hash).in_(hashes),
-            col(Person.state) != "merged",
-        )
-    )
-    for digest, person_state, topic_id, state, since in session.connection().execute(statement):
+    there = session.connection().execute(_STANDING_AT, {"hashes": hashes})
+    for digest, person_state, topic_id, state, since in there:
         found.states.setdefault(digest, set()).add(person_state)
         if state in PERMITTING:
             found.yeses[digest, topic_id] = max(since, found.yeses.get((digest, topic_id), since))
@@ -117,15 +119,9 @@ def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[s
 def _identities(
     session: Session, source: str, rows: Sequence[Row]
 ) -> dict[str, tuple[Person, Address | None]]:
-    statement = (
-        select(Identity.external_id, Person, Address)
-        .join(Person, col(Person.id) == col(Identity.person_id))
-        .outerjoin(Address, col(Address.id) == col(Person.address_id))
-        .where(
-            col(Identity.source) == source, col(Identity.external_id).in_([row.external_id for row in rows])
-        )
-    )
-    return {external_id: (person, address) for external_id, person, address in session.exec(statement)}
+    named = {"of": source, "names": [row.external_id for row in rows]}
+    found = session.exec(_NAMED, params=named)
+    return {external_id: (person, address) for external_id, person, address in found}
 
 
 def _own(session: Session, rows: Sequence[Row]) -> dict[str, str]:
@@ -141,7 +137,8 @@ def _own(session: Session, rows: Sequence[Row]) -> dict[str, str]:
     return {public_id: digest for public_id, digest in session.exec(statement)}
 
 
-def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bool, now: datetime) -> Verdict:
+def _verdict(one: Prepared, known: Standing, facts: Facts, *, attest: bool, now: datetime) -> Verdict:
+    row, digest = one.row, one.address_hash
     stopped = _stopped(row, digest, known)
     if stopped == "skipped_known":
         return Verdict(row, digest, skipped=stopped)
@@ -150,23 +147,24 @@ def _verdict(row: Row, digest: str, known: Standing, facts: Facts, *, attest: bo
         return Verdict(row, digest, skipped="skipped_later_yes" if later else None)
     if stopped:
         return Verdict(row, digest, skipped=stopped)
-    standing = [item for item in row.items if not _said_no(item, digest, known, facts)]
-    refused = tuple(item.topic for item in row.items if item not in standing)
+    standing = [item for item in one.items if not _said_no(item, digest, known, facts)]
+    refused = tuple([item.topic for item in one.items if item not in standing])
     new = row.external_id not in known.identities
     if not standing and (refused or (new and _any_no(digest, known))):
         return Verdict(row, digest, skipped=_which_no(digest, known), kept_noes=refused)
-    told = Registration(
+    told = Given(
         row.external_id,
         row.email,
         row.locale,
         row.zone,
         row.profile or None,
-        row.attributes or None,
-        list(standing),
+        one.attributes,
         attested=False,
+        address_hash=digest,
+        new=one.new,
     )
     try:
-        checked = check(row.number, told, facts, attest=attest, topics=None, now=now)
+        checked = check_read(row.number, told, standing, facts, attest=attest, now=now)
     except DomainError as wrong:
         return Verdict(row, digest, wrong=wrong)
     return Verdict(row, digest, checked, kept_noes=refused)

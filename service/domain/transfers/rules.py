@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time
+from functools import lru_cache
 from typing import Any
 
 from service.domain.consent import jurisdictions
@@ -230,6 +231,9 @@ _PLAIN = {"dmy": re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,
 _PLAIN["mdy"] = _PLAIN["dmy"]
 
 
+@lru_cache(
+    maxsize=1024
+)  # a cell is read as the consent's and as the confirmation's, and a file repeats its dates
 def instant(cell: str, way: str, now: datetime) -> datetime:
     """An instant, in UTC where nothing else is said; a day alone is its first minute. Raises `DateUnclear`, `DateToCome`."""
     text = cell.strip()
