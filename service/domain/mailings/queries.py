@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from service.domain.brands.queries import bounce_domain
@@ -76,21 +77,43 @@ def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Rec
     )
     newest: dict[int, Received] = {}
     for place, mailing, last in session.exec(statement):
-        state, reason, code, reply = (
-            (last.state, last.reason, last.code, last.reply) if last else ("waiting", "", None, "")
-        )
-        one = Received(
-            mailing,
-            place.pos,
-            place.warrant_seq,
-            state,
-            reason,
-            code,
-            reply,
-            last.at if last else place.due_at,
-        )
-        newest.setdefault(place.mailing_id, one)
+        newest.setdefault(place.mailing_id, _received(place, mailing, last))
     return list(newest.values())
+
+
+def newest_of(
+    session: Session, person_id: int, *, before: tuple[datetime, int, int] | None, most: int
+) -> list[Received]:
+    """The same by the moment of what became of each last, newest first, `most` of them: before a moment, mailing and position. One
+    person's mails are gone through in the database; only these come over."""
+    other, mailing_id, pos = aliased(Outcome), col(Audience.mailing_id), col(Audience.pos)
+    tried = select(func.max(other.attempt)).where(other.mailing_id == mailing_id, other.pos == pos)
+    at = func.coalesce(col(Outcome.at), col(Audience.due_at))
+    statement = (
+        select(Audience, Mailing, Outcome)
+        .join(Mailing, col(Mailing.id) == mailing_id)
+        .outerjoin(
+            Outcome,
+            (col(Outcome.mailing_id) == mailing_id)
+            & (col(Outcome.pos) == pos)
+            & (col(Outcome.attempt) == tried.correlate(Audience).scalar_subquery()),
+        )
+        .where(col(Audience.person_id) == person_id)
+    )
+    if before is not None:
+        there = or_(mailing_id < before[1], and_(mailing_id == before[1], pos < before[2]))
+        statement = statement.where(or_(at < before[0], and_(at == before[0], there)))
+    newest = statement.order_by(at.desc(), mailing_id.desc(), pos.desc()).limit(most)
+    return [_received(place, mailing, last) for place, mailing, last in session.exec(newest)]
+
+
+def _received(place: Audience, mailing: Mailing, last: Outcome | None) -> Received:
+    """One mail with what became of its last attempt; it waits where there was none yet."""
+    if last is None:
+        return Received(mailing, place.pos, place.warrant_seq, "waiting", "", None, "", place.due_at)
+    return Received(
+        mailing, place.pos, place.warrant_seq, last.state, last.reason, last.code, last.reply, last.at
+    )
 
 
 def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], int]:
