@@ -86,25 +86,36 @@ def newest_of(
 ) -> list[Received]:
     """The same by the moment of what became of each last, newest first, `most` of them: before a moment, mailing and position. One
     person's mails are gone through in the database; only these come over."""
-    other, mailing_id, pos = aliased(Outcome), col(Audience.mailing_id), col(Audience.pos)
-    tried = select(func.max(other.attempt)).where(other.mailing_id == mailing_id, other.pos == pos)
-    at = func.coalesce(col(Outcome.at), col(Audience.due_at))
+    at = func.coalesce(_last("at"), col(Audience.due_at))
+    place = (at.label("at"), col(Audience.mailing_id), col(Audience.pos), _last("attempt").label("attempt"))
+    mine = select(*place).where(col(Audience.person_id) == person_id).subquery().c
+    newest = select(mine.at, mine.mailing_id, mine.pos, mine.attempt)
+    if before is not None:
+        there = or_(mine.mailing_id < before[1], and_(mine.mailing_id == before[1], mine.pos < before[2]))
+        newest = newest.where(or_(mine.at < before[0], and_(mine.at == before[0], there)))
+    page = newest.order_by(mine.at.desc(), mine.mailing_id.desc(), mine.pos.desc()).limit(most).subquery()
+    these = page.c
     statement = (
         select(Audience, Mailing, Outcome)
-        .join(Mailing, col(Mailing.id) == mailing_id)
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .join(page, (these.mailing_id == col(Audience.mailing_id)) & (these.pos == col(Audience.pos)))
         .outerjoin(
             Outcome,
-            (col(Outcome.mailing_id) == mailing_id)
-            & (col(Outcome.pos) == pos)
-            & (col(Outcome.attempt) == tried.correlate(Audience).scalar_subquery()),
+            (col(Outcome.mailing_id) == these.mailing_id)
+            & (col(Outcome.pos) == these.pos)
+            & (col(Outcome.attempt) == these.attempt),
         )
-        .where(col(Audience.person_id) == person_id)
+        .order_by(these.at.desc(), these.mailing_id.desc(), these.pos.desc())
     )
-    if before is not None:
-        there = or_(mailing_id < before[1], and_(mailing_id == before[1], pos < before[2]))
-        statement = statement.where(or_(at < before[0], and_(at == before[0], there)))
-    newest = statement.order_by(at.desc(), mailing_id.desc(), pos.desc()).limit(most)
-    return [_received(place, mailing, last) for place, mailing, last in session.exec(newest)]
+    return [_received(place, mailing, last) for place, mailing, last in session.exec(statement)]
+
+
+def _last(name: str) -> Any:
+    """A column of the last attempt of a member, looked up for each: joined with all outcomes PostgreSQL would read those."""
+    tried = aliased(Outcome)
+    theirs = (tried.mailing_id == col(Audience.mailing_id)) & (tried.pos == col(Audience.pos))
+    found = select(getattr(tried, name)).where(theirs).order_by(col(tried.attempt).desc()).limit(1)
+    return found.correlate(Audience).scalar_subquery()
 
 
 def _received(place: Audience, mailing: Mailing, last: Outcome | None) -> Received:
