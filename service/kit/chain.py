@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 ZERO = "0" * 64
-_ATOMS = (str, bool, type(None))
+_ATOMS = frozenset({str, bool, type(None)})
 EXACT = (1 << 53) - 1  # the largest integer every JSON reader keeps
 
 
@@ -19,31 +19,43 @@ def canonical(value: Any) -> str:
     Only strings, integers that every program reads exactly (RFC 8785 3.2.2.3), booleans, null, arrays and objects with string
     keys are allowed; anything else raises TypeError, because two programs may write one number in two ways.
     """
-    plain = _check(value)
-    if plain:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    return orjson.dumps(_ordered(value)).decode()
+    return octets(value).decode()
 
 
-def _check(value: Any) -> bool:
-    """Refuse what has more than one writing; False when a key is not ASCII and sorting needs more care."""
-    kind = type(value)
-    if kind is int:
-        if abs(value) > EXACT:
-            raise TypeError("a ledger entry holds integers up to 2^53 - 1; write a longer one as a string")
-        return True
-    if kind in _ATOMS:
-        return True
-    if kind is not list and kind is not dict:
-        raise TypeError(f"a ledger entry cannot hold {kind.__name__}")
-    plain = True
-    for key in value if kind is dict else ():
-        if type(key) is not str:
-            raise TypeError("a ledger object has string keys only")
-        plain &= key.isascii()
-    for inner in value.values() if kind is dict else value:
-        if type(inner) is not str:
-            plain &= _check(inner)
+def octets(value: Any, *, ascii_keys: bool = False) -> bytes:
+    """The same as the octets that are hashed. `ascii_keys`: the caller knows that all keys are strings of ASCII."""
+    plain = _check(value, ascii_keys=ascii_keys)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if plain else orjson.dumps(_ordered(value))
+
+
+def _check(value: Any, *, ascii_keys: bool) -> bool:
+    """Refuse what has more than one writing; False when a key is not ASCII and sorting needs more care.
+
+    Whoever verifies a ledger is here for each entry: a call is made for what has parts alone.
+    """
+    kind, plain = type(value), True
+    if kind is dict:
+        for key in () if ascii_keys else value:
+            if type(key) is not str:
+                raise TypeError("a ledger object has string keys only")
+            if not key.isascii():
+                plain = False
+        value = value.values()
+    elif kind is not list:
+        value = (value,)
+    for inner in value:
+        kind = type(inner)
+        if kind is str:  # most are
+            continue
+        if kind is int:
+            if not -EXACT <= inner <= EXACT:
+                raise TypeError(
+                    "a ledger entry holds integers up to 2^53 - 1; write a longer one as a string"
+                )
+        elif kind is dict or kind is list:
+            plain = _check(inner, ascii_keys=ascii_keys) and plain
+        elif kind not in _ATOMS:
+            raise TypeError(f"a ledger entry cannot hold {kind.__name__}")
     return plain
 
 
@@ -56,4 +68,9 @@ def _ordered(value: Any) -> Any:
 
 def leaf_hash(text: str) -> str:
     """SHA-256(0x00 ‖ bytes), lower-case hex: the chain link and the leaf hash of RFC 9162 section 2.1.1 at once."""
-    return hashlib.sha256(b"\x00" + text.encode()).hexdigest()
+    return leaf_of(text.encode())
+
+
+def leaf_of(written: bytes) -> str:
+    """The same of a text that is octets already."""
+    return hashlib.sha256(b"\x00" + written).hexdigest()

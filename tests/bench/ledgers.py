@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,7 @@ def grown(house: House, entries: int) -> tuple[str, list[int]]:
             whose = subject if mine else f"p_{chance.randrange(entries // 10):012d}"
             made = entry(seq, whose, part, prev_hash)
             prev_hash = made.hash
-            rows.append({**asdict(made), "entry": made.text, "takes": made.takes})
+            rows.append({**made._asdict(), "entry": made.text, "takes": made.takes})
             del rows[-1]["text"]
             theirs += [seq] if mine else []
         with house.engine.execution_options(write=True).begin() as connection:

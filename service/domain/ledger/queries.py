@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, func, literal_column, or_, select, text
+from sqlalchemy import Integer, and_, bindparam, func, literal_column, or_, select, text, type_coerce
 from sqlmodel import Session, col
 
 from service.domain.ledger import rules
@@ -256,16 +256,25 @@ def last_of_kind(session: Session, kind: str) -> int | None:
 def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool]]:
     """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory."""
     last: int | None = None
+    every = select(
+        col(LedgerEntry.seq),
+        col(LedgerEntry.entry),
+        col(LedgerEntry.hash),
+        col(LedgerEntry.kind),
+        col(LedgerEntry.subject),
+        col(LedgerEntry.at),
+        type_coerce(col(LedgerEntry.takes), Integer),  # SQLAlchemy takes a microsecond to make a truth of it
+    )
     while True:
-        statement = select(LedgerEntry).order_by(col(LedgerEntry.seq)).limit(CHUNK)
+        statement = every.order_by(col(LedgerEntry.seq)).limit(CHUNK)
         statement = (
             statement.where(col(LedgerEntry.seq) > last)
             if last is not None
             else statement.where(col(LedgerEntry.seq) >= start)
         )
         rows = session.connection().execute(statement).all()
-        for row in rows:
-            yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at), row.takes
+        for seq, entry, digest, kind, subject, at, takes in rows:
+            yield rules.Entry(seq, entry, digest, kind, subject, at), bool(takes)
         if len(rows) < CHUNK:
             return
         last = rows[-1].seq
