@@ -149,9 +149,11 @@ def last_of_each(
     if until is not None:
         texts = texts.where(col(LedgerEntry.at) <= to_micros(until))
     last: dict[str, int] = {}
-    for seq, entry in session.connection().execute(texts.order_by(col(LedgerEntry.seq))).all():
+    # From the end: where the whole of it was just gone through, the end is what SQLite still has at hand.
+    newest_first = texts.order_by(col(LedgerEntry.seq).desc())
+    for seq, entry in session.connection().execute(newest_first).all():
         if said := orjson.loads(entry)["body"].get(name):
-            last[said] = seq
+            last.setdefault(said, seq)
     wanted = select(LedgerEntry).where(col(LedgerEntry.seq).in_(last.values()))
     found = {row.seq: read(row) for row in session.connection().execute(wanted)}
     return {said: found[seq] for said, seq in last.items()}
