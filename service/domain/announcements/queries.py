@@ -3,7 +3,7 @@
 Previews, counts and checks take a `Draft`, so that the composer can show what is typed before it is kept.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -103,9 +103,10 @@ def by_public_id(session: Session, public_id: str) -> Announcement:
     return found
 
 
-def by_mailing(session: Session, mailing_id: int) -> Announcement | None:
-    """The announcement a mailing belongs to."""
-    return session.scalars(select(Announcement).where(col(Announcement.mailing_id) == mailing_id)).first()
+def by_mailings(session: Session, mailing_ids: Collection[int]) -> dict[int, Announcement]:
+    """The announcements that these mailings belong to, by the mailing's row number."""
+    theirs = select(Announcement).where(col(Announcement.mailing_id).in_(mailing_ids))
+    return {row.mailing_id: row for row in session.scalars(theirs) if row.mailing_id is not None}
 
 
 def mailing_of(session: Session, row: Announcement) -> Mailing | None:

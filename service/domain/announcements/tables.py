@@ -40,6 +40,6 @@ class Announcement(SQLModel, table=True):
     wall_time: str | None = Field(default=None, max_length=30)
     hold_until: datetime | None = None
     valid_until: datetime | None = None
-    mailing_id: int | None = Field(default=None, foreign_key="mailing.id")
+    mailing_id: int | None = Field(default=None, foreign_key="mailing.id", index=True)
     created_at: datetime
     changed_at: datetime

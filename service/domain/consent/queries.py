@@ -38,10 +38,7 @@ def events(session: Session, subject: str, *, until: datetime | None = None) -> 
 
 def states(session: Session, subject: str, *, until: datetime | None = None) -> list[dict[str, Any]]:
     """What the person had said about each topic at a moment, read from the ledger alone."""
-    latest: dict[str, ledger.Seen] = {}
-    for seen in events(session, subject, until=until):
-        if seen.body.get("topic"):
-            latest[seen.body["topic"]] = seen
+    latest = ledger.last_of_each(session, subject, "topic", kinds=KINDS, until=until)
     return [
         {
             "topic": topic,

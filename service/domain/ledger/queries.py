@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal_column, or_, select, text
+import orjson
+from sqlalchemy import Integer, and_, bindparam, func, literal_column, or_, select, text, type_coerce
 from sqlmodel import Session, col
 
 from service.domain.ledger import rules
 from service.domain.ledger.tables import LedgerEntry
 from service.kit import merkle, paging
-from service.kit.clock import from_micros
+from service.kit.clock import from_micros, to_micros
 
 CHUNK = 5_000
 
@@ -107,6 +108,53 @@ def of_subject(session: Session, subject: str, *, kinds: tuple[str, ...] = ()) -
     if kinds:
         statement = statement.where(col(LedgerEntry.kind).in_(kinds))
     return [read(row) for row in session.connection().execute(statement)]
+
+
+def newest_of(
+    session: Session,
+    subject: str,
+    *,
+    before: tuple[int, int] | None,
+    most: int,
+    kinds: Sequence[str] = (),
+    other_than: Sequence[str] = (),
+) -> list[Seen]:
+    """What the ledger says of one subject, newest first by moment and number, `most` entries: those before a moment (microseconds)
+    and number, of these kinds, of none of the others. The database goes through all there is of the subject, without its texts."""
+    at, seq = col(LedgerEntry.at), col(LedgerEntry.seq)
+    numbers = select(seq).where(col(LedgerEntry.subject) == subject)
+    if before is not None:
+        numbers = numbers.where(or_(at < before[0], and_(at == before[0], seq < before[1])))
+    if kinds:
+        numbers = numbers.where(col(LedgerEntry.kind).in_(kinds))
+    if other_than:
+        numbers = numbers.where(col(LedgerEntry.kind).not_in(other_than))
+    order = at.desc(), seq.desc()
+    newest = select(LedgerEntry).where(seq.in_(numbers.order_by(*order).limit(most))).order_by(*order)
+    return [read(row) for row in session.connection().execute(newest)]
+
+
+def last_of_each(
+    session: Session, subject: str, name: str, *, kinds: tuple[str, ...], until: datetime | None = None
+) -> dict[str, Seen]:
+    """By what stands under `name` in the body: the last entry of one subject and these kinds that says it, up to a moment.
+
+    Each text is looked into, as no column has what bodies say; only the few that are wanted come over as a whole.
+    """
+    texts = select(col(LedgerEntry.seq), col(LedgerEntry.entry)).where(
+        col(LedgerEntry.subject) == subject, col(LedgerEntry.kind).in_(kinds)
+    )
+    if until is not None:
+        texts = texts.where(col(LedgerEntry.at) <= to_micros(until))
+    last: dict[str, int] = {}
+    # From the end: where the whole of it was just gone through, the end is what SQLite still has at hand.
+    newest_first = texts.order_by(col(LedgerEntry.seq).desc())
+    for seq, entry in session.connection().execute(newest_first).all():
+        if said := orjson.loads(entry)["body"].get(name):
+            last.setdefault(said, seq)
+    wanted = select(LedgerEntry).where(col(LedgerEntry.seq).in_(last.values()))
+    found = {row.seq: read(row) for row in session.connection().execute(wanted)}
+    return {said: found[seq] for said, seq in last.items()}
 
 
 def of_kinds(session: Session, kinds: tuple[str, ...]) -> list[Seen]:
@@ -208,16 +256,25 @@ def last_of_kind(session: Session, kind: str) -> int | None:
 def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool]]:
     """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory."""
     last: int | None = None
+    every = select(
+        col(LedgerEntry.seq),
+        col(LedgerEntry.entry),
+        col(LedgerEntry.hash),
+        col(LedgerEntry.kind),
+        col(LedgerEntry.subject),
+        col(LedgerEntry.at),
+        type_coerce(col(LedgerEntry.takes), Integer),  # SQLAlchemy takes a microsecond to make a truth of it
+    )
     while True:
-        statement = select(LedgerEntry).order_by(col(LedgerEntry.seq)).limit(CHUNK)
+        statement = every.order_by(col(LedgerEntry.seq)).limit(CHUNK)
         statement = (
             statement.where(col(LedgerEntry.seq) > last)
             if last is not None
             else statement.where(col(LedgerEntry.seq) >= start)
         )
         rows = session.connection().execute(statement).all()
-        for row in rows:
-            yield rules.Entry(row.seq, row.entry, row.hash, row.kind, row.subject, row.at), row.takes
+        for seq, entry, digest, kind, subject, at, takes in rows:
+            yield rules.Entry(seq, entry, digest, kind, subject, at), bool(takes)
         if len(rows) < CHUNK:
             return
         last = rows[-1].seq

@@ -3,13 +3,13 @@
 import base64
 import hmac
 import json
-from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import orjson
 
 from service.kit import sealing
-from service.kit.chain import ZERO, canonical, leaf_hash
+from service.kit.chain import ZERO, canonical, leaf_hash, leaf_of, octets
 
 VERSION = 1
 
@@ -38,20 +38,22 @@ TAKING_AWAY = frozenset(
 )
 
 
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "version": (int,),
-    "seq": (int,),
-    "at": (int,),
-    "kind": (str,),
-    "actor": (str,),
-    "subject": (str, type(None)),
-    "body": (dict,),
-    "prev_hash": (str,),
+_FIELDS: dict[str, type] = {
+    "seq": int,
+    "kind": str,
+    "at": int,
+    "prev_hash": str,
+    "version": int,
+    "actor": str,
+    "body": dict,
+    "subject": str,
 }
+_values = itemgetter(*_FIELDS)
+_TYPES = tuple(_FIELDS.values())
+_SHAPES = (_TYPES, (*_TYPES[:-1], type(None)))  # with and without a subject
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry as written: its number, exact text and hash, and the parts repeated in columns."""
 
     seq: int
@@ -92,34 +94,30 @@ def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool) -> str | None:
     """
     if entry.seq != seq:
         return "missing" if entry.seq > seq else "out_of_order"
-    if leaf_hash(entry.text) != entry.hash:
+    written = entry.text.encode()
+    if leaf_of(written) != entry.hash:
         return "hash_differs"
     try:
-        fields = orjson.loads(entry.text)
-    except ValueError:
+        fields = orjson.loads(written)
+        values = _values(fields)
+    except (ValueError, KeyError, TypeError):  # no JSON, one of the eight is not there, no object at all
         return "not_json"
-    if not _well_formed(fields):
+    if len(fields) != len(_FIELDS) or tuple(map(type, values)) not in _SHAPES:
         return "not_json"
-    if not _as_written(fields, entry.text):
+    if not _as_written(fields, written):
         return "not_canonical"
-    if fields["prev_hash"] != prev_hash:
+    number, kind, at, previous, *_, subject = values
+    if previous != prev_hash:
         return "chain_broken"
-    told = (fields["seq"], fields["kind"], fields["subject"], fields["at"], fields["kind"] in TAKING_AWAY)
+    told = (number, kind, subject, at, kind in TAKING_AWAY)
     return None if told == (entry.seq, entry.kind, entry.subject, entry.at, takes) else "columns_differ"
 
 
-def _well_formed(fields: Any) -> bool:
-    """Whether these are the eight fields of an entry, each of its type."""
-    if type(fields) is not dict or fields.keys() != _FIELDS.keys():
-        return False
-    return all(type(fields[name]) in types for name, types in _FIELDS.items())
-
-
-def _as_written(fields: dict[str, Any], text: str) -> bool:
-    """Whether this is the one way to write them."""
+def _as_written(fields: dict[str, Any], written: bytes) -> bool:
+    """Whether this is the one way to write them; a text of ASCII with a key that is none has its key in another way already."""
     try:
-        return canonical(fields) == text
-    except TypeError:
+        return octets(fields, ascii_keys=written.isascii()) == written
+    except (TypeError, RecursionError):  # what nobody could write is nested deeper than anybody reads
         return False
 
 

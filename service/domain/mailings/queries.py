@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from service.domain.brands.queries import bounce_domain
@@ -76,21 +77,54 @@ def of_person(session: Session, person_id: int, *, limit: int = 200) -> list[Rec
     )
     newest: dict[int, Received] = {}
     for place, mailing, last in session.exec(statement):
-        state, reason, code, reply = (
-            (last.state, last.reason, last.code, last.reply) if last else ("waiting", "", None, "")
-        )
-        one = Received(
-            mailing,
-            place.pos,
-            place.warrant_seq,
-            state,
-            reason,
-            code,
-            reply,
-            last.at if last else place.due_at,
-        )
-        newest.setdefault(place.mailing_id, one)
+        newest.setdefault(place.mailing_id, _received(place, mailing, last))
     return list(newest.values())
+
+
+def newest_of(
+    session: Session, person_id: int, *, before: tuple[datetime, int, int] | None, most: int
+) -> list[Received]:
+    """The same by the moment of what became of each last, newest first, `most` of them: before a moment, mailing and position. One
+    person's mails are gone through in the database; only these come over."""
+    at = func.coalesce(_last("at"), col(Audience.due_at))
+    place = (at.label("at"), col(Audience.mailing_id), col(Audience.pos), _last("attempt").label("attempt"))
+    mine = select(*place).where(col(Audience.person_id) == person_id).subquery().c
+    newest = select(mine.at, mine.mailing_id, mine.pos, mine.attempt)
+    if before is not None:
+        there = or_(mine.mailing_id < before[1], and_(mine.mailing_id == before[1], mine.pos < before[2]))
+        newest = newest.where(or_(mine.at < before[0], and_(mine.at == before[0], there)))
+    page = newest.order_by(mine.at.desc(), mine.mailing_id.desc(), mine.pos.desc()).limit(most).subquery()
+    these = page.c
+    statement = (
+        select(Audience, Mailing, Outcome)
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .join(page, (these.mailing_id == col(Audience.mailing_id)) & (these.pos == col(Audience.pos)))
+        .outerjoin(
+            Outcome,
+            (col(Outcome.mailing_id) == these.mailing_id)
+            & (col(Outcome.pos) == these.pos)
+            & (col(Outcome.attempt) == these.attempt),
+        )
+        .order_by(these.at.desc(), these.mailing_id.desc(), these.pos.desc())
+    )
+    return [_received(place, mailing, last) for place, mailing, last in session.exec(statement)]
+
+
+def _last(name: str) -> Any:
+    """A column of the last attempt of a member, looked up for each: joined with all outcomes PostgreSQL would read those."""
+    tried = aliased(Outcome)
+    theirs = (tried.mailing_id == col(Audience.mailing_id)) & (tried.pos == col(Audience.pos))
+    found = select(getattr(tried, name)).where(theirs).order_by(col(tried.attempt).desc()).limit(1)
+    return found.correlate(Audience).scalar_subquery()
+
+
+def _received(place: Audience, mailing: Mailing, last: Outcome | None) -> Received:
+    """One mail with what became of its last attempt; it waits where there was none yet."""
+    if last is None:
+        return Received(mailing, place.pos, place.warrant_seq, "waiting", "", None, "", place.due_at)
+    return Received(
+        mailing, place.pos, place.warrant_seq, last.state, last.reason, last.code, last.reply, last.at
+    )
 
 
 def outcome_counts(session: Session, mailing_id: int) -> dict[tuple[str, str], int]:

@@ -1,7 +1,7 @@
 """Reading notices: for staff, for the changelog and its feeds, and what one would look like as a mail. Writes
 nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -92,15 +92,16 @@ def of_policy(session: Session, slug: str, version: int) -> Notice | None:
     return session.scalars(select(Notice).where(mine, col(Notice.state) != "cancelled")).first()
 
 
-def by_mailing(session: Session, mailing_id: int) -> Notice | None:
-    """The notice a mailing belongs to."""
-    return session.scalars(select(Notice).where(col(Notice.mailing_id) == mailing_id)).first()
-
-
 def same_text(session: Session, content_hash: str) -> Notice | None:
     """The first notice with the same words for the same people (`content_hash`), that was not given up."""
     alike = select(Notice).where(col(Notice.content_hash) == content_hash, col(Notice.state) != "cancelled")
     return session.scalars(alike.order_by(col(Notice.id)).limit(1)).first()
+
+
+def by_mailings(session: Session, mailing_ids: Collection[int]) -> dict[int, Notice]:
+    """The notices that these mailings belong to, by the mailing's row number."""
+    theirs = select(Notice).where(col(Notice.mailing_id).in_(mailing_ids))
+    return {row.mailing_id: row for row in session.scalars(theirs) if row.mailing_id is not None}
 
 
 def mailing_of(session: Session, row: Notice) -> Mailing | None:

@@ -25,7 +25,7 @@ class Notice(SQLModel, table=True):
     state: str = Field(default="draft", max_length=12)  # draft | published | cancelled
     content_hash: str = Field(max_length=64)
     author: str = Field(max_length=60)
-    mailing_id: int | None = Field(default=None, foreign_key="mailing.id")
+    mailing_id: int | None = Field(default=None, foreign_key="mailing.id", index=True)
     created_at: datetime
     changed_at: datetime
     published_at: datetime | None = None

@@ -17,6 +17,7 @@ from service.domain.consent import queries as consents
 from service.domain.consent.evidence import Opener
 from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
+from service.domain.mailings.tables import Mailing
 from service.domain.notices import queries as notices
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
@@ -241,13 +242,16 @@ def _event(seen: ledger.Seen, key: bytes | None, opener: Opener) -> dict[str, An
 
 def _mails(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
     """What was sent or meant to be, when, and the entry it stood on; newest first."""
-    found = [
-        one for person in persons for one in mailings.of_person(session, person.id or 0, limit=MOST_MAILS)
-    ]
+    return [mail for person in persons for mail in _mails_of(session, person)]
+
+
+def _mails_of(session: Session, person: Person) -> list[dict[str, Any]]:
+    found = mailings.of_person(session, person.id or 0, limit=MOST_MAILS)
+    about = _names(session, [one.mailing for one in found])
     return [
         {
             "mailing": one.mailing.public_id,
-            "about": _about(session, one),
+            "about": about[one.mailing.public_id],
             "state": one.state,
             "reason": one.reason or None,
             "at": _at(one.at),
@@ -258,15 +262,14 @@ def _mails(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
     ]
 
 
-def _about(session: Session, one: mailings.Received) -> str:
-    """Its name; of a single mail, what it was for."""
-    if one.mailing.purpose:
-        return one.mailing.purpose
-    announcement = announcements.by_mailing(session, one.mailing.id or 0)
-    if announcement:
-        return announcements.name_of(announcement)
-    notice = notices.by_mailing(session, one.mailing.id or 0)
-    return notices.title_of(notice) if notice else one.mailing.kind
+def _names(session: Session, meant: Sequence[Mailing]) -> dict[str, str]:
+    """The name of each by its public id; of a single mail, what it was for."""
+    of_topics = [one.id for one in meant if one.id and not one.purpose]
+    names = {
+        id: announcements.name_of(row) for id, row in announcements.by_mailings(session, of_topics).items()
+    }
+    names |= {id: notices.title_of(row) for id, row in notices.by_mailings(session, of_topics).items()}
+    return {one.public_id: one.purpose or names.get(one.id or 0, one.kind) for one in meant}
 
 
 def _suppressions(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:

@@ -9,10 +9,12 @@ from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from service.domain.announcements import queries as announcements
+from service.domain.announcements.tables import Announcement
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Mailing, Outcome
 from service.domain.notices import queries as notices
+from service.domain.notices.tables import Notice
 from service.domain.preferences.rules import PERMITTING
 from service.domain.preferences.tables import Preference
 from service.domain.reports import queries
@@ -116,16 +118,21 @@ def recent(session: Session, limit: int = 5) -> list[Recent]:
         .order_by(col(Mailing.due_at).desc(), col(Mailing.id).desc())
         .limit(limit)
     )
-    return [_recent(session, mailing) for mailing in session.scalars(statement)]
+    found = session.scalars(statement).all()
+    ids = [mailing.id or 0 for mailing in found]
+    of = announcements.by_mailings(session, ids), notices.by_mailings(session, ids)
+    return [_recent(session, mailing, *of) for mailing in found]
 
 
-def _recent(session: Session, mailing: Mailing) -> Recent:
+def _recent(
+    session: Session, mailing: Mailing, announced: dict[int, Announcement], noticed: dict[int, Notice]
+) -> Recent:
     assert mailing.id is not None
     counts = mailings.outcome_counts(session, mailing.id)
     name, public_id = "", mailing.public_id
-    if announcement := announcements.by_mailing(session, mailing.id):
+    if announcement := announced.get(mailing.id):
         name, public_id = announcements.name_of(announcement), announcement.public_id
-    elif notice := notices.by_mailing(session, mailing.id):
+    elif notice := noticed.get(mailing.id):
         name, public_id = notices.title_of(notice), notice.public_id
     return Recent(
         name=name,

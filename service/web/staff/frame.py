@@ -286,15 +286,19 @@ def tab(label: str, href: str, current: bool, count: int | None = None) -> dict[
     return {"label": label, "href": href, "current": current, "count": count}
 
 
-def pager(request: Request, following: str | None, text: str = "") -> dict[str, Any] | None:
-    """Newer and older: keyset pages lead on; back is the first page."""
+def pager(
+    request: Request, following: str | None, text: str = "", *, path: str | None = None, part: str = ""
+) -> dict[str, Any] | None:
+    """Newer and older: keyset pages lead on; back is the first page. `path`: of the pages, where the answer to a form shows one of
+    them, too; `part`: of the page, where the rows are not all of it (`#log`)."""
     first = "after" not in request.query_params
     if first and not following:
         return None
     kept = {name: value for name, value in request.query_params.items() if name != "after"}
     newest, older = urlencode(kept), urlencode({**kept, "after": following or ""})
+    base = request.url.path if path is None else path
     return {
-        "prev": None if first else f"{request.url.path}?{newest}".rstrip("?"),
-        "next": f"{request.url.path}?{older}" if following else None,
+        "prev": None if first else f"{base}?{newest}".rstrip("?") + part,
+        "next": f"{base}?{older}{part}" if following else None,
         "text": text,
     }

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from sqlmodel import Session
@@ -28,6 +29,7 @@ from service.web.sessions import require
 from service.web.staff import audience as whom
 from service.web.staff import timeline
 from service.web.staff.frame import choice, pager, show_noted, tab
+from service.web.staff.lines import PAGE
 
 router = APIRouter()
 
@@ -190,8 +192,10 @@ def _page(
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
     chosen, opens = request.query_params.get("show", ""), may(staff.role, "people:reveal")
     base, only = f"/staff/people/{person.public_id}", chosen if chosen in FILTERS else ""
-    log = timeline.of_person(session, house.ring, person, until=until, only=only, opens=opens)
+    after = request.query_params.get("after")
+    log = timeline.of_person(session, house.ring, person, until=until, only=only, opens=opens, after=after)
     keep, stopped = f"&on={on}" if until else "", preferences.suppressed(session, person)
+    newest = urlencode({**request.query_params, "after": ""})
     return {
         "base": base,
         "person": {
@@ -212,8 +216,9 @@ def _page(
         "standing": log.standing if until else _today(session, person, now, log.standing),
         "filters": [tab(label, f"{base}?show={key}{keep}", key == chosen) for key, label in FILTERS.items()],
         "log": log.lines,
+        "later": f"{base}?{newest}#log" if log.begins else None,
         "chain": None,
-        "pager": None,
+        "pager": pager(request, log.next, f"Newest first, {PAGE} to a page.", path=base, part="#log"),
         "may_reveal": opens and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
         "reason_missing": None,

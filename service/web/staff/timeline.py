@@ -1,11 +1,11 @@
-"""One person's record in words: every ledger entry about them and every mail they were sent, newest first.
+"""One person's record in words: every ledger entry about them and every mail they were sent, newest first, a page at a time.
 
 Only the ledger says what was agreed; this turns its kinds into sentences and opens the sealed evidence with
 the person's key, for whoever may see that.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 from sqlmodel import Session
 
 from service.domain.announcements import queries as announcements
+from service.domain.announcements.tables import Announcement
 from service.domain.consent import queries as consent
 from service.domain.consent.evidence import Opener
-from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
-from service.domain.mailings import queries as mailings
+from service.domain.mailings.queries import Received
 from service.domain.notices import queries as notices
+from service.domain.notices.tables import Notice
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.rules import PERMITTING
@@ -27,7 +28,7 @@ from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
 from service.web import words
-from service.web.staff import actors
+from service.web.staff import actors, lines
 from service.web.staff import audience as whom
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
@@ -115,31 +116,69 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class Record:
-    """What the page shows: the lines, and what had been said by then."""
+    """What the page shows: a page of lines, what had been said by then, and the cursor of the older lines (None: there are none).
+    `begins`: the lines begin at the day asked for, because more came later than a page holds."""
 
     lines: list[dict[str, Any]]
     standing: list[dict[str, Any]]
+    next: str | None
+    begins: bool
 
 
 def of_person(
-    session: Session, ring: Keyring, person: Person, *, until: datetime | None, only: str, opens: bool
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    *,
+    until: datetime | None,
+    only: str,
+    opens: bool,
+    after: str | None = None,
 ) -> Record:
-    """The whole record; what came after `until` is marked. `only`: consent, mail, change, staff or "". `opens`: whether who reads it
-    may see what lies sealed (the network address of a yes, the program); else it says that it is there."""
-    seen = ledger.of_subject(session, person.public_id)
-    names = _topic_names(session)
-    by = actors.names(session, [one.actor for one in seen])
+    """A page of the record; what came after `until` is marked. `only`: consent, mail, change, staff or "". `opens`: whether who reads it
+    may see what lies sealed (the network address of a yes, the program); else it says that it is there. `after`: the cursor of the
+    page before, "" for the newest lines; None for the first look, which is at those too, or from `until` on down where a whole page
+    came later. Raises `CursorInvalid`."""
+    found, begins = _lines(session, person, only, lines.read(after)), False
+    if after is None and until is not None and found[lines.PAGE :] and found[lines.PAGE - 1].told.at > until:
+        by_then = _lines(session, person, only, lines.end_of(until))
+        found, begins = by_then or found, bool(by_then)
+    names, page = _topic_names(session), found[: lines.PAGE]
+    told = _told(session, ring, person, page, names, opens=opens)
+    shown = [{**line, "later": until is not None and line["at"] > until} for line in told]
+    following = page[-1].place.cursor if len(found) > len(page) else None
+    return Record(shown, _standing(session, person, names, until), following, begins)
+
+
+def _lines(session: Session, person: Person, only: str, before: lines.Place | None) -> list[lines.Line]:
+    """The lines of one filter; a kind of entry without words of its own is a change."""
+    theirs = [kind for kind, (_, _, filtered) in WORDS.items() if filtered == only]
+    others = [kind for kind in WORDS if kind not in theirs]
+    kinds = {"": {}, "mail": None, "change": {"other_than": others}}.get(only, {"kinds": theirs})
+    return lines.older(session, person, before, kinds=kinds, mails=only in ("", "mail"))
+
+
+def _told(
+    session: Session,
+    ring: Keyring,
+    person: Person,
+    page: Sequence[lines.Line],
+    names: dict[str, str],
+    *,
+    opens: bool,
+) -> list[dict[str, Any]]:
+    """The lines of a page in words; whatever they name is looked up for all at once."""
+    entries = [one.told for one in page if isinstance(one.told, Seen)]
+    mails = [one.told.mailing.id or 0 for one in page if isinstance(one.told, Received)]
+    by = actors.names(session, [one.actor for one in entries])
     key, opener = _key(ring, person), Opener(session, ring) if opens else None
-    lines = (
-        []
-        if only == "mail"
-        else [_entry(one, names, by, key, opener) for one in seen if only in ("", words_of(one.kind)[2])]
-    )
-    if only in ("", "mail"):
-        lines += _mails(session, person)
-    lines.sort(key=lambda line: line["at"], reverse=True)
-    shown = [{**line, "later": until is not None and line["at"] > until} for line in lines]
-    return Record(shown, _standing(session, person, names, until))
+    announced, noticed = announcements.by_mailings(session, mails), notices.by_mailings(session, mails)
+    return [
+        _entry(told, names, by, key, opener)
+        if isinstance(told, Seen)
+        else _mail(told, announced.get(told.mailing.id or 0), noticed.get(told.mailing.id or 0))
+        for _, told in page
+    ]
 
 
 def _key(ring: Keyring, person: Person) -> bytes | None:
@@ -245,46 +284,31 @@ def facts_of(found: Mapping[str, Any], within: str = "") -> list[dict[str, str]]
     return facts
 
 
-def _mails(session: Session, person: Person) -> list[dict[str, Any]]:
-    return [
-        {
-            "at": one.at,
-            "sign": MAIL_SIGNS.get(one.state, "note"),
-            "what": "Mail",
-            "text": f"{_mail_name(session, one)}: {_became(one)}",
-            "detail": None,
-            "samp": f"{one.code} {one.reply}".strip() if one.code else None,
-            "facts": [],
-            "link": _mail_link(session, one),
-        }
-        for one in mailings.of_person(session, person.id or 0)
-    ]
+def _mail(one: Received, announcement: Announcement | None, notice: Notice | None) -> dict[str, Any]:
+    """One mail as a line, under the name of what it was the mail of."""
+    name, link = PURPOSES.get(one.mailing.purpose, one.mailing.purpose), None
+    if announcement:
+        name = f"“{announcements.name_of(announcement)}”"
+        link = {"href": f"/staff/announcements/{announcement.public_id}/report", "label": "report"}
+    elif notice:
+        name = f"“{notices.title_of(notice)}”"
+    return {
+        "at": one.at,
+        "sign": MAIL_SIGNS.get(one.state, "note"),
+        "what": "Mail",
+        "text": f"{name}: {_became(one)}",
+        "detail": None,
+        "samp": f"{one.code} {one.reply}".strip() if one.code else None,
+        "facts": [],
+        "link": link,
+    }
 
 
-def _became(one: mailings.Received) -> str:
+def _became(one: Received) -> str:
     words = {"waiting": "still to go", "skipped": "left out", "deferred": "will be tried again"}.get(
         one.state, one.state
     )
     return f"{words} ({whom.words_of_one(one.reason)})" if one.reason else words
-
-
-def _mail_name(session: Session, one: mailings.Received) -> str:
-    announcement = announcements.by_mailing(session, one.mailing.id or 0)
-    if announcement:
-        return f"“{announcements.name_of(announcement)}”"
-    notice = notices.by_mailing(session, one.mailing.id or 0)
-    return (
-        f"“{notices.title_of(notice)}”" if notice else PURPOSES.get(one.mailing.purpose, one.mailing.purpose)
-    )
-
-
-def _mail_link(session: Session, one: mailings.Received) -> dict[str, str] | None:
-    announcement = announcements.by_mailing(session, one.mailing.id or 0)
-    return (
-        {"href": f"/staff/announcements/{announcement.public_id}/report", "label": "report"}
-        if announcement
-        else None
-    )
 
 
 def _standing(

@@ -61,6 +61,41 @@ def test_what_could_be_written_two_ways_is_refused(value: Any) -> None:
         chain.canonical(value)
 
 
+def stored(body: str) -> rules.Entry:
+    """The first entry, with this body to the letter."""
+    text = '{"actor":"cli","at":1,"body":%s,"kind":"note.made","prev_hash":"%s","seq":1,"subject":null,"version":1}'
+    text %= (body, rules.first_link())
+    return rules.Entry(1, text, chain.leaf_hash(text), "note.made", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ('{"a":1,"é":[2,"ö"]}', None),
+        ('{"\U0001f600":1,"\uffee":2}', None),  # by UTF-16 the pair goes first
+        ('{"\uffee":2,"\U0001f600":1}', "not_canonical"),
+        ('{"\\u00e9":1}', "not_canonical"),  # a text of ASCII whose key is none
+        ('{"a":"\\u00e9"}', "not_canonical"),
+        ('{"a":[{"b":1.5}]}', "not_canonical"),
+        ('{"a":1e2}', "not_canonical"),
+        ('{"a":9007199254740992}', "not_canonical"),
+        ('{"a":1,"a":1}', "not_canonical"),
+        ('{"b":1,"a":1}', "not_canonical"),
+        ('{"a":' * 300 + "1" + "}" * 300, "not_canonical"),
+        ('{"a":' * 1010 + "1" + "}" * 1010, "not_canonical"),  # deeper than Python goes
+        ("[]", "not_json"),
+    ],
+)
+def test_a_stored_body_is_read_to_the_letter(body: str, word: str | None) -> None:
+    assert rules.fault(stored(body), seq=1, prev_hash=rules.first_link(), takes=False) == word
+
+
+@pytest.mark.parametrize("text", ["[]", "1", '"seq"', "null", "{}", "nothing", "[" * 2000])
+def test_what_is_no_entry_is_named(text: str) -> None:
+    entry = rules.Entry(1, text, chain.leaf_hash(text), "note.made", None, 1)
+    assert rules.fault(entry, seq=1, prev_hash=rules.first_link(), takes=False) == "not_json"
+
+
 def test_the_golden_file_never_changes() -> None:
     assert golden.FILE.read_text("ascii") == golden.content()
 
