@@ -76,7 +76,7 @@ def test_a_row_twice_is_refused_and_none_of_them_stays(tables: Engine) -> None:
 
 
 def test_text_with_a_zero_in_it_is_not_cut(tables: Engine) -> None:
-    """SQLite's JSON ends a text there; PostgreSQL holds no such text at all."""
+    """PostgreSQL holds no such text at all."""
     if tables.dialect.name != "sqlite":
         return
     with transaction(tables) as session:

@@ -165,7 +165,7 @@ def _check_items(
     items: list[consent_rules.Item], facts: Facts, *, attest: bool, topics: set[str] | None, now: datetime
 ) -> None:
     for n, item in enumerate(items):
-        if any(item.topic == earlier.topic for earlier in items[:n]):
+        if n and any(item.topic == earlier.topic for earlier in items[:n]):
             raise consent_rules.TopicTwice(field=f"consents[{n}].topic")
         topic = facts.topics.get(item.topic)
         if topic is None or (topics is not None and item.topic not in topics):
