@@ -44,7 +44,7 @@ class Confirmation(SQLModel, table=True):
     address_id: int = Field(foreign_key="address.id", index=True)
     topics: Any = Field(
         sa_column=json_column()
-    )  # [{"topic": id, "wording": id, "policy": id, "source": "…", "asked": seq}]
+    )  # [{"topic": id, "wording": id, "policy": id, "source": "…", "asked": seq, "overtaken": true}]
     requested_seq: int = Field(sa_column=Column(BIG, nullable=False))
     created_at: datetime
     expires_at: datetime

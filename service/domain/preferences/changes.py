@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.consent import actions as consent
 from service.domain.consent.rules import PERMITTING
+from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.mailings.tables import Address
@@ -176,6 +177,7 @@ def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash:
     ended = 0
     if address_hash is None or not chosen:
         return ended
+    overtake(change.session, chosen, address_hash, by=change.person, until=change.now)
     for other in neighbours(change.session, change.person, address_hash):
         theirs = Change(
             change.session,
@@ -193,16 +195,48 @@ def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash:
     return ended
 
 
-def refused_since(session: Session, person: Person, address_hash: str, topic: Topic, seq: int) -> bool:
-    """Whether anybody of this mailbox said no to a topic after entry `seq`: an older button cannot say yes then (H39)."""
+# Made once: every no asks it.
+_OPEN_AT = (
+    select(Confirmation)
+    .join(Address, col(Address.id) == col(Confirmation.address_id))
+    .where(
+        col(Address.address_hash) == bindparam("address_hash"),
+        col(Confirmation.person_id) != bindparam("person"),
+        col(Confirmation.confirmed_at).is_(None),
+        col(Confirmation.created_at) <= bindparam("until"),
+    )
+)
+
+
+def overtake(
+    session: Session, chosen: Sequence[Topic], address_hash: str, *, by: Person | None, until: datetime
+) -> None:
+    """What others of this mailbox had been asked there when a no was said (`until`) makes no yes any more. That is written down with
+    the question: whoever said the no may have moved away by the time its button is pressed (H39). `by`: who, if they are here."""
+    asked = {"address_hash": address_hash, "person": by.id if by else 0, "until": until}
+    ids = {topic.id for topic in chosen if topic.mail_class != "service"}
+    for question in session.exec(_OPEN_AT, params=asked).all():
+        if any(one["topic"] in ids and not one.get("overtaken") for one in question.topics):
+            question.topics = [
+                one | ({"overtaken": True} if one["topic"] in ids else {}) for one in question.topics
+            ]
+            session.add(question)
+
+
+def refused_since(
+    session: Session, person: Person, asked: Confirmation, address_hash: str, topic: Topic
+) -> bool:
+    """Whether anybody of this mailbox said no to a topic after they were asked: an older button cannot say yes then (H39)."""
+    if any(one["topic"] == topic.id and one.get("overtaken") for one in asked.topics):
+        return True
     persons = {one.id: one for one in (person, *neighbours(session, person, address_hash))}
     changed = select(col(Preference.person_id)).where(
         col(Preference.person_id).in_(persons),
         col(Preference.topic_id) == topic.id,
         col(Preference.state).in_(rules.NOES),
-        col(Preference.last_seq) > seq,
+        col(Preference.last_seq) > asked.requested_seq,
     )
-    return any(last_no(session, persons[one], topic) > seq for one in session.exec(changed))
+    return any(last_no(session, persons[one], topic) > asked.requested_seq for one in session.exec(changed))
 
 
 def refused_of_contract(

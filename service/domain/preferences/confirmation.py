@@ -111,7 +111,7 @@ def _refuse_after_no(
     """Whoever said no since they were asked is not told that all is well. Raises `GrantNeedsNewConfirmation`."""
     mailbox_hash = session.get_one(Address, confirmation.address_id).address_hash
     for topic in asked:
-        if changes.refused_since(session, person, mailbox_hash, topic, confirmation.requested_seq):
+        if changes.refused_since(session, person, confirmation, mailbox_hash, topic):
             raise rules.GrantNeedsNewConfirmation
 
 

@@ -285,8 +285,7 @@ def confirmation(session: Session, link: links.Link, now: datetime) -> Asked:
     asked = consents.topics_of(session, row)
     asked_of = session.get(Address, row.address_id)
     void = asked_of is not None and any(
-        changes.refused_since(session, person, asked_of.address_hash, topic, row.requested_seq)
-        for topic in asked
+        changes.refused_since(session, person, row, asked_of.address_hash, topic) for topic in asked
     )
     done = row.confirmed_at is not None or _stands(session, row, asked, asked_of)
     return Asked(person, asked, row, row.expires_at <= now, done, void)

@@ -25,7 +25,7 @@ from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
-from service.kit.clock import to_micros
+from service.kit.clock import from_micros, to_micros
 
 MERGED = "person.merged"
 INVALIDATED = "consent.invalidated"  # an import taken back
@@ -133,14 +133,16 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         return rights.restrict(session, person, how="restore", asked=asked, now=now, by="system")
     if kind == "address.changed":
         return _new_address_unknown(session, person, int(line.get("at", to_micros(now))), now=now)
+    at = int(line.get("at", to_micros(now)))
     if person is None:
         told = kind in (*NOES, INVALIDATED)
+        if mailbox and kind in NOES and (topic := _topic(session, body)):
+            changes.overtake(session, [topic], mailbox, by=None, until=from_micros(at))
         return _no_of_a_stranger(session, mailbox, body, subject, now=now) if told else None
     change = Change(session, person, None, consent.Said("restore", "withdrawal file"), now, "system")
     if kind == "preference.break_set":
         until = datetime.fromisoformat(str(body["until"]))
         return until > now and changes.set_break(change, until)
-    at = int(line.get("at", to_micros(now)))
     if kind == INVALIDATED:
         return _invalid_again(change, body, mailbox, at)
     return _no_again(change, body, mailbox, at) if kind in NOES else None
@@ -198,6 +200,7 @@ def _left_in(change: Change, topic: Topic, mailbox: str, body: dict[str, Any], a
     """They had moved there since: the copy has others in that mailbox, or a site will tell of some. Who has answered since is left
     alone."""
     session, person, done, later = change.session, change.person, False, False
+    changes.overtake(session, [topic], mailbox, by=person, until=from_micros(at))
     for other in changes.neighbours(session, person, mailbox):
         theirs = Change(session, other, None, change.said, change.now, change.by)
         preference = theirs.preference(topic)

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from service.domain.consent.actions import Said
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
-from service.domain.preferences.changes import LIVING, Change, withdraw
+from service.domain.preferences.changes import LIVING, Change, overtake, withdraw
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -64,7 +64,9 @@ def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]
 def _withdraw(
     session: Session, import_id: str, one: Verdict, concerned: Sequence[Topic], *, now: datetime, by: str
 ) -> None:
-    """End what stands for those topics, for every person of the mailbox."""
+    """End what stands for those topics, for every person of the mailbox, and what they were asked there before."""
+    said = one.row.no_at if one.row.no == "no" and one.row.no_at else now
+    overtake(session, concerned, one.address_hash, by=None, until=min(said, now))
     statement = (
         select(Person)
         .join(Address, col(Address.owner_id) == col(Person.id))

@@ -15,7 +15,7 @@ from service.domain.ledger import queries as entries
 from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.people import queries as people
-from service.domain.preferences import access
+from service.domain.preferences import access, pages
 from service.domain.preferences import actions as preferences
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.preferences.rules import GrantNeedsNewConfirmation
@@ -129,6 +129,26 @@ def test_rel_h39_nor_does_it_go_over_a_no_said_to_another_source(
     with pytest.raises(GrantNeedsNewConfirmation):
         make.press(session, ring, make.buttons(session, other)[-1], now=now + 2 * HOUR)
     assert make.the_state(session, ana) == "withdrawn"
+
+
+def test_rel_h39_nor_once_who_said_no_there_has_moved_away(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The question lay in the mailbox when they said no there; that the no went along with them gives nothing back."""
+    ana = make.a_person(session, ring, now=now)
+    told = make.register(session, ring, consents=[], now=now, source="crm", external_id="c1")
+    other = make.the_person(session, told.person_id)
+    choice, by = preferences.Choices({"new-products": "each"}), f"person:{other.public_id}"
+    preferences.save(session, ring, other, choice, how="page", evidence={}, now=now, by=by)
+    question = make.buttons(session, other)[-1]
+    preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=now + HOUR)
+    new, by = addresses.parse("ana@example.net"), f"person:{ana.public_id}"
+    access.change_email(session, ring, ana, new, now=now + HOUR, by=by)
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now + HOUR)
+    with pytest.raises(GrantNeedsNewConfirmation):
+        make.press(session, ring, question, now=now + 2 * HOUR)
+    assert make.the_state(session, other) == "unknown"
+    assert pages.confirmation(session, question, now + 2 * HOUR).void
 
 
 def test_a_newer_yes_after_a_no_is_asked_again_and_an_older_one_is_not(

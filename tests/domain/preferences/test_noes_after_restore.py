@@ -1,5 +1,6 @@
 """What a copy from an earlier day hears of the withdrawal file although it lacks what the line speaks of: person, topic or import."""
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from sqlmodel import Session
 
 from service.domain.people.tables import Person
-from service.domain.preferences import projection, queries, restoring, rights, rules
+from service.domain.preferences import actions, projection, queries, restoring, rights, rules
 from service.domain.suppressions import queries as suppressions
 from service.kit.clock import to_micros
 from service.kit.signing import Keyring
@@ -123,6 +124,24 @@ def test_p7_a_known_persons_no_to_a_topic_that_the_copy_lacks_is_kept_for_their_
     assert [one["result"] for one in done.consents] == ["confirmation_sent"]
     assert not allowed(session, ana, "offers", now + HOUR)
     assert allowed(session, ana, "important-notices", now + HOUR)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("said", "void"), [(HOUR, True), (-HOUR, False)])
+def test_rel_h39_a_button_of_the_copy_does_not_go_over_a_later_no_of_its_mailbox(
+    session: Session, ring: Keyring, now: datetime, known: bool, said: timedelta, void: bool
+) -> None:
+    """Whoever said it, and whether or not the copy has them: they had moved away by the time the button is pressed."""
+    subject = make.a_person(session, ring, NEW, yes=(), now=now).public_id if known else "p_2222222222222"
+    told = make.register(session, ring, ANA, [], now=now, source="crm", external_id="c1")
+    asking, choice = make.the_person(session, told.person_id), actions.Choices({"updates": "each"})
+    by = f"person:{asking.public_id}"
+    actions.save(session, ring, asking, choice, how="page", evidence={}, now=now, by=by)
+    question = make.buttons(session, asking)[-1]
+    again(session, a_line(ring, "consent.withdrawn", subject, ANA, now + said, topic="updates"), now + HOUR)
+    with pytest.raises(rules.GrantNeedsNewConfirmation) if void else nullcontext():
+        make.press(session, ring, question, now=now + 2 * HOUR)
+    assert make.the_state(session, asking, "updates") == ("unknown" if void else "given")
 
 
 def test_an_older_button_still_asks_whom_an_import_had_brought(

@@ -1,6 +1,7 @@
 """Imports on real databases: what is given, what no import may give, running twice, running on, and taking back."""
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from service.domain.people.tables import Identity, Person
 from service.domain.preferences import projection, restoring, rights
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
-from service.domain.preferences.actions import stop
+from service.domain.preferences.actions import Choices, save, stop
 from service.domain.suppressions import actions as suppressions
 from service.domain.suppressions.tables import Suppression
 from service.domain.transfers import actions, queries, rules, sources
@@ -354,6 +355,29 @@ def test_a_dated_no_does_not_end_a_later_yes(house: House, ring: Keyring) -> Non
     done = files.imported(house, files.job(b"email,unsubscribed at\nana@example.org,2020-01-01\n"))
     assert done.counts["skipped"] == {"skipped_later_yes": 1}
     assert states(house) == ["given"]
+
+
+@pytest.mark.parametrize(
+    ("row", "void"), [("email,status\nana@example.org,unsubscribed\n", True),
+                      ("email,unsubscribed at\nana@example.org,2020-01-01\n", False)]
+)  # fmt: skip
+def test_rel_h39_a_no_in_the_file_goes_before_a_button_that_was_mailed_earlier(
+    house: House, ring: Keyring, row: str, void: bool
+) -> None:
+    """A no without a date is one of today. Whoever is asked anew after an older one answers for themselves."""
+    with transaction(house.engine) as session:
+        ana = make.a_person(session, ring, now=clock.now() - timedelta(hours=2), yes=["updates"])
+        choice, by = Choices({"new-products": "each"}), f"person:{ana.public_id}"
+        at = clock.now() - timedelta(hours=1)
+        save(session, ring, ana, choice, how="page", evidence={}, now=at, by=by)
+    files.imported(house, files.job(row.encode()))
+    with (
+        pytest.raises(gate.GrantNeedsNewConfirmation) if void else nullcontext(),
+        transaction(house.engine) as session,
+    ):
+        make.press(session, ring, make.buttons(session)[-1], now=clock.now())
+    assert states(house) == ["unknown" if void else "given"]
+    holds(house)
 
 
 def test_an_import_changes_no_address_and_renews_nothing(house: House, ring: Keyring) -> None:
