@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from service.domain.consent import actions as consent
@@ -19,6 +20,7 @@ from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
 from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
+from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences.changes import Change, last_no, withdraw
 from service.domain.preferences.tables import Preference
@@ -201,16 +203,23 @@ def _open_undo(change: Change, preference: Preference) -> dict[str, Any] | None:
 
 
 def revocable(session: Session, person_ids: Sequence[int], *, now: datetime) -> set[int]:
-    """Of these people, those with a button or an undo that could still make a yes."""
-    asked = select(col(Confirmation.person_id)).where(
-        col(Confirmation.person_id).in_(person_ids),
-        col(Confirmation.confirmed_at).is_(None),
-        col(Confirmation.expires_at) > now,
+    """Of these people, those with a button, in whosever name it was mailed to their mailbox, or an undo that could still make a yes."""
+    mine, there = aliased(Address), aliased(Address)
+    asked = (
+        select(col(Person.id))
+        .join(mine, col(mine.id) == col(Person.address_id))
+        .join(there, col(there.address_hash) == col(mine.address_hash))
+        .join(Confirmation, col(Confirmation.address_id) == col(there.id))
+        .where(
+            col(Person.id).in_(person_ids),
+            col(Confirmation.confirmed_at).is_(None),
+            col(Confirmation.expires_at) > now,
+        )
     )
     offered = select(col(Undo.person_id)).where(
         col(Undo.person_id).in_(person_ids), col(Undo.used_at).is_(None), col(Undo.expires_at) > now
     )
-    return {*session.exec(asked), *session.exec(offered)}
+    return {one for one in (*session.exec(asked), *session.exec(offered)) if one is not None}
 
 
 def tell_of_change(session: Session, ring: Keyring, row: Known, *, brand_id: int, now: datetime) -> None:

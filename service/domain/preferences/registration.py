@@ -28,6 +28,7 @@ from service.domain.preferences.changes import (
     Change,
     carry_over,
     heed_mailbox,
+    overtake,
     refuse_for_neighbours,
     refused_of_contract,
 )
@@ -324,9 +325,12 @@ def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item,
 
 
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
-    """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
+    """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4). By whoever holds
+    it, it overtakes what others were asked there."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
-    if noes and row.address.confirmed_at is None:
+    if noes and row.address.confirmed_at is not None:
+        overtake(writer.session, noes, row.address.address_hash, by=row.person, until=writer.now)
+    elif noes:
         change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
         refuse_for_neighbours(change, noes, row.address.address_hash)
 

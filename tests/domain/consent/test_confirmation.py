@@ -151,6 +151,30 @@ def test_rel_h39_nor_once_who_said_no_there_has_moved_away(
     assert pages.confirmation(session, question, now + 2 * HOUR).void
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_rel_h39_nor_over_a_site_s_no_of_whoever_holds_the_mailbox(
+    session: Session, ring: Keyring, now: datetime, first: bool
+) -> None:
+    """Told for the first time, or once more where a no stands already."""
+    ana = make.a_person(session, ring, yes=("updates",), now=now)
+    if not first:
+        make.register(session, ring, consents=[make.an_answer(given=False, at=now)], now=now)
+    told = make.register(session, ring, consents=[], now=now, source="crm", external_id="c1")
+    other = make.the_person(session, told.person_id)
+    choice, by = preferences.Choices({"new-products": "each"}), f"person:{other.public_id}"
+    preferences.save(session, ring, other, choice, how="page", evidence={}, now=now + HOUR, by=by)
+    make.register(session, ring, consents=[make.an_answer(given=False, at=now)], now=now + 2 * HOUR)
+    new, by = addresses.parse("ana@example.net"), f"person:{ana.public_id}"
+    access.change_email(session, ring, ana, new, now=now + 2 * HOUR, by=by)
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now + 2 * HOUR)
+    with pytest.raises(GrantNeedsNewConfirmation):
+        make.press(session, ring, make.buttons(session, other)[-1], now=now + 3 * HOUR)
+    noes = [
+        one for one in make.kinds(session, ana.public_id) if one in ("consent.refused", "consent.withdrawn")
+    ]
+    assert len(noes) == (1 if first else 2)
+
+
 def test_a_newer_yes_after_a_no_is_asked_again_and_an_older_one_is_not(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
