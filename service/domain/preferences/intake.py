@@ -22,6 +22,8 @@ from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Topic, Wording
 from service.kit import addresses
 
+WINDOW = 200  # people looked up at once for a chunk; a caller brings no more to a transaction (design.md 3)
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -207,16 +209,18 @@ def _check_implied(
         raise consent_rules.ImpliedOver(field=f"{at}.evidence.at")
 
 
-def apart(checked: list[Checked]) -> Iterator[list[Checked]]:
-    """Chunks in which no external id and no mailbox stands twice, in the order given."""
-    chunk: list[Checked] = []
-    seen: set[str] = set()
-    for one in checked:
-        marks = {"id:" + one.given.external_id, "at:" + one.given.address_hash}
-        if marks & seen:
-            yield chunk
-            chunk, seen = [], set()
-        chunk.append(one)
-        seen |= marks
-    if chunk:
-        yield chunk
+def apart(session: Session, source: str, checked: list[Checked]) -> Iterator[list[Checked]]:
+    """Chunks in which nobody and no mailbox stands twice, in the order given: what is said of somebody later is said of whoever they
+    are by then, moved or merged. So each chunk is cut when those before it are registered."""
+    while checked:
+        window, seen = checked[:WINDOW], set[Any]()
+        meant = people.meant(session, source, [one.given for one in window])
+        size = 0
+        for one, persons in zip(window, meant, strict=True):
+            marks = {"id:" + one.given.external_id, "at:" + one.given.address_hash, *persons}
+            if marks & seen:
+                break
+            seen |= marks
+            size += 1
+        yield checked[:size]
+        checked = checked[size:]

@@ -99,7 +99,7 @@ def register_many(
             answers[known.index] = people_rules.Erased(field="email")
         else:
             accepted.append(known)
-    for chunk in apart(accepted):
+    for chunk in apart(session, source, accepted):
         registered = _register(session, ring, source, chunk, facts, attest=attest, now=now, by=by)
         for said, answer in zip(chunk, registered, strict=True):
             answers[said.index] = answer

@@ -406,3 +406,21 @@ def test_a_restored_copy_hears_a_no_of_a_file_for_the_topic_it_was_said_of(
         ana = make.the_person(session, ana.public_id)
         assert allowed(session, ana, "updates", now + HOUR) is not known
         assert allowed(session, ana, "new-products", now + HOUR) is known
+
+
+@pytest.mark.parametrize("holder", [True, False])
+def test_p7_a_no_told_beside_the_news_that_they_moved_is_said_by_whoever_they_are_now(
+    session: Session, ring: Keyring, now: datetime, holder: bool
+) -> None:
+    """One call names somebody twice: by one id they move into a mailbox (whose holder they then are), by the other they say no."""
+    bea = make.a_person(session, ring, "bea@example.org", now=now, external_id="1")
+    again = [make.an_answer("updates", at=now, confirmed=True)]
+    make.register(session, ring, "bea@example.org", again, now=now, external_id="2")
+    if holder:
+        make.a_person(session, ring, "ana@example.org", now=now, source="crm")
+    moves = Registration("1", "ana@example.org", consents=again)
+    no = Registration("2", "bea@example.org", consents=[make.an_answer("updates", given=False, at=now)])
+    register_many(session, ring, "shop", [moves, no], attest=True, topics=None, now=now + HOUR, by=make.BY)
+    left = make.the_person(session, bea.public_id)
+    assert left.state == "active"
+    assert make.the_state(session, left, "updates") == "withdrawn"
