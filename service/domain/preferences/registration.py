@@ -28,6 +28,7 @@ from service.domain.preferences.changes import (
     Change,
     carry_over,
     heed_mailbox,
+    overtake,
     refuse_for_neighbours,
     refused_of_contract,
 )
@@ -141,8 +142,8 @@ def _register(
     quiet = facts.transfer is not None and not facts.transfer.mail
     due: list[list[dict[str, Any]]] = [[] for _ in asks] if quiet else asks
     mailed = mail_buttons(session, known, due, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
-    for one, row in zip(chunk, known, strict=True):
-        _noes_of_the_address(writer, row, one)
+    for one, row, said in zip(chunk, known, results, strict=True):
+        _noes_of_the_address(writer, row, one, said)
         tell_of_change(session, ring, row, brand_id=brand_id, now=now)
     return [
         _answer(row, said, ask, sent, _QUIET if quiet else _NOT_MAILED)
@@ -323,10 +324,16 @@ def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item,
         say_no_again(change, topic, preference, revocable=row.person.id in writer.revocable)
 
 
-def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
-    """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4)."""
+def _noes_of_the_address(writer: Chunk, row: Known, one: Checked, said: Sequence[dict[str, str]]) -> None:
+    """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4). Who holds it
+    themselves have nobody there but those who were asked: a no that is new goes before that (H39)."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
-    if noes and row.address.confirmed_at is None:
+    if noes and row.address.confirmed_at is not None:
+        new = {told["topic"] for told in said if told["result"] in consent_rules.NOES}
+        overtaking = [topic for topic in noes if topic.slug in new]
+        if overtaking:
+            overtake(writer.session, overtaking, row.address.address_hash, by=row.person)
+    elif noes:
         change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
         refuse_for_neighbours(change, noes, row.address.address_hash)
 
