@@ -94,6 +94,8 @@ def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool | None) -> str 
     """
     if entry.seq != seq:
         return "missing" if entry.seq > seq else "out_of_order"
+    if type(entry.text) is not str:  # SQLite keeps octets in any column
+        return "not_json"
     written = entry.text.encode()
     if leaf_of(written) != entry.hash:
         return "hash_differs"

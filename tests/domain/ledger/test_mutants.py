@@ -43,6 +43,28 @@ def test_a_mark_that_is_neither_yes_nor_no_is_found(
         assert theirs(connection, tmp_path, ring) == ("columns_differ", last)
 
 
+@pytest.mark.parametrize(
+    ("name", "word"), [("entry", "not_json"), ("hash", "hash_differs"), ("kind", "columns_differ")]
+)
+def test_octets_in_place_of_a_text_are_found(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, name: str, word: str
+) -> None:
+    """They are the same octets, and SQLite does not mind."""
+    if not is_sqlite(engine):
+        pytest.skip("PostgreSQL's column holds a text")
+    write(engine, ring, tmp_path, now)
+    with played(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET {name} = CAST({name} AS BLOB) WHERE seq = 5")
+        assert ours(connection, tmp_path, ring) == (word, 5)
+        assert theirs(connection, tmp_path, ring)[0] in (word, "unreadable")
+    with transaction(engine) as session:
+        last = actions.append(session, "note.made", subject=None, body={}, by="system", now=now)
+    with played(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET subject = x'00' WHERE seq = {last}")
+        assert ours(connection, tmp_path, ring) == ("columns_differ", last)
+        assert theirs(connection, tmp_path, ring) == ("columns_differ", last)
+
+
 def test_untouched_copies_hold(engine: Engine, ring: Keyring, now: datetime, tmp_path: Path) -> None:
     """The control: fifty copies, each with an entry more."""
     write(engine, ring, tmp_path, now)
