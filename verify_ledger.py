@@ -31,6 +31,7 @@ Head = tuple[int, bytes | None, str]  # size, root and origin; no root if no giv
 
 LONGEST = 16 * 2**20  # octets of one line, or of a whole proof: a hostile file must not fill the memory
 LARGEST = 2**53 - 1
+DEEPEST = 254  # objects and arrays within each other, the entry itself among them
 FIELDS: dict[str, type] = {
     "version": int, "seq": int, "at": int, "kind": str, "actor": str, "prev_hash": str, "body": dict, "subject": str
 }  # fmt: skip
@@ -259,6 +260,8 @@ def usual(number: int, line: bytes, previous: str) -> bytes | None:
         text = inside.replace('\\"', '"')
         if "\\" in text or text.count('"') != len(inside) - len(text) or len(line) > LONGEST:
             return None
+        if text.count("{") + text.count("[") > DEEPEST:  # it may be too deep
+            return None
         reader, writer = PLAIN if text.isascii() else ANY
         actor, at, body, kind, subject = PARTS(reader.raw_decode(text)[0])
         if type(at) is not int or type(body) is not dict:
@@ -312,9 +315,19 @@ def read_text(text: str) -> tuple[bytes, dict[str, Any], str | None]:
     types = [*map(type, VALUES(entry))]
     if types not in (TYPES, NO_SUBJECT):
         return leaf, {}, "not_json"
-    if written != text:
+    if written != text or too_deep(entry):
         return leaf, entry, "not_canonical"
     return leaf, entry, None if entry["version"] == 1 else "not_json"
+
+
+def too_deep(entry: dict[str, Any]) -> bool:
+    """Whether objects and arrays stand within each other deeper than an entry has them."""
+    level: list[Any] = [entry]
+    for _ in range(DEEPEST):
+        inner = (value for one in level for value in (one.values() if type(one) is dict else one))
+        if not (level := [value for value in inner if type(value) in (dict, list)]):
+            return False
+    return True
 
 
 def in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

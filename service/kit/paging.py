@@ -36,7 +36,7 @@ def decode(cursor: str | None) -> int | str | None:
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error) as broken:
+    except (ValueError, binascii.Error, RecursionError) as broken:
         raise CursorInvalid(field="cursor") from broken
     if (
         isinstance(key, bool)

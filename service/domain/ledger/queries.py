@@ -253,8 +253,11 @@ def last_of_kind(session: Session, kind: str) -> int | None:
     return session.connection().execute(statement).scalar()
 
 
-def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool]]:
-    """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory."""
+def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool | None]]:
+    """Every entry as it lies there, and whether it is marked as taking away, from number `start`, in bounded memory.
+
+    The mark is None where it is neither yes nor no: SQLite keeps any value, and counts words as no where Python takes them for yes.
+    """
     last: int | None = None
     every = select(
         col(LedgerEntry.seq),
@@ -274,7 +277,7 @@ def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool
         )
         rows = session.connection().execute(statement).all()
         for seq, entry, digest, kind, subject, at, takes in rows:
-            yield rules.Entry(seq, entry, digest, kind, subject, at), bool(takes)
+            yield rules.Entry(seq, entry, digest, kind, subject, at), bool(takes) if takes in (0, 1) else None
         if len(rows) < CHUNK:
             return
         last = rows[-1].seq

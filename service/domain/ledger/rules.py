@@ -87,13 +87,15 @@ def make(
     return Entry(seq, text, leaf_hash(text), kind, subject, at)
 
 
-def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool) -> str | None:
+def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool | None) -> str | None:
     """What is wrong with a stored entry that should be number `seq` after `prev_hash`, or None; the words of docs/ledger.md.
 
-    `takes` is what the database says of it; the entry itself goes by its kind.
+    `takes` is what the database says of it, None for neither yes nor no; the entry itself goes by its kind.
     """
     if entry.seq != seq:
         return "missing" if entry.seq > seq else "out_of_order"
+    if type(entry.text) is not str:  # SQLite keeps octets in any column
+        return "not_json"
     written = entry.text.encode()
     if leaf_of(written) != entry.hash:
         return "hash_differs"
@@ -106,7 +108,9 @@ def fault(entry: Entry, *, seq: int, prev_hash: str, takes: bool) -> str | None:
         return "not_json"
     if not _as_written(fields, written):
         return "not_canonical"
-    number, kind, at, previous, *_, subject = values
+    number, kind, at, previous, version, *_, subject = values
+    if version != VERSION:
+        return "not_json"
     if previous != prev_hash:
         return "chain_broken"
     told = (number, kind, subject, at, kind in TAKING_AWAY)

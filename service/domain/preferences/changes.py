@@ -177,7 +177,7 @@ def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash:
     ended = 0
     if address_hash is None or not chosen:
         return ended
-    overtake(change.session, chosen, address_hash, by=change.person, until=change.now)
+    overtake(change.session, chosen, address_hash, by=change.person)
     for other in neighbours(change.session, change.person, address_hash):
         theirs = Change(
             change.session,
@@ -203,19 +203,28 @@ _OPEN_AT = (
         col(Address.address_hash) == bindparam("address_hash"),
         col(Confirmation.person_id) != bindparam("person"),
         col(Confirmation.confirmed_at).is_(None),
-        col(Confirmation.created_at) <= bindparam("until"),
     )
 )
 
 
 def overtake(
-    session: Session, chosen: Sequence[Topic], address_hash: str, *, by: Person | None, until: datetime
+    session: Session,
+    chosen: Sequence[Topic],
+    address_hash: str,
+    *,
+    by: Person | None,
+    until: datetime | None = None,
 ) -> None:
-    """What others of this mailbox had been asked there when a no was said (`until`) makes no yes any more. That is written down with
-    the question: whoever said the no may have moved away by the time its button is pressed (H39). `by`: who, if they are here."""
-    asked = {"address_hash": address_hash, "person": by.id if by else 0, "until": until}
+    """What others of this mailbox had been asked there when a no was said makes no yes any more. That is written down with
+    the question: whoever said the no may have moved away by the time its button is pressed (H39). `by`: who, if they are here.
+
+    `until`: when it was said; None for a no of this transaction, which holds the ledger's tail, so that whatever has been asked
+    was asked before, by whichever process's clock."""
+    asked = {"address_hash": address_hash, "person": by.id if by else 0}
     ids = {topic.id for topic in chosen if topic.mail_class != "service"}
     for question in session.exec(_OPEN_AT, params=asked).all():
+        if until is not None and question.created_at > until:
+            continue
         if any(one["topic"] in ids and not one.get("overtaken") for one in question.topics):
             question.topics = [
                 one | ({"overtaken": True} if one["topic"] in ids else {}) for one in question.topics

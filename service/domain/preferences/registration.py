@@ -329,7 +329,7 @@ def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
     it, it overtakes what others were asked there."""
     noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
     if noes and row.address.confirmed_at is not None:
-        overtake(writer.session, noes, row.address.address_hash, by=row.person, until=writer.now)
+        overtake(writer.session, noes, row.address.address_hash, by=row.person)
     elif noes:
         change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
         refuse_for_neighbours(change, noes, row.address.address_hash)

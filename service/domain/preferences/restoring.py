@@ -115,6 +115,7 @@ def unheard(session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any
 def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, now: datetime) -> bool | None:
     """True: it holds again. False: it held, or is over. None: there is nobody here to hold it for."""
     kind, subject, mailbox = str(line["kind"]), line.get("subject"), line.get("mailbox")
+    at = int(line.get("at", to_micros(now)))
     if kind == "suppression.added":
         scope, topic = str(body.get("scope", "")), _topic(session, body)
         if scope == "topic" and topic is None:  # the copy does not have it: rather too much than too little
@@ -122,6 +123,9 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         mailbox, cause = str(body["address_hash"]), str(body.get("cause", ""))
         if cause == rights.KEPT:
             return _restriction_of_a_stranger(session, mailbox, subject, rights.PERSON, now=now)
+        if subject is None and cause != "hard_bounce":  # a file's no, of the mailbox alone
+            refused = [topic] if topic is not None else topics.everything(session)
+            changes.overtake(session, refused, mailbox, by=None, until=from_micros(at))
         return _suppress(session, mailbox, scope, cause, subject, now=now, topic=topic)
     person = people.by_public_id(session, subject) if subject else None
     if person is not None and person.state == "erased":
@@ -132,8 +136,7 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
             return _restriction_of_a_stranger(session, mailbox, subject, asked, now=now)
         return rights.restrict(session, person, how="restore", asked=asked, now=now, by="system")
     if kind == "address.changed":
-        return _new_address_unknown(session, person, int(line.get("at", to_micros(now))), now=now)
-    at = int(line.get("at", to_micros(now)))
+        return _new_address_unknown(session, person, at, now=now)
     if person is None:
         told = kind in (*NOES, INVALIDATED)
         if mailbox and kind in NOES and (topic := _topic(session, body)):

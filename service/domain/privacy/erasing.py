@@ -21,10 +21,11 @@ from service.domain.people import erasing as people_erasing
 from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences.changes import neighbours, slip
+from service.domain.preferences.changes import neighbours, overtake, slip
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.domain.suppressions import actions as suppressions
+from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
 
 
@@ -109,6 +110,7 @@ def erase(
         body |= {"with": person.public_id} if one is not person else {}
         ledger.append(session, "person.erased", subject=one.public_id, body=body, by=by, now=now)
     for digest in sorted(kept):
+        overtake(session, topics.everything(session), digest, by=None)
         keep_no(session, digest, origin=how, subject=person.public_id, now=now, by=by)
     return Erased(len(persons), slip(session, start))
 

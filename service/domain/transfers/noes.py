@@ -65,8 +65,8 @@ def _withdraw(
     session: Session, import_id: str, one: Verdict, concerned: Sequence[Topic], *, now: datetime, by: str
 ) -> None:
     """End what stands for those topics, for every person of the mailbox, and what they were asked there before."""
-    said = one.row.no_at if one.row.no == "no" and one.row.no_at else now
-    overtake(session, concerned, one.address_hash, by=None, until=min(said, now))
+    said = one.row.no_at if one.row.no == "no" else None
+    overtake(session, concerned, one.address_hash, by=None, until=said)
     statement = (
         select(Person)
         .join(Address, col(Address.owner_id) == col(Person.id))

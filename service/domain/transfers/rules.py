@@ -246,11 +246,12 @@ def instant(cell: str, way: str, now: datetime) -> datetime:
             day, month = (first, second) if way == "dmy" else (second, first)
             hour = time.fromisoformat((parts[4] or "00:00").rjust(5, "0"))
             found = datetime(year, month, day, hour.hour, hour.minute, hour.second, tzinfo=UTC)
-    except ValueError:
+        if found is not None:
+            found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # it may leave the calendar on its way to UTC
         found = None
     if found is None or found.year < 1990:
         raise DateUnclear(fix=f"Write it so: {DATES[way]}.")
-    found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     if found > now:
         raise DateToCome
     return found

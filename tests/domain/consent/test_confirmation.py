@@ -1,5 +1,6 @@
 """The button: asked how often, pressed once, never over a no (H39, N11)."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,17 +16,19 @@ from service.domain.ledger import queries as entries
 from service.domain.ledger.rules import open_part
 from service.domain.links import rules as links
 from service.domain.people import queries as people
+from service.domain.people.tables import Person
 from service.domain.preferences import access, pages
 from service.domain.preferences import actions as preferences
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.preferences.rules import GrantNeedsNewConfirmation
+from service.domain.privacy import erasing
 from service.domain.topics import actions as topics
 from service.domain.topics.rules import WordingText
 from service.kit import addresses
 from service.kit.signing import Keyring
 from tests import builders as make
 
-HOUR = timedelta(hours=1)
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 
 
 def _asked(
@@ -131,8 +134,20 @@ def test_rel_h39_nor_does_it_go_over_a_no_said_to_another_source(
     assert make.the_state(session, ana) == "withdrawn"
 
 
+def _by_link(session: Session, ring: Keyring, ana: Person, at: datetime) -> None:
+    preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=at)
+
+
+def _by_site(session: Session, ring: Keyring, ana: Person, at: datetime) -> None:
+    make.register(session, ring, consents=[make.an_answer(given=False, at=at)], now=at)
+
+
+@pytest.mark.parametrize("say_no", [_by_link, _by_site])
+@pytest.mark.parametrize(
+    "later", [HOUR, -SECOND]
+)  # of two processes one may have looked at the clock before it waited
 def test_rel_h39_nor_once_who_said_no_there_has_moved_away(
-    session: Session, ring: Keyring, now: datetime
+    session: Session, ring: Keyring, now: datetime, say_no: Callable[..., None], later: timedelta
 ) -> None:
     """The question lay in the mailbox when they said no there; that the no went along with them gives nothing back."""
     ana = make.a_person(session, ring, now=now)
@@ -141,7 +156,7 @@ def test_rel_h39_nor_once_who_said_no_there_has_moved_away(
     choice, by = preferences.Choices({"new-products": "each"}), f"person:{other.public_id}"
     preferences.save(session, ring, other, choice, how="page", evidence={}, now=now, by=by)
     question = make.buttons(session, other)[-1]
-    preferences.stop(session, ring, make.a_link(session, ana), how="link", evidence={}, now=now + HOUR)
+    say_no(session, ring, ana, now + later)
     new, by = addresses.parse("ana@example.net"), f"person:{ana.public_id}"
     access.change_email(session, ring, ana, new, now=now + HOUR, by=by)
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + HOUR)
@@ -173,6 +188,22 @@ def test_rel_h39_nor_over_a_site_s_no_of_whoever_holds_the_mailbox(
         one for one in make.kinds(session, ana.public_id) if one in ("consent.refused", "consent.withdrawn")
     ]
     assert len(noes) == (1 if first else 2)
+
+
+def test_rel_h39_nor_over_an_erasure_in_its_mailbox(session: Session, ring: Keyring, now: datetime) -> None:
+    """Nobody had confirmed it, so that only whom the site meant was erased; what others are asked there afterwards counts."""
+    told = make.register(session, ring, consents=[], now=now)
+    other = _asked(session, ring, now, source="crm", external_id="c1")
+    [question] = make.buttons(session, other)
+    erased = make.the_person(session, told.person_id)
+    erasing.erase(session, ring, erased, how="api", now=now + HOUR, by=make.BY)
+    with pytest.raises(GrantNeedsNewConfirmation):
+        make.press(session, ring, question, now=now + 2 * HOUR)
+    again, by = now + 3 * HOUR, f"person:{other.public_id}"
+    choice = preferences.Choices({"new-products": "each"})
+    preferences.save(session, ring, other, choice, how="page", evidence={}, now=again, by=by)
+    make.press(session, ring, make.buttons(session, other)[-1], now=again)
+    assert make.the_state(session, other) == "given"
 
 
 def test_a_newer_yes_after_a_no_is_asked_again_and_an_older_one_is_not(

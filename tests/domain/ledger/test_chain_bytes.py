@@ -10,6 +10,7 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import verify_ledger
 from service.domain.ledger import rules
 from service.kit import chain, merkle, sealing
 from tests.domain.ledger import golden
@@ -90,9 +91,29 @@ def test_a_stored_body_is_read_to_the_letter(body: str, word: str | None) -> Non
     assert rules.fault(stored(body), seq=1, prev_hash=rules.first_link(), takes=False) == word
 
 
+@pytest.mark.parametrize(("deep", "held"), [(252, True), (253, False), (300, False), (900, False)])
+def test_both_checkers_go_equally_deep(deep: int, held: bool) -> None:
+    """Nobody could have written what goes deeper than the one of them reads."""
+    for plain in ("[" * deep + "]" * deep, "[" * (deep - 1) + '{"a":"[\\n{"}' + "]" * (deep - 1)):
+        entry = stored(f'{{"a":{plain}}}')
+        ours = rules.fault(entry, seq=1, prev_hash=rules.first_link(), takes=False)
+        assert ours == verify_ledger.read_text(entry.text)[2] == (None if held else "not_canonical")
+        row = {"seq": 1, "at": 1, "kind": entry.kind, "subject": None, "takes": False}
+        line = json.dumps({"entry": {**row, "hash": entry.hash, "text": entry.text}}) + "\n"
+        told = verify_ledger.usual(1, line.encode(), rules.first_link())
+        assert told in (None, bytes.fromhex(entry.hash) if held else None)
+
+
 @pytest.mark.parametrize("text", ["[]", "1", '"seq"', "null", "{}", "nothing", "[" * 2000])
 def test_what_is_no_entry_is_named(text: str) -> None:
     entry = rules.Entry(1, text, chain.leaf_hash(text), "note.made", None, 1)
+    assert rules.fault(entry, seq=1, prev_hash=rules.first_link(), takes=False) == "not_json"
+
+
+def test_an_entry_of_another_version_is_none_of_these() -> None:
+    one = stored("{}")
+    text = one.text.replace('"version":1', '"version":2')
+    entry = one._replace(text=text, hash=chain.leaf_hash(text))
     assert rules.fault(entry, seq=1, prev_hash=rules.first_link(), takes=False) == "not_json"
 
 

@@ -6,8 +6,10 @@ import random
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import Engine
 
+from service.db.engine import is_sqlite
 from service.db.session import reading, transaction
 from service.domain.ledger import actions, checkpoints, queries
 from service.kit.signing import Keyring
@@ -23,6 +25,44 @@ def test_rel_f33_every_mutant_is_found_at_its_place(
 ) -> None:
     write(engine, ring, tmp_path, now)
     assert missed(engine, ring, tmp_path, range(SEEDS)) == []
+
+
+@pytest.mark.parametrize("mark", ["2", "'no'", "x''"])
+@pytest.mark.parametrize("kind", ["consent.withdrawn", "note.made"])
+def test_a_mark_that_is_neither_yes_nor_no_is_found(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, mark: str, kind: str
+) -> None:
+    """SQLite takes any value in any column; whoever reads what takes away does not see an entry marked with a word."""
+    if not is_sqlite(engine):
+        pytest.skip("PostgreSQL's column holds yes or no")
+    with transaction(engine) as session:
+        last = actions.append(session, kind, subject="p_any", body={}, by="system", now=now)
+    with played(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET takes = {mark} WHERE seq = {last}")
+        assert ours(connection, tmp_path, ring) == ("columns_differ", last)
+        assert theirs(connection, tmp_path, ring) == ("columns_differ", last)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("entry", "not_json"), ("hash", "hash_differs"), ("kind", "columns_differ")]
+)
+def test_octets_in_place_of_a_text_are_found(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, name: str, word: str
+) -> None:
+    """They are the same octets, and SQLite does not mind."""
+    if not is_sqlite(engine):
+        pytest.skip("PostgreSQL's column holds a text")
+    write(engine, ring, tmp_path, now)
+    with played(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET {name} = CAST({name} AS BLOB) WHERE seq = 5")
+        assert ours(connection, tmp_path, ring) == (word, 5)
+        assert theirs(connection, tmp_path, ring)[0] in (word, "unreadable")
+    with transaction(engine) as session:
+        last = actions.append(session, "note.made", subject=None, body={}, by="system", now=now)
+    with played(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET subject = x'00' WHERE seq = {last}")
+        assert ours(connection, tmp_path, ring) == ("columns_differ", last)
+        assert theirs(connection, tmp_path, ring) == ("columns_differ", last)
 
 
 def test_untouched_copies_hold(engine: Engine, ring: Keyring, now: datetime, tmp_path: Path) -> None:

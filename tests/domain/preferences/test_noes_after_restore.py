@@ -144,6 +144,41 @@ def test_rel_h39_a_button_of_the_copy_does_not_go_over_a_later_no_of_its_mailbox
     assert make.the_state(session, asking, "updates") == ("unknown" if void else "given")
 
 
+@pytest.mark.parametrize(
+    ("cause", "scope", "topic", "said", "void"),
+    [
+        ("withdrawal", "topic", "updates", HOUR, True),
+        ("withdrawal", "topic", "new-products", HOUR, False),
+        ("complaint", "marketing", None, HOUR, True),
+        ("complaint", "marketing", None, -HOUR, False),
+        ("hard_bounce", "all", None, HOUR, False),
+    ],
+)
+def test_rel_h39_nor_over_what_a_file_had_said_of_the_mailbox(
+    session: Session,
+    ring: Keyring,
+    now: datetime,
+    cause: str,
+    scope: str,
+    topic: str | None,
+    said: timedelta,
+    void: bool,
+) -> None:
+    """An import says a no of a mailbox, whoever has it: the do-not-mail list is all that tells of it. A dead mailbox is no no."""
+    asking = make.the_person(session, make.register(session, ring, ANA, [], now=now).person_id)
+    choice, by = actions.Choices({"updates": "each"}), f"person:{asking.public_id}"
+    actions.save(session, ring, asking, choice, how="page", evidence={}, now=now, by=by)
+    question = make.buttons(session, asking)[-1]
+    body = {"address_hash": make.address_hash(ring, ANA), "scope": scope, "cause": cause, "origin": "im_1"}
+    line = a_line(
+        ring, "suppression.added", "", ANA, now + said, **body, **({"topic": topic} if topic else {})
+    )
+    again(session, line | {"subject": None}, now + HOUR)
+    with pytest.raises(rules.GrantNeedsNewConfirmation) if void else nullcontext():
+        make.press(session, ring, question, now=now + 2 * HOUR)
+    assert make.the_state(session, asking, "updates") == ("unknown" if void else "given")
+
+
 def test_an_older_button_still_asks_whom_an_import_had_brought(
     session: Session, ring: Keyring, now: datetime
 ) -> None:

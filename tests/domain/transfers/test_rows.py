@@ -122,6 +122,8 @@ def test_every_bad_cell_of_a_row_is_named_with_its_way_to_mend() -> None:
         ("12/31/2024", "dmy", "date_unclear"),
         ("01/02/2024", "iso", "date_unclear"),
         ("0001-01-01", "iso", "date_unclear"),
+        ("0001-01-01T00:00:00+14:00", "iso", "date_unclear"),
+        ("9999-12-31T23:59:59-14:00", "iso", "date_unclear"),
         ("", "iso", "date_missing"),
     ],
 )

@@ -1,5 +1,6 @@
 """A long record is read page by page: every entry and every mail once, in order, whatever shares a moment."""
 
+import base64
 import html
 import re
 from collections.abc import Callable, Iterator
@@ -232,6 +233,17 @@ def test_a_marker_we_did_not_make_is_refused(browser: Browser, office: Office, k
     ana = office.world.person("ana@example.org")
     officer = browser("privacy_officer")
     answer = officer.get(f"/staff/people/{ana.public_id}", params={"after": paging.encode(key)})
+    assert answer.status_code == 422
+    assert "That page marker was not made by us" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/staff/people/{}", "/changelog"])
+def test_rel_h50_a_marker_nested_deeper_than_it_can_be_read_is_refused(
+    browser: Browser, office: Office, path: str
+) -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 3000).decode()
+    ana = office.world.person("ana@example.org")
+    answer = browser("privacy_officer").get(path.format(ana.public_id), params={"after": deep})
     assert answer.status_code == 422
     assert "That page marker was not made by us" in answer.text
 
