@@ -9,13 +9,13 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, ExceptionContext, Executable, create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import (
     DatabaseError,
@@ -198,6 +198,22 @@ def found_damaged(connection: Connection) -> bool:
     if not is_sqlite(connection):
         return False
     return bool(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one() != "ok")
+
+
+def rows_as_they_lie(connection: Connection, statement: Executable) -> Sequence[Any]:
+    """All rows of a statement, those too whose text is not UTF-8, with what cannot be read replaced (U+FFFD): SQLite keeps whatever
+    octets somebody puts there, and its driver reads no further than them. PostgreSQL takes none."""
+    try:
+        return connection.execute(statement).all()
+    except OperationalError:
+        if not is_sqlite(connection):
+            raise
+    raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    raw.text_factory = lambda octets: octets.decode(errors="replace")
+    try:
+        return connection.execute(statement).all()
+    finally:
+        raw.text_factory = str
 
 
 def forget_freed(engine: Engine) -> bool:

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Integer, and_, bindparam, func, literal_column, or_, select, text, type_coerce
 from sqlmodel import Session, col
 
+from service.db.engine import rows_as_they_lie
 from service.domain.ledger import rules
 from service.domain.ledger.tables import LedgerEntry
 from service.kit import merkle, paging
@@ -275,7 +276,7 @@ def stored(session: Session, start: int = 1) -> Iterator[tuple[rules.Entry, bool
             if last is not None
             else statement.where(col(LedgerEntry.seq) >= start)
         )
-        rows = session.connection().execute(statement).all()
+        rows = rows_as_they_lie(session.connection(), statement)
         for seq, entry, digest, kind, subject, at, takes in rows:
             yield rules.Entry(seq, entry, digest, kind, subject, at), bool(takes) if takes in (0, 1) else None
         if len(rows) < CHUNK:

@@ -65,6 +65,24 @@ def test_octets_in_place_of_a_text_are_found(
         assert theirs(connection, tmp_path, ring) == ("columns_differ", last)
 
 
+@pytest.mark.parametrize("name", ["entry", "kind"])
+def test_a_bit_that_makes_a_text_none_is_found_at_its_place(
+    engine: Engine, ring: Keyring, now: datetime, tmp_path: Path, name: str
+) -> None:
+    """SQLite keeps octets that are no UTF-8, and the driver ends at them; what is wrong is said all the same."""
+    if not is_sqlite(engine):
+        pytest.skip("PostgreSQL takes no such text")
+    write(engine, ring, tmp_path, now)
+    with played(engine) as connection:
+        flipped = (
+            f"CAST(CAST(substr({name}, 1, 3) AS BLOB) || x'F1' || CAST(substr({name}, 5) AS BLOB) AS TEXT)"
+        )
+        connection.exec_driver_sql(f"UPDATE ledger_entry SET {name} = {flipped} WHERE seq = 5")
+        word = "hash_differs" if name == "entry" else "columns_differ"
+        assert ours(connection, tmp_path, ring) == (word, 5)
+        assert theirs(connection, tmp_path, ring) == (word, 5)
+
+
 def test_untouched_copies_hold(engine: Engine, ring: Keyring, now: datetime, tmp_path: Path) -> None:
     """The control: fifty copies, each with an entry more."""
     write(engine, ring, tmp_path, now)
