@@ -27,7 +27,8 @@ def link(session: Session, ring: Keyring, email: str, now: datetime) -> links.Li
     """The link of the mail to whoever asks to sign in with an address."""
     access.request_sign_in(session, ring, addresses.parse(email), locale="en", now=now)
     session.flush()
-    mailing = session.exec(select(Mailing).where(Mailing.purpose == "sign-in")).all()[-1]
+    asked = select(Mailing).where(Mailing.purpose == "sign-in").order_by(col(Mailing.id))
+    mailing = session.exec(asked).all()[-1]
     to = select(Person).join(Address, col(Address.id) == col(Person.address_id))
     to = to.where(Address.address_hash == make.address_hash(ring, email))
     person = session.exec(to.order_by(col(Address.confirmed_at).is_(None), col(Person.id))).all()[0]
