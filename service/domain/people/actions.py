@@ -77,16 +77,10 @@ def upsert_many(
     return complete
 
 
-_KNOWN_AS = select(Identity.external_id, Identity.person_id).where(
-    col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names")
-)
-
-
 def meant(session: Session, source: str, given: list[Given]) -> list[set[int]]:
     """For each: the persons it may be about (their rows), by this source's id for them and as who holds the mailbox."""
-    names, hashes = [one.external_id for one in given], [one.address_hash for one in given]
-    known = dict(session.exec(_KNOWN_AS, params={"of": source, "names": names}).all())
-    held = mailbox.holding(session, hashes)
+    known = queries.known_as(session, source, [one.external_id for one in given])
+    held = mailbox.holding(session, [one.address_hash for one in given])
     found = ((known.get(one.external_id), held.get(one.address_hash)) for one in given)
     return [{person for person in both if person is not None} for both in found]
 

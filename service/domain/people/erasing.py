@@ -7,10 +7,9 @@ somebody a site tells of was erased.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from service.db.bulk import among
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import mailbox, queries
@@ -101,11 +100,6 @@ def erased_identity(session: Session, ring: Keyring, source: str, external_id: s
     return queries.identity(session, source, mark(ring, source, external_id))
 
 
-_NAMED = select(Identity.external_id).where(
-    col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names")
-)
-
-
 def barred(session: Session, ring: Keyring, source: str, given: Sequence[Given]) -> list[bool]:
     """Which of those told of were erased: by their mailbox, or by this source's own id for them.
 
@@ -115,7 +109,7 @@ def barred(session: Session, ring: Keyring, source: str, given: Sequence[Given])
     marks = [mark(ring, source, one.external_id) for one in given]
     live = suppressions.live_for(session, hashes)
     erased = {digest for digest, rows in live.items() if any(row.cause == CAUSE for row in rows)}
-    known = set(session.exec(_NAMED, params={"of": source, "names": marks}))
+    known = queries.known_as(session, source, marks)
     wanted = [digest in erased or made in known for digest, made in zip(hashes, marks, strict=True)]
     back = mailbox.holders(session, hashes) if any(wanted) else {}
     return [gone and digest not in back for gone, digest in zip(wanted, hashes, strict=True)]

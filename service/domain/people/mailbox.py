@@ -225,30 +225,20 @@ def holders(session: Session, hashes: list[str]) -> dict[str, tuple[Person, Addr
     return {address.address_hash: (person, address) for address, person in found}
 
 
-_HOLDERS = (
-    select(Address, Person)
-    .join(Person, col(Person.id) == col(Address.owner_id))
-    .where(
-        col(Address.owner_kind) == "person",
-        among(col(Address.address_hash), "hashes"),
-        col(Address.ended_at).is_(None),
-        col(Address.confirmed_at).is_not(None),
-    )
+_HELD = (
+    col(Address.owner_kind) == "person",
+    among(col(Address.address_hash), "hashes"),
+    col(Address.ended_at).is_(None),
+    col(Address.confirmed_at).is_not(None),
 )
+_HOLDERS = select(Address, Person).join(Person, col(Person.id) == col(Address.owner_id)).where(*_HELD)
+_HOLDING = select(Address.address_hash, Address.owner_id).where(*_HELD)
 
 
 def holding(session: Session, hashes: list[str]) -> dict[str, int]:
     """The same by the persons' row numbers alone."""
     found = session.exec(_HOLDING, params={"hashes": hashes})
     return {digest: person for digest, person in found if person is not None}
-
-
-_HOLDING = select(Address.address_hash, Address.owner_id).where(
-    col(Address.owner_kind) == "person",
-    among(col(Address.address_hash), "hashes"),
-    col(Address.ended_at).is_(None),
-    col(Address.confirmed_at).is_not(None),
-)
 
 
 def known(session: Session, ring: Keyring, person: Person) -> Known:

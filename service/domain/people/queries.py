@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, LargeBinary, and_, bindparam, func, literal_column
 from sqlmodel import Session, col, select
 
+from service.db.bulk import among
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import rules
@@ -79,6 +80,16 @@ _BY_ALIAS = select(Person).where(col(Person.alias) == bindparam("alias"))
 def by_alias(session: Session, alias: int) -> Person | None:
     """The person a link names; whoever they were merged into, if they were."""
     return followed(session, session.exec(_BY_ALIAS, params={"alias": alias}).first())
+
+
+_KNOWN_AS = select(Identity.external_id, Identity.person_id).where(
+    col(Identity.source) == bindparam("of"), among(col(Identity.external_id), "names")
+)
+
+
+def known_as(session: Session, source: str, names: list[str]) -> dict[str, int]:
+    """Whom a source has told of by these ids: id → row of the person."""
+    return dict(session.exec(_KNOWN_AS, params={"of": source, "names": names}).all())
 
 
 def by_public_id(session: Session, public_id: str) -> Person | None:
