@@ -94,14 +94,13 @@ def stop(
     preference = change.preference(topic)
     if topic.mail_class == "service" and (preference is None or preference.state not in rules.NOES):
         raise rules.NotRefusable
-    ended = changes.refuse_for_neighbours(change, [topic])
+    ended, stood = changes.refuse_for_neighbours(change, [topic]), None
     if preference is None or preference.state not in rules.NOES:
         withdraw(change, topic, preference)
-    elif not say_no_again(change, topic, preference):
-        return Stopped(
-            changes.slip(session, change.start), None, None if ended else preference.since_at, person, topic
-        )
-    return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, topic)
+    else:
+        stood = preference.since_at
+        say_no_again(change, topic, preference, said_at=now)
+    return _stopped(change, topic, None if ended else stood)
 
 
 def stop_all(
@@ -114,19 +113,24 @@ def stop_all(
         return _stop_unknown(session, link, person, None, how=how, now=now)
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
-    every = topics.everything(session)
+    every, stood = topics.everything(session), now
     for topic in every:
         preference = change.preference(topic)
         if topic.mail_class == "service":
             continue
         if preference is not None and preference.state in rules.NOES:
-            say_no_again(change, topic, preference)
+            stood = preference.since_at
+            say_no_again(change, topic, preference, said_at=now)
         else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
     ended = changes.refuse_for_neighbours(change, every)
-    if not change.before:
-        return Stopped(changes.slip(session, change.start), None, None if ended else now, person, None)
-    return Stopped(changes.slip(session, change.start), _keep_undo(change), None, person, None)
+    return _stopped(change, None, None if ended else stood)
+
+
+def _stopped(change: Change, topic: Topic | None, stood: datetime | None) -> Stopped:
+    """The receipt of what was written; `stood`: since when nothing was left to stop, where that is so."""
+    receipt, undo = changes.slip(change.session, change.start), _keep_undo(change)
+    return Stopped(receipt, undo, None if change.before else stood, change.person, topic)
 
 
 def _said(

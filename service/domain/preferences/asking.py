@@ -4,7 +4,7 @@ Called by `registration` (sites and forms), `actions` (a topic added on a page) 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import aliased
@@ -22,11 +22,13 @@ from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences.changes import Change, last_no, withdraw
+from service.domain.preferences.changes import Change, last_no, move, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
+
+ONE_PRESS = timedelta(minutes=1)  # noes not further apart are one, said twice by a hand or a program (H33)
 
 
 def mail_buttons(
@@ -170,21 +172,30 @@ def ask_for(change: Change, added: list[Topic]) -> list[str]:
     return [topic.slug for topic in added]
 
 
-def say_no_again(change: Change, topic: Topic, preference: Preference, *, revocable: bool = True) -> bool:
+def say_no_again(
+    change: Change,
+    topic: Topic,
+    preference: Preference,
+    *,
+    said_at: datetime | None = None,
+    revocable: bool = True,
+) -> bool:
     """A no where a no stands. It is written down while an older button or undo could still make a yes, which it then goes
-    before (P7); the undo given for it brings back what the older one would have. Whether anything was written.
+    before (P7); the undo given for it brings back what the older one would have. It is also where it is known to have been said
+    later than the one on record, by which a merge would go (docs/adr/0025). Whether anything was written.
 
-    `revocable`: False when it is known that there is neither.
+    `said_at`: when, if somebody said it at a moment; None where it is merely how things stand. `revocable`: False when it is
+    known that there is neither button nor undo.
     """
     ledger.stands(change.session)
-    if not revocable:
+    offered = _open_undo(change, preference) if revocable else None
+    if offered is not None or (revocable and asked_again(change, topic)):
+        change.before += [offered] if offered is not None else []
+        withdraw(change, topic, preference)
+        return True
+    if said_at is None or said_at - preference.since_at < ONE_PRESS:
         return False
-    offered = _open_undo(change, preference)
-    if offered is None and not asked_again(change, topic):
-        return False
-    if offered is not None:
-        change.before.append(offered)
-    withdraw(change, topic, preference)
+    move(change, topic, preference, "consent.withdrawn", "withdrawn")
     return True
 
 

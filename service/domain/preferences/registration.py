@@ -316,12 +316,14 @@ def _said(writer: Chunk, source: str, item: consent_rules.Item, **how: Any) -> c
 
 
 def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
-    """A site repeats a no that stands: it goes before older buttons and undos, where there are any."""
+    """A site repeats a no that stands: it goes before older buttons and undos, where there are any, and counts as a later one where it
+    says when it was said."""
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
     if preference is not None:
         said = _said(writer, source, item)
         change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
-        say_no_again(change, topic, preference, revocable=row.person.id in writer.revocable)
+        revocable = row.person.id in writer.revocable
+        say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
 
 
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:

@@ -191,7 +191,7 @@ def _no_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int
     elsewhere = _left_in(change, topic, mailbox, body, at) if mailbox else False
     preference = change.preference(topic)
     if preference is not None and preference.state in rules.NOES:
-        again = say_no_again(change, topic, preference)  # a button of the copy may be older than this no
+        again = say_no_again(change, topic, preference, said_at=from_micros(at))
         return again or elsewhere
     if preference is not None and to_micros(preference.since_at) > at:
         return elsewhere  # they have said yes since

@@ -224,7 +224,7 @@ def object_to_marketing(
     for topic in marketing:
         preference = change.preference(topic)
         if preference is not None and preference.state in rules.NOES:
-            say_no_again(change, topic, preference)
+            say_no_again(change, topic, preference, said_at=now)
         else:
             withdraw(change, topic, preference)
     changes.refuse_for_neighbours(change, marketing)

@@ -11,6 +11,8 @@ from sqlmodel import Session, col, select
 from service.domain.consent.actions import Said
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
+from service.domain.preferences import rules as preference_rules
+from service.domain.preferences.asking import say_no_again
 from service.domain.preferences.changes import LIVING, Change, overtake, withdraw
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
@@ -81,9 +83,12 @@ def _withdraw(
         change = Change(session, person, None, Said("import", "", transfer=import_id), now, by)
         for topic in concerned:
             preference = change.preference(topic)
-            older = preference is not None and _is_older(preference, one.row)
-            if preference is not None and preference.state in LIVING and not older:
+            if preference is None:
+                continue
+            if preference.state in LIVING and not _is_older(preference, one.row):
                 withdraw(change, topic, preference)
+            elif preference.state in preference_rules.NOES:
+                say_no_again(change, topic, preference, said_at=said)
 
 
 def _is_older(preference: Preference, row: Row) -> bool:

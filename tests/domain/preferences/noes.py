@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from hypothesis import strategies as st
@@ -68,11 +68,20 @@ from tests.domain.transfers import files
 
 SLUGS = ("new-products", "updates", "offers")  # about the last nobody has been asked at first
 MAILBOXES = ("ana@example.org", "bea@example.org", "cem@example.org")
-SECOND = timedelta(seconds=1)
+STEP = timedelta(minutes=1)  # between two acts: a press within less is the one before (docs/adr/0025)
 WORDS = {"en": WordingText("Newer words", "Now and then", "Send me more of this.")}
 OWN = ("complaint", "objection")  # what only the person takes back, whatever topic
 NOES = {"unsubscribed": "withdrawal", "blocklisted": "objection", "complained": "complaint"}  # of a file
 Key = tuple[str, str]  # a person's public id or a mailbox's keyed hash, a topic's slug
+
+
+class No(NamedTuple):
+    """When they last said it, by which two registrations that become one are weighed, and when the product last heard it, which
+    goes before every older question."""
+
+    said: datetime
+    heard: datetime
+
 
 mailboxes, slugs, number = st.sampled_from(MAILBOXES), st.sampled_from(SLUGS), st.integers(0, 7)
 answers = st.dictionaries(slugs, st.booleans(), min_size=1, max_size=2)
@@ -169,7 +178,7 @@ class Noes(RuleBasedStateMachine):
         super().__init__()
         self.place, self.ring, self.now = place, place.ring, NOW
         self.house = place.begin()
-        self.no: dict[Key, dict[str, datetime]] = {}  # by whom, a public id, and when
+        self.no: dict[Key, dict[str, No]] = {}  # by whom, a public id
         self.yes: dict[Key, datetime] = {}
         self.only_they: set[tuple[str, str]] = set()  # (public id or keyed hash, cause)
         self.dead: set[str] = set()  # mailboxes whose server said that there is none
@@ -197,9 +206,9 @@ class Noes(RuleBasedStateMachine):
     # --- what the rules share ---
 
     def act(self, action: Callable[[Session], Any]) -> Any:
-        """One transaction, a second after the last that wrote; what the product declines is None. The file outside is kept as doors
+        """One transaction, a minute after the last that wrote; what the product declines is None. The file outside is kept as doors
         do."""
-        self.now += SECOND
+        self.now += STEP
         done, taken, wrote = None, False, 0
         with suppress(DomainError), transaction(self.house.engine) as session:
             done = action(session)
@@ -208,7 +217,7 @@ class Noes(RuleBasedStateMachine):
             with reading(self.house.engine) as session:
                 restoring.keep(session, self.house.settings.safe)
         if not wrote:
-            self.now -= SECOND
+            self.now -= STEP
         return done
 
     def person(self, session: Session, which: int) -> Person | None:
@@ -230,15 +239,18 @@ class Noes(RuleBasedStateMachine):
         held = self.mailbox(session, living)
         return [living.public_id, *([held] if held else [])]
 
-    def says_no(self, keys: Sequence[str], chosen: Sequence[str]) -> None:
+    def says_no(self, keys: Sequence[str], chosen: Sequence[str], at: datetime | None = None) -> None:
+        """`at`: when they said it, where it is not now and stands already; heard again, it goes before older questions all the same."""
         for key in keys:
             for slug in chosen:
-                self.no.setdefault((key, slug), {})[keys[0]] = self.now
+                said = self.no.setdefault((key, slug), {})
+                before = said.get(keys[0], No(at or self.now, self.now)).said
+                said[keys[0]] = No(max(before, at or self.now), self.now)
 
     def says_yes(self, keys: list[str], slug: str, asked: datetime) -> None:
         """A yes of their own counts against noes that are not newer than the question (or the undo) it answers; what they said
         in mailboxes they had before, they have taken back, too."""
-        if any(at > asked for key in keys for at in self.no.get((key, slug), {}).values()):
+        if any(no.heard > asked for key in keys for no in self.no.get((key, slug), {}).values()):
             return
         for key in keys:
             self.no.pop((key, slug), None)
@@ -267,7 +279,7 @@ class Noes(RuleBasedStateMachine):
                 now=self.now,
                 by=make.BY,
             )
-            for (which, _, said, _, _), answer in zip(people, done, strict=True):
+            for (which, _, said, _, old), answer in zip(people, done, strict=True):
                 if isinstance(answer, DomainError):
                     continue
                 person = make.the_person(session, answer.person_id)
@@ -275,7 +287,8 @@ class Noes(RuleBasedStateMachine):
                 for one in answer.consents:
                     if not said.get(one["topic"], True):
                         keys = self.theirs(session, person)[: None if once else 1]
-                        self.says_no(keys, [one["topic"]])
+                        stands = one["result"] == "unchanged"
+                        self.says_no(keys, [one["topic"]], self._dated(old) if stands else None)
                     elif one["result"] in ("given", "renewed"):
                         self.yes[person.public_id, one["topic"]] = self.now
 
@@ -284,11 +297,17 @@ class Noes(RuleBasedStateMachine):
     def _told(self, one: Any, *, attested: bool) -> Registration:
         which, at, said, confirmed, old = one
         email = MAILBOXES[at if at < 3 else which % 3]  # as often as not the one they have
-        agreed = self.now - timedelta(days=3 if old else 0)
+        agreed = self._dated(old)
         given = [
-            make.an_answer(slug, yes, at=agreed, confirmed=confirmed and yes) for slug, yes in said.items()
+            make.an_answer(slug, yes, at=agreed, confirmed=confirmed and yes)
+            | {"evidence": {"at": agreed.isoformat()}}
+            for slug, yes in said.items()
         ]
         return Registration(str(which % 4), email, consents=given, attested=attested)
+
+    def _dated(self, old: bool) -> datetime:
+        """When a site says that something was said."""
+        return self.now - timedelta(days=3 if old else 0)
 
     @rule(
         email=mailboxes,
@@ -302,7 +321,7 @@ class Noes(RuleBasedStateMachine):
         content = f"email,id,subscribed at,confirmed at,status\n{email},{which % 4},{day},{trail},{word}\n"
         source = "shop" if which % 2 else "old-shop"
         job = files.job(content.encode(), files.GRANT, source=source, attested=bool(trail))
-        self.now += SECOND
+        self.now += STEP
         try:
             row = files.begun(self.house, job)
             self.imports.append(imports.run(self.house, job, row, by="cli").public_id)
@@ -319,14 +338,18 @@ class Noes(RuleBasedStateMachine):
             bound = session.exec(held.where(col(Address.ended_at).is_(None))).all()
         for key in (mailbox, *bound):
             if word == "unsubscribed":
-                self.no.setdefault((key, "new-products"), {})["file" if key == mailbox else key] = self.now
+                said = self.no.setdefault(
+                    (key, "new-products"), {}
+                )  # without a date: what stands was said when it was
+                by = "file" if key == mailbox else key
+                said[by] = No(said[by].said if by in said else self.now, self.now)
             else:
                 self.only_they.add((key, NOES[word]))
 
     @precondition(lambda self: self.imports)
     @rule()
     def takes_an_import_back(self) -> None:
-        self.now += SECOND
+        self.now += STEP
         with suppress(DomainError):
             imports.take_back(self.house, self.imports.pop(), reason="wrong file", by="cli")
 
@@ -559,7 +582,7 @@ class Noes(RuleBasedStateMachine):
     @rule()
     def the_copy_is_put_back(self) -> None:
         """As at the product's start: the clock notices, and the noes of the file outside are merged."""
-        self.now += SECOND
+        self.now += STEP
         jobs.checkpoint(self.house, self.now)
         self.the_ledger_tells_the_same()
         self.place.put_back(self.copy)
@@ -661,12 +684,12 @@ class Noes(RuleBasedStateMachine):
     def _merged(self, was: str, into: str) -> None:
         for slug in SLUGS:
             said = max(self.no.pop((was, slug), {}).values(), default=None)
-            if said is not None and said > self.yes.get((into, slug), NOW - timedelta(days=9)):
+            if said is not None and said.said > self.yes.get((into, slug), NOW - timedelta(days=9)):
                 mine = self.no.setdefault((into, slug), {})
                 mine[into] = max(said, mine.get(into, said))
         for by in self.no.values():
             if was in by:
-                by[into] = max(by.pop(was), by.get(into, NOW))
+                by[into] = max(by.pop(was), by.get(into, No(NOW, NOW)))
         for cause in OWN:
             if (was, cause) in self.only_they:
                 self.only_they = self.only_they - {(was, cause)} | {(into, cause)}
