@@ -50,7 +50,8 @@ class Attested(Strict):
 
 
 class ConsentItem(Strict):
-    """One answer about one topic. `given: true` needs `source` and `evidence.at`."""
+    """One answer about one topic. `given: true` needs `source` and `evidence.at`; a no repeated counts as a later word where it brings
+    a later `evidence.at`."""
 
     topic: str
     given: bool
