@@ -140,7 +140,8 @@ def _multipart(body: bytes, kind: str) -> Form:
         content = file.file_object.read()
         if content:
             field = _decoded(file.field_name or b"", "")
-            files[field] = (_clean(_decoded(file.file_name or b"", field), field), content)
+            name = (file.file_name or b"").decode(errors="replace")  # a label, in whatever signs its system writes
+            files[field] = (_clean(name, field), content)
         file.close()
 
     try:

@@ -57,6 +57,13 @@ def test_multipart_with_a_file() -> None:
     assert form.file("other") is None
 
 
+def test_a_files_name_in_the_signs_of_an_older_system_is_no_reason_to_refuse_it() -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="K\xe4ufer.csv"\r\n\r\n'
+    form = read(head + b"email\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    assert form.file("file") == b"email"
+    assert form.file_name("file") == "K\N{REPLACEMENT CHARACTER}ufer.csv"
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -131,7 +131,7 @@ def attributes(given: dict[str, Any], declared: Mapping[str, str]) -> dict[str, 
         raise AttributeInvalid(field="attributes", fix=f"At most {MAX_ATTRIBUTES} attributes.")
     cleaned = {}
     for name, value in given.items():
-        bare, plain = _name(name)
+        bare, plain = _name(name[:64])  # what is longer is no name, and is not kept
         if bare in IDENTIFYING and value not in (None, "", []):  # one from before can still be taken away
             raise AttributeIdentifying(field=f"attributes.{bare}")
         if not plain:

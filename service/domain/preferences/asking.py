@@ -193,7 +193,8 @@ def say_no_again(
         change.before += [offered] if offered is not None else []
         withdraw(change, topic, preference)
         return True
-    if said_at is None or said_at - preference.since_at < ONE_PRESS:
+    # A site's clock may be ahead of ours: what it says of the next minutes is said now.
+    if said_at is None or min(said_at, change.now) - preference.since_at < ONE_PRESS:
         return False
     move(change, topic, preference, "consent.withdrawn", "withdrawn")
     return True

@@ -231,12 +231,13 @@ _PLAIN = {"dmy": re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?:[ T,]+(\d{1,
 _PLAIN["mdy"] = _PLAIN["dmy"]
 
 
-@lru_cache(
-    maxsize=1024
-)  # a cell is read as the consent's and as the confirmation's, and a file repeats its dates
 def instant(cell: str, way: str, now: datetime) -> datetime:
     """An instant, in UTC where nothing else is said; a day alone is its first minute. Raises `DateUnclear`, `DateToCome`."""
-    text = cell.strip()
+    return _instant(cell.strip()[:64], way, now)  # what is longer is none, and is not kept
+
+
+@lru_cache(maxsize=1024)  # a cell is read as the consent's and as the confirmation's, and a file repeats its dates
+def _instant(text: str, way: str, now: datetime) -> datetime:
     found: datetime | None = None
     try:
         if re.match(r"\d{4}-\d{2}-\d{2}", text):

@@ -119,6 +119,19 @@ def test_a_no_said_again_is_one_entry_a_minute_with_its_receipt(
     assert make.kinds(session, ana.public_id).count("consent.withdrawn") == 2
 
 
+def test_a_site_whose_clock_is_ahead_writes_no_more_than_anybody(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    ana = make.a_person(session, ring, OLD, now=now, external_id="1")
+    one_click(session, ring, ana, now)
+    for n in range(5):
+        at = now + HOUR + n * SECOND
+        ahead = {"evidence": {"at": (at + timedelta(minutes=4)).isoformat()}}
+        said = make.an_answer(given=False, at=at) | ahead
+        make.register(session, ring, OLD, [said], now=at, external_id="1")
+    assert make.kinds(session, ana.public_id).count("consent.withdrawn") == 2
+
+
 def test_there_is_nothing_to_undo_about_what_stood_before(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
