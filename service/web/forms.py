@@ -140,7 +140,9 @@ def _multipart(body: bytes, kind: str) -> Form:
         content = file.file_object.read()
         if content:
             field = _decoded(file.field_name or b"", "")
-            name = (file.file_name or b"").decode(errors="replace")  # a label, in whatever signs its system writes
+            name = (file.file_name or b"").decode(
+                errors="replace"
+            )  # a label, in whatever signs its system writes
             files[field] = (_clean(name, field), content)
         file.close()
 

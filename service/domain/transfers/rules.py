@@ -236,7 +236,9 @@ def instant(cell: str, way: str, now: datetime) -> datetime:
     return _instant(cell.strip()[:64], way, now)  # what is longer is none, and is not kept
 
 
-@lru_cache(maxsize=1024)  # a cell is read as the consent's and as the confirmation's, and a file repeats its dates
+@lru_cache(
+    maxsize=1024
+)  # a cell is read as the consent's and as the confirmation's, and a file repeats its dates
 def _instant(text: str, way: str, now: datetime) -> datetime:
     found: datetime | None = None
     try:
