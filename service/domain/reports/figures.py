@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlmodel import Session, col
 
 from service.domain.announcements import queries as announcements
@@ -15,7 +15,7 @@ from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Mailing, Outcome
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
-from service.domain.preferences.rules import PERMITTING
+from service.domain.preferences.rules import NOES, PERMITTING
 from service.domain.preferences.tables import Preference
 from service.domain.reports import queries
 from service.domain.topics import queries as topics
@@ -101,9 +101,10 @@ def traffic(session: Session, *, now: datetime, days: int = 30) -> list[Day]:
 
 def _stops_by_day(session: Session, start: datetime) -> Counter[date]:
     day = (col(LedgerEntry.at) // _DAY_MICROS).label("day")
+    again = [col(LedgerEntry.entry).contains(f'"state_before":"{no}"') for no in NOES]
     inner = (
         select(day)
-        .where(col(LedgerEntry.kind) == queries.STOP, col(LedgerEntry.at) >= to_micros(start))
+        .where(col(LedgerEntry.kind) == queries.STOP, col(LedgerEntry.at) >= to_micros(start), ~or_(*again))
         .subquery()
     )
     rows = session.connection().execute(select(inner.c.day, func.count()).group_by(inner.c.day))

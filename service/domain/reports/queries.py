@@ -15,6 +15,7 @@ from sqlmodel import Session, col
 
 from service.domain.announcements import queries as announcements
 from service.domain.announcements.tables import Announcement
+from service.domain.consent.rules import NOES
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Audience, Batch, Mailing, Outcome
@@ -164,7 +165,8 @@ def bounces(session: Session, mailing: Mailing) -> list[Bounce]:
 
 
 def stops(session: Session, mailing: Mailing) -> Stops:
-    """Who ended a topic by a link of this mailing and did not take it back at once, read from the ledger."""
+    """Who ended a topic by a link of this mailing and did not take it back at once, read from the ledger. A no said again ends
+    nothing."""
     ours = col(LedgerEntry.entry).contains(f'"mailing":"{mailing.public_id}"', autoescape=True)
     rows = session.connection().execute(
         select(col(LedgerEntry.kind), col(LedgerEntry.subject), col(LedgerEntry.entry))
@@ -180,7 +182,7 @@ def stops(session: Session, mailing: Mailing) -> Stops:
         body = json.loads(row.entry)["body"]
         if row.kind == STOP_REASON:
             reasons[row.subject] = str(body.get("reason", ""))
-        elif row.kind == STOP:
+        elif row.kind == STOP and body.get("state_before") not in NOES:
             stopped.add((row.subject, str(body.get("topic", ""))))
         else:
             stopped.discard((row.subject, str(body.get("topic", ""))))

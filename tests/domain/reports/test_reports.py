@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import Engine
-from sqlmodel import Session
+from sqlmodel import Session, col, func, select
 
 from service.config import Settings
 from service.db.session import reading, transaction
@@ -20,6 +20,7 @@ from service.domain.deliveries import claims
 from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries import queries as delivery_queries
 from service.domain.deliveries.rules import Result, Waits
+from service.domain.ledger.tables import LedgerEntry
 from service.domain.links import rules as links
 from service.domain.mailings.rules import WrongState
 from service.domain.mailings.tables import Audience, Mailing
@@ -301,7 +302,15 @@ def test_deliveries_before_anything_was_tried_are_waiting(run: Run) -> None:
     assert rows.rows[0].attempts == []
 
 
-def _stop(run: Run, pos: int, reason: str | None = None, *, undone: bool = False) -> None:
+def _stop(
+    run: Run,
+    pos: int,
+    reason: str | None = None,
+    *,
+    undone: bool = False,
+    by_this: bool = True,
+    later: timedelta = timedelta(),
+) -> None:
     with transaction(run.engine) as session:
         mailing = run.mailing(session)
         member = session.get_one(Audience, (mailing.id, pos))
@@ -310,11 +319,11 @@ def _stop(run: Run, pos: int, reason: str | None = None, *, undone: bool = False
             purpose=links.STOP,
             person=person.alias,
             topic=topics.by_slug(session, "new-products").alias,
-            mailing=mailing.alias,
+            mailing=mailing.alias if by_this else 0,
             position=pos,
         )
         how = "link" if undone else "one_click"
-        stopped = preferences.stop(session, run.ring, link, how=how, evidence={}, now=run.at)
+        stopped = preferences.stop(session, run.ring, link, how=how, evidence={}, now=run.at + later)
         if undone:
             assert preferences.undo(session, stopped.undo or "", now=run.at)
         if reason:
@@ -334,6 +343,16 @@ def test_stops_and_skips_of_a_mailing_are_told(run: Run) -> None:
         lambda session, mailing: members.deliveries(session, run.ring, mailing, state="skipped")
     )
     assert [(one.pos, one.reason, one.attempts) for one in skipped.rows] == [(4, "withdrawn", [])]
+
+
+def test_a_no_said_again_by_the_link_of_a_mailing_is_none_of_its_stops(run: Run) -> None:
+    _stop(run, 5, by_this=False)
+    _stop(run, 5, later=timedelta(hours=1))
+    with reading(run.engine) as session:
+        assert session.exec(select(func.count()).where(col(LedgerEntry.kind) == queries.STOP)).one() == 2
+        traffic = figures.traffic(session, now=run.at + timedelta(hours=1))
+    assert run.look(queries.stops).people == 0
+    assert sum(day.stopped for day in traffic) == 1
 
 
 def test_bounces_curve_and_progress(run: Run) -> None:
