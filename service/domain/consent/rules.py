@@ -1,6 +1,7 @@
 """What an answer about a topic makes of what was there. Pure; the one place that knows a no stays a no (P7)."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -227,6 +228,11 @@ def implied(*, state: str, basis: str, stands_until: datetime | None, until: dat
         return Step("consent.given", "given", "given")
     longer = basis in jurisdictions.MONTHS and until and (stands_until is None or until > stands_until)
     return Step("consent.renewed", "renewed", "renewed") if longer else Step(None, state, "unchanged")
+
+
+def stopped_again(kind: str, body: Mapping[str, Any]) -> bool:
+    """Whether an entry is a no where theirs stood already (docs/adr/0025)."""
+    return kind == "consent.withdrawn" and body.get("state_before") in ("refused", "withdrawn")
 
 
 def _no(state: str) -> Step:

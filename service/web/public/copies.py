@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import fence
+from service.domain.consent.rules import stopped_again
 from service.domain.ledger import checkpoints
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
@@ -51,6 +52,7 @@ KINDS = {
     "consent.renewed": "Yes, again",
     "consent.refused": "No",
     "consent.withdrawn": "Stopped",
+    "consent.withdrawn, again": "Stopped again",
     "consent.restored": "Stop taken back",
     "suppression.added": "On our do-not-mail list",
     "suppression.lifted": "Off our do-not-mail list",
@@ -201,6 +203,7 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
     body = one["body"]
     kind = one["kind"]
     kind += ", pending" if body.get("pending") else ", exported" if body.get("export") else ""
+    kind += ", again" if stopped_again(kind, body) else ""
     known, right = KINDS.get(kind), RIGHTS.get(str(body.get("right")))
     return {
         "at": _moment(one["at"]),

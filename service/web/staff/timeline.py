@@ -16,6 +16,7 @@ from service.domain.announcements import queries as announcements
 from service.domain.announcements.tables import Announcement
 from service.domain.consent import queries as consent
 from service.domain.consent.evidence import Opener
+from service.domain.consent.rules import stopped_again
 from service.domain.ledger.queries import Seen
 from service.domain.mailings.queries import Received
 from service.domain.notices import queries as notices
@@ -76,6 +77,7 @@ MAIL_SIGNS = {
     "waiting": "scheduled",
 }
 PENDING = "New address given, not confirmed yet"
+AGAIN = "Stopped again"
 PURPOSES = {
     "confirm": "Please confirm",
     "sign-in": "Sign-in link",
@@ -207,6 +209,8 @@ def _entry(
     body = seen.body
     if seen.kind == "address.changed" and body.get("pending"):
         sign, what = "held", PENDING
+    elif stopped_again(seen.kind, body):
+        what = AGAIN
     return {
         "at": seen.at,
         "sign": sign,

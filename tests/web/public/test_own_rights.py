@@ -1,5 +1,6 @@
 """No advertising, kept and not used, erased: from `/me`, and what old links say afterwards."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,17 @@ def test_std_k8_the_page_says_who_looked_and_what_is_not_proven(client: TestClie
     assert "Sent under your address; nothing proves that you wrote it." in page
     assert "Unserem Personal in einer Liste gezeigt" in german
     assert "nichts belegt, dass Sie es geschrieben haben" in german
+
+
+def test_a_stop_said_again_is_told_as_such(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, now = signed_in(client, world), clock.now()
+    for minutes in (0, 5):
+        monkeypatch.setattr(clock, "now", lambda at=now + timedelta(minutes=minutes): at)
+        assert client.post(world.stop_link(person, "updates"), data=ONE_CLICK).status_code == 200
+    assert client.get("/me/copy?lang=en").text.count("Stopped again") == 1
+    assert "Noch einmal beendet" in client.get("/me/copy?lang=de").text
 
 
 def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:

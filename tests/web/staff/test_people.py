@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from service.db.session import reading
@@ -14,6 +15,7 @@ from service.domain.people.tables import Person
 from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
 from service.kit import addresses, clock
+from tests.web.conftest import ONE_CLICK
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -135,6 +137,19 @@ def test_a_new_address_is_said_twice_in_different_words(browser: Browser, office
     page = browser("marketing").get(f"/staff/people/{ana.public_id}").text
     assert page.count("New address given, not confirmed yet") == 1
     assert not re.search(r"New address(?! given)", page)
+
+
+def test_a_stop_said_again_is_told_as_such(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = office.world
+    ana, now = world.person("ana@example.org"), clock.now()
+    officer = browser("privacy_officer")
+    for later in (timedelta(), timedelta(hours=1)):
+        monkeypatch.setattr(clock, "now", lambda later=later: now + later)
+        assert officer.post(world.stop_link(ana, "updates"), data=ONE_CLICK).status_code == 200
+    page = officer.get(f"/staff/people/{ana.public_id}").text
+    assert page.count("Stopped again") == 1
 
 
 def test_a_reason_is_said_of_one_person(browser: Browser, office: Office) -> None:
