@@ -87,8 +87,8 @@ def _withdraw(
                 continue
             if preference.state in LIVING and not _is_older(preference, one.row):
                 withdraw(change, topic, preference)
-            elif preference.state in preference_rules.NOES:
-                say_no_again(change, topic, preference, said_at=said)
+            elif said is not None and preference.state in preference_rules.NOES:
+                say_no_again(change, topic, preference, said_at=said, revocable=False)  # overtaken above
 
 
 def _is_older(preference: Preference, row: Row) -> bool:
