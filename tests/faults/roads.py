@@ -6,6 +6,7 @@ where they are: each is given the address at the far end of a road of its own. E
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -205,10 +206,16 @@ def _postgres(directory: Path, roads: Roads) -> Iterator[None]:
         yield
     finally:
         control = ["runuser", "-u", KEEPER, "--", f"{programs}/pg_ctl", "-D", str(directory)]
-        subprocess.run(
-            [*control, "-m", "immediate", "-w", "stop"], env=_env(), capture_output=True, check=False
-        )
-        server.wait(30)
+        stop = [*control, "-m", "immediate", "-w", "stop"]
+        told = subprocess.run(stop, env=_env(), capture_output=True, text=True, check=False)
+        try:
+            server.wait(30)
+        except (
+            subprocess.TimeoutExpired
+        ):  # nobody needs it any more, and what is left would meet every later test
+            print(f"PostgreSQL did not end: {told.stdout} {told.stderr}")
+            os.kill(int((directory / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+            server.wait(30)
         shutil.rmtree(directory, ignore_errors=True)
 
 
