@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import Pool
@@ -29,6 +31,7 @@ import service.ops.captured
 from service.db import migrate
 from service.db.engine import make_engine
 from service.db.session import transaction
+from service.domain.staff import rules as staff_rules
 from service.kit.signing import Keyring
 
 NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
@@ -47,6 +50,13 @@ def pytest_collection_finish() -> None:
     """What is there now stays to the end, and is not looked through for refuse again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """A tenth of a second each would be a tenth of the suite; what a password costs in earnest is `test_staff_rules`'s to see."""
+    with patch.object(staff_rules, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)):
+        yield
 
 
 def pytest_report_header() -> str:

@@ -1,5 +1,8 @@
 """Permissions and passwords."""
 
+import subprocess
+import sys
+
 import pytest
 from argon2 import PasswordHasher
 
@@ -91,6 +94,13 @@ def test_std_n14_a_password_typed_in_another_unicode_form_is_the_same() -> None:
     assert stored.startswith("$argon2id$")
     assert rules.password_matches(stored, "F\u00fcße-am-Berg-Weg")
     assert not rules.password_matches(stored, "Fuße-am-Berg-Weg")
+
+
+def test_std_n14_a_password_costs_what_the_rfc_asks_for() -> None:
+    """In a process of its own, where nothing has been made cheap."""
+    code = "from service.domain.staff import rules; print(rules.hash_password('four odd kettles sing'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not PasswordHasher().check_needs_rehash(done.stdout.strip())
 
 
 def test_std_n10_nobodys_hash_costs_what_a_real_one_does() -> None:

@@ -31,7 +31,7 @@ def hire(session: Session, house: House, role: str, *, name: str = "", email: st
 
 
 class Hired(dict[str, str]):
-    """The colleagues by role, hired when first asked for: each password costs a tenth of a second of argon2."""
+    """The colleagues by role, hired when first asked for."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
