@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import Pool
 from sqlmodel import Session
@@ -134,7 +135,9 @@ def postgres_url() -> Iterator[str]:
     """A server to make databases on."""
     url = os.environ.get("TEST_DATABASE_URL")
     if url:
-        yield url.replace("postgresql://", "postgresql+psycopg://")
+        given = url.replace("postgresql://", "postgresql+psycopg://")
+        yield given
+        _administrators.pop(given).close()
         return
     with tempfile.TemporaryDirectory(prefix="bidden-pg-", ignore_cleanup_errors=True) as directory:
         os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=directory))
@@ -151,14 +154,20 @@ def postgres_url() -> Iterator[str]:
             _administer(made, f"ALTER SYSTEM SET {setting} = off")
         _administer(made, "SELECT pg_reload_conf()")
         yield made
+        _administrators.pop(made).close()
         server.cleanup()
 
 
+_administrators: dict[
+    str, psycopg.Connection[Any]
+] = {}  # one to a server: every test makes and drops a database
+
+
 def _administer(url: str, statement: str) -> None:
-    engine = make_engine(url)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    if url not in _administrators:
+        server = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        _administrators[url] = psycopg.connect(server, autocommit=True)
+    _administrators[url].execute(statement.encode())
 
 
 def _fill(engine: Engine, ring: Keyring) -> None:
