@@ -33,6 +33,7 @@ from service.kit.signing import Keyring
 
 NOES = ("consent.withdrawn", "consent.refused")  # the entries of a no
 LIVING = (*PERMITTING, "requested")  # what a no under the same mailbox ends
+SAID = ("withdrawn", "refused")  # a no of theirs; `invalidated` is the controller's word
 
 
 @dataclass
@@ -286,9 +287,7 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
-        if was.state in rules.NOES and (
-            present is None or (present.state in LIVING and was.since_at >= present.since_at)
-        ):  # by when each was said: a break or a cadence chosen since, which `last_seq` counts, is no yes
+        if _goes_along(was, present):
             withdraw(change, topic, present)
         elif (
             topic.basis in rules.CONTRACT
@@ -303,6 +302,18 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     )
     if until is not None:
         set_break(change, until)
+
+
+def _goes_along(was: Preference, present: Preference | None) -> bool:
+    """Whether a no is the later word of the two, by when each was said: a break or a cadence chosen since, which `last_seq` counts, is
+    no yes. Over an earlier no it goes, too, so as to go before the buttons and undos that came between, and before the next one's yes."""
+    if was.state not in rules.NOES:
+        return False
+    if present is None or present.state not in (*LIVING, *SAID):
+        return True
+    if present.state in SAID:
+        return was.state in SAID and was.since_at > present.since_at
+    return was.since_at >= present.since_at
 
 
 def heed_mailbox(
