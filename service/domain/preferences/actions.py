@@ -25,7 +25,7 @@ from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import ask_for, asked_again, say_no_again
+from service.domain.preferences.asking import ask_for, asked_again, refuse_for_neighbours, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -94,7 +94,7 @@ def stop(
     preference = change.preference(topic)
     if topic.mail_class == "service" and (preference is None or preference.state not in rules.NOES):
         raise rules.NotRefusable
-    ended, stood = changes.refuse_for_neighbours(change, [topic]), None
+    ended, stood = refuse_for_neighbours(change, [topic], said_at=now), None
     if preference is None or preference.state not in rules.NOES:
         withdraw(change, topic, preference)
     else:
@@ -123,7 +123,7 @@ def stop_all(
             say_no_again(change, topic, preference, said_at=now)
         else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
-    ended = changes.refuse_for_neighbours(change, every)
+    ended = refuse_for_neighbours(change, every, said_at=now)
     return _stopped(change, None, None if ended else stood)
 
 
@@ -171,7 +171,7 @@ def _stop_who_came_back(
         return 0
     change = Change(session, person, None, consent.Said(how, "link"), now, f"person:{person.public_id}")
     every = [topic] if topic else topics.everything(session)
-    return changes.refuse_for_neighbours(change, every, address.address_hash)
+    return refuse_for_neighbours(change, every, address.address_hash, said_at=now)
 
 
 def _keep_no(session: Session, person: Person, topic: Topic | None, *, now: datetime) -> None:
@@ -299,7 +299,7 @@ def save(
             and queries.agreed_to_less(change.preference(topic), topic)
         ):
             added.append(topic)
-    changes.refuse_for_neighbours(change, stopped)
+    refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
         changed.append("break_until")
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):

@@ -22,7 +22,16 @@ from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences.changes import Change, last_no, move, withdraw
+from service.domain.preferences.changes import (
+    LIVING,
+    SAID,
+    Change,
+    last_no,
+    move,
+    neighbours,
+    overtake,
+    withdraw,
+)
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -193,10 +202,46 @@ def say_no_again(
         change.before += [offered] if offered is not None else []
         withdraw(change, topic, preference)
         return True
-    if said_at is None or said_at - preference.since_at < ONE_PRESS:
+    if not _is_later(preference, said_at):
         return False
     move(change, topic, preference, "consent.withdrawn", "withdrawn")
     return True
+
+
+def _is_later(preference: Preference, said_at: datetime | None) -> bool:
+    return said_at is not None and said_at - preference.since_at >= ONE_PRESS
+
+
+def refuse_for_neighbours(
+    change: Change,
+    chosen: Sequence[Topic],
+    address_hash: str | None = None,
+    *,
+    said_at: datetime | None = None,
+) -> int:
+    """A no holds for the whole mailbox at once; a yes never does. How many other registrations it ended. `said_at`: as in
+    `say_no_again`, for those whose no stands already."""
+    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
+    address_hash = address_hash or (address.address_hash if address else None)
+    ended = 0
+    if address_hash is None or not chosen:
+        return ended
+    overtake(change.session, chosen, address_hash, by=change.person)
+    for other in neighbours(change.session, change.person, address_hash):
+        said = consent.Said(change.said.method, "same address")
+        theirs = Change(change.session, other, None, said, change.now, change.by)
+        for topic in chosen:
+            preference = theirs.preference(topic)
+            if preference is None or topic.mail_class == "service":
+                continue
+            if preference.state in LIVING:
+                withdraw(theirs, topic, preference)
+                ended += 1
+            elif preference.state in SAID and (
+                _is_later(preference, said_at) or _open_undo(theirs, preference) is not None
+            ):  # the questions they were asked are overtaken
+                move(theirs, topic, preference, "consent.withdrawn", "withdrawn")
+    return ended
 
 
 def _open_undo(change: Change, preference: Preference) -> dict[str, Any] | None:

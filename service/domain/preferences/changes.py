@@ -171,31 +171,6 @@ def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[
     return [one for one in living_at(session, address_hash) if one.id != person.id]
 
 
-def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash: str | None = None) -> int:
-    """A no holds for the whole mailbox at once; a yes never does. How many other registrations it ended."""
-    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
-    address_hash = address_hash or (address.address_hash if address else None)
-    ended = 0
-    if address_hash is None or not chosen:
-        return ended
-    overtake(change.session, chosen, address_hash, by=change.person)
-    for other in neighbours(change.session, change.person, address_hash):
-        theirs = Change(
-            change.session,
-            other,
-            None,
-            consent.Said(change.said.method, "same address"),
-            change.now,
-            change.by,
-        )
-        for topic in chosen:
-            preference = theirs.preference(topic)
-            if preference is not None and preference.state in LIVING and topic.mail_class != "service":
-                withdraw(theirs, topic, preference)
-                ended += 1
-    return ended
-
-
 # Made once: every no asks it.
 _OPEN_AT = (
     select(Confirmation)

@@ -23,13 +23,17 @@ from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.preferences import rights
-from service.domain.preferences.asking import mail_buttons, say_no_again, tell_of_change
+from service.domain.preferences.asking import (
+    mail_buttons,
+    refuse_for_neighbours,
+    say_no_again,
+    tell_of_change,
+)
 from service.domain.preferences.changes import (
     Change,
     carry_over,
     heed_mailbox,
     overtake,
-    refuse_for_neighbours,
     refused_of_contract,
 )
 from service.domain.preferences.chunks import Chunk
