@@ -98,7 +98,7 @@ def stop(
     if preference is None or preference.state not in rules.NOES:
         withdraw(change, topic, preference)
     else:
-        stood = preference.since_at
+        stood = changes.stopped_since(session, person, preference, topic)
         say_no_again(change, topic, preference, said_at=now)
     return _stopped(change, topic, None if ended else stood)
 
@@ -113,18 +113,19 @@ def stop_all(
         return _stop_unknown(session, link, person, None, how=how, now=now)
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
-    every, stood = topics.everything(session), now
+    every, stood = topics.everything(session), list[datetime | None]()
     for topic in every:
         preference = change.preference(topic)
         if topic.mail_class == "service":
             continue
         if preference is not None and preference.state in rules.NOES:
-            stood = preference.since_at
+            stood.append(changes.stopped_since(session, person, preference, topic))
             say_no_again(change, topic, preference, said_at=now)
         else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
     ended = refuse_for_neighbours(change, every, said_at=now)
-    return _stopped(change, None, None if ended else stood)
+    since = max((one for one in stood if one), default=now)
+    return _stopped(change, None, None if ended or None in stood else since)
 
 
 def _stopped(change: Change, topic: Topic | None, stood: datetime | None) -> Stopped:

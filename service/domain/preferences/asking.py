@@ -209,7 +209,10 @@ def say_no_again(
 
 
 def _is_later(preference: Preference, said_at: datetime | None) -> bool:
-    return said_at is not None and said_at - preference.since_at >= ONE_PRESS
+    """Whether a no that was said at a moment is another than the one on record, which may be the controller's word alone."""
+    if said_at is None:
+        return False
+    return said_at - preference.since_at >= (ONE_PRESS if preference.state in SAID else timedelta())
 
 
 def refuse_for_neighbours(

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
@@ -28,6 +28,7 @@ from service.domain.suppressions import rules as suppression_rules
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import version_of
 from service.domain.topics.tables import Topic
+from service.kit.clock import from_micros
 from service.kit.ids import receipt
 from service.kit.signing import Keyring
 
@@ -244,12 +245,44 @@ def refused_of_contract(
 
 def last_no(session: Session, person: Person, topic: Topic) -> int:
     """The entry of a person's latest no to a topic, 0 when there is none. A break or a cadence chosen since is no no."""
+    return max((one.seq for one in _noes(session, person, topic)), default=0)
+
+
+def stopped_since(session: Session, person: Person, preference: Preference, topic: Topic) -> datetime | None:
+    """Since when their own no to a topic stands, of one said again since the first; None where none does. What the controller took
+    back nobody has stopped."""
+    if preference.state not in SAID:
+        return None
+    first = preference.since_at
+    for one in reversed(_noes(session, person, topic)):
+        first = min(first, one.at)
+        if one.before not in SAID:
+            break
+    return first
+
+
+class _No(NamedTuple):
+    """One no to a topic, with the state before it."""
+
+    seq: int
+    at: datetime
+    before: str | None
+
+
+def _noes(session: Session, person: Person, topic: Topic) -> list[_No]:
+    """A person's noes to a topic, oldest first."""
     written = entries.of_subject(session, person.public_id, kinds=NOES)
-    noes = [one.seq for one in written if one.body.get("topic") == topic.slug]
+    noes = [
+        _No(one.seq, one.at, one.body.get("state_before"))
+        for one in written
+        if one.body.get("topic") == topic.slug
+    ]
     for one in ledger.appended(session):  # of this transaction, not in the table yet
         if one.subject == person.public_id and one.kind in NOES:
-            noes += [one.seq] if json.loads(one.text)["body"].get("topic") == topic.slug else []
-    return max(noes, default=0)
+            body = json.loads(one.text)["body"]
+            if body.get("topic") == topic.slug:
+                noes.append(_No(one.seq, from_micros(one.at), body.get("state_before")))
+    return noes
 
 
 def carry_over(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
