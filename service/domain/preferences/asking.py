@@ -202,17 +202,25 @@ def say_no_again(
         change.before += [offered] if offered is not None else []
         withdraw(change, topic, preference)
         return True
-    if not _is_later(preference, said_at):
+    if not _is_later(change, preference, said_at):
         return False
-    move(change, topic, preference, "consent.withdrawn", "withdrawn")
+    _say_once_more(change, topic, preference)
     return True
 
 
-def _is_later(preference: Preference, said_at: datetime | None) -> bool:
-    """Whether a no that was said at a moment is another than the one on record, which may be the controller's word alone."""
+def _is_later(change: Change, preference: Preference, said_at: datetime | None) -> bool:
+    """Whether a no that was said at a moment, by a clock that may be fast, is another than the one on record, which may be the
+    controller's word alone."""
     if said_at is None:
         return False
-    return said_at - preference.since_at >= (ONE_PRESS if preference.state in SAID else timedelta())
+    apart = min(said_at, change.now) - preference.since_at
+    return apart >= (ONE_PRESS if preference.state in SAID else timedelta())
+
+
+def _say_once_more(change: Change, topic: Topic, preference: Preference) -> None:
+    """The same no: of whoever refused a question no yes is withdrawn."""
+    state = preference.state if preference.state in SAID else "withdrawn"
+    move(change, topic, preference, f"consent.{state}", state)
 
 
 def refuse_for_neighbours(
@@ -241,9 +249,9 @@ def refuse_for_neighbours(
                 withdraw(theirs, topic, preference)
                 ended += 1
             elif preference.state in SAID and (
-                _is_later(preference, said_at) or _open_undo(theirs, preference) is not None
+                _is_later(theirs, preference, said_at) or _open_undo(theirs, preference) is not None
             ):  # the questions they were asked are overtaken
-                move(theirs, topic, preference, "consent.withdrawn", "withdrawn")
+                _say_once_more(theirs, topic, preference)
     return ended
 
 

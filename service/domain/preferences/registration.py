@@ -229,7 +229,7 @@ def _one_answer(
     state, step = _step(writer, row, topic, item, attest=attest)
     if step.kind is None:
         if not item.given:
-            _no_again(writer, row, topic, item, source)
+            step = _no_again(writer, row, topic, item, source, step, attest=attest)
         return step, None, wording
     basis, before = writer.facts.basis(topic, item), writer.present.get((row.person.id, topic.id))
     until = jurisdictions.ends(basis, item.agreed_at) if item.given and item.agreed_at else None
@@ -319,15 +319,28 @@ def _said(writer: Chunk, source: str, item: consent_rules.Item, **how: Any) -> c
     return consent.Said("web_form" if source == "join" else "api", item.source, **how)
 
 
-def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
+def _no_again(
+    writer: Chunk,
+    row: Known,
+    topic: Topic,
+    item: consent_rules.Item,
+    source: str,
+    step: consent_rules.Step,
+    *,
+    attest: bool,
+) -> consent_rules.Step:
     """A site repeats a no that stands: it goes before older buttons and undos, where there are any, and counts as a later one where it
-    says when it was said."""
+    says when it was said. What there is to answer."""
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
-    if preference is not None:
-        said = _said(writer, source, item)
-        change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
-        revocable = row.person.id in writer.revocable
-        say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
+    if preference is None:
+        return step
+    keep = partial(_with_kept_ip, writer)
+    said = _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
+    change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
+    revocable = row.person.id in writer.revocable
+    say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
+    moved = preference.state != step.state
+    return replace(step, state=preference.state, result=preference.state) if moved else step
 
 
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
