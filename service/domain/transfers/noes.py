@@ -83,14 +83,14 @@ def _withdraw(
         change = Change(session, person, None, Said("import", "", transfer=import_id), now, by)
         for topic in concerned:
             preference = change.preference(topic)
-            if preference is None:
+            if preference is None or _is_older(preference, one.row):
                 continue
-            if preference.state in LIVING and not _is_older(preference, one.row):
+            if preference.state in LIVING:
                 withdraw(change, topic, preference)
             elif preference.state in preference_rules.NOES:
                 say_no_again(change, topic, preference, said_at=said)
 
 
 def _is_older(preference: Preference, row: Row) -> bool:
-    """Whether a dated no was said before what stands here; the person has answered again since."""
+    """Whether a dated no was said before what stands here; the person has answered again since, and may have been asked again."""
     return row.no == "no" and row.no_at is not None and row.no_at < preference.since_at
