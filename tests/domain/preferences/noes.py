@@ -365,7 +365,11 @@ class Noes(RuleBasedStateMachine):
             ends = actions.stop if slug else actions.stop_all
             done = ends(session, self.ring, link, how=how, evidence={}, now=self.now)
             every = session.exec(select(Topic.slug).where(col(Topic.mail_class) != "service")).all()
-            self.says_no(self.theirs(session, person), [slug] if slug else every)
+            keys = self.theirs(session, person)
+            self.says_no(keys, [slug] if slug else every)
+            for mailbox in keys[1:]:  # one mailbox is one person: as late a word of whoever else is there
+                for other in changes.living_at(session, mailbox):
+                    self.says_no([other.public_id], [slug] if slug else every)
             if done.undo:
                 self.undos.append((done.undo, self.now))
 
