@@ -198,11 +198,9 @@ def say_no_again(
     """
     ledger.stands(change.session)
     offered = _open_undo(change, preference) if revocable else None
-    if offered is not None or (revocable and asked_again(change, topic)):
-        change.before += [offered] if offered is not None else []
-        withdraw(change, topic, preference)
-        return True
-    if not _is_later(change, preference, said_at):
+    change.before += [offered] if offered is not None else []
+    asked = revocable and asked_again(change, topic)  # no undo brings a question back
+    if offered is None and not asked and not _is_later(change, preference, said_at):
         return False
     _say_once_more(change, topic, preference)
     return True
