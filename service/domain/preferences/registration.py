@@ -346,12 +346,13 @@ def _no_again(
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4). By whoever holds
     it, it overtakes what others were asked there."""
-    noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
+    noes = [(writer.facts.topics[item.topic], item.agreed_at) for item in one.items if not item.given]
     if noes and row.address.confirmed_at is not None:
-        overtake(writer.session, noes, row.address.address_hash, by=row.person)
-    elif noes:
-        change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
-        refuse_for_neighbours(change, noes, row.address.address_hash)
+        overtake(writer.session, [topic for topic, _ in noes], row.address.address_hash, by=row.person)
+        return
+    change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
+    for topic, said_at in noes:
+        refuse_for_neighbours(change, [topic], row.address.address_hash, said_at=said_at)
 
 
 _NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today

@@ -64,3 +64,17 @@ def test_a_press_said_twice_is_one_entry_for_the_other_too(
     preference = make.the_preference(session, mine)
     assert preference is not None
     assert preference.since_at == now + HOUR
+
+
+def test_p7_so_does_a_site_s_that_says_when(session: Session, ring: Keyring, now: datetime) -> None:
+    """Also one that merely typed the address."""
+    mine, _ = two_there(session, ring, now)
+    stops(session, ring, mine, "one_click", now)
+    third = make.a_person(session, ring, ELSEWHERE, now=now + HOUR, external_id="3")
+    at = now + 2 * HOUR
+    said = make.an_answer(given=False, at=at) | {"evidence": {"at": at.isoformat()}}
+    make.register(session, ring, THERE, [said], now=at, external_id="2", source="blog", attest=False)
+    by = f"person:{mine.public_id}"
+    access.change_email(session, ring, mine, addresses.parse(ELSEWHERE), now=now + 3 * HOUR, by=by)
+    make.press(session, ring, make.buttons(session, mine)[-1], now=now + 3 * HOUR)
+    assert make.the_state(session, third) == "withdrawn"
