@@ -114,6 +114,7 @@ def stop_all(
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
     every, stood = topics.everything(session), list[datetime | None]()
+    ended = refuse_for_neighbours(change, every, said_at=now)  # before their own, of which the receipt is
     for topic in every:
         preference = change.preference(topic)
         if topic.mail_class == "service":
@@ -123,7 +124,6 @@ def stop_all(
             say_no_again(change, topic, preference, said_at=now)
         else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
-    ended = refuse_for_neighbours(change, every, said_at=now)
     since = max((one for one in stood if one), default=now)
     return _stopped(change, None, None if ended or None in stood else since)
 
@@ -284,7 +284,8 @@ def save(
     change = changes.begin(session, ring, person, _said(session, how, evidence, link), now=now, by=by)
     changed: list[str] = []
     added: list[Topic] = []
-    stopped: list[Topic] = []
+    off = [topics.by_slug(session, slug) for slug, choice in choices.topics.items() if choice == "off"]
+    refuse_for_neighbours(change, off)  # before their own, of which the receipt is
     for slug, choice in choices.topics.items():
         topic = topics.by_slug(session, slug)
         outcome = _choose(change, topic, choice)
@@ -292,15 +293,13 @@ def save(
             added.append(topic)
         elif outcome:
             changed.append(slug)
-        if choice == "off":
-            stopped.append(topic)
-        elif (
+        if (
             slug in choices.agreed
+            and choice != "off"
             and outcome != "add"
             and queries.agreed_to_less(change.preference(topic), topic)
         ):
             added.append(topic)
-    refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
         changed.append("break_until")
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):

@@ -2,11 +2,14 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from sqlmodel import Session
 
+from service.domain.ledger import actions as ledger
 from service.domain.people.tables import Person
 from service.domain.preferences import access, actions
 from service.kit import addresses
+from service.kit.ids import receipt
 from service.kit.signing import Keyring
 from tests import builders as make
 
@@ -78,3 +81,20 @@ def test_p7_so_does_a_site_s_that_says_when(session: Session, ring: Keyring, now
     access.change_email(session, ring, mine, addresses.parse(ELSEWHERE), now=now + 3 * HOUR, by=by)
     make.press(session, ring, make.buttons(session, mine)[-1], now=now + 3 * HOUR)
     assert make.the_state(session, third) == "withdrawn"
+
+
+@pytest.mark.parametrize("way", ["stop", "stop all", "page"])
+def test_the_receipt_is_of_their_own_entry(session: Session, ring: Keyring, now: datetime, way: str) -> None:
+    """Their page shows the receipt of what they did last, and the answer says that it does."""
+    mine, other = two_there(session, ring, now)
+    assert make.the_state(session, other) == "requested"
+    if way == "page":
+        off, by = actions.Choices({"new-products": "off"}), f"person:{mine.public_id}"
+        given = actions.save(session, ring, mine, off, how="page", evidence={}, now=now, by=by).receipt
+    else:
+        link = make.a_link(session, mine, "new-products" if way == "stop" else None)
+        act = actions.stop if way == "stop" else actions.stop_all
+        given = act(session, ring, link, how="link", evidence={}, now=now).receipt
+    own = [one for one in ledger.appended(session) if one.subject == mine.public_id]
+    assert given == receipt(own[-1].seq, own[-1].hash)
+    assert make.the_state(session, other) == "refused"
