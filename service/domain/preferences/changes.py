@@ -321,6 +321,8 @@ def _goes_along(was: Preference, present: Preference | None) -> bool:
         return True
     if present.state in SAID:
         return was.state in SAID and was.since_at > present.since_at
+    if present.state in PERMITTING and not rules.own_yes(present.state, present.basis):
+        return True  # what a sale or an old list permits is no word of theirs, and never later than one
     return was.since_at >= present.since_at
 
 
