@@ -5,7 +5,7 @@ Called by `actions` (links and pages), `confirmation` (buttons) and `registratio
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.consent import actions as consent
+from service.domain.consent.evidence import agreed_at
 from service.domain.consent.rules import PERMITTING
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
@@ -285,7 +286,9 @@ def _noes(session: Session, person: Person, topic: Topic) -> list[_No]:
     return noes
 
 
-def carry_over(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
+def carry_over(
+    session: Session, ring: Keyring, merged: Person, into: Person, *, now: datetime, by: str
+) -> None:
     """Two registrations of one mailbox became one: its later noes, its break and its contract go along, no yes does."""
     assert merged.id is not None
     change = Change(session, into, None, consent.Said("merge", merged.public_id), now, by)
@@ -295,7 +298,7 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
-        if _goes_along(was, present):
+        if _goes_along(was, present, lambda row: _said_at(session, ring, into, row)):
             withdraw(change, topic, present)
         elif (
             topic.basis in rules.CONTRACT
@@ -312,7 +315,9 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
         set_break(change, until)
 
 
-def _goes_along(was: Preference, present: Preference | None) -> bool:
+def _goes_along(
+    was: Preference, present: Preference | None, said_at: Callable[[Preference], datetime]
+) -> bool:
     """Whether a no is the later word of the two, by when each was said: a break or a cadence chosen since, which `last_seq` counts, is
     no yes. Over an earlier no it goes, too, so as to go before the buttons and undos that came between, and before the next one's yes."""
     if was.state not in rules.NOES:
@@ -321,9 +326,20 @@ def _goes_along(was: Preference, present: Preference | None) -> bool:
         return True
     if present.state in SAID:
         return was.state in SAID and was.since_at > present.since_at
+    if was.state not in SAID:  # the controller's word knows of what was there, and of no more
+        return was.since_at >= present.since_at
     if present.state in PERMITTING and not rules.own_yes(present.state, present.basis):
         return True  # what a sale or an old list permits is no word of theirs, and never later than one
-    return was.since_at >= present.since_at
+    return was.since_at >= said_at(present)
+
+
+def _said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
+    """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it."""
+    seen = entries.entry(session, present.warrant_seq) if present.warrant_seq else None
+    if seen is None or seen.at != present.since_at or not person.wrapped_key:
+        return present.since_at
+    said = agreed_at(session, ring, people_queries.person_key(ring, person), seen)
+    return min(said or present.since_at, present.since_at)
 
 
 def heed_mailbox(

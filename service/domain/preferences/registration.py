@@ -125,7 +125,7 @@ def _register(
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
         if row.merged is not None:
-            carry_over(session, row.merged, row.person, now=now, by=by)
+            carry_over(session, ring, row.merged, row.person, now=now, by=by)
         elif row.moved and row.address.confirmed_at is not None:
             moved = consent.Said("api", "same address")
             heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)

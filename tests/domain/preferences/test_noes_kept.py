@@ -178,7 +178,9 @@ def test_an_import_that_grants_over_a_no_is_seen(
 def _yes_taking_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two persons who turn out to be one, and the yes of the one goes over the no of the other."""
 
-    def careless(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
+    def careless(
+        session: Session, ring: Keyring, merged: Person, into: Person, *, now: datetime, by: str
+    ) -> None:
         change = changes.Change(session, into, None, Said("merge", merged.public_id), now, by)
         for topic_id, was in queries.of_person(session, merged.id or 0).items():
             present = change.preference(topics.by_id(session, topic_id))
