@@ -298,7 +298,7 @@ def carry_over(
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
-        if _goes_along(was, present, lambda row: _said_at(session, ring, into, row)):
+        if _goes_along(was, present, lambda row: yes_said_at(session, ring, into, row)):
             withdraw(change, topic, present)
         elif (
             topic.basis in rules.CONTRACT
@@ -333,7 +333,7 @@ def _goes_along(
     return was.since_at >= said_at(present)
 
 
-def _said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
+def yes_said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
     """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it."""
     seen = entries.entry(session, present.warrant_seq) if present.warrant_seq else None
     if seen is None or seen.at != present.since_at or not person.wrapped_key:
