@@ -117,7 +117,7 @@ def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Re
     erased = erasure.reapply(
         session, house.ring, lines, now=now
     )  # before anything else looks at these people
-    said = restoring.reapply(session, lines, now=now)
+    said = restoring.reapply(session, house.ring, lines, now=now)
     return restoring.Reapplied(erased.again + said.again, erased.left + said.left)
 
 

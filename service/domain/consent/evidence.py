@@ -16,6 +16,7 @@ from sqlmodel import Session, select
 from service.db.locks import insert_or_skip, lock_ledger_tail
 from service.domain.consent import rules
 from service.domain.consent.tables import EvidenceKey
+from service.domain.ledger.queries import Seen
 from service.domain.ledger.rules import open_part
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -106,3 +107,16 @@ class Opener:
     def _days(self) -> dict[int, bytes]:
         rows = self._session.exec(select(EvidenceKey)).all()
         return {row.id: _opened(self._ring, row) for row in rows if row.id is not None}
+
+
+def agreed_at(session: Session, ring: Keyring, key: bytes, seen: Seen) -> datetime | None:
+    """When the answer behind an entry was said, or confirmed at the site; None where its evidence has no day, or does not open."""
+    part = seen.body.get("evidence")
+    try:
+        found = (
+            Opener(session, ring).open(key, part, subject=seen.subject or "", kind=seen.kind) if part else {}
+        )
+    except sealing.Unsealable:
+        return None
+    told = [found.get("at"), (found.get("confirmed") or {}).get("at")]
+    return max((datetime.fromisoformat(one) for one in told if one), default=None)

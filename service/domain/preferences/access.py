@@ -137,7 +137,7 @@ def _confirmed(session: Session, ring: Keyring, row: mailbox.Known, *, now: date
     by = f"person:{person.public_id}"
     left = mailbox.confirm_address(session, ring, row, row.address, now=now, by=by)
     if left is not person:
-        changes.carry_over(session, person, left, now=now, by=by)
+        changes.carry_over(session, ring, person, left, now=now, by=by)
     return left
 
 

@@ -25,7 +25,7 @@ from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, queries, rules
-from service.domain.preferences.asking import ask_for, asked_again, say_no_again
+from service.domain.preferences.asking import ask_for, asked_again, refuse_for_neighbours, say_no_again
 from service.domain.preferences.changes import Change, withdraw
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
@@ -94,11 +94,11 @@ def stop(
     preference = change.preference(topic)
     if topic.mail_class == "service" and (preference is None or preference.state not in rules.NOES):
         raise rules.NotRefusable
-    ended, stood = changes.refuse_for_neighbours(change, [topic]), None
+    ended, stood = refuse_for_neighbours(change, [topic], said_at=now), None
     if preference is None or preference.state not in rules.NOES:
         withdraw(change, topic, preference)
     else:
-        stood = preference.since_at
+        stood = changes.stopped_since(session, person, preference, topic)
         say_no_again(change, topic, preference, said_at=now)
     return _stopped(change, topic, None if ended else stood)
 
@@ -113,18 +113,19 @@ def stop_all(
         return _stop_unknown(session, link, person, None, how=how, now=now)
     said = _said(session, how, evidence, link)
     change = changes.begin(session, ring, person, said, now=now, by=f"person:{person.public_id}")
-    every, stood = topics.everything(session), now
+    every, stood = topics.everything(session), list[datetime | None]()
+    ended = refuse_for_neighbours(change, every, said_at=now)  # before their own, of which the receipt is
     for topic in every:
         preference = change.preference(topic)
         if topic.mail_class == "service":
             continue
         if preference is not None and preference.state in rules.NOES:
-            stood = preference.since_at
+            stood.append(changes.stopped_since(session, person, preference, topic))
             say_no_again(change, topic, preference, said_at=now)
         else:  # what was never asked is ended, too: "all" holds against a yes that a site brings later (P7)
             withdraw(change, topic, preference)
-    ended = changes.refuse_for_neighbours(change, every)
-    return _stopped(change, None, None if ended else stood)
+    since = max((one for one in stood if one), default=now)
+    return _stopped(change, None, None if ended or None in stood else since)
 
 
 def _stopped(change: Change, topic: Topic | None, stood: datetime | None) -> Stopped:
@@ -171,7 +172,7 @@ def _stop_who_came_back(
         return 0
     change = Change(session, person, None, consent.Said(how, "link"), now, f"person:{person.public_id}")
     every = [topic] if topic else topics.everything(session)
-    return changes.refuse_for_neighbours(change, every, address.address_hash)
+    return refuse_for_neighbours(change, every, address.address_hash, said_at=now)
 
 
 def _keep_no(session: Session, person: Person, topic: Topic | None, *, now: datetime) -> None:
@@ -283,7 +284,8 @@ def save(
     change = changes.begin(session, ring, person, _said(session, how, evidence, link), now=now, by=by)
     changed: list[str] = []
     added: list[Topic] = []
-    stopped: list[Topic] = []
+    off = [topics.by_slug(session, slug) for slug, choice in choices.topics.items() if choice == "off"]
+    refuse_for_neighbours(change, off)  # before their own, of which the receipt is
     for slug, choice in choices.topics.items():
         topic = topics.by_slug(session, slug)
         outcome = _choose(change, topic, choice)
@@ -291,15 +293,13 @@ def save(
             added.append(topic)
         elif outcome:
             changed.append(slug)
-        if choice == "off":
-            stopped.append(topic)
-        elif (
+        if (
             slug in choices.agreed
+            and choice != "off"
             and outcome != "add"
             and queries.agreed_to_less(change.preference(topic), topic)
         ):
             added.append(topic)
-    changes.refuse_for_neighbours(change, stopped)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
         changed.append("break_until")
     if choices.max_per_week is not UNCHANGED and _set_cap(change, choices.max_per_week):

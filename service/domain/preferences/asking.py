@@ -22,7 +22,16 @@ from service.domain.mailings.tables import Address
 from service.domain.people.mailbox import Known
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences.changes import Change, last_no, move, withdraw
+from service.domain.preferences.changes import (
+    LIVING,
+    SAID,
+    Change,
+    last_no,
+    move,
+    neighbours,
+    overtake,
+    withdraw,
+)
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -189,15 +198,59 @@ def say_no_again(
     """
     ledger.stands(change.session)
     offered = _open_undo(change, preference) if revocable else None
-    if offered is not None or (revocable and asked_again(change, topic)):
-        change.before += [offered] if offered is not None else []
-        withdraw(change, topic, preference)
-        return True
-    # A site's clock may be ahead of ours: what it says of the next minutes is said now.
-    if said_at is None or min(said_at, change.now) - preference.since_at < ONE_PRESS:
+    change.before += [offered] if offered is not None else []
+    asked = revocable and asked_again(change, topic)  # no undo brings a question back
+    if offered is None and not asked and not _is_later(change, preference, said_at):
         return False
-    move(change, topic, preference, "consent.withdrawn", "withdrawn")
+    _say_once_more(change, topic, preference)
     return True
+
+
+def _is_later(change: Change, preference: Preference, said_at: datetime | None) -> bool:
+    """Whether a no that was said at a moment, by a clock that may be fast, is another than the one on record, which may be the
+    controller's word alone."""
+    if said_at is None:
+        return False
+    apart = min(said_at, change.now) - preference.since_at
+    return apart >= (ONE_PRESS if preference.state in SAID else timedelta())
+
+
+def _say_once_more(change: Change, topic: Topic, preference: Preference) -> None:
+    """The same no: of whoever refused a question no yes is withdrawn."""
+    state = preference.state if preference.state in SAID else "withdrawn"
+    move(change, topic, preference, f"consent.{state}", state)
+
+
+def refuse_for_neighbours(
+    change: Change,
+    chosen: Sequence[Topic],
+    address_hash: str | None = None,
+    *,
+    said_at: datetime | None = None,
+) -> int:
+    """A no holds for the whole mailbox at once; a yes never does. How many other registrations it ended. `said_at`: as in
+    `say_no_again`, for those whose no stands already."""
+    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
+    address_hash = address_hash or (address.address_hash if address else None)
+    ended = 0
+    if address_hash is None or not chosen:
+        return ended
+    overtake(change.session, chosen, address_hash, by=change.person)
+    for other in neighbours(change.session, change.person, address_hash):
+        said = consent.Said(change.said.method, "same address")
+        theirs = Change(change.session, other, None, said, change.now, change.by)
+        for topic in chosen:
+            preference = theirs.preference(topic)
+            if preference is None or topic.mail_class == "service":
+                continue
+            if preference.state in LIVING:
+                withdraw(theirs, topic, preference)
+                ended += 1
+            elif preference.state in SAID and (
+                _is_later(theirs, preference, said_at) or _open_undo(theirs, preference) is not None
+            ):  # the questions they were asked are overtaken
+                _say_once_more(theirs, topic, preference)
+    return ended
 
 
 def _open_undo(change: Change, preference: Preference) -> dict[str, Any] | None:

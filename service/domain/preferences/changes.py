@@ -5,15 +5,16 @@ Called by `actions` (links and pages), `confirmation` (buttons) and `registratio
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.consent import actions as consent
+from service.domain.consent.evidence import agreed_at
 from service.domain.consent.rules import PERMITTING
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
@@ -28,11 +29,13 @@ from service.domain.suppressions import rules as suppression_rules
 from service.domain.topics import queries as topics
 from service.domain.topics.rules import version_of
 from service.domain.topics.tables import Topic
+from service.kit.clock import from_micros
 from service.kit.ids import receipt
 from service.kit.signing import Keyring
 
 NOES = ("consent.withdrawn", "consent.refused")  # the entries of a no
 LIVING = (*PERMITTING, "requested")  # what a no under the same mailbox ends
+SAID = ("withdrawn", "refused")  # a no of theirs; `invalidated` is the controller's word
 
 
 @dataclass
@@ -170,31 +173,6 @@ def neighbours(session: Session, person: Person, address_hash: str) -> Sequence[
     return [one for one in living_at(session, address_hash) if one.id != person.id]
 
 
-def refuse_for_neighbours(change: Change, chosen: Sequence[Topic], address_hash: str | None = None) -> int:
-    """A no holds for the whole mailbox at once; a yes never does. How many other registrations it ended."""
-    address = change.session.get(Address, change.person.address_id) if change.person.address_id else None
-    address_hash = address_hash or (address.address_hash if address else None)
-    ended = 0
-    if address_hash is None or not chosen:
-        return ended
-    overtake(change.session, chosen, address_hash, by=change.person)
-    for other in neighbours(change.session, change.person, address_hash):
-        theirs = Change(
-            change.session,
-            other,
-            None,
-            consent.Said(change.said.method, "same address"),
-            change.now,
-            change.by,
-        )
-        for topic in chosen:
-            preference = theirs.preference(topic)
-            if preference is not None and preference.state in LIVING and topic.mail_class != "service":
-                withdraw(theirs, topic, preference)
-                ended += 1
-    return ended
-
-
 # Made once: every no asks it.
 _OPEN_AT = (
     select(Confirmation)
@@ -268,15 +246,49 @@ def refused_of_contract(
 
 def last_no(session: Session, person: Person, topic: Topic) -> int:
     """The entry of a person's latest no to a topic, 0 when there is none. A break or a cadence chosen since is no no."""
+    return max((one.seq for one in _noes(session, person, topic)), default=0)
+
+
+def stopped_since(session: Session, person: Person, preference: Preference, topic: Topic) -> datetime | None:
+    """Since when their own no to a topic stands, of one said again since the first; None where none does. What the controller took
+    back nobody has stopped."""
+    if preference.state not in SAID:
+        return None
+    first = preference.since_at
+    for one in reversed(_noes(session, person, topic)):
+        first = min(first, one.at)
+        if one.before not in SAID:
+            break
+    return first
+
+
+class _No(NamedTuple):
+    """One no to a topic, with the state before it."""
+
+    seq: int
+    at: datetime
+    before: str | None
+
+
+def _noes(session: Session, person: Person, topic: Topic) -> list[_No]:
+    """A person's noes to a topic, oldest first."""
     written = entries.of_subject(session, person.public_id, kinds=NOES)
-    noes = [one.seq for one in written if one.body.get("topic") == topic.slug]
+    noes = [
+        _No(one.seq, one.at, one.body.get("state_before"))
+        for one in written
+        if one.body.get("topic") == topic.slug
+    ]
     for one in ledger.appended(session):  # of this transaction, not in the table yet
         if one.subject == person.public_id and one.kind in NOES:
-            noes += [one.seq] if json.loads(one.text)["body"].get("topic") == topic.slug else []
-    return max(noes, default=0)
+            body = json.loads(one.text)["body"]
+            if body.get("topic") == topic.slug:
+                noes.append(_No(one.seq, from_micros(one.at), body.get("state_before")))
+    return noes
 
 
-def carry_over(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
+def carry_over(
+    session: Session, ring: Keyring, merged: Person, into: Person, *, now: datetime, by: str
+) -> None:
     """Two registrations of one mailbox became one: its later noes, its break and its contract go along, no yes does."""
     assert merged.id is not None
     change = Change(session, into, None, consent.Said("merge", merged.public_id), now, by)
@@ -286,9 +298,7 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     for topic_id, was in sorted(theirs.items()):
         topic, present = topics.by_id(session, topic_id), None
         present = change.preference(topic)
-        if was.state in rules.NOES and (
-            present is None or (present.state in LIVING and was.since_at >= present.since_at)
-        ):  # by when each was said: a break or a cadence chosen since, which `last_seq` counts, is no yes
+        if _goes_along(was, present, lambda row: yes_said_at(session, ring, into, row)):
             withdraw(change, topic, present)
         elif (
             topic.basis in rules.CONTRACT
@@ -303,6 +313,33 @@ def carry_over(session: Session, merged: Person, into: Person, *, now: datetime,
     )
     if until is not None:
         set_break(change, until)
+
+
+def _goes_along(
+    was: Preference, present: Preference | None, said_at: Callable[[Preference], datetime]
+) -> bool:
+    """Whether a no is the later word of the two, by when each was said: a break or a cadence chosen since, which `last_seq` counts, is
+    no yes. Over an earlier no it goes, too, so as to go before the buttons and undos that came between, and before the next one's yes."""
+    if was.state not in rules.NOES:
+        return False
+    if present is None or present.state not in (*LIVING, *SAID):
+        return True
+    if present.state in SAID:
+        return was.state in SAID and was.since_at > present.since_at
+    if was.state not in SAID:  # the controller's word knows of what was there, and of no more
+        return was.since_at >= present.since_at
+    if present.state in PERMITTING and not rules.own_yes(present.state, present.basis):
+        return True  # what a sale or an old list permits is no word of theirs, and never later than one
+    return was.since_at >= said_at(present)
+
+
+def yes_said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
+    """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it."""
+    seen = entries.entry(session, present.warrant_seq) if present.warrant_seq else None
+    if seen is None or seen.at != present.since_at or not person.wrapped_key:
+        return present.since_at
+    said = agreed_at(session, ring, people_queries.person_key(ring, person), seen)
+    return min(said or present.since_at, present.since_at)
 
 
 def heed_mailbox(

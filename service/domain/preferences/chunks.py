@@ -54,9 +54,9 @@ class Chunk:
         return {*queries.noes_at(self.session, hashes), *suppressions.withdrawn(self.session, hashes, every)}
 
     def state(self, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
-        """What stands; a legacy registration counts as nothing said yet."""
+        """What stands; a legacy registration counts as nothing said yet, a no to it as any other (P7)."""
         row = self.present.get((person_id, topic_id))
-        if row is not None and row.basis == LEGACY:
+        if row is not None and row.basis == LEGACY and row.state in consent_rules.PERMITTING:
             return "unknown", None
         return (row.state, row.since_at) if row else self.fresh.get((person_id, topic_id), ("unknown", None))
 

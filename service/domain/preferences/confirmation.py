@@ -70,7 +70,7 @@ def confirm(
     row = mailbox.known(session, ring, person)
     left = mailbox.confirm_address(session, ring, row, address, now=now, by=by)
     if left.id != person.id:
-        changes.carry_over(session, person, left, now=now, by=by)
+        changes.carry_over(session, ring, person, left, now=now, by=by)
     elif row.moved:
         moved = consent.Said("doi_click", "same address", None, mailing.public_id)
         changes.heed_mailbox(session, left, address.address_hash, said=moved, now=now, by=by)

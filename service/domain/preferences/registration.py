@@ -23,13 +23,17 @@ from service.domain.people import erasing
 from service.domain.people import rules as people_rules
 from service.domain.people.mailbox import Known
 from service.domain.preferences import rights
-from service.domain.preferences.asking import mail_buttons, say_no_again, tell_of_change
+from service.domain.preferences.asking import (
+    mail_buttons,
+    refuse_for_neighbours,
+    say_no_again,
+    tell_of_change,
+)
 from service.domain.preferences.changes import (
     Change,
     carry_over,
     heed_mailbox,
     overtake,
-    refuse_for_neighbours,
     refused_of_contract,
 )
 from service.domain.preferences.chunks import Chunk
@@ -121,7 +125,7 @@ def _register(
     known = people.upsert_many(session, ring, source, [one.given for one in chunk], now=now, by=by)
     for row in known:
         if row.merged is not None:
-            carry_over(session, row.merged, row.person, now=now, by=by)
+            carry_over(session, ring, row.merged, row.person, now=now, by=by)
         elif row.moved and row.address.confirmed_at is not None:
             moved = consent.Said("api", "same address")
             heed_mailbox(session, row.person, row.address.address_hash, said=moved, now=now, by=by)
@@ -225,7 +229,7 @@ def _one_answer(
     state, step = _step(writer, row, topic, item, attest=attest)
     if step.kind is None:
         if not item.given:
-            _no_again(writer, row, topic, item, source)
+            step = _no_again(writer, row, topic, item, source, step, attest=attest)
         return step, None, wording
     basis, before = writer.facts.basis(topic, item), writer.present.get((row.person.id, topic.id))
     until = jurisdictions.ends(basis, item.agreed_at) if item.given and item.agreed_at else None
@@ -315,26 +319,40 @@ def _said(writer: Chunk, source: str, item: consent_rules.Item, **how: Any) -> c
     return consent.Said("web_form" if source == "join" else "api", item.source, **how)
 
 
-def _no_again(writer: Chunk, row: Known, topic: Topic, item: consent_rules.Item, source: str) -> None:
+def _no_again(
+    writer: Chunk,
+    row: Known,
+    topic: Topic,
+    item: consent_rules.Item,
+    source: str,
+    step: consent_rules.Step,
+    *,
+    attest: bool,
+) -> consent_rules.Step:
     """A site repeats a no that stands: it goes before older buttons and undos, where there are any, and counts as a later one where it
-    says when it was said."""
+    says when it was said. What there is to answer."""
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
-    if preference is not None:
-        said = _said(writer, source, item)
-        change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
-        revocable = row.person.id in writer.revocable
-        say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
+    if preference is None:
+        return step
+    keep = partial(_with_kept_ip, writer)
+    said = _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
+    change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
+    revocable = row.person.id in writer.revocable
+    say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
+    moved = preference.state != step.state
+    return replace(step, state=preference.state, result=preference.state) if moved else step
 
 
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4). By whoever holds
     it, it overtakes what others were asked there."""
-    noes = [writer.facts.topics[item.topic] for item in one.items if not item.given]
+    noes = [(writer.facts.topics[item.topic], item.agreed_at) for item in one.items if not item.given]
     if noes and row.address.confirmed_at is not None:
-        overtake(writer.session, noes, row.address.address_hash, by=row.person)
-    elif noes:
-        change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
-        refuse_for_neighbours(change, noes, row.address.address_hash)
+        overtake(writer.session, [topic for topic, _ in noes], row.address.address_hash, by=row.person)
+        return
+    change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
+    for topic, said_at in noes:
+        refuse_for_neighbours(change, [topic], row.address.address_hash, said_at=said_at)
 
 
 _NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today

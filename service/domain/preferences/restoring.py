@@ -26,6 +26,7 @@ from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.clock import from_micros, to_micros
+from service.kit.signing import Keyring
 
 MERGED = "person.merged"
 INVALIDATED = "consent.invalidated"  # an import taken back
@@ -57,7 +58,7 @@ def _mailboxes(session: Session, subjects: list[str]) -> dict[str, str]:
     return {public_id: digest for public_id, digest in session.exec(statement)}
 
 
-def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> Reapplied:
+def reapply(session: Session, ring: Keyring, lines: list[dict[str, Any]], *, now: datetime) -> Reapplied:
     """After a restore: say again every no of the withdrawal file that this database has not heard. Erasures were done again
     before (`ops.erasure`)."""
     lock_ledger_tail(session)
@@ -68,9 +69,9 @@ def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> 
         kind, subject, body = str(line["kind"]), str(line.get("subject")), line.get("body") or {}
         if kind == MERGED:
             merged.setdefault(str(body.get("into")), []).extend([subject, *merged.get(subject, [])])
-            said = _merge_again(session, subject, str(body.get("into")), int(line["at"]), now=now)
+            said = _merge_again(session, ring, subject, str(body.get("into")), int(line["at"]), now=now)
         else:
-            said = _say_again(session, line, body, now=now)
+            said = _say_again(session, ring, line, body, now=now)
         again += said is True
         left += said is None and kind in PERSONAL
         for other in (
@@ -78,12 +79,13 @@ def reapply(session: Session, lines: list[dict[str, Any]], *, now: datetime) -> 
         ):
             if people.by_public_id(session, other) is not None:
                 again += (
-                    _say_again(session, {**line, "subject": other, "mailbox": None}, body, now=now) is True
+                    _say_again(session, ring, {**line, "subject": other, "mailbox": None}, body, now=now)
+                    is True
                 )
     return Reapplied(again, left)
 
 
-def _merge_again(session: Session, subject: str, into: str, at: int, *, now: datetime) -> bool:
+def _merge_again(session: Session, ring: Keyring, subject: str, into: str, at: int, *, now: datetime) -> bool:
     """Two whom the copy has were one person when a later no was said. They stay two until a site or a button tells of it again, but
     no yes went along with the one who was merged, so theirs end (as in `changes.carry_over`)."""
     person, left = people.by_public_id(session, subject), people.by_public_id(session, into)
@@ -96,7 +98,9 @@ def _merge_again(session: Session, subject: str, into: str, at: int, *, now: dat
         if theirs is None or theirs.state not in LIVING or topic.mail_class == "service":
             continue
         remains = session.get(Preference, (left.id, topic.id)) if left is not None else None
-        if to_micros(theirs.since_at) <= at and (remains is None or remains.state not in PERMITTING):
+        if not _yes_since(session, ring, person, theirs, at) and (
+            remains is None or remains.state not in PERMITTING
+        ):
             withdraw(change, topic, theirs)
             ended = True
     return ended
@@ -112,7 +116,9 @@ def unheard(session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any
     return missing
 
 
-def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, now: datetime) -> bool | None:
+def _say_again(
+    session: Session, ring: Keyring, line: dict[str, Any], body: dict[str, Any], *, now: datetime
+) -> bool | None:
     """True: it holds again. False: it held, or is over. None: there is nobody here to hold it for."""
     kind, subject, mailbox = str(line["kind"]), line.get("subject"), line.get("mailbox")
     at = int(line.get("at", to_micros(now)))
@@ -148,7 +154,7 @@ def _say_again(session: Session, line: dict[str, Any], body: dict[str, Any], *, 
         return until > now and changes.set_break(change, until)
     if kind == INVALIDATED:
         return _invalid_again(change, body, mailbox, at)
-    return _no_again(change, body, mailbox, at) if kind in NOES else None
+    return _no_again(change, ring, body, mailbox, at) if kind in NOES else None
 
 
 def _invalid_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
@@ -183,23 +189,36 @@ def _restriction_of_a_stranger(
     return _suppress(session, mailbox, "all", rights.KEPT, subject, now=now)
 
 
-def _no_again(change: Change, body: dict[str, Any], mailbox: str | None, at: int) -> bool | None:
+def _no_again(
+    change: Change, ring: Keyring, body: dict[str, Any], mailbox: str | None, at: int
+) -> bool | None:
     """For the person, and for whoever else the copy has in the mailbox that was theirs when they said it."""
     topic = _topic(change.session, body)
     if topic is None:  # a site or staff will make it again, and their no has to be there before
         return _no_of_a_stranger(change.session, mailbox, body, change.person.public_id, now=change.now)
-    elsewhere = _left_in(change, topic, mailbox, body, at) if mailbox else False
+    elsewhere = _left_in(change, ring, topic, mailbox, body, at) if mailbox else False
     preference = change.preference(topic)
     if preference is not None and preference.state in rules.NOES:
         again = say_no_again(change, topic, preference, said_at=from_micros(at))
         return again or elsewhere
-    if preference is not None and to_micros(preference.since_at) > at:
-        return elsewhere  # they have said yes since
+    if preference is not None and _yes_since(change.session, ring, change.person, preference, at):
+        return elsewhere
     withdraw(change, topic, preference)
     return True
 
 
-def _left_in(change: Change, topic: Topic, mailbox: str, body: dict[str, Any], at: int) -> bool:
+def _yes_since(session: Session, ring: Keyring, person: Person, preference: Preference, at: int) -> bool:
+    """Whether what stands was said after that moment, not merely told: a site may have told of an old yes before this was read in. What
+    a sale or an old list permits is no word of theirs."""
+    if preference.state not in PERMITTING:
+        return to_micros(preference.since_at) > at
+    own = rules.own_yes(preference.state, preference.basis)
+    return own and to_micros(changes.yes_said_at(session, ring, person, preference)) > at
+
+
+def _left_in(
+    change: Change, ring: Keyring, topic: Topic, mailbox: str, body: dict[str, Any], at: int
+) -> bool:
     """They had moved there since: the copy has others in that mailbox, or a site will tell of some. Who has answered since is left
     alone."""
     session, person, done, later = change.session, change.person, False, False
@@ -209,8 +228,9 @@ def _left_in(change: Change, topic: Topic, mailbox: str, body: dict[str, Any], a
         preference = theirs.preference(topic)
         if preference is None or preference.state not in LIVING or topic.mail_class == "service":
             continue
-        later |= to_micros(preference.since_at) > at
-        if to_micros(preference.since_at) <= at:
+        if _yes_since(session, ring, other, preference, at):
+            later = True
+        else:
             withdraw(theirs, topic, preference)
             done = True
     had = select(Address.id).where(

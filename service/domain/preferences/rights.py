@@ -20,7 +20,7 @@ from service.domain.mailings.tables import Address
 from service.domain.people import mailbox
 from service.domain.people.tables import Person
 from service.domain.preferences import changes, rules
-from service.domain.preferences.asking import say_no_again
+from service.domain.preferences.asking import refuse_for_neighbours, say_no_again
 from service.domain.preferences.changes import Change, neighbours, withdraw
 from service.domain.suppressions import actions as suppressions
 from service.domain.suppressions import queries as suppressed
@@ -227,7 +227,7 @@ def object_to_marketing(
             say_no_again(change, topic, preference, said_at=now)
         else:
             withdraw(change, topic, preference)
-    changes.refuse_for_neighbours(change, marketing)
+    refuse_for_neighbours(change, marketing, said_at=now)
     address = _mailbox(session, person)
     if address is None or not _no_advertising(change, address.address_hash):
         ledger.stands(session)

@@ -70,8 +70,9 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
     a letter waits for its answer, and it may be about something else."""
     person = mailbox.who_is_left(session, person)
     ids = [one.id for one in erasing.with_merged(session, person)]
+    had = (right, *rules.DOES_TOO.get(right, ()))
     rows = session.exec(
-        select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right) == right)
+        select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right).in_(had))
     ).all()
     waiting = [
         row for row in rows if row.closed_at is None and (right not in rules.BY_DOOR or row.door == door)

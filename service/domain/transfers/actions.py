@@ -161,7 +161,7 @@ def _take(
 ) -> None:
     facts = look_up(session, now, transfer_of(row))
     for part in _apart(good):  # a mailbox twice: the second row is judged by what the first has made
-        verdicts = judge(session, plan.source, part, facts, attest=plan.attested, now=now)
+        verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now)
         told = [one for one in verdicts if one.registration is not None]
         registrations = [one.registration for one in told if one.registration is not None]
         answers = register_many(
@@ -178,8 +178,8 @@ def _take(
         for one, answer in zip(told, answers, strict=True):
             _count(counts, answer)
             if one.row.noes and not isinstance(answer, DomainError):
-                _say_no(session, row, one, facts, now=now, by=by)
-        _others(session, row, verdicts, facts, counts, now=now, by=by)
+                _say_no(session, ring, row, one, facts, now=now, by=by)
+        _others(session, ring, row, verdicts, facts, counts, now=now, by=by)
         session.flush()
 
 
@@ -198,6 +198,7 @@ def _apart(rows: Sequence[Prepared]) -> list[list[Prepared]]:
 
 def _others(
     session: Session,
+    ring: Keyring,
     row: Import,
     verdicts: Sequence[Verdict],
     facts: Facts,
@@ -218,7 +219,7 @@ def _others(
             counts.add("skipped", one.skipped)
         elif one.wrong is not None:
             counts.add("refused", one.wrong.code)
-        elif _say_no(session, row, one, facts, now=now, by=by):
+        elif _say_no(session, ring, row, one, facts, now=now, by=by):
             counts.add("noes", one.row.no)
         else:
             counts.unchanged += 1
@@ -255,10 +256,12 @@ def _keep_span(session: Session, row: Import, rows: int, before: int) -> None:
         )
 
 
-def _say_no(session: Session, row: Import, one: Verdict, facts: Facts, *, now: datetime, by: str) -> bool:
+def _say_no(
+    session: Session, ring: Keyring, row: Import, one: Verdict, facts: Facts, *, now: datetime, by: str
+) -> bool:
     """A no of the file, if there is one; whether anything was new."""
     before = len(ledger.appended(session))
-    noes.say(session, row.public_id, one, facts, now=now, by=by)
+    noes.say(session, ring, row.public_id, one, facts, now=now, by=by)
     return len(ledger.appended(session)) > before
 
 

@@ -47,7 +47,7 @@ def of_rows(
 ) -> list[Outlook]:
     """Each row's outlook, in order. `seen` holds, through one dry run, the mailboxes that were new (8 octets of each hash)."""
     told = [prepare(ring, plan, row, keep_ip=None) for row in rows]
-    verdicts = judge(session, plan.source, told, facts, attest=plan.attested, now=now)
+    verdicts = judge(session, ring, plan.source, told, facts, attest=plan.attested, now=now)
     known = _known(session, ring, plan, verdicts)
     noes = suppressions.live_for(session, [one.address_hash for one in verdicts if one.row.noes])
     found = []

@@ -17,7 +17,9 @@ from service.domain.consent.rules import PERMITTING, Item
 from service.domain.mailings.tables import Address
 from service.domain.people.actions import Given
 from service.domain.people.tables import Identity, Person
+from service.domain.preferences import changes
 from service.domain.preferences import queries as preferences
+from service.domain.preferences import rules as gate
 from service.domain.preferences.intake import Checked, Facts, check_read
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -25,6 +27,7 @@ from service.domain.suppressions.tables import Suppression
 from service.domain.transfers.preparing import Prepared
 from service.domain.transfers.rows import Row
 from service.kit.errors import DomainError
+from service.kit.signing import Keyring
 
 STOPS = (
     ("skipped_erased", ("erasure",)),
@@ -61,6 +64,7 @@ class Standing:
 
 def judge(
     session: Session,
+    ring: Keyring,
     source: str,
     rows: Sequence[Prepared],
     facts: Facts,
@@ -69,7 +73,7 @@ def judge(
     now: datetime,
 ) -> list[Verdict]:
     """Each row's verdict, in order. Reads only; `facts` is what the registration itself will look up."""
-    known = _standing(session, source, [one.row for one in rows], [one.address_hash for one in rows])
+    known = _standing(session, ring, source, [one.row for one in rows], [one.address_hash for one in rows])
     return [_verdict(one, known, facts, attest=attest, now=now) for one in rows]
 
 
@@ -80,6 +84,7 @@ _STANDING_AT = (
         col(Preference.topic_id),
         col(Preference.state),
         col(Preference.since_at),
+        col(Person.id),
     )
     .select_from(Address)
     .join(Person, col(Person.id) == col(Address.owner_id))
@@ -99,18 +104,26 @@ _NAMED = (
 )
 
 
-def _standing(session: Session, source: str, rows: Sequence[Row], hashes: list[str]) -> Standing:
-    """Five questions for a chunk, none for a row."""
+def _standing(
+    session: Session, ring: Keyring, source: str, rows: Sequence[Row], hashes: list[str]
+) -> Standing:
+    """Five questions for a chunk, none for a row but where its dated no meets a yes that was told later."""
     found = Standing(
         suppressions.live_for(session, hashes),
         _identities(session, source, rows),
         _own(session, rows),
         noes=preferences.noes_at(session, hashes),
     )
-    there = session.connection().execute(_STANDING_AT, {"hashes": hashes})
-    for digest, person_state, topic_id, state, since in there:
+    dated = {digest: row.no_at for digest, row in zip(hashes, rows, strict=False) if row.no_at}
+    there = session.connection().execute(_STANDING_AT, {"hashes": hashes}).all()
+    for digest, person_state, topic_id, state, since, person_id in there:
         found.states.setdefault(digest, set()).add(person_state)
         if state in PERMITTING:
+            if (said := dated.get(digest)) and since > said:
+                person = session.get_one(Person, person_id)
+                present = session.get_one(Preference, (person_id, topic_id))
+                own = gate.own_yes(present.state, present.basis)
+                since = changes.yes_said_at(session, ring, person, present) if own else said
             found.yeses[digest, topic_id] = max(since, found.yeses.get((digest, topic_id), since))
             found.noes.pop((digest, topic_id), None)  # of somebody who left; a button there was pressed since
     return found

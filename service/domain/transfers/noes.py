@@ -13,18 +13,21 @@ from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
 from service.domain.preferences import rules as preference_rules
 from service.domain.preferences.asking import say_no_again
-from service.domain.preferences.changes import LIVING, Change, overtake, withdraw
+from service.domain.preferences.changes import LIVING, Change, overtake, withdraw, yes_said_at
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics.tables import Topic
 from service.domain.transfers.judging import Verdict
 from service.domain.transfers.rows import Row
+from service.kit.signing import Keyring
 
 CAUSES = {"no": "withdrawal", "stopped": "objection", "bounced": "hard_bounce", "complained": "complaint"}
 
 
-def say(session: Session, import_id: str, one: Verdict, facts: Facts, *, now: datetime, by: str) -> None:
+def say(
+    session: Session, ring: Keyring, import_id: str, one: Verdict, facts: Facts, *, now: datetime, by: str
+) -> None:
     """A no of the file, kept as the keyed hash alone, and said for everybody of that mailbox. What stands already stays."""
     concerned = [topic for slug, topic in facts.topics.items() if "*" in one.row.noes or slug in one.row.noes]
     if one.row.no in ("stopped", "complained"):
@@ -44,6 +47,7 @@ def say(session: Session, import_id: str, one: Verdict, facts: Facts, *, now: da
     if one.row.no != "bounced":
         _withdraw(
             session,
+            ring,
             import_id,
             one,
             [topic for topic in concerned if topic.mail_class != "service"],
@@ -64,7 +68,14 @@ def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]
 
 
 def _withdraw(
-    session: Session, import_id: str, one: Verdict, concerned: Sequence[Topic], *, now: datetime, by: str
+    session: Session,
+    ring: Keyring,
+    import_id: str,
+    one: Verdict,
+    concerned: Sequence[Topic],
+    *,
+    now: datetime,
+    by: str,
 ) -> None:
     """End what stands for those topics, for every person of the mailbox, and what they were asked there before."""
     said = one.row.no_at if one.row.no == "no" else None
@@ -83,14 +94,20 @@ def _withdraw(
         change = Change(session, person, None, Said("import", "", transfer=import_id), now, by)
         for topic in concerned:
             preference = change.preference(topic)
-            if preference is None:
+            if preference is None or _is_older(session, ring, person, preference, one.row):
                 continue
-            if preference.state in LIVING and not _is_older(preference, one.row):
+            if preference.state in LIVING:
                 withdraw(change, topic, preference)
             elif said is not None and preference.state in preference_rules.NOES:
                 say_no_again(change, topic, preference, said_at=said, revocable=False)  # overtaken above
 
 
-def _is_older(preference: Preference, row: Row) -> bool:
-    """Whether a dated no was said before what stands here; the person has answered again since."""
-    return row.no == "no" and row.no_at is not None and row.no_at < preference.since_at
+def _is_older(session: Session, ring: Keyring, person: Person, preference: Preference, row: Row) -> bool:
+    """Whether a dated no was said before what stands here; the person has answered again since, and may have been asked again. A yes
+    that was told since may have been said before, and what a sale or an old list permits is none."""
+    if row.no != "no" or row.no_at is None or row.no_at >= preference.since_at:
+        return False
+    if preference.state not in preference_rules.PERMITTING:
+        return True
+    own = preference_rules.own_yes(preference.state, preference.basis)
+    return own and row.no_at < yes_said_at(session, ring, person, preference)

@@ -16,6 +16,7 @@ from service.domain.people import rules as people_rules
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
 from service.domain.preferences import queries as preferences
+from service.domain.preferences import rights
 from service.domain.preferences import rules as gate
 from service.domain.topics import queries as topics
 from service.kit import clock
@@ -66,6 +67,7 @@ def everything(request: Request, session: Session, person: Person) -> dict[str, 
         "consents": _consents(session, person, lang),
         "max_per_week": person.max_per_week,
         "restricted": person.state == "restricted",
+        "asked": person.state == "restricted" and rights.asked_for_restriction(session, person),
         "objected": any(one.cause == "objection" for one in preferences.suppressed(session, person)),
         "policies": _policies(session, lang),
         "preferences_href": tokens.path(opened, Link(links.PREFERENCES, person.alias)),

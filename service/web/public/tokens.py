@@ -4,6 +4,7 @@ A link says little and proves it: it opens a masked address and choices, never a
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session
@@ -14,6 +15,7 @@ from service.domain.links import rules as links
 from service.domain.links.rules import Link
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import changes
 from service.domain.preferences import pages as shown_pages
 from service.domain.preferences import queries as preferences
 from service.domain.preferences import rules as gate
@@ -129,6 +131,13 @@ def stopped(session: Session, seen: Named) -> bool:
     if seen.topic:
         return seen.preference is not None and seen.preference.state in gate.NOES
     return seen.person is None or all(one.mail_class == "service" for one in _gets(session, seen.person))
+
+
+def stopped_since(session: Session, seen: Named) -> datetime | None:
+    """Since when they have stopped the topic of the link, said again since or not."""
+    if seen.person is None or seen.preference is None or seen.topic is None:
+        return None
+    return changes.stopped_since(session, seen.person, seen.preference, seen.topic)
 
 
 def _gets(session: Session, person: Person) -> list[Topic]:

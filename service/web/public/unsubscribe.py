@@ -3,6 +3,7 @@
 It asks for no cookie, no referrer, no login; no limit ever refuses it (design.md P5, standards B4 to B8).
 """
 
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from service import fence
 from service.domain.links import rules as links
 from service.domain.links.rules import Link
-from service.domain.preferences import actions, rules
+from service.domain.preferences import actions
 from service.domain.preferences.actions import UNDO_WITHIN, Stopped
 from service.kit import clock
 from service.web import deps, forms, pages
@@ -68,13 +69,13 @@ def _stop(request: Request, session: Session, link: Link, *, how: str) -> Stoppe
 async def _page(request: Request, link: Link) -> Response:
     opened = deps.house(request)
 
-    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]]]:
+    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]], datetime | None]:
         seen = tokens.named(request, session, link)
-        return seen, tokens.keeps(session, seen, but=seen.topic)
+        return seen, tokens.keeps(session, seen, but=seen.topic), tokens.stopped_since(session, seen)
 
-    seen, kept = await deps.read(opened, look)
-    if seen.preference and seen.preference.state in rules.NOES:
-        already = Stopped(None, None, seen.preference.since_at, seen.person, seen.topic)
+    seen, kept, since = await deps.read(opened, look)
+    if since is not None:
+        already = Stopped(None, None, since, seen.person, seen.topic)
         return await show_stopped(request, link, already, seen, kept, settled=True)
     context = {
         "action": tokens.path(opened, link),
@@ -179,14 +180,14 @@ async def _reason(request: Request, link: Link, reason: str) -> Response:
     def note(session: Session) -> None:
         actions.give_reason(session, link, reason, now=clock.now())
 
-    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]], bool]:
+    def look(session: Session) -> tuple[tokens.Named, list[dict[str, Any]], bool, datetime | None]:
         seen = tokens.named(request, session, link)
-        return seen, tokens.keeps(session, seen, but=seen.topic), tokens.stopped(session, seen)
+        kept, standing = tokens.keeps(session, seen, but=seen.topic), tokens.stopped(session, seen)
+        return seen, kept, standing, tokens.stopped_since(session, seen)
 
-    seen, kept, standing = await deps.read(opened, look)
+    seen, kept, standing, since = await deps.read(opened, look)
     if not standing:  # undone meanwhile, or never stopped: the page says what is so, and no reason is kept
         return await _page(request, link)
     await fence.perform(opened, note)
-    since = seen.preference.since_at if seen.preference else None
     stopped = Stopped(None, None, since, seen.person, seen.topic)
     return await show_stopped(request, link, stopped, seen, kept, settled=True, reason_saved=True)

@@ -281,7 +281,8 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
     extendable = not row.closed_at and not row.extended_at and row.right not in ("objection", "opt_out")
     return {
         "proven": queries.proven(session, row),
-        "by_hand": row.right in rules.COPIES,
+        "by_itself": row.right in rules.CLOSED_THERE,
+        "is_copy": row.right in rules.COPIES,
         "base": f"{HERE}/requests/{row.public_id}",
         "what": what,
         "reference": row.public_id,

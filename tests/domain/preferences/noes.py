@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,7 @@ STEP = timedelta(minutes=1)  # between two acts: a press within less is the one 
 WORDS = {"en": WordingText("Newer words", "Now and then", "Send me more of this.")}
 OWN = ("complaint", "objection")  # what only the person takes back, whatever topic
 NOES = {"unsubscribed": "withdrawal", "blocklisted": "objection", "complained": "complaint"}  # of a file
+OF_OLD = replace(files.GRANT, topic="offers", basis=rules.LEGACY)
 Key = tuple[str, str]  # a person's public id or a mailbox's keyed hash, a topic's slug
 
 
@@ -314,13 +316,16 @@ class Noes(RuleBasedStateMachine):
         which=number,
         day=st.sampled_from(["2024-01-02", "2026-11-23"]),
         word=st.sampled_from(["", "", "confirmed", *NOES]),
+        old=st.booleans(),
     )
-    def imports_a_file(self, email: str, which: int, day: str, word: str) -> None:
-        """Of people who said yes elsewhere, with or without the trail that makes a button needless, or no."""
+    def imports_a_file(self, email: str, which: int, day: str, word: str, old: bool = False) -> None:
+        """Of people who said yes elsewhere, with or without the trail that makes a button needless, or no; or of whom no more is known
+        than that they registered when that meant agreeing."""
         trail = day if word == "confirmed" else ""
         content = f"email,id,subscribed at,confirmed at,status\n{email},{which % 4},{day},{trail},{word}\n"
         source = "shop" if which % 2 else "old-shop"
-        job = files.job(content.encode(), files.GRANT, source=source, attested=bool(trail))
+        grant = OF_OLD if old and not word else files.GRANT
+        job = files.job(content.encode(), grant, source=source, attested=bool(trail))
         self.now += STEP
         try:
             row = files.begun(self.house, job)
@@ -365,7 +370,11 @@ class Noes(RuleBasedStateMachine):
             ends = actions.stop if slug else actions.stop_all
             done = ends(session, self.ring, link, how=how, evidence={}, now=self.now)
             every = session.exec(select(Topic.slug).where(col(Topic.mail_class) != "service")).all()
-            self.says_no(self.theirs(session, person), [slug] if slug else every)
+            keys = self.theirs(session, person)
+            self.says_no(keys, [slug] if slug else every)
+            for mailbox in keys[1:]:  # one mailbox is one person: as late a word of whoever else is there
+                for other in changes.living_at(session, mailbox):
+                    self.says_no([other.public_id], [slug] if slug else every)
             if done.undo:
                 self.undos.append((done.undo, self.now))
 

@@ -328,12 +328,12 @@ def test_every_no_the_database_has_not_heard_is_said_again(
         },
         {"seq": 9005, "kind": "announcement.cancelled", "subject": "a_1", "body": {}, "hash": "x"},
     ]
-    assert restoring.reapply(session, lines, now=now) == restoring.Reapplied(3, 2)
+    assert restoring.reapply(session, ring, lines, now=now) == restoring.Reapplied(3, 2)
     assert make.the_state(session, ana, "updates") == "withdrawn"
     row = make.the_preference(session, bea)
     assert row is not None
     assert row.break_until is not None
-    assert restoring.reapply(session, lines, now=now).again == 0
+    assert restoring.reapply(session, ring, lines, now=now).again == 0
 
 
 def test_a_no_the_database_has_heard_is_not_said_again(engine: Engine, ring: Keyring, now: datetime) -> None:
@@ -349,5 +349,5 @@ def test_a_no_the_database_has_heard_is_not_said_again(engine: Engine, ring: Key
             for t in entries.taken_since(session, 0)
         ]
         assert lines
-        assert restoring.reapply(session, lines, now=now).again == 0
+        assert restoring.reapply(session, ring, lines, now=now).again == 0
         assert make.the_state(session, ana) == "given"

@@ -286,19 +286,19 @@ def test_a_restored_copy_hears_a_no_for_whoever_it_has_in_that_mailbox_or_will_h
         "mailbox": make.address_hash(ring, OLD),
         "body": {"topic": "updates"},
     }
-    restoring.reapply(session, [line], now=now + 2 * HOUR)
+    restoring.reapply(session, ring, [line], now=now + 2 * HOUR)
     assert not allowed(session, mover, "updates", now + 2 * HOUR)
     assert not allowed(session, there, "updates", now + 2 * HOUR)
     assert allowed(session, there, "new-products", now + 2 * HOUR)
 
     line |= {"seq": 10_001, "mailbox": make.address_hash(ring, NEW), "at": to_micros(now + 2 * HOUR)}
-    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 1
-    assert restoring.reapply(session, [line], now=now + 3 * HOUR).again == 0
+    assert restoring.reapply(session, ring, [line], now=now + 3 * HOUR).again == 1
+    assert restoring.reapply(session, ring, [line], now=now + 3 * HOUR).again == 0
     said = [make.an_answer("updates", at=now + 3 * HOUR, confirmed=True)]
     done = make.register(session, ring, NEW, said, now=now + 3 * HOUR, external_id="4")
     assert [one["result"] for one in done.consents] == ["confirmation_sent"]
     make.press(session, ring, make.buttons(session)[-1], now=now + 4 * HOUR)
-    assert restoring.reapply(session, [line], now=now + 5 * HOUR).again == 0, "they have said yes since"
+    assert restoring.reapply(session, ring, [line], now=now + 5 * HOUR).again == 0, "they have said yes since"
     assert allowed(session, make.the_person(session, done.person_id), "updates", now + 5 * HOUR)
 
 
@@ -310,12 +310,12 @@ def test_a_copy_made_before_the_button_for_a_new_address_hears_of_it_and_the_new
     access.change_email(session, ring, ana, addresses.parse(NEW), now=now, by="cli")
     line = {"seq": 10_000, "kind": "address.changed", "subject": ana.public_id, "body": {}}
     line |= {"hash": "0" * 64, "at": to_micros(now + HOUR), "mailbox": make.address_hash(ring, NEW)}
-    assert restoring.reapply(session, [line], now=now + 2 * HOUR).again == 1
+    assert restoring.reapply(session, ring, [line], now=now + 2 * HOUR).again == 1
     session.flush()
     assert not allowed(session, ana, "updates", now + 2 * HOUR)
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + 3 * HOUR)
     assert allowed(session, ana, "updates", now + 3 * HOUR)
-    assert restoring.reapply(session, [line], now=now + 4 * HOUR) == restoring.Reapplied(0, 0)
+    assert restoring.reapply(session, ring, [line], now=now + 4 * HOUR) == restoring.Reapplied(0, 0)
     assert allowed(session, ana, "updates", now + 4 * HOUR), "they have pressed a button there since"
     assert make.kinds(session, ana.public_id).count("address.changed") == 2, "asked for, and come true"
 
@@ -345,11 +345,11 @@ def test_a_restored_copy_hears_the_noes_of_who_was_left_for_whom_it_still_has_be
         {"seq": 10_001, "kind": "consent.withdrawn", "subject": cem.public_id, "body": {"topic": "updates"}},
     ]
     given = {"hash": "0" * 64, "at": at, "mailbox": make.address_hash(ring, "cem@example.org")}
-    restoring.reapply(session, [line | given for line in lines], now=now + 2 * HOUR)
+    restoring.reapply(session, ring, [line | given for line in lines], now=now + 2 * HOUR)
     assert not allowed(session, ana, "updates", now + 2 * HOUR)
     assert not allowed(session, cem, "updates", now + 2 * HOUR)
     assert allowed(session, ana, "new-products", now + 2 * HOUR) is kept
-    assert restoring.reapply(session, [line | given for line in lines], now=now + 3 * HOUR).again == 0
+    assert restoring.reapply(session, ring, [line | given for line in lines], now=now + 3 * HOUR).again == 0
 
 
 def test_no_yes_of_whoever_was_merged_outlives_a_restore_where_the_other_had_none(
@@ -360,7 +360,7 @@ def test_no_yes_of_whoever_was_merged_outlives_a_restore_where_the_other_had_non
     line = {"seq": 10_000, "kind": "person.merged", "subject": ana.public_id, "body": {"into": cem.public_id}}
     line |= {"hash": "0" * 64, "at": to_micros(now + HOUR), "mailbox": make.address_hash(ring, OLD)}
     assert allowed(session, ana, "updates", now)
-    assert restoring.reapply(session, [line], now=now + 2 * HOUR).again == 1
+    assert restoring.reapply(session, ring, [line], now=now + 2 * HOUR).again == 1
     assert not allowed(session, ana, "updates", now + 2 * HOUR)
 
 
@@ -402,7 +402,7 @@ def test_a_restored_copy_hears_a_no_of_a_file_for_the_topic_it_was_said_of(
     line |= {"seq": 10_000, "hash": "0" * 64}
     line["body"] |= {"address_hash": make.address_hash(ring, OLD)} | ({} if known else {"topic": "not-here"})
     with transaction(engine) as session:
-        assert restoring.reapply(session, [line], now=now + HOUR).again == 1
+        assert restoring.reapply(session, ring, [line], now=now + HOUR).again == 1
         ana = make.the_person(session, ana.public_id)
         assert allowed(session, ana, "updates", now + HOUR) is not known
         assert allowed(session, ana, "new-products", now + HOUR) is known

@@ -36,8 +36,8 @@ def taken_back(ring: Keyring, subject: str, at: datetime, topic: str = "updates"
     return a_line(ring, "consent.invalidated", subject, email, at, topic=topic)
 
 
-def again(session: Session, line: dict[str, Any], now: datetime) -> tuple[int, int]:
-    done = restoring.reapply(session, [line], now=now)
+def again(session: Session, ring: Keyring, line: dict[str, Any], now: datetime) -> tuple[int, int]:
+    done = restoring.reapply(session, ring, [line], now=now)
     session.flush()
     for last in session.info.pop("at_end", []):  # its entries are in the table at the end of the transaction
         last(session)
@@ -50,17 +50,17 @@ def test_p7_a_copy_hears_that_an_import_was_taken_back(
 ) -> None:
     ana = make.a_person(session, ring, ANA, now=now)
     line = taken_back(ring, ana.public_id, now + HOUR)
-    assert again(session, line, now + HOUR) == (1, 0)
+    assert again(session, ring, line, now + HOUR) == (1, 0)
     assert (make.the_state(session, ana, "updates"), make.the_state(session, ana)) == ("invalidated", "given")
     assert not allowed(session, ana, "updates", now + HOUR)
-    assert again(session, line, now + HOUR) == (0, 0)
+    assert again(session, ring, line, now + HOUR) == (0, 0)
 
 
 def test_a_yes_said_since_an_import_was_taken_back_stands(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     ana = make.a_person(session, ring, ANA, now=now)
-    assert again(session, taken_back(ring, ana.public_id, now - HOUR), now + HOUR) == (0, 0)
+    assert again(session, ring, taken_back(ring, ana.public_id, now - HOUR), now + HOUR) == (0, 0)
     assert make.the_state(session, ana, "updates") == "given"
 
 
@@ -70,7 +70,7 @@ def test_p7_what_was_taken_back_is_not_believed_where_the_copy_has_not_heard_of_
 ) -> None:
     """The same file, or a site, that brings it once more makes no yes of it."""
     subject = make.a_person(session, ring, ANA, yes=(), now=now).public_id if known else "p_2222222222222"
-    assert again(session, taken_back(ring, subject, now), now) == (1, 0)
+    assert again(session, ring, taken_back(ring, subject, now), now) == (1, 0)
     yes = make.an_answer("updates", at=now + HOUR, confirmed=True)
     done = make.register(session, ring, ANA, [yes], now=now + HOUR)
     assert done.consents[0]["result"] in ("confirmation_sent", "kept_no")
@@ -81,19 +81,19 @@ def test_p1_a_restriction_of_somebody_unknown_is_kept_for_the_mailbox(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     line = a_line(ring, "person.restricted", "p_2222222222222", ANA, now)
-    assert again(session, line, now) == (1, 0)
+    assert again(session, ring, line, now) == (1, 0)
     mailbox = make.address_hash(ring, ANA)
     assert {(one.scope, one.cause) for one in suppressions.live_for(session, [mailbox])[mailbox]} == {
         ("all", "restriction")
     }
-    assert again(session, line, now) == (0, 0)
+    assert again(session, ring, line, now) == (0, 0)
 
 
 def test_a_restriction_kept_for_a_mailbox_passes_to_whoever_is_registered_there(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     """A site that tells of them again makes nobody who gets mail; they can sign in and lift it, as before the copy."""
-    again(session, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now)
+    again(session, ring, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now)
     ana = make.a_person(session, ring, ANA, now=now + HOUR)
     assert ana.state == "restricted"
     assert not allowed(session, ana, "important-notices", now + HOUR)
@@ -107,7 +107,7 @@ def test_p1_a_restriction_of_somebody_unknown_holds_for_whoever_the_copy_has_in_
     session: Session, ring: Keyring, now: datetime
 ) -> None:
     ana = make.a_person(session, ring, ANA, now=now)
-    assert again(session, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now) == (1, 0)
+    assert again(session, ring, a_line(ring, "person.restricted", "p_2222222222222", ANA, now), now) == (1, 0)
     assert ana.state == "restricted"
     assert not suppressions.live_for(session, [make.address_hash(ring, ANA)]), "they can still sign in"
 
@@ -117,7 +117,7 @@ def test_p7_a_known_persons_no_to_a_topic_that_the_copy_lacks_is_kept_for_their_
 ) -> None:
     ana = make.a_person(session, ring, ANA, now=now)
     line = a_line(ring, "consent.withdrawn", ana.public_id, ANA, now, topic="offers")
-    assert again(session, line, now) == (1, 0)
+    assert again(session, ring, line, now) == (1, 0)
     make.a_topic(session, "offers", now=now)
     yes = make.an_answer("offers", at=now + HOUR, confirmed=True)
     done = make.register(session, ring, ANA, [yes], now=now + HOUR)
@@ -138,7 +138,12 @@ def test_rel_h39_a_button_of_the_copy_does_not_go_over_a_later_no_of_its_mailbox
     by = f"person:{asking.public_id}"
     actions.save(session, ring, asking, choice, how="page", evidence={}, now=now, by=by)
     question = make.buttons(session, asking)[-1]
-    again(session, a_line(ring, "consent.withdrawn", subject, ANA, now + said, topic="updates"), now + HOUR)
+    again(
+        session,
+        ring,
+        a_line(ring, "consent.withdrawn", subject, ANA, now + said, topic="updates"),
+        now + HOUR,
+    )
     with pytest.raises(rules.GrantNeedsNewConfirmation) if void else nullcontext():
         make.press(session, ring, question, now=now + 2 * HOUR)
     assert make.the_state(session, asking, "updates") == ("unknown" if void else "given")
@@ -173,7 +178,7 @@ def test_rel_h39_nor_over_what_a_file_had_said_of_the_mailbox(
     line = a_line(
         ring, "suppression.added", "", ANA, now + said, **body, **({"topic": topic} if topic else {})
     )
-    again(session, line | {"subject": None}, now + HOUR)
+    again(session, ring, line | {"subject": None}, now + HOUR)
     with pytest.raises(rules.GrantNeedsNewConfirmation) if void else nullcontext():
         make.press(session, ring, question, now=now + 2 * HOUR)
     assert make.the_state(session, asking, "updates") == ("unknown" if void else "given")
@@ -186,6 +191,6 @@ def test_an_older_button_still_asks_whom_an_import_had_brought(
     ana = make.a_person(session, ring, ANA, yes=("new-products",), now=now)
     make.register(session, ring, ANA, [make.an_answer("updates", at=now)], now=now)
     assert make.the_state(session, ana, "updates") == "requested"
-    assert again(session, taken_back(ring, ana.public_id, now + HOUR), now + HOUR) == (0, 0)
+    assert again(session, ring, taken_back(ring, ana.public_id, now + HOUR), now + HOUR) == (0, 0)
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + 2 * HOUR)
     assert allowed(session, ana, "updates", now + 2 * HOUR)

@@ -91,6 +91,30 @@ def test_an_undo_that_goes_over_a_newer_no_is_seen(
         machine.teardown()
 
 
+def _forgetful_label(self: chunks.Chunk, person_id: int, topic_id: int) -> tuple[str, datetime | None]:
+    """What stands, as it would be if an old registration counted as nothing said, whatever was said to it since."""
+    row = self.present.get((person_id, topic_id))
+    return ("unknown", None) if row and row.basis == rules.LEGACY else _STATE(self, person_id, topic_id)
+
+
+_STATE = chunks.Chunk.state
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_no_to_an_old_registration_that_counts_for_nothing_is_seen(
+    place: Place, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    if broken:
+        monkeypatch.setattr(chunks.Chunk, "state", _forgetful_label)
+    machine = Noes(place)
+    machine.imports_a_file(email=MAILBOXES[1], which=1, day="2024-01-02", word="", old=True)
+    machine.stops(which=1, slug="offers", how="one_click")
+    for _ in range(2):
+        machine.registers(people=[(1, 1, {"offers": True}, True, True)], attest=True, join=1)
+    with pytest.raises(AssertionError, match="a no became a yes") if broken else nullcontext():
+        machine.teardown()
+
+
 def _thorough_purge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is there for a month is forgotten, with all that was ever said by them."""
     forget = erasure.forget
@@ -154,7 +178,9 @@ def test_an_import_that_grants_over_a_no_is_seen(
 def _yes_taking_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two persons who turn out to be one, and the yes of the one goes over the no of the other."""
 
-    def careless(session: Session, merged: Person, into: Person, *, now: datetime, by: str) -> None:
+    def careless(
+        session: Session, ring: Keyring, merged: Person, into: Person, *, now: datetime, by: str
+    ) -> None:
         change = changes.Change(session, into, None, Said("merge", merged.public_id), now, by)
         for topic_id, was in queries.of_person(session, merged.id or 0).items():
             present = change.preference(topics.by_id(session, topic_id))

@@ -164,7 +164,7 @@ def test_a_copy_from_before_hears_of_a_restriction(session: Session, ring: Keyri
         "body": {},
         "hash": "x",
     }
-    done = restoring.reapply(session, [line], now=now)
+    done = restoring.reapply(session, ring, [line], now=now)
     assert (done.again, ana.state) == (1, "restricted")
     for last in session.info.pop("at_end"):  # its entry is in the table at the end of the transaction
         last(session)
@@ -212,7 +212,7 @@ def test_a_copy_that_hears_of_a_restriction_hears_who_asked_for_it(
         del line["body"]["asked"]
     ana.state = "active"  # as the copy has her, which does not have that entry either
     session.add(ana)
-    restoring.reapply(session, [{**line, "seq": 9_999, "hash": "x"}], now=now)
+    restoring.reapply(session, ring, [{**line, "seq": 9_999, "hash": "x"}], now=now)
     settle(session)
     assert ana.state == "restricted"
     if lifts:

@@ -144,7 +144,7 @@ def test_p7_who_went_along_and_then_says_so_themselves_is_not_lifted_with_the_ot
     rights.restrict(session, ana, how="me", now=now, by=own(ana))
     _written(session)
     line = {"seq": 9_999, "at": 1, "kind": "person.restricted", "body": {}, "hash": "x"}
-    restoring.reapply(session, [line | {"subject": cem.public_id}], now=now)
+    restoring.reapply(session, ring, [line | {"subject": cem.public_id}], now=now)
     _written(session)
     rights.lift_restriction(session, ana, how="me", now=now, by=own(ana))
     assert (ana.state, cem.state) == ("active", "restricted")

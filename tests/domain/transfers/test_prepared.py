@@ -130,7 +130,7 @@ def test_p7_a_no_said_after_the_preparation_wins(
 
     def meanwhile(session: Session) -> None:
         if early:
-            known = standing(session, "old-shop", [], [make.address_hash(house.ring, ANA)])
+            known = standing(session, house.ring, "old-shop", [], [make.address_hash(house.ring, ANA)])
             monkeypatch.setattr(judging, "_standing", lambda *_: known)
         NOES[reason](session, house)
 

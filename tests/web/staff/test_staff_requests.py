@@ -133,7 +133,7 @@ def test_more_time_with_its_reason_and_a_refusal_with_its_own(browser: Browser, 
 
 @pytest.mark.parametrize(
     ("right", "act"),
-    [("objection", "object"), ("restriction", "restrict"), ("erasure", "erase")],
+    [("objection", "object"), ("opt_out", "object"), ("restriction", "restrict"), ("erasure", "erase")],
 )
 def test_what_is_done_on_the_persons_page_closes_the_request(
     browser: Browser, office: Office, right: str, act: str
@@ -147,6 +147,21 @@ def test_what_is_done_on_the_persons_page_closes_the_request(
     assert (row.outcome, row.closed_by) == ("done", f"staff:{office.ids['privacy_officer']}")
     assert "Done as asked" in officer.get(path).text
     assert "Answered what they asked for" in officer.get(f"/staff/people/{ana.public_id}").text
+
+
+@pytest.mark.parametrize("right", ["rectification", "objection_other"])
+def test_what_is_done_elsewhere_is_said_to_be_closed_by_hand(
+    browser: Browser, office: Office, right: str
+) -> None:
+    """An objection to advertising, done there, answers nobody who objects to another use."""
+    ana = office.world.person()
+    officer = browser("privacy_officer")
+    path = written(officer, **letter(right=right, who=ana.public_id))
+    page = officer.get(path).text
+    assert "closes this by itself" not in page
+    assert "Nothing done there closes this: use the form below once it is done." in page
+    officer.post(f"/staff/people/{ana.public_id}/object", data={"reason": "letter of 3 November"})
+    assert of(office, path).row.closed_at is None
 
 
 def test_std_h9_a_copy_that_was_only_made_leaves_the_request_open(browser: Browser, office: Office) -> None:

@@ -1,0 +1,30 @@
+"""A copy is in the database's place, and a site tells of an old yes before anybody has merged the withdrawal file."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy.engine import Engine
+
+from service.db.session import reading, transaction
+from service.domain.preferences import restoring
+from service.kit.clock import to_micros
+from service.kit.signing import Keyring
+from tests import builders as make
+
+ANA, DAY = "ana@example.org", timedelta(days=1)
+
+
+@pytest.mark.parametrize(("said", "holds"), [(-1, "withdrawn"), (2.5, "given")])
+def test_p7_the_no_of_the_file_holds_unless_they_have_said_yes_since(
+    engine: Engine, ring: Keyring, now: datetime, said: float, holds: str
+) -> None:
+    """They said no on the second day; the site tells on the third."""
+    with transaction(engine) as session:
+        given = [make.an_answer(at=now + said * DAY, confirmed=True)]
+        ana = make.register(session, ring, ANA, given, now=now + 3 * DAY, external_id="1").person_id
+    line = {"seq": 9_999, "hash": "x", "at": to_micros(now + 2 * DAY), "kind": "consent.withdrawn"}
+    line |= {"subject": ana, "mailbox": make.address_hash(ring, ANA), "body": {"topic": "new-products"}}
+    with transaction(engine) as session:
+        restoring.reapply(session, ring, [line], now=now + 4 * DAY)
+    with reading(engine) as session:
+        assert make.the_state(session, make.the_person(session, ana)) == holds
