@@ -105,6 +105,18 @@ def test_the_later_yes_holds_where_nobody_said_no_since(
     assert make.the_state(session, there) == "given"
 
 
+def test_a_yes_by_a_button_counts_from_its_press_and_not_from_what_it_answers(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    asked = make.register(session, ring, NEW, [make.an_answer(at=now)], now=now, external_id="2")
+    there = make.the_person(session, asked.person_id)
+    ana = make.a_person(session, ring, OLD, now=now, external_id="1")
+    one_click(session, ring, ana, now + HOUR)
+    make.press(session, ring, make.buttons(session, there)[-1], now=now + 2 * HOUR)
+    become_one(session, ring, ana, now + 3 * HOUR)
+    assert make.the_state(session, there) == "given"
+
+
 def test_a_no_said_again_is_one_entry_a_minute_with_its_receipt(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
