@@ -57,6 +57,15 @@ def appended(session: Session) -> list[rules.Entry]:
     return list(session.info.get("ledger", []))
 
 
+def entry(session: Session, seq: int) -> queries.Seen | None:
+    """One entry by its number, also where this transaction has written it, so that it is not in the table yet."""
+    pending: list[rules.Entry] = session.info.get("ledger") or []
+    if not pending or seq < pending[0].seq:
+        return queries.entry(session, seq)
+    at = seq - pending[0].seq  # they follow each other without a gap
+    return queries.of_entry(pending[at]) if at < len(pending) else None
+
+
 def _insert(session: Session) -> None:
     entries = session.info.pop("ledger")
     rows = [

@@ -97,6 +97,13 @@ def read(row: Any) -> Seen:
     )
 
 
+def of_entry(one: rules.Entry) -> Seen:
+    """The same of an entry that has just been written."""
+    fields = json.loads(one.text)
+    actor, body, before = fields["actor"], fields["body"], fields["prev_hash"]
+    return Seen(one.seq, from_micros(one.at), one.kind, actor, one.subject, body, before, one.hash, one.text)
+
+
 def entry(session: Session, seq: int) -> Seen | None:
     """One entry by its number."""
     row = session.connection().execute(select(LedgerEntry).where(col(LedgerEntry.seq) == seq)).first()

@@ -335,7 +335,7 @@ def _goes_along(
 
 def yes_said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
     """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it."""
-    seen = entries.entry(session, present.warrant_seq) if present.warrant_seq else None
+    seen = ledger.entry(session, present.warrant_seq) if present.warrant_seq else None
     if seen is None or seen.at != present.since_at or not person.wrapped_key:
         return present.since_at
     said = agreed_at(session, ring, people_queries.person_key(ring, person), seen)
@@ -356,7 +356,7 @@ def heed_mailbox(
 
 def _carry_contract(change: Change, topic: Topic, warrant: int) -> None:
     """A registration with a site is no yes that could be taken: it stays true of whoever registered."""
-    seen = entries.entry(change.session, warrant)
+    seen = ledger.entry(change.session, warrant)
     said = [one for one in (seen.body.get("topics") or [] if seen else []) if one["topic"] == topic.slug]
     body = {
         "source": seen.body.get("source", "") if seen else "",

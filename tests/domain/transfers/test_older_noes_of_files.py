@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Engine
+from sqlmodel import select
 
 from service.db.session import reading, transaction
+from service.domain.people.tables import Person
 from service.domain.preferences import actions
 from service.kit import clock
 from service.kit.signing import Keyring
@@ -60,3 +62,27 @@ def test_p7_a_dated_no_holds_over_a_yes_said_before_and_told_since(
     assert counts["noes" if holds == "withdrawn" else "skipped"]
     with reading(engine) as session:
         assert make.the_state(session, make.the_person(session, ana)) == holds
+
+
+@pytest.mark.parametrize(("left", "holds"), [("2025-03-04", "withdrawn"), ("2022-03-04", "given")])
+def test_p7_a_dated_no_holds_over_an_earlier_yes_of_the_same_file(
+    engine: Engine,
+    ring: Keyring,
+    now: datetime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    left: str,
+    holds: str,
+) -> None:
+    """One line of when they came, one of when they left: both are read in one transaction."""
+    monkeypatch.setattr(clock, "now", lambda: now)
+    house = make.a_house(engine, ring, tmp_path)
+    came, gone = "2024-01-02,2024-01-02,192.0.2.1,confirmed,", f"2020-01-02,,,unsubscribed,{left}"
+    names = "email,subscribed at,confirmed at,confirmed ip,status,unsubscribed at"
+    columns = {"email": "email", "subscribed at": "agreed_at", "confirmed at": "confirmed_at"}
+    columns |= {"confirmed ip": "confirmed_ip", "status": "status", "unsubscribed at": "no_at"}
+    content = f"{names}\n{ANA},{came}\n{ANA},{gone}\n".encode()
+    files.imported(house, files.job(content, files.GRANT, columns=columns, attested=True))
+    with reading(engine) as session:
+        [ana] = session.exec(select(Person)).all()
+        assert make.the_state(session, ana) == holds
