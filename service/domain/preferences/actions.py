@@ -284,10 +284,11 @@ def save(
     change = changes.begin(session, ring, person, _said(session, how, evidence, link), now=now, by=by)
     changed: list[str] = []
     added: list[Topic] = []
-    off = [topics.by_slug(session, slug) for slug, choice in choices.topics.items() if choice == "off"]
+    named = {slug: topics.by_slug(session, slug) for slug in choices.topics}
+    off = [named[slug] for slug, choice in choices.topics.items() if choice == "off"]
     refuse_for_neighbours(change, off)  # before their own, of which the receipt is
     for slug, choice in choices.topics.items():
-        topic = topics.by_slug(session, slug)
+        topic = named[slug]
         outcome = _choose(change, topic, choice)
         if outcome == "add":
             added.append(topic)

@@ -346,13 +346,20 @@ def _no_again(
 def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
     """A no said under an address that others hold applies to them at once; a yes never carries over (design.md 4). By whoever holds
     it, it overtakes what others were asked there."""
-    noes = [(writer.facts.topics[item.topic], item.agreed_at) for item in one.items if not item.given]
-    if noes and row.address.confirmed_at is not None:
-        overtake(writer.session, [topic for topic, _ in noes], row.address.address_hash, by=row.person)
+    noes: dict[
+        datetime | None, list[Topic]
+    ] = {}  # by when they were said: one look at the mailbox for all of a moment
+    for item in one.items:
+        if not item.given:
+            noes.setdefault(item.agreed_at, []).append(writer.facts.topics[item.topic])
+    if row.address.confirmed_at is not None:
+        every = [topic for said_then in noes.values() for topic in said_then]
+        if every:
+            overtake(writer.session, every, row.address.address_hash, by=row.person)
         return
     change = Change(writer.session, row.person, None, consent.Said("api"), writer.now, writer.by)
-    for topic, said_at in noes:
-        refuse_for_neighbours(change, [topic], row.address.address_hash, said_at=said_at)
+    for said_at, topics in noes.items():
+        refuse_for_neighbours(change, topics, row.address.address_hash, said_at=said_at)
 
 
 _NOT_MAILED = {"confirmation_sent": "confirmation_pending"}  # the mailbox has had its two mails today
