@@ -323,7 +323,7 @@ def _goes_along(
     if was.state not in rules.NOES:
         return False
     if present is None or present.state not in (*LIVING, *SAID):
-        return True
+        return present is None or was.state in SAID or present.state != was.state
     if present.state in SAID:
         return was.state in SAID and was.since_at > present.since_at
     if was.state not in SAID:  # the controller's word knows of what was there, and of no more
