@@ -217,17 +217,17 @@ def object_to_marketing(
     by: str,
 ) -> str | None:
     """No advertising any more, whatever it would rest on: consent, soft opt-in, implied consent, and what is said later by
-    anybody but the person. Returns the receipt; None where that stood already."""
+    anybody but the person. Returns the receipt; None where that stood already and was said a moment ago."""
     person = mailbox.who_is_left(session, person)
     change = changes.begin(session, ring, person, said, now=now, by=by)
     marketing = [topic for topic in topics.everything(session) if topic.mail_class == "marketing"]
+    refuse_for_neighbours(change, marketing, said_at=now)  # before their own, of which the receipt is
     for topic in marketing:
         preference = change.preference(topic)
         if preference is not None and preference.state in rules.NOES:
             say_no_again(change, topic, preference, said_at=now)
         else:
             withdraw(change, topic, preference)
-    refuse_for_neighbours(change, marketing, said_at=now)
     address = _mailbox(session, person)
     if address is None or not _no_advertising(change, address.address_hash):
         ledger.stands(session)

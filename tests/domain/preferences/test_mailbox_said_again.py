@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import Session
 
+from service.domain.consent.actions import Said
 from service.domain.ledger import actions as ledger
 from service.domain.people.tables import Person
-from service.domain.preferences import access, actions
+from service.domain.preferences import access, actions, rights
 from service.kit import addresses
 from service.kit.ids import receipt
 from service.kit.signing import Keyring
@@ -98,3 +99,14 @@ def test_the_receipt_is_of_their_own_entry(session: Session, ring: Keyring, now:
     own = [one for one in ledger.appended(session) if one.subject == mine.public_id]
     assert given == receipt(own[-1].seq, own[-1].hash)
     assert make.the_state(session, other) == "refused"
+
+
+def test_the_receipt_of_an_objection_said_again_is_of_their_own_entry(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    mine, _ = two_there(session, ring, now)
+    said, by = Said("page", "the person's own page"), f"person:{mine.public_id}"
+    rights.object_to_marketing(session, ring, mine, said, now=now, by=by)
+    given = rights.object_to_marketing(session, ring, mine, said, now=now + HOUR, by=by)
+    own = [one for one in ledger.appended(session) if one.subject == mine.public_id]
+    assert given == receipt(own[-1].seq, own[-1].hash)
