@@ -209,9 +209,9 @@ def _no_again(
 
 def _yes_since(session: Session, ring: Keyring, person: Person, preference: Preference, at: int) -> bool:
     """Whether what stands was said after that moment, not merely told: a site may have told of an old yes before this was read in. What
-    a sale or an old list permits is no word of theirs."""
+    a sale or an old list permits is no word of theirs, nor is its end; of a question asked since its button is to tell."""
     if preference.state not in PERMITTING:
-        return to_micros(preference.since_at) > at
+        return preference.state == "requested" and to_micros(preference.since_at) > at
     own = rules.own_yes(preference.state, preference.basis)
     return own and to_micros(changes.yes_said_at(session, ring, person, preference)) > at
 
