@@ -67,7 +67,7 @@ def two_registrations(session: Session, ring: Keyring, now: datetime) -> tuple[P
     """Who said no an hour ago, and who said yes since in another mailbox."""
     ana = make.a_person(session, ring, OLD, now=now, external_id="1")
     one_click(session, ring, ana, now)
-    there = make.a_person(session, ring, NEW, now=now + HOUR, external_id="2")
+    there = make.a_person(session, ring, NEW, now=now + 3 * HOUR / 2, external_id="2")
     assert make.the_state(session, there) == "given"
     return ana, there
 
