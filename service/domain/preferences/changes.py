@@ -7,7 +7,7 @@ Called by `actions` (links and pages), `confirmation` (buttons) and `registratio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam
@@ -36,6 +36,7 @@ from service.kit.signing import Keyring
 NOES = ("consent.withdrawn", "consent.refused")  # the entries of a no
 LIVING = (*PERMITTING, "requested")  # what a no under the same mailbox ends
 SAID = ("withdrawn", "refused")  # a no of theirs; `invalidated` is the controller's word
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -338,6 +339,8 @@ def yes_said_at(session: Session, ring: Keyring, person: Person, present: Prefer
     seen = ledger.entry(session, present.warrant_seq) if present.warrant_seq else None
     if seen is None or seen.at != present.since_at or not person.wrapped_key:
         return present.since_at
+    if seen.kind == "person.registered":  # which is no yes to what rests on it
+        return _NEVER
     said = agreed_at(session, ring, people_queries.person_key(ring, person), seen)
     return min(said or present.since_at, present.since_at)
 

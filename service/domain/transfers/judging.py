@@ -227,6 +227,7 @@ def _all_later(row: Row, digest: str, known: Standing, facts: Facts) -> bool:
     """Whether a dated no is older than every yes that stands here: then the person has said yes since, to us."""
     if row.no != "no" or row.no_at is None:
         return False
-    topics = [topic for slug, topic in facts.topics.items() if "*" in row.noes or slug in row.noes]
+    concerned = [topic for slug, topic in facts.topics.items() if "*" in row.noes or slug in row.noes]
+    topics = [topic for topic in concerned if topic.mail_class != "service"]  # which no no ends
     since = [at for topic in topics if (at := known.yeses.get((digest, topic.id or 0)))]
     return bool(since) and all(at > row.no_at for at in since)

@@ -100,3 +100,20 @@ def test_p7_a_merge_does_not_bring_it_where_it_was_refused(
     assert make.the_state(session, owner, SLUG) == "unknown"
     written(session)
     assert projection.differences(session) == []
+
+
+def test_p7_nor_does_a_registration_that_came_later_when_two_become_one(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Whoever refused it has the other account already, at another mailbox: to have registered there is no yes to it."""
+    ana = make.a_person(session, ring, ANA, now=now)
+    stops(session, ring, ana, now)
+    other = make.a_person(session, ring, CEM, now=now + LATER)
+    assert make.the_state(session, other, SLUG) == "given"
+    by = f"person:{ana.public_id}"
+    access.change_email(session, ring, ana, addresses.parse(CEM), now=now + 2 * LATER, by=by)
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now + 2 * LATER)
+    assert ana.state == "merged"
+    assert make.the_state(session, other, SLUG) == "withdrawn"
+    written(session)
+    assert projection.differences(session) == []

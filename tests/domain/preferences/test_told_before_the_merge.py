@@ -51,3 +51,15 @@ def test_p7_what_ran_out_since_is_no_word_against_the_no_of_the_file(
         make.register(session, ring, ANA, given, now=now + 5 * DAY, external_id="1")
     with reading(engine) as session:
         assert make.the_state(session, make.the_person(session, ana)) == "withdrawn"
+
+
+def test_p7_nor_is_a_registration_told_of_since(engine: Engine, ring: Keyring, now: datetime) -> None:
+    with transaction(engine) as session:
+        make.a_topic(session, "notes", now=now, basis="contract", mail_class="notice")
+        ana = make.register(session, ring, ANA, [], now=now + 3 * DAY, external_id="1").person_id
+    line = {"seq": 9_999, "hash": "x", "at": to_micros(now + 2 * DAY), "kind": "consent.withdrawn"}
+    line |= {"subject": ana, "mailbox": make.address_hash(ring, ANA), "body": {"topic": "notes"}}
+    with transaction(engine) as session:
+        restoring.reapply(session, ring, [line], now=now + 4 * DAY)
+    with reading(engine) as session:
+        assert make.the_state(session, make.the_person(session, ana), "notes") == "withdrawn"
