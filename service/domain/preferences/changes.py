@@ -339,7 +339,7 @@ def yes_said_at(session: Session, ring: Keyring, person: Person, present: Prefer
     seen = ledger.entry(session, present.warrant_seq) if present.warrant_seq else None
     if seen is None or seen.at != present.since_at or not person.wrapped_key:
         return present.since_at
-    if seen.kind == "person.registered":  # which is no yes to what rests on it
+    if rules.without_a_word(seen.kind, seen.body):
         return _NEVER
     said = agreed_at(session, ring, people_queries.person_key(ring, person), seen)
     return min(said or present.since_at, present.since_at)

@@ -4,8 +4,10 @@
 compares them. What a choice may become is here too, so that no door can turn a no into a yes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from service.domain.consent import jurisdictions
 from service.kit.errors import Conflict, Invalid
@@ -156,6 +158,13 @@ def agreed_to_less(state: str, basis: str, stood: int | None, topic_since: int) 
 def own_yes(state: str, basis: str) -> bool:
     """Whether somebody's own yes stands: not the label of an old registration, nor what a sale or an inquiry permits for a time."""
     return state in PERMITTING and basis not in (LEGACY, *jurisdictions.MONTHS)
+
+
+def without_a_word(kind: str, body: Mapping[str, Any]) -> bool:
+    """Whether an entry permits without a word of theirs: that they registered, or, where a sale is enough (soft opt-in), what a site
+    or a file told and nobody confirmed by a button of ours."""
+    told = body.get("basis") == "soft_opt_in" and body.get("method") != "doi_click"
+    return told or kind == "person.registered"
 
 
 def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:

@@ -56,3 +56,20 @@ def test_p7_a_no_holds_over_what_is_no_yes_of_theirs(
     for last in session.info.pop("at_end", []):
         last(session)
     assert projection.differences(session) == []
+
+
+@pytest.mark.parametrize("pressed", [False, True])
+def test_p7_a_no_holds_over_a_sale_that_a_site_told_of_and_not_over_a_button(
+    session: Session, ring: Keyring, now: datetime, pressed: bool
+) -> None:
+    make.a_topic(session, "sales", basis="soft_opt_in", double_opt_in=pressed, now=now)
+    ana = make.a_person(session, ring, THERE, now=now, external_id="1")
+    link = make.a_link(session, ana, "sales")
+    actions.stop(session, ring, link, how="one_click", evidence={}, now=now)
+    there, later = make.a_person(session, ring, HERE, yes=(), now=now, external_id="2"), now + HOUR
+    make.register(session, ring, HERE, [make.an_answer("sales", at=later)], now=later, external_id="2")
+    if pressed:
+        make.press(session, ring, make.buttons(session, there)[-1], now=later)
+    assert make.the_state(session, there, "sales") == "given"
+    become_one(session, ring, ana, now + 2 * HOUR)
+    assert make.the_state(session, there, "sales") == ("given" if pressed else "withdrawn")
