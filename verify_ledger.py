@@ -516,39 +516,54 @@ def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
 def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
     texts = {entry["seq"]: (leaf, entry) for leaf, entry in told}
-    listed = [event["entry"] for event in file["events"]]
-    if sorted(listed + [one["entry"] for one in file["disclosures"]]) != [*texts] or listed != sorted(listed):
+    people = [file, *file["merged"]]
+    listed = [event["entry"] for one in people for event in one["events"]]
+    if sorted(listed + [one["entry"] for one in file["disclosures"]]) != [*texts]:
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
-    last: dict[str, dict[str, Any]] = {}
     words: dict[str, set[str]] = {}
-    for event in file["events"]:
-        leaf, entry = texts[event["entry"]]
-        agree("person", file["person"], entry["subject"], entry["seq"])
-        facts = {name: entry[name] for name in ("kind", "actor", "body")}
-        facts |= {"at": moment(entry["at"]), "hash": leaf}
-        for name, value in facts.items():
-            agree(name, event[name], value, entry["seq"])
-        body = entry["body"]
-        if entry["kind"].startswith("consent.") and body.get("topic"):
-            last[body["topic"]] = entry
-        if body.get("wording"):
-            words.setdefault(body["wording"], set()).update(filter(None, [body.get("wording_sha256")]))
-    agree("standing", [one["topic"] for one in file["standing"]], sorted(last))
-    for one in file["standing"]:
-        entry = last[one["topic"]]
-        body, state = entry["body"], state_of(entry)
-        facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
-        facts |= {"permits": state in ("given", "renewed"), "basis": body.get("basis", "consent")}
-        facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}
-        for name, value in facts.items():
-            agree(name, one[name], value, entry["seq"])
+    for one in people:
+        check_person(one, texts, words)
     for one in file["wordings"]:
         agree("wordings", one["sha256"], hash_of(one))
         agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
     for one in file["disclosures"]:
-        leaf, entry = texts[one["entry"]]
+        _, entry = texts[one["entry"]]
         for name in ("on", "to", "ground", "document", "scope"):
             agree(name, one[name], entry["body"].get(name), entry["seq"])
+
+
+def check_person(
+    part: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], words: dict[str, set[str]]
+) -> None:
+    """The events and the standing of one registration; the hashes of the words it was shown are added to `words`."""
+    last: dict[str, dict[str, Any]] = {}
+    listed, merged = [event["entry"] for event in part["events"]], False
+    if listed != sorted(listed):
+        raise Fault("retold_differs", why="its events do not stand in their order")
+    for event in part["events"]:
+        leaf, entry = texts[event["entry"]]
+        agree("person", part["person"], entry["subject"], entry["seq"])
+        facts = {name: entry[name] for name in ("kind", "actor", "body")}
+        facts |= {"at": moment(entry["at"]), "hash": leaf}
+        for name, value in facts.items():
+            agree(name, event[name], value, entry["seq"])
+        body, merged = entry["body"], merged or entry["kind"] == "person.merged"
+        if entry["kind"].startswith("consent.") and body.get("topic"):
+            last[body["topic"]] = entry
+        if body.get("wording"):
+            words.setdefault(body["wording"], set()).update(filter(None, [body.get("wording_sha256")]))
+    agree("standing", [one["topic"] for one in part["standing"]], sorted(last))
+    for one in part["standing"]:
+        entry = last[one["topic"]]
+        body, state = entry["body"], state_of(entry)
+        facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
+        facts |= {
+            "permits": state in ("given", "renewed") and not merged,
+            "basis": body.get("basis", "consent"),
+        }
+        facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}
+        for name, value in facts.items():
+            agree(name, one[name], value, entry["seq"])
 
 
 def agree(name: str, found: object, said: object, number: int | None = None) -> None:
