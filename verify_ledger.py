@@ -71,6 +71,7 @@ STATES = {
     "refused": "ConsentRefused", "withdrawn": "ConsentWithdrawn", "expired": "ConsentExpired", "invalidated": "ConsentRevoked",
 }  # fmt: skip
 NAMES = {"proof": "proof", "receipt": "receipt", "evidence": "evidence file"}
+SHUTS = ("person.restricted", "person.erased", "person.merged")
 REPEATED = ("method", "source", "wording", "wording_sha256", "policy")  # by a receipt, from a body
 SHOWN = ("topic", "version", "locale", "title", "frequency", "text")  # what the hash of a wording is over
 NAME = r"[^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
@@ -537,7 +538,7 @@ def check_person(
 ) -> None:
     """The events and the standing of one registration; the hashes of the words it was shown are added to `words`."""
     last: dict[str, dict[str, Any]] = {}
-    listed, merged = [event["entry"] for event in part["events"]], False
+    listed, shut = [event["entry"] for event in part["events"]], False
     if listed != sorted(listed):
         raise Fault("retold_differs", why="its events do not stand in their order")
     for event in part["events"]:
@@ -547,7 +548,10 @@ def check_person(
         facts |= {"at": moment(entry["at"]), "hash": leaf}
         for name, value in facts.items():
             agree(name, event[name], value, entry["seq"])
-        body, merged = entry["body"], merged or entry["kind"] == "person.merged"
+        body, shut = (
+            entry["body"],
+            entry["kind"] in SHUTS or (shut and entry["kind"] != "person.restriction_lifted"),
+        )
         if entry["kind"].startswith("consent.") and body.get("topic"):
             last[body["topic"]] = entry
         if body.get("wording"):
@@ -558,7 +562,7 @@ def check_person(
         body, state = entry["body"], state_of(entry)
         facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
         facts |= {
-            "permits": state in ("given", "renewed") and not merged,
+            "permits": state in ("given", "renewed") and not shut,
             "basis": body.get("basis", "consent"),
         }
         facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}

@@ -32,7 +32,16 @@ ABOUT = (
     "confirmation.requested",
     *consents.KINDS,
 )
-RESTRICTS = ("suppression.added", "suppression.lifted", "person.restricted", "person.erased", "person.merged")
+RESTRICTS = (
+    "suppression.added",
+    "suppression.lifted",
+    "person.objected",
+    "person.restricted",
+    "person.restriction_lifted",
+    "person.erased",
+    "person.merged",
+)
+SHUTS = ("person.restricted", "person.erased", "person.merged")
 
 
 def of_person(
@@ -73,13 +82,14 @@ def of_person(
 def _said(
     session: Session, ring: Keyring, person: Person, *, on: datetime
 ) -> tuple[list[Seen], dict[str, Any]]:
-    """The entries of one registration, and what they come to. Of one that was merged nothing permits any more from then on."""
+    """The entries of one registration, and what they come to. Nothing permits while it is restricted, nor once it is merged or erased."""
     subject, opener = person.public_id, Opener(session, ring)
     seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
-    ended = any(one.kind == "person.merged" for one in seen)
+    kinds = [one.kind for one in seen if one.kind in (*SHUTS, "person.restriction_lifted")]
+    shut = bool(kinds) and kinds[-1] in SHUTS
     key = _key(ring, person)
     standing = [
-        {**one, "since": one["since"].isoformat(), "permits": _permits(one) and not ended}
+        {**one, "since": one["since"].isoformat(), "permits": _permits(one) and not shut}
         for one in consents.states(session, subject, until=on)
     ]
     events = [_event(one, key, opener) for one in seen]
