@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from operator import itemgetter
@@ -62,8 +63,17 @@ MEANINGS = {
     "forked": "there are two heads of this size with two roots",
     "badly_signed": "no given key has signed it as a head of this ledger",
     "not_included": "the path does not lead to the head",
+    "retold_differs": "what stands beside the proof does not say what the texts in it say",
     "unreadable": "it is not what docs/ledger.md describes, or breaks off",
 }
+STATES = {
+    "unknown": "ConsentUnknown", "requested": "ConsentRequested", "given": "ConsentGiven", "renewed": "RenewedConsentGiven",
+    "refused": "ConsentRefused", "withdrawn": "ConsentWithdrawn", "expired": "ConsentExpired", "invalidated": "ConsentRevoked",
+}  # fmt: skip
+NAMES = {"proof": "proof", "receipt": "receipt", "evidence": "evidence file"}
+SHUTS = ("person.restricted", "person.erased", "person.merged")
+REPEATED = ("method", "source", "wording", "wording_sha256", "policy")  # by a receipt, from a body
+SHOWN = ("topic", "version", "locale", "title", "frequency", "text")  # what the hash of a wording is over
 NAME = r"[^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 NUMBER = r"(?:0|[1-9][0-9]{0,99})"
 KEY = re.compile(rf"({NAME})\+([0-9a-f]{{8}})\+([A-Za-z0-9+/=]+)")
@@ -428,7 +438,7 @@ def check_proof(document: dict[str, Any], keys: Keys, report: Report) -> None:
     note, items = proof.get("checkpoint"), proof.get("entries")
     if type(note) is not str or type(items) is not list or not items:
         raise Fault("unreadable", why="a proof has a checkpoint and at least one entry")
-    leaves = []
+    leaves, told = [], []
     for item in items:
         if type(item) is not dict or type(item.get("text")) is not str or type(item.get("path")) is not list:
             raise Fault("unreadable", why="an entry of a proof has a text and a path")
@@ -436,6 +446,7 @@ def check_proof(document: dict[str, Any], keys: Keys, report: Report) -> None:
         if word:
             raise Fault(word, entry.get("seq"))
         leaves.append((leaf, entry["seq"], item["path"]))
+        told.append((leaf.hex(), entry))
     report.size, root, report.origin = open_note(note, keys)
     if root is None:
         raise Fault("badly_signed", report.size)
@@ -444,6 +455,140 @@ def check_proof(document: dict[str, Any], keys: Keys, report: Report) -> None:
         if not leads(leaf, seq - 1, path, report.size, root):
             raise Fault("not_included", seq)
         report.entries += 1
+    check_retold(document, told, report)
+
+
+def check_retold(document: dict[str, Any], told: list[tuple[str, dict[str, Any]]], report: Report) -> None:
+    """What a receipt or an evidence file says beside its proof: only the texts are signed, so it must say what they say."""
+    if document.get("@type") == "ConsentReceipt":
+        report.kind = "receipt"
+    elif document.get("format") == "bidden-evidence":
+        report.kind = "evidence"
+    else:
+        return
+    numbers = [entry["seq"] for _, entry in told]
+    if numbers != sorted(set(numbers)):
+        raise Fault("retold_differs", why="the entries of the proof do not stand in their order")
+    try:
+        (retold_by_receipt if report.kind == "receipt" else retold_by_evidence)(document, told)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        raise Fault("retold_differs", why="it does not have what docs/ledger.md says it has") from None
+
+
+def retold_by_receipt(receipt: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
+    """Whose consent, to what, when and how, before which words: a receipt against its entries."""
+    if len(receipt["events"]) != len(told):
+        raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
+    shown: dict[str, Any] | None = None
+    policy = None
+    for (leaf, entry), event in zip(told, receipt["events"], strict=True):
+        body, number = entry["body"], entry["seq"]
+        agree("subject", receipt["subject"], entry["subject"], number)
+        agree("purpose", receipt["purpose"], body.get("topic"), number)
+        state = state_of(entry)
+        facts = {"entry": number, "at": moment(entry["at"]), "state": state, "status": STATES.get(state)}
+        facts |= {"actor": entry["actor"], "hash": leaf}
+        facts |= {name: body.get(name) for name in REPEATED}
+        for name, value in facts.items():
+            agree(name, event[name], value, number)
+        shown = body if body.get("wording_sha256") else shown
+        policy = body.get("policy") or policy
+    last = told[-1][1]
+    agree("state", receipt["state"], state_of(last), last["seq"])
+    agree("status", receipt["status"], STATES.get(state_of(last)), last["seq"])
+    agree("basis", receipt["basis"], last["body"].get("basis", "consent"), last["seq"])
+    agree("policy", (receipt["policy"] or {}).get("id"), policy)
+    check_notice(receipt, shown)
+
+
+def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
+    """The words in a receipt are those whose hash the entry gives; words that only their site knows are not there."""
+    words = receipt["notice"]
+    if shown is None or words is None:
+        agree("notice", words, shown)
+        return
+    agree("notice", words["sha256"], shown["wording_sha256"])
+    retold = words | {"topic": receipt["purpose"], "locale": words["language"]}
+    if any(retold[name] is not None for name in ("id", *SHOWN[1:])):
+        agree("notice", words["id"], shown.get("wording"))
+        agree("notice", hash_of(retold), words["sha256"])
+
+
+def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
+    """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
+    texts = {entry["seq"]: (leaf, entry) for leaf, entry in told}
+    people = [file, *file["merged"]]
+    listed = [event["entry"] for one in people for event in one["events"]]
+    if sorted(listed + [one["entry"] for one in file["disclosures"]]) != [*texts]:
+        raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
+    words: dict[str, set[str]] = {}
+    for one in people:
+        check_person(one, texts, words)
+    for one in file["wordings"]:
+        agree("wordings", one["sha256"], hash_of(one))
+        agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
+    for one in file["disclosures"]:
+        _, entry = texts[one["entry"]]
+        for name in ("on", "to", "ground", "document", "scope"):
+            agree(name, one[name], entry["body"].get(name), entry["seq"])
+
+
+def check_person(
+    part: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], words: dict[str, set[str]]
+) -> None:
+    """The events and the standing of one registration; the hashes of the words it was shown are added to `words`."""
+    last: dict[str, dict[str, Any]] = {}
+    listed, shut = [event["entry"] for event in part["events"]], False
+    if listed != sorted(listed):
+        raise Fault("retold_differs", why="its events do not stand in their order")
+    for event in part["events"]:
+        leaf, entry = texts[event["entry"]]
+        agree("person", part["person"], entry["subject"], entry["seq"])
+        facts = {name: entry[name] for name in ("kind", "actor", "body")}
+        facts |= {"at": moment(entry["at"]), "hash": leaf}
+        for name, value in facts.items():
+            agree(name, event[name], value, entry["seq"])
+        body, shut = (
+            entry["body"],
+            entry["kind"] in SHUTS or (shut and entry["kind"] != "person.restriction_lifted"),
+        )
+        if entry["kind"].startswith("consent.") and body.get("topic"):
+            last[body["topic"]] = entry
+        if body.get("wording"):
+            words.setdefault(body["wording"], set()).update(filter(None, [body.get("wording_sha256")]))
+    agree("standing", [one["topic"] for one in part["standing"]], sorted(last))
+    for one in part["standing"]:
+        entry = last[one["topic"]]
+        body, state = entry["body"], state_of(entry)
+        facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
+        facts |= {
+            "permits": state in ("given", "renewed") and not shut,
+            "basis": body.get("basis", "consent"),
+        }
+        facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}
+        for name, value in facts.items():
+            agree(name, one[name], value, entry["seq"])
+
+
+def agree(name: str, found: object, said: object, number: int | None = None) -> None:
+    """The same value, and of the same type: Python would take `true` for 1."""
+    if json.dumps(found, sort_keys=True) != json.dumps(said, sort_keys=True):
+        raise Fault("retold_differs", number, f"its {name} is not what the text says")
+
+
+def state_of(entry: dict[str, Any]) -> str:
+    """What a consent was after an entry: the body says it, else the kind."""
+    return str(entry["body"].get("state") or entry["kind"].partition(".")[2])
+
+
+def moment(micros: int) -> str:
+    """An instant as receipts write it."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()
+
+
+def hash_of(words: dict[str, Any]) -> str:
+    """The hash of a wording: SHA-256 over its six fields, written as an entry is."""
+    return sha256(ANY[1].encode({name: words[name] for name in sorted(SHOWN)}).encode()).hexdigest()
 
 
 def leads(node: bytes, index: int, path: list[Any], size: int, root: bytes) -> bool:
@@ -474,8 +619,8 @@ def in_words(report: Report) -> str:
         place = places.get(report.fault, f"Entry {report.position or 'of the proof'}")
         return f"{place} does not hold: {report.fault} ({report.why})."
     name = report.origin.encode("unicode_escape").decode()
-    if report.kind == "proof":
-        return f"The proof holds: {entries} under the signed head of {count(report.size)} of {name}."
+    if report.kind != "bundle":
+        return f"The {NAMES[str(report.kind)]} holds: {entries} under the signed head of {count(report.size)} of {name}."
     heads = f"{report.checkpoints:,} checkpoint{'' if report.checkpoints == 1 else 's'}"
     tail = f"{count(after)} after the last one {'is' if after == 1 else 'are'} held by the chain alone"
     return f"The ledger holds: {entries}, {heads}; {tail}. Its name is {name}."

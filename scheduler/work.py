@@ -4,6 +4,7 @@ Made and asked by the sender alone.
 """
 
 import logging
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -140,7 +141,7 @@ def take_up(house: House, claimed: claims.Claimed, until: float, journal: Journa
 
 
 def result(member: Member, message_id: str, outcome: Outcome) -> Result:
-    """What the wire said of a letter, as the outcome row will say it. The server's words are kept without addresses."""
+    """What the wire said of a letter, as the outcome row will say it. The server's words are kept without names."""
     if outcome.kind == "withheld":
         return Result(member.pos, member.attempt, "reclaim")
     if outcome.kind == "unknown":
@@ -153,7 +154,15 @@ def result(member: Member, message_id: str, outcome: Outcome) -> Result:
         verdict.state,
         "" if verdict.state == "sent" else verdict.reason,
         code=reply.code if reply else None,
-        reply=logs.mask(reply.text) if reply else "",
+        reply=_nameless(reply.text, member.address) if reply else "",
         suppress=verdict.suppress,
         message_id=message_id,
     )
+
+
+def _nameless(said: str, address: str) -> str:
+    """A server's words without addresses, and without this one's local part, which many repeat alone or within a link: an outcome
+    is never changed nor removed, so an erasure could not take it out."""
+    local = address.rpartition("@")[0]
+    names = "|".join(re.escape(one) for one in (local, local.partition("+")[0]) if one)
+    return logs.mask(re.sub(rf"(?<!\w)(?:{names})(?!\w)", "…", said, flags=re.IGNORECASE) if names else said)

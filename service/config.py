@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     @cached_property
     def is_loopback(self) -> bool:
         """Whether the public address is this machine itself: only then http links and plain cookies are made."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def database(self) -> str:
@@ -136,13 +136,14 @@ def _check_base_url(url: str) -> None:
     plain = re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", url)
     if not plain or not parts.hostname or parts.username or parts.query:
         raise ValueError(f"config_base_url: {url!r} is not a plain address such as https://mail.example.org")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError(
             "config_base_url: PUBLIC_URL must be https, except on this machine's own loopback address"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -16,7 +16,7 @@ from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
 from service.domain.reports import outcomes as reports
 from service.kit import clock
-from service.kit.errors import DatabaseDamaged
+from service.kit.errors import Conflict, DatabaseDamaged
 from service.ops import witness as memory
 from service.ops.backup import CopyThere
 from service.ops.house import House
@@ -30,6 +30,13 @@ PublicKey = Annotated[
     bool, typer.Option("--key", help="Print the public key: what a checker must have before it checks.")
 ]
 Trusted = Annotated[list[str], typer.Option("--key", help="The installation's public key, written out.")]
+
+
+class HeadsUnreadable(Conflict):
+    """The last line of the file of signed heads outside is none; nothing was added to it."""
+
+    fix_hint = "bidden doctor"
+
 
 app = desk.group("The ledger: verify, checkpoint, export, outcomes, prove, witness.")
 
@@ -99,8 +106,11 @@ def checkpoint(key: PublicKey = False, as_json: desk.Json = False) -> None:
 
 def _sign(house: House) -> None:
     desk.change(house, lambda session: checkpoints.sign(session, house.ring, now=clock.now()))
-    with reading(house.engine) as session:
-        checkpoints.write_out(session, house.settings.safe)
+    try:
+        with reading(house.engine) as session:
+            checkpoints.write_out(session, house.settings.safe)
+    except ValueError as odd:
+        raise HeadsUnreadable(field=str(house.settings.safe / checkpoints.NAME)) from odd
 
 
 @app.command()

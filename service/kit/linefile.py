@@ -27,7 +27,7 @@ def extend(file: Path, number: str, after: Callable[[int], Sequence[Line]]) -> i
         descriptor = opened.fileno()
         _cut_torn(descriptor)
         last = _last(descriptor)
-        lines = after(int(last[number]) if last else 0)
+        lines = after(_number(last, number) if last else 0)
         if lines:
             _append(descriptor, b"".join(json.dumps(one, sort_keys=True).encode() + b"\n" for one in lines))
         return len(lines)
@@ -82,10 +82,19 @@ def _last(descriptor: int) -> Line | None:
     whole = tail[: tail.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
     if not whole:
         return None
-    line = json.loads(whole)
+    try:
+        line = json.loads(whole)
+    except RecursionError as deep:
+        raise ValueError("nested too deep") from deep
     if not isinstance(line, dict):
         raise ValueError("not an object")
     return line
+
+
+def _number(line: Line, name: str) -> int:
+    if type(line.get(name)) is not int:
+        raise ValueError(f"a line without its {name}")
+    return int(line[name])
 
 
 def _append(descriptor: int, lines: bytes) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from service.config import Settings
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import reading
+from service.domain.ledger import safe
 from service.kit.errors import Conflict, DomainError, NotFound
 from service.ops import restored
 from service.ops.house import House, open_house, upgrade
@@ -91,11 +92,13 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
     """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, announcements that were
     under way are paused, and what was taken away since the copy was made (SAFE_DIR) is taken away again.
 
-    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `ToolMissing` or `ToolFailed`.
+    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `WithdrawalsUnreadable`, `ToolMissing` or
+    `ToolFailed`.
     """
     if not file.is_file():
         raise CopyMissing(field=str(file))
     _check_place(settings, replace=replace, now=now)
+    safe.lines(settings.safe)  # before anything is replaced: each has to be read afterwards
     url = make_url(settings.database)
     if url.get_backend_name() == "sqlite":
         _put_sqlite(file, Path(str(url.database)))

@@ -102,7 +102,12 @@ def page(
 
 
 def _sent_to(address: str) -> ColumnElement[bool]:
-    return func.lower(col(CapturedMail.rcpt)) == address.lower()
+    return func.lower(col(CapturedMail.rcpt)).in_({address.lower(), _plainly_lowered(address)})
+
+
+def _plainly_lowered(text: str) -> str:
+    """As SQLite lowers: the letters of ASCII only."""
+    return text.encode().lower().decode()
 
 
 def count(session: Session, *, to: str | None = None) -> int:
@@ -126,8 +131,18 @@ def forget(session: Session, addresses: Sequence[str]) -> int:
     wanted = {one.lower() for one in addresses}
     if not wanted:
         return 0
-    theirs = delete(CapturedMail).where(func.lower(col(CapturedMail.rcpt)).in_(wanted))
-    return session.connection().execute(theirs).rowcount
+    plain = {one for one in wanted if one.isascii()}
+    theirs = func.lower(col(CapturedMail.rcpt)).in_(plain)
+    gone = session.connection().execute(delete(CapturedMail).where(theirs)).rowcount if plain else 0
+    for one in wanted - plain:  # SQLite does not lower what is not ASCII, but a domain is
+        there = select(col(CapturedMail.id), col(CapturedMail.rcpt)).where(
+            func.lower(col(CapturedMail.rcpt)).endswith(f"@{one.rpartition('@')[2]}", autoescape=True)
+        )
+        ids = [number for number, rcpt in session.connection().execute(there) if rcpt.lower() == one]
+        gone += (
+            session.connection().execute(delete(CapturedMail).where(col(CapturedMail.id).in_(ids))).rowcount
+        )
+    return gone
 
 
 def empty(session: Session) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 
+from service.config import is_loopback
 from service.db.session import reading
 from service.domain.ledger import bundles
 from service.kit import merkle, notes
@@ -117,11 +119,15 @@ def _kept(state: Path) -> dict[str, Any]:
         kept = json.loads(state.read_text())
     except FileNotFoundError:
         return {}
-    except ValueError as odd:
+    except (ValueError, RecursionError) as odd:
         raise StateUnreadable(field=str(state)) from odd
-    if not isinstance(kept, dict) or not isinstance(kept.get("note"), str):
+    if not isinstance(kept, dict) or not isinstance(kept.get("note"), str) or not _texts(kept.get("keys")):
         raise StateUnreadable(field=str(state))
     return kept
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _remember(state: Path, note: str, keys: list[str]) -> None:
@@ -160,6 +166,16 @@ def from_url(url: str, api_key: str) -> Source:
         except (OSError, ValueError, KeyError, TypeError, urllib.error.URLError) as odd:
             raise SourceAway(field=url) from odd
 
-    if not url.startswith(("https://", "http://127.", "http://localhost", "http://[::1]")):
+    if not _safe(url):
         raise SourceAway("A witness asks over https.", field=url)
     return ask
+
+
+def _safe(url: str) -> bool:
+    """Whether the API key may be sent there: over https, or to this machine itself."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))

@@ -13,6 +13,7 @@ from service.domain.brands import actions as brands
 from service.domain.ledger import checkpoints
 from service.domain.ledger.tables import Checkpoint, LedgerEntry
 from service.kit import clock, merkle, notes
+from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 from service.ops import witness
 from service.ops.house import House
@@ -112,15 +113,25 @@ def test_another_installation_under_the_same_key_is_another(house: House, tmp_pa
         )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"note": 5}), json.dumps({"keys": []})])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", json.dumps({"note": 5}), json.dumps({"keys": []}), "\0", "[" * 10**5,
+     '{"note": "x", "keys": 5}', '{"note": "x", "keys": [5]}', '{"note": "x", "keys": null}', '{"note": "x", "keys": [[]]}']
+)  # fmt: skip
 def test_a_memory_that_is_none_is_said(house: House, tmp_path: Path, text: str) -> None:
     state = tmp_path / "seen.json"
     state.write_text(text)
     with pytest.raises(witness.StateUnreadable):
+        witness.watch(state, witness.from_house(house), [])
+    with pytest.raises(DomainError):
         witness.watch(state, witness.from_house(house), _key(house))
 
 
-@pytest.mark.parametrize("url", ["http://example.org", "ftp://example.org", "file:///etc/passwd", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.org", "ftp://example.org", "file:///etc/passwd", "", "https:///x",
+     "http://localhost.example.org", "http://127.example.org", "http://localhost@example.org", "http://127.0.0.1:80@example.org"]
+)  # fmt: skip
 def test_it_asks_over_https_only(url: str) -> None:
     with pytest.raises(witness.SourceAway):
         witness.from_url(url, "")

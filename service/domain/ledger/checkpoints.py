@@ -170,7 +170,7 @@ def _opened(note: str, known: Keys) -> notes.Head | None:
 def _note(line: bytes) -> str:
     try:
         return str(json.loads(line)["note"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

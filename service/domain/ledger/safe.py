@@ -12,9 +12,18 @@ from sqlmodel import Session
 
 from service.domain.ledger import queries
 from service.kit import linefile
+from service.kit.errors import Conflict
 
 NAME = "withdrawals.jsonl"
 FORGOTTEN = "retention"  # of `person.erased`: time took them away, they said nothing, and of their mailbox nothing is kept here
+
+
+class WithdrawalsUnreadable(Conflict):
+    """A line of the withdrawal file cannot be read; it may have been somebody's no, so nothing is brought back without it."""
+
+    fix_hint = (
+        "Look at that line: mend it, or take it out where it holds nothing of ours, and run this again."
+    )
 
 
 Mailboxes = Callable[[Session, list[str]], dict[str, str]]
@@ -51,9 +60,24 @@ def put_aside(directory: Path, now: datetime) -> None:
 
 def lines(directory: Path, *, made: datetime | None = None) -> list[linefile.Line]:
     """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
-    aside since then. Whole lines only."""
+    aside since then. Whole lines only. Raises `WithdrawalsUnreadable`."""
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
-    return [json.loads(line) for line in linefile.read([*aside, directory / NAME])]
+    return [
+        _understood(file, *line)
+        for file in [*aside, directory / NAME]
+        for line in enumerate(linefile.read([file]), 1)
+    ]
+
+
+def _understood(file: Path, number: int, octets: bytes) -> linefile.Line:
+    try:
+        line = json.loads(octets)
+    except (ValueError, RecursionError):
+        line = None
+    wanted = {"kind": str, "seq": int, "at": int}
+    if not isinstance(line, dict) or any(type(line.get(name)) is not kind for name, kind in wanted.items()):
+        raise WithdrawalsUnreadable(field=f"{file} line {number}")
+    return line
 
 
 def _opaque(body: dict[str, object]) -> dict[str, object]:

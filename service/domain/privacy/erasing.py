@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as written
 from service.domain.ledger import safe
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import Undo
@@ -163,9 +164,14 @@ def _end_links(session: Session, persons: Sequence[Person], *, now: datetime) ->
 
 
 def _empty_mails(session: Session, persons: Sequence[Person]) -> None:
-    """What single mails to them had to say lies under the house key, which outlives theirs."""
+    """What single mails to them had to say lies under the house key, which outlives theirs; and so do their values in test mails,
+    which staff had in their stead and whose entry names them."""
     theirs = select(col(Audience.mailing_id)).where(col(Audience.person_id).in_([one.id for one in persons]))
-    _empty_facts(session, list(session.exec(theirs)))
+    tested = written.naming(session, "announcement.tested", [one.public_id for one in persons])
+    asked = [one.seq for one in tested]
+    tests = select(col(Audience.mailing_id)).join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+    tests = tests.where(col(Mailing.kind) == "test", col(Audience.warrant_seq).in_(asked))
+    _empty_facts(session, [*session.exec(theirs), *(session.exec(tests) if asked else ())])
 
 
 def _empty_facts(session: Session, mailing_ids: Sequence[int]) -> None:

@@ -15,6 +15,7 @@ from service.domain.consent.evidence import Opener
 from service.domain.ledger import bundles
 from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
+from service.domain.people import erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
@@ -31,7 +32,16 @@ ABOUT = (
     "confirmation.requested",
     *consents.KINDS,
 )
-RESTRICTS = ("suppression.added", "suppression.lifted", "person.restricted", "person.erased", "person.merged")
+RESTRICTS = (
+    "suppression.added",
+    "suppression.lifted",
+    "person.objected",
+    "person.restricted",
+    "person.restriction_lifted",
+    "person.erased",
+    "person.merged",
+)
+SHUTS = ("person.restricted", "person.erased", "person.merged")
 
 
 def of_person(
@@ -43,31 +53,47 @@ def of_person(
     now: datetime,
     disclosed: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The evidence file, as of the end of `on`: standing, events, texts, to whom else something was given, proof.
+    """The evidence file, as of the end of `on`: standing, events, texts, to whom else something was given, proof; under `merged` the
+    same of each registration that turned out to be theirs.
 
     `disclosed` are the disclosures that the person may know of, with their `entry` each (`privacy.disclosures`).
     The proof is that of `bidden ledger prove`; `verify_ledger.py` checks it in this very file. Raises `NotSignedYet` where the
     last signed head is older than the last entry, `TreeDiffers`.
     """
-    subject = person.public_id
-    seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
-    standing, opener = consents.states(session, subject, until=on), Opener(session, ring)
+    mine, *merged = [_said(session, ring, one, on=on) for one in erasing.with_merged(session, person)]
+    merged = [one for one in merged if one[0]]
+    seen = [one for found, _ in (mine, *merged) for one in found]
     file: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "person": subject,
+        "person": person.public_id,
         "on": on.isoformat(),
         "made_at": now.isoformat(),
-        "standing": [
-            {**one, "since": one["since"].isoformat(), "permits": _permits(one)} for one in standing
-        ],
-        "events": [_event(one, _key(ring, person), opener) for one in seen],
+        **mine[1],
+        "merged": [part for _, part in merged],
         "wordings": _wordings(session, seen),
         "policies": _policies(session, seen),
         "disclosures": list(disclosed),
     }
     proven = sorted({one.seq for one in seen} | {one["entry"] for one in disclosed})
     return file | ({"proof": bundles.proof(session, proven, ring)} if proven else {})
+
+
+def _said(
+    session: Session, ring: Keyring, person: Person, *, on: datetime
+) -> tuple[list[Seen], dict[str, Any]]:
+    """The entries of one registration, and what they come to. Nothing permits while it is restricted, nor once it is merged or erased."""
+    subject, opener = person.public_id, Opener(session, ring)
+    seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
+    kinds = [one.kind for one in seen if one.kind in (*SHUTS, "person.restriction_lifted")]
+    shut = bool(kinds) and kinds[-1] in SHUTS
+    key = _key(ring, person)
+    standing = [
+        {**one, "since": one["since"].isoformat(), "permits": _permits(one) and not shut}
+        for one in consents.states(session, subject, until=on)
+    ]
+    events = [_event(one, key, opener) for one in seen]
+    return seen, {"person": subject, "standing": standing, "events": events}
 
 
 def _permits(standing: dict[str, Any]) -> bool:

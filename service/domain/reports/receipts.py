@@ -134,6 +134,8 @@ def _notice(session: Session, said: list[Seen]) -> dict[str, Any] | None:
                 "id": text.public_id if text else None,
                 "version": text.version if text else None,
                 "language": text.locale if text else None,
+                "title": text.title if text else None,
+                "frequency": text.frequency if text else None,
                 "text": text.text if text else None,
                 "sha256": digest,
             }

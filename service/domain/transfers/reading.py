@@ -59,7 +59,7 @@ class LineTooLong(Invalid):
 
 
 class QuoteOpen(Invalid):
-    """A quotation mark is opened here and not closed for very long; what follows was taken for one cell."""
+    """A quotation mark is opened here and not closed for very long, or at all; what follows was taken for one cell."""
 
     fix_hint = "Close it, or double it where it belongs to the text."
 
@@ -206,6 +206,8 @@ def records(stream: BinaryIO, facts: FileFacts) -> Iterator[Record]:
         try:
             cells = next(rows, None)
             wrong = lines.too_long
+            if cells is not None and lines.ended:  # csv asked for more: a cell was still open
+                cells, wrong = [], QuoteOpen()
         except csv.Error:
             cells, wrong = [], (QuoteOpen if lines.number > lines.first else LineTooLong)()
         if cells is None and wrong is None:
@@ -222,7 +224,7 @@ class _Lines:
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self.text = text
-        self.number = 0
+        self.number, self.ended = 0, False
         self.begin()
 
     def begin(self) -> None:
@@ -236,6 +238,7 @@ class _Lines:
     def __next__(self) -> str:
         line = self.text.readline(LONGEST_LINE)
         if not line:
+            self.ended = True
             raise StopIteration
         self.number += 1
         if len(line) == LONGEST_LINE and not line.endswith(("\n", "\r")):

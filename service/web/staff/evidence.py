@@ -71,14 +71,21 @@ def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
         "person": file["person"],
         "on": datetime.fromisoformat(file["on"]),
         "made_at": datetime.fromisoformat(file["made_at"]),
-        "standing": [{**one, "since": datetime.fromisoformat(one["since"])} for one in file["standing"]],
-        "events": [_event(one) for one in file["events"]],
+        "parts": [_part(one) for one in (file, *file["merged"])],
         "wordings": file["wordings"],
         "policies": [
             {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
         ],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in file["disclosures"]],
         "head": {"size": head.size, "root": head.root} if head else None,
+    }
+
+
+def _part(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "person": one["person"],
+        "standing": [{**row, "since": datetime.fromisoformat(row["since"])} for row in one["standing"]],
+        "events": [_event(event) for event in one["events"]],
     }
 
 

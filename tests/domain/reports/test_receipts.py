@@ -1,8 +1,10 @@
 """Receipts of what imports made: taken back by the controller, and a registration that was no consent."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy.engine import Engine
 
 from service.db.session import transaction
@@ -15,7 +17,7 @@ from service.kit.signing import Keyring
 from service.ops import imports
 from service.ops.house import House
 from tests import builders as make
-from tests.domain.privacy.schemas import faults, published
+from tests.domain.privacy.schemas import SCHEMAS, faults, published
 from tests.domain.transfers import files
 
 
@@ -47,3 +49,10 @@ def test_a_legacy_registration_has_no_legal_basis(engine: Engine, ring: Keyring,
     files.imported(house, files.job(files.simple("ana@example.org"), grant))
     one = _receipt(house)
     assert (one["basis"], one["legal_basis"]) == (rules.LEGACY, None)
+
+
+@pytest.mark.parametrize("basis", sorted(receipts.BASES))
+def test_every_ground_is_one_the_schema_and_the_context_know(basis: str) -> None:
+    legal = receipts.BASES[basis]
+    assert legal in published("receipt")["properties"]["legal_basis"]["enum"]
+    assert legal in json.loads((SCHEMAS / "receipt.context.jsonld").read_text())["@context"]

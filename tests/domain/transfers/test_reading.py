@@ -104,6 +104,19 @@ def test_a_quotation_mark_left_open_ends_somewhere_and_is_told_of() -> None:
     assert len(found) > 10_000  # the rest of the file is rows again
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("rest", [["b@example.org,no", "c@example.org,no"], []])
+def test_a_quotation_mark_open_to_the_end_of_the_file_is_told_of(rest: list[str], end: str) -> None:
+    """What follows it is in that cell: people, and their noes."""
+    content = "\n".join(["email,n", "x@example.org,", 'a@example.org,"open', *rest]) + end
+    assert cells(content.encode()) == [("x@example.org", ""), ("quote_open",)]
+
+
+def test_a_quoted_cell_may_end_the_file() -> None:
+    for end in ("", "\n", "\r\n"):
+        assert cells(f'email,n\na@example.org,"two\n"{end}'.encode()) == [("a@example.org", "two\n")]
+
+
 def test_rel_h64_a_line_of_200_megabytes_is_refused_in_bounded_memory() -> None:
     class Long(io.RawIOBase):
         """Two people with a line of 200 MB between them, made as it is read."""

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from service.db.session import reading
+from service.db.session import reading, transaction
 from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
+from service.domain.people import mailbox
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import access
 from service.domain.preferences import actions as preferences
 from service.kit import addresses, clock
+from tests import builders as make
 from tests.web.conftest import ONE_CLICK
 from tests.web.staff.conftest import Office
 
@@ -185,3 +188,16 @@ def test_the_evidence_file_is_read_by_officers_and_written_down(browser: Browser
     before = (clock.now() - timedelta(days=3)).date().isoformat()
     assert "Nothing is on record by then" in officer.get(f"{path}?on={before}").text
     assert officer.get("/staff/people/p_0/evidence").status_code == 404
+
+
+def test_the_evidence_of_a_former_registration_is_on_the_page(browser: Browser, office: Office) -> None:
+    ana = office.world.person("ana@example.org")
+    ben = office.world.person("ben@example.org")
+    with transaction(office.house.engine) as session:
+        ben, into = (make.the_person(session, one.public_id) for one in (ben, ana))
+        known = mailbox.Known(ben, None, None, people.person_key(office.house.ring, ben))  # type: ignore[arg-type]
+        mailbox.merge(session, office.house.ring, known, into, now=clock.now(), by="person")
+        name = ben.public_id
+    page = browser("privacy_officer").get(f"/staff/people/{ana.public_id}/evidence").text
+    assert f"under the former registration {name}" in page
+    assert page.count("Send me news") == 1
