@@ -62,16 +62,22 @@ def understand(
     return _Understanding(record, columns, plan, now).row()
 
 
+def _graver(cell: str, other: str) -> bool:
+    """Of several columns of noes (Mautic has two) the gravest word counts."""
+    order = (False, None, True)
+    return order.index(sources.barred(cell)) > order.index(sources.barred(other))
+
+
 class _Understanding:
     """The work on one row; `faults` grows while it is read."""
 
     def __init__(self, record: Record, columns: Sequence[str], plan: rules.Plan, now: datetime) -> None:
         self.record, self.plan, self.now = record, plan, now
-        self.cells = {
-            role: (column, cell)
-            for column, cell in zip(columns, record.cells, strict=True)
-            if (role := plan.columns.get(column)) and cell.strip()
-        }
+        self.cells: dict[str, tuple[str, str]] = {}
+        for column, cell in zip(columns, record.cells, strict=True):
+            role = plan.columns.get(column)
+            if role and cell.strip() and (role not in self.cells or _graver(cell, self.cells[role][1])):
+                self.cells[role] = column, cell
         self.faults: list[Fault] = []
         self.left_out: list[str] = []
 
@@ -189,11 +195,12 @@ class _Understanding:
         told = {meant}
         if self.text("bounced_at"):
             told.add("bounced")
-        if (
-            self.text("no_at")
-            or sources.meaning(self.text("no_mail")) == "yes"
-            or self.text("no_mail") in ("1", "true")
-        ):
+        barred = sources.barred(self.text("no_mail"))
+        if barred is None:
+            self.fault(
+                "no_mail", rules.StateUnknown(fix="Write yes or no: whether they must not be written to.")
+            )
+        if self.text("no_at") or barred:
             told.add("no")
         if "no" in told and sources.complains(self.text("no_reason")):
             told.add("complained")

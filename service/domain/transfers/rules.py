@@ -195,7 +195,7 @@ def check_plan(plan: Plan, columns: Sequence[str], *, now: datetime) -> Plan:
         if role not in sources.ROLES and not re.fullmatch(r"(attribute|state|since|wording):\S+", role):
             raise PlanInvalid("That is nothing a column can mean.", field=f"columns.{column}")
     roles = list(plan.columns.values())
-    if twice := next((role for role in roles if roles.count(role) > 1), None):
+    if twice := next((one for one in roles if roles.count(one) > 1 and one not in sources.SEVERAL), None):
         raise ColumnTwice(field=f"columns.{twice}")
     if "email" not in roles:
         raise AddressColumnMissing(field="columns.email")

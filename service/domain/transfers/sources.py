@@ -83,6 +83,8 @@ _USUAL = {
     "unsubscribedat": "no_at", "tags": "tags",
 }  # fmt: skip
 
+SEVERAL = ("no_mail",)  # what more than one column may say, each by itself
+
 # What a state's word means: yes | no | waits | stopped (wants no mail at all) | bounced | complained.
 MEANINGS = {
     "yes": "subscribed enabled active confirmed given renewed ok yes",
@@ -111,7 +113,7 @@ def proposed(columns: Sequence[str], topics: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for column in columns:
         role = known.get(bare(column)) or _of_topic(column, topics)
-        if role and role not in found.values():
+        if role and (role not in found.values() or role in SEVERAL):
             found[column] = role
     return found
 
@@ -133,6 +135,16 @@ def state_of_all(file_name: str) -> str | None:
 def meaning(word: str) -> str | None:
     """What a state's word means, or None when nobody here knows it."""
     return _MEANING.get(bare(word))
+
+
+def barred(cell: str) -> bool | None:
+    """Whether a cell says that somebody must not be written to; None when nobody here knows (it is not taken for a yes)."""
+    word = cell.strip().casefold()
+    if re.fullmatch(r"\d{1,9}", word):  # Mautic writes why: 1 they said so, 2 it bounced, 3 by hand
+        return int(word) > 0
+    if word in ("", "false", "no", "n", "nein"):
+        return False
+    return True if word in ("true", "y", "x", "ja") or meaning(word) not in (None, "waits") else None
 
 
 def complains(reason: str) -> bool:

@@ -92,6 +92,33 @@ def test_a_state_nobody_knows_is_not_taken_for_a_yes() -> None:
     assert "subscribed" in faults[0].fix
 
 
+@pytest.mark.parametrize(
+    ("email", "contact", "no"),
+    [
+        ("0", "1", "no"),
+        ("1", "0", "no"),
+        ("", "3", "no"),
+        ("2", "", "no"),
+        ("no", "Yes", "no"),
+        ("0", "false", ""),
+    ],
+)
+def test_p7_each_column_of_noes_counts(email: str, contact: str, no: str) -> None:
+    head = "email,firstname,lastname,points,doNotEmail,doNotContact"
+    row = one(f"{head}\nana@example.org,Ana,Ruiz,3,{email},{contact}\n".encode(), files.DATED)
+    assert (row.no, bool(row.items)) == (no, not no)
+
+
+def test_what_nobody_knows_in_a_column_of_noes_is_not_taken_for_leave_to_write() -> None:
+    head = b"email,firstname,lastname,points,doNotEmail,doNotContact"
+    [faults] = understood(head + b"\nana@example.org,Ana,Ruiz,3,0,perhaps\n", files.DATED)
+    assert isinstance(faults, list)
+    assert [(fault.column, fault.value, fault.code) for fault in faults] == [
+        ("doNotContact", "perhaps", "state_unknown")
+    ]
+    assert "yes or no" in faults[0].fix
+
+
 def test_who_was_only_waited_for_brings_no_yes() -> None:
     row = one(b"email,status\nana@example.org,pending\n", files.DATED)
     assert (row.items, row.no) == ((), "")
