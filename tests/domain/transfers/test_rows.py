@@ -100,6 +100,7 @@ def test_a_state_nobody_knows_is_not_taken_for_a_yes() -> None:
         ("", "3", "no"),
         ("2", "", "no"),
         ("no", "Yes", "no"),
+        ("1", "perhaps", "no"),
         ("0", "false", ""),
     ],
 )
