@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from service.db.engine import AWAY
-from service.kit.errors import DomainError, Invalid
+from service.kit.errors import DomainError, Invalid, lacks_room
 from service.kit.methods import allowed
 
 _log = logging.getLogger(__name__)
@@ -194,6 +194,8 @@ def install(app: FastAPI) -> None:
         return problem(FieldInvalid("A value is longer, or larger, than can be kept."))
 
     async def our_fault(request: Request, error: Exception) -> Response:
+        if lacks_room(error):
+            return await busy(request, error)
         _log.error(
             "a request failed",
             exc_info=error,

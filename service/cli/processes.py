@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from service.cli import desk, parent
+from service.db.engine import spare_temporary_files
 from service.domain.brands import actions as brands
 from service.domain.deliveries import claims
 from service.domain.senders import actions as senders
@@ -137,6 +138,7 @@ def send(
     from scheduler import sender
 
     opened = desk.house_that_runs()
+    spare_temporary_files(opened.engine)
     _forever(lambda stop: sender.run(opened, name or f"{socket.gethostname()}-1", stop=stop))
 
 

@@ -149,6 +149,14 @@ def _prepare(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def spare_temporary_files(engine: Engine) -> None:
+    """What SQLite sets aside within one statement stays in memory from now on. A sender's statements are short, and in a large database
+    one that writes four hundred outcomes needed room for temporary files, without which nothing was recorded (F18)."""
+    if is_sqlite(engine):
+        event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA temp_store=MEMORY"))
+        engine.dispose()
+
+
 def _begin(line: threading.Lock, connection: Connection) -> None:
     if connection.get_execution_options().get("write"):
         _begin_to_write(line, connection)

@@ -63,3 +63,10 @@ class DatabaseDamaged(DomainError):
 
     status = 500
     fix_hint = "Keep the file as it is; restore the last backup beside it: bidden db restore."
+
+
+def lacks_room(error: BaseException) -> bool:
+    """Whether the machine had no memory for what was asked, one more thread, say (which CPython tells in words alone)."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    )

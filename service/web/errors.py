@@ -15,7 +15,7 @@ from service.db.engine import AWAY
 from service.domain.links.rules import LinkExpired, LinkNotRecognised
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany
+from service.kit.errors import Conflict, DomainError, Forbidden, Invalid, NotFound, TooMany, lacks_room
 from service.kit.methods import allowed
 from service.web import deps, pages
 
@@ -59,7 +59,7 @@ def as_domain(error: Exception) -> DomainError:
     """Any exception as a fact of the domain."""
     if isinstance(error, DomainError):
         return error
-    if isinstance(error, (*AWAY, MemoryError)):
+    if isinstance(error, AWAY) or lacks_room(error):
         return Busy()
     if isinstance(error, RequestValidationError):
         return Unreadable()

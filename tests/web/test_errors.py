@@ -250,6 +250,12 @@ def test_every_status_has_a_heading_in_german_too(status: int) -> None:
     assert words.catalogue("de").get(errors.HEADINGS[status])
 
 
+@pytest.mark.parametrize("room", [MemoryError(), RuntimeError("can't start new thread")])
+def test_rel_f19_a_machine_without_room_is_a_503_too(room: Exception) -> None:
+    assert errors.as_domain(room).status == 503
+    assert errors.as_domain(RuntimeError("anything else")).status == 500
+
+
 @pytest.mark.parametrize("kind", [*AWAY, MemoryError])
 def test_rel_f16_a_database_that_is_away_is_a_503_that_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
