@@ -164,9 +164,8 @@ def _nameless(said: str, address: str) -> str:
     """A server's words without addresses, and without this one's local part, which many repeat alone or within a link: an outcome
     is never changed nor removed, so an erasure could not take it out."""
     local = address.rpartition("@")[0]
-    if (
-        local.partition("+")[0].casefold() not in said.casefold()
-    ):  # as nearly always: a pattern a person costs more than their mail
-        return logs.mask(said)
-    names = "|".join(re.escape(one) for one in (local, local.partition("+")[0]) if one)
+    bare, names = local.partition("+")[0], ""
+    # Seldom so: a pattern for each person cost a fifth of the sender's time.
+    if bare.casefold() in said.casefold():
+        names = "|".join(re.escape(one) for one in (local, bare) if one)
     return logs.mask(re.sub(rf"(?<!\w)(?:{names})(?!\w)", "…", said, flags=re.IGNORECASE) if names else said)
