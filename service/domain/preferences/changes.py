@@ -329,13 +329,14 @@ def _goes_along(
         return was.state in SAID and was.since_at > present.since_at
     if was.state not in SAID:  # the controller's word knows of what was there, and of no more
         return was.since_at >= present.since_at
-    if present.state in PERMITTING and not rules.own_yes(present.state, present.basis):
-        return True  # what a sale or an old list permits is no word of theirs, and never later than one
     return was.since_at >= said_at(present)
 
 
 def yes_said_at(session: Session, ring: Keyring, person: Person, present: Preference) -> datetime:
-    """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it."""
+    """When a yes was said: as its evidence has it, where the entry that stands is the one that brought it. What a sale or an old list
+    permits is no word of theirs, and never later than one."""
+    if present.state in PERMITTING and not rules.own_yes(present.state, present.basis):
+        return _NEVER
     seen = ledger.entry(session, present.warrant_seq) if present.warrant_seq else None
     if seen is None or seen.at != present.since_at or not person.wrapped_key:
         return present.since_at

@@ -212,8 +212,7 @@ def _yes_since(session: Session, ring: Keyring, person: Person, preference: Pref
     a sale or an old list permits is no word of theirs, nor is its end; of a question asked since its button is to tell."""
     if preference.state not in PERMITTING:
         return preference.state == "requested" and to_micros(preference.since_at) > at
-    own = rules.own_yes(preference.state, preference.basis)
-    return own and to_micros(changes.yes_said_at(session, ring, person, preference)) > at
+    return to_micros(changes.yes_said_at(session, ring, person, preference)) > at
 
 
 def _left_in(

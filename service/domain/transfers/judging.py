@@ -19,7 +19,6 @@ from service.domain.people.actions import Given
 from service.domain.people.tables import Identity, Person
 from service.domain.preferences import changes
 from service.domain.preferences import queries as preferences
-from service.domain.preferences import rules as gate
 from service.domain.preferences.intake import Checked, Facts, check_read
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
@@ -122,8 +121,7 @@ def _standing(
             if (said := dated.get(digest)) and since > said:
                 person = session.get_one(Person, person_id)
                 present = session.get_one(Preference, (person_id, topic_id))
-                own = gate.own_yes(present.state, present.basis)
-                since = changes.yes_said_at(session, ring, person, present) if own else said
+                since = changes.yes_said_at(session, ring, person, present)
             found.yeses[digest, topic_id] = max(since, found.yeses.get((digest, topic_id), since))
             found.noes.pop((digest, topic_id), None)  # of somebody who left; a button there was pressed since
     return found

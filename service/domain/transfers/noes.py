@@ -109,5 +109,4 @@ def _is_older(session: Session, ring: Keyring, person: Person, preference: Prefe
         return False
     if preference.state not in preference_rules.PERMITTING:
         return True
-    own = preference_rules.own_yes(preference.state, preference.basis)
-    return own and row.no_at < yes_said_at(session, ring, person, preference)
+    return row.no_at < yes_said_at(session, ring, person, preference)
