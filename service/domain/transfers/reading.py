@@ -21,7 +21,6 @@ LONGEST_LINE = 1024 * 1024  # signs; what is longer is no line of a table of peo
 LONGEST_RECORD = 128 * 1024  # signs of one record over all its lines; csv's own limit for one cell
 MOST_COLUMNS = 200
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-LEADS = "=+-@\t\r\0"  # what a spreadsheet takes for a formula (standards N9)
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -30,7 +29,10 @@ _PACKED = (
     (b"\x1f\x8b", "a packed file"),
     (b"%PDF", "a PDF"),
 )
-_NEUTRALISED = re.compile(r"'+[=+\-@\t\r\0]")
+# Where a spreadsheet may take a cell for a formula (standards N9): at its start, and behind what another country's spreadsheet
+# parts cells at, for a quotation mark within a cell does not hold those together.
+_FORMULA = re.compile(r"""(\A|[,;|\t\r\n]"*)('*)(?=[=+\-@\t\r\0])""")
+_NEUTRALISED = re.compile(r"""(\A|[,;|\t\r\n]"*)'('*)(?=[=+\-@\t\r\0])""")
 _SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 
@@ -262,10 +264,10 @@ def _record(number: int, line: int, cells: list[str], width: int, wrong: Invalid
 
 
 def restored(cell: str) -> str:
-    """A cell without the apostrophe that a safe export put before what a spreadsheet would take for a formula."""
-    return cell[1:] if cell[:1] == "'" and _NEUTRALISED.match(cell) else cell
+    """A cell without the apostrophes that a safe export put before what a spreadsheet would take for a formula."""
+    return _NEUTRALISED.sub(r"\1\2", cell) if "'" in cell else cell
 
 
 def neutralised(cell: str) -> str:
     """The reverse: safe to open in a spreadsheet, and read back by `restored` as what it was, whatever it was."""
-    return f"'{cell}" if (cell[:1] in LEADS and cell) or _NEUTRALISED.match(cell) else cell
+    return _FORMULA.sub(r"\1'\2", cell)

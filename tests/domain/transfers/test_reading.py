@@ -163,9 +163,22 @@ def test_std_n9_what_is_neutralised_is_safe_and_read_back(cell: str) -> None:
     assert reading.restored(safe) == cell
 
 
-@given(st.text(alphabet="'=+-@\t\ra1", max_size=6))
+@given(st.text(alphabet="'=+-@\t\r\n;,|\"a1", max_size=8))
 def test_std_n9_apostrophes_before_formulas_survive(cell: str) -> None:
     assert reading.restored(reading.neutralised(cell)) == cell
+
+
+@example("x;=cmd")
+@example('x";"=cmd')
+@example("x\n=cmd")
+@given(st.text(alphabet="'=+-@\t\r\n;,|\"a ", max_size=8))
+def test_std_n9_no_cell_is_a_formula_wherever_a_spreadsheet_parts_them(cell: str) -> None:
+    """A spreadsheet whose country parts cells by something else takes a line apart within what we had quoted."""
+    for delimiter in ",;|\t":
+        out = io.StringIO(newline="")
+        csv.writer(out).writerow(["a", reading.neutralised(cell), "b"])
+        for row in csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter=delimiter):
+            assert not [one for one in row if one[:1] in set("=+-@")], (delimiter, row)
 
 
 @example(["", "\t"])
