@@ -477,6 +477,7 @@ def check_retold(document: dict[str, Any], told: list[tuple[str, dict[str, Any]]
 
 def retold_by_receipt(receipt: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """Whose consent, to what, when and how, before which words: a receipt against its entries."""
+    told = check_processing([receipt["processing"]] if receipt["processing"] else [], told)
     if len(receipt["events"]) != len(told):
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
     shown: dict[str, Any] | None = None
@@ -501,6 +502,24 @@ def retold_by_receipt(receipt: dict[str, Any], told: list[tuple[str, dict[str, A
     check_notice(receipt, shown)
 
 
+def check_processing(
+    profiles: list[dict[str, Any]], told: list[tuple[str, dict[str, Any]]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """What was done with people's data, each version as its own entry has it; what is left are the other entries."""
+    texts = {entry["seq"]: entry for _, entry in told if entry["kind"] == "processing.published"}
+    agree("processing", [one["entry"] for one in profiles], sorted(texts))
+    if texts and told[-1][1]["seq"] in texts:
+        raise Fault("retold_differs", told[-1][1]["seq"], "nothing was said under its last processing")
+    for one in profiles:
+        entry = texts[one["entry"]]
+        facts = {name: entry["body"][name] for name in ("version", "sha256")}
+        facts |= {"published_at": moment(entry["at"])}
+        for name, value in facts.items():
+            agree("processing", one[name], value, entry["seq"])
+        agree("processing", digest_of(one["profile"]), one["sha256"], entry["seq"])
+    return [(leaf, entry) for leaf, entry in told if entry["seq"] not in texts]
+
+
 def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
     """The words in a receipt are those whose hash the entry gives; words that only their site knows are not there."""
     words = receipt["notice"]
@@ -516,6 +535,7 @@ def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
 
 def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
+    told = check_processing(file["processing"], told)
     texts = {entry["seq"]: (leaf, entry) for leaf, entry in told}
     people = [file, *file["merged"]]
     listed = [event["entry"] for one in people for event in one["events"]]
@@ -588,7 +608,12 @@ def moment(micros: int) -> str:
 
 def hash_of(words: dict[str, Any]) -> str:
     """The hash of a wording: SHA-256 over its six fields, written as an entry is."""
-    return sha256(ANY[1].encode({name: words[name] for name in sorted(SHOWN)}).encode()).hexdigest()
+    return digest_of({name: words[name] for name in SHOWN})
+
+
+def digest_of(value: dict[str, Any]) -> str:
+    """The hash of a value written as an entry is; all its keys are ASCII."""
+    return sha256(PLAIN[1].encode(value).encode()).hexdigest()
 
 
 def leads(node: bytes, index: int, path: list[Any], size: int, root: bytes) -> bool:

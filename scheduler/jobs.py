@@ -23,7 +23,7 @@ from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import expiring, projection, reasking, restoring
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
-from service.ops import erasure, restored, retention, ring
+from service.ops import erasure, profile, restored, retention, ring
 from service.ops.house import House
 
 log = logging.getLogger("bidden.clock")
@@ -126,6 +126,12 @@ def fill_words(house: House, now: datetime) -> None:
         _let_others(house)
 
 
+def keep_profile(house: House, now: datetime) -> None:
+    """What is done with people's data is put down anew where it changed."""
+    if _read(profile.changed, house):
+        _once(partial(profile.keep, now=now), house)
+
+
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
@@ -186,6 +192,7 @@ TIMETABLE = [
     Job("end_consents", timedelta(minutes=1), end_consents, by_the_hour=True),
     Job("ask_again", timedelta(seconds=2), ask_again, by_the_hour=True),
     Job("fill_words", timedelta(hours=1), fill_words),
+    Job("keep_profile", timedelta(minutes=1), keep_profile),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),

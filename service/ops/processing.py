@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from sqlmodel import Session
 
 from service.config import Settings
-from service.domain.api_keys import queries as keys
 from service.domain.brands import queries as brands
-from service.domain.privacy import disclosures, periods, retention
+from service.domain.privacy import disclosures
 from service.domain.staff import queries as staff
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
 from service.kit.signing import Keyring
-from service.ops import records
+from service.ops import profile, records
 from service.ops.house import House
 
 SCHEMA = "urn:bidden:record-of-processing:1"
@@ -72,7 +71,7 @@ def record(session: Session, house: House, *, now: datetime) -> dict[str, Any]:
     made = {
         "schema": SCHEMA,
         "made_at": now.isoformat(timespec="seconds"),
-        "controllers": [_controller(one) for one in brands.everyone(session)],
+        "controllers": [profile.controller(one) for one in brands.everyone(session)],
         "data_protection_officer": known["data_protection_officer"],
         "privacy_officers": [
             one.name
@@ -80,22 +79,14 @@ def record(session: Session, house: House, *, now: datetime) -> dict[str, Any]:
             if one.role == "privacy_officer" and one.state == "active"
         ],
         "activities": [*(_topic(session, one) for one in topics.everything(session)), *_always()],
-        "kept": _kept(session),
+        "kept": profile.kept(session),
         "recipients": _recipients(session, settings, known),
         "transfers": known["transfers"],
-        "places": _places(settings),
+        "places": [*_places(settings), *_entered(known)],
+        "authority": known["authority"],
         "measures": _measures(session, house.ring, settings, known),
     }
     return made | {"missing": _missing(made)}
-
-
-def _controller(brand: Any) -> dict[str, str]:
-    return {
-        "name": brand.title,
-        "postal_address": brand.postal_address,
-        "contact": brands.reply_to(brand),
-        "site": brand.public_url,
-    }
 
 
 def _topic(session: Session, topic: Topic) -> dict[str, Any]:
@@ -122,35 +113,13 @@ def _always() -> list[dict[str, Any]]:
     ]
 
 
-def _kept(session: Session) -> list[dict[str, Any]]:
-    """How long what is kept, in days; None: until the person is erased. `by_itself`: nobody has to think of it; then `since` says
-    from when the days count, `goes` what goes, `stays` what is left."""
-    settings = brands.settings(session)
-    more = {"since": "", "goes": "", "stays": ""}
-    kept: list[dict[str, Any]] = [
-        {"what": what, "purpose": "", "days": None, "by_itself": False} | more for what in periods.WHILE_KNOWN
-    ]
-    for one in periods.CLASSES:
-        line: dict[str, Any] = {"by_itself": True, "since": one.begins, "goes": one.goes, "stays": one.stays}
-        if one.name != periods.ATTRIBUTES:
-            kept.append({"what": one.holds, "purpose": "", "days": one.period(settings)} | line)
-        for name, purpose, days in (
-            retention.attribute_days(session) if one.name == periods.ATTRIBUTES else ()
-        ):
-            kept.append({"what": f"attribute {name}", "purpose": purpose, "days": days} | line)
-    return kept
-
-
 def _recipients(session: Session, settings: Settings, known: dict[str, Any]) -> list[dict[str, str]]:
     """Who gets to see something: the mail server, processors, sites, and whom the register of disclosures names, but for what is
     secret: this record is handed out."""
     hosts = sorted({urlsplit(one.strip()).hostname or "" for one in settings.smtp_url.split(",")} - {""})
-    sites = sorted({one.source for one in keys.everyone(session) if one.revoked_at is None})
     given = sorted({one.to for one in disclosures.register(session) if one.may_know})
     found = [{"who": host, "what_for": "passes the mails on"} for host in hosts]
-    found += [{"who": line, "what_for": "processor"} for line in known["processors"].splitlines() if line]
-    found += [{"who": f"site {one}", "what_for": "sees and changes its own people"} for one in sites]
-    found.append({"who": "The readers' mailbox providers", "what_for": "take the mails in"})
+    found += profile.standing(session, known)
     return found + [{"who": one, "what_for": "was given something, see the register"} for one in given]
 
 
@@ -164,14 +133,13 @@ def _places(settings: Settings) -> list[dict[str, str]]:
     ]
 
 
+def _entered(known: dict[str, Any]) -> list[dict[str, str]]:
+    return [{"what": "the machines", "where": line} for line in known["places"].splitlines() if line]
+
+
 def _measures(session: Session, ring: Keyring, settings: Settings, known: dict[str, Any]) -> list[str]:
     """What is done for security (Art. 32), as it is set just now."""
     signed = any(one.signs for one in records.signing(session, ring))
-    ip = {
-        "none": "is not kept",
-        "truncated": "is kept cut short",
-        "full": f"is kept whole for {known['ip_days']} days",
-    }
     return [
         "Addresses and profiles are encrypted under a key for each person; erasure destroys the key.",
         "The key ring lies outside the database.",
@@ -179,7 +147,7 @@ def _measures(session: Session, ring: Keyring, settings: Settings, known: dict[s
         "Roles: who may look, reveal, export and erase is one table; each look is on record.",
         "Logs, addresses of pages and error messages hold no personal data.",
         "Mails hold no pixels and no links that report an opening or a click.",
-        f"The network address with a consent {ip[known['ip_evidence']]}.",
+        f"The network address with a consent {profile.network(known)}.",
         f"A second person {'approves' if known['two_person_approval'] else 'need not approve'} an announcement.",
         f"Mail is {'signed here' if signed else 'not signed here'} (DKIM).",
         "Pages and API are reached through https."

@@ -22,6 +22,7 @@ from service.domain.topics.rules import WordingText
 from service.kit.places import templates_dir
 from service.kit.signing import Keyring
 from service.mail import starters
+from service.ops import profile
 
 BY = "system"
 POLICY = "privacy"
@@ -113,6 +114,8 @@ def seed(session: Session, ring: Keyring, *, now: datetime) -> None:
     session.connection().execute(insert_or_skip(session, AttributeKind, ["name"]), rows)
     for picture in starters.pictures():
         templates.ship_media(session, picture, now=now)
+    if policy_queries.profile(session) is None:  # what changes later is the clock's
+        profile.keep(session, now=now)
 
 
 def _brand(session: Session, now: datetime) -> None:

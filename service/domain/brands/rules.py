@@ -123,9 +123,7 @@ SETTINGS = {
     kind.name: kind
     for kind in (
         Kind("sending_on", "flag", True, "Mail is sent. Off: nothing leaves until it is on again."),
-        Kind(
-            "two_person_approval", "flag", False, "Somebody other than its author approves an announcement."
-        ),
+        Kind("two_person_approval", "flag", False, "Another than its author approves an announcement."),
         Kind(
             "quiet_hours",
             "hours",
@@ -177,9 +175,9 @@ SETTINGS = {
             "",
             "Who works on the data for you, a line each: who, for what, where, since which contract.",
         ),
-        Kind(
-            "transfers", "text", "", "What leaves the EEA, and under which safeguards. Empty: nothing does."
-        ),
+        Kind("transfers", "text", "", "What leaves the EEA, and under which safeguards. Empty: nothing."),
+        Kind("places", "text", "", "Where the data lies, a line each: country, and whose machines."),
+        Kind("authority", "text", "", "The authority people may complain to: name and address."),
         Kind("unconfirmed_days", "number", 30, "Days until an unconfirmed sign-up is forgotten.", 1, 365),
         Kind("requests_days", "number", 1095, "Days until closed requests and messages go.", 30, 3650),
         Kind("ip_days", "number", 365, "Days until a whole IP address kept as evidence goes.", 30, 3650),

@@ -1,14 +1,15 @@
-"""Publishing a policy: a new version, never changed afterwards, with its hash in the ledger."""
+"""Publishing a policy, or what is done with people's data: a new version, never changed afterwards, with its hash in the ledger."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from service.db.locks import insert_or_skip
+from service.db.locks import insert_or_skip, lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.policies import queries, rules
-from service.domain.policies.tables import Policy, PolicyVersion
+from service.domain.policies.tables import Policy, PolicyVersion, ProcessingProfile
 
 
 def publish(
@@ -66,3 +67,21 @@ def _policy(session: Session, slug: str, texts: Mapping[str, rules.PolicyText]) 
     session.refresh(policy, with_for_update=True)
     policy.title = title
     return policy
+
+
+def publish_profile(
+    session: Session, profile: dict[str, Any], *, now: datetime, by: str = ledger.SYSTEM
+) -> ProcessingProfile | None:
+    """Put down what is done with people's data from now on; None where that is what the last version says."""
+    lock_ledger_tail(session)  # two clocks put it down one after the other
+    body, digest = rules.profile_text(profile)
+    last = queries.profile(session)
+    if last is not None and last.sha256 == digest:
+        return None
+    number = last.version + 1 if last else 1
+    told = {"version": number, "sha256": digest}
+    seq = ledger.append(session, "processing.published", subject=None, body=told, by=by, now=now)
+    row = ProcessingProfile(version=number, body=body, sha256=digest, entry_seq=seq, published_at=now)
+    session.add(row)
+    session.flush()
+    return row

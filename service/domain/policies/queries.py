@@ -1,12 +1,16 @@
 """Reading policies: what is in force, what was, and which version a form showed."""
 
+import json
+from bisect import bisect_left
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from service.domain.policies import rules
-from service.domain.policies.tables import Policy, PolicyVersion
+from service.domain.policies.tables import Policy, PolicyVersion, ProcessingProfile
 
 
 def slugs(session: Session) -> list[Policy]:
@@ -92,3 +96,28 @@ def by_version_name(session: Session, name: str) -> PolicyVersion | None:
 def name_of(session: Session, text: PolicyVersion) -> str:
     """What a form calls this text: `privacy-v1-en`."""
     return rules.version_name(session.get_one(Policy, text.policy_id).slug, text.version, text.locale)
+
+
+def profile(session: Session) -> ProcessingProfile | None:
+    """What is done with people's data today; None where nothing was put down yet."""
+    newest = select(ProcessingProfile).order_by(col(ProcessingProfile.version).desc()).limit(1)
+    return session.exec(newest).first()
+
+
+def profiles_at(session: Session, seqs: Iterable[int]) -> list[ProcessingProfile]:
+    """What was done with people's data when these entries were written, oldest first, each version once."""
+    rows = list(session.exec(select(ProcessingProfile).order_by(col(ProcessingProfile.version))))
+    begins = [row.entry_seq for row in rows]
+    places = {bisect_left(begins, seq) for seq in seqs}
+    return [rows[place - 1] for place in sorted(places) if place]
+
+
+def profile_as_read(row: ProcessingProfile) -> dict[str, Any]:
+    """Such a version as receipts and evidence files have it."""
+    return {
+        "version": row.version,
+        "entry": row.entry_seq,
+        "published_at": row.published_at.isoformat(),
+        "sha256": row.sha256,
+        "profile": json.loads(row.body),
+    }

@@ -5,6 +5,7 @@ queries.
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from service.kit.chain import canonical
 from service.kit.errors import Conflict, Invalid, NotFound
@@ -81,6 +82,12 @@ def text_hash(slug: str, version: int, locale: str, text: PolicyText) -> str:
     """SHA-256 over the canonical form of everything a reader of this version sees."""
     value = {"policy": slug, "version": version, "locale": locale, "title": text.title, "body": text.body}
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def profile_text(profile: dict[str, Any]) -> tuple[str, str]:
+    """What is done with people's data, in its canonical form, and the SHA-256 of that."""
+    text = canonical(profile)
+    return text, hashlib.sha256(text.encode()).hexdigest()
 
 
 def version_name(slug: str, version: int, locale: str) -> str:

@@ -1,9 +1,11 @@
-"""Policies and their versions."""
+"""Policies and their versions, and the versions of what is done with people's data."""
 
 from datetime import datetime
 
-from sqlalchemy import Text, UniqueConstraint
+from sqlalchemy import Column, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+from service.db.types import BIG
 
 
 class Policy(SQLModel, table=True):
@@ -31,3 +33,17 @@ class PolicyVersion(SQLModel, table=True):
     sha256: str = Field(max_length=64)
     published_at: datetime
     effective_at: datetime
+
+
+class ProcessingProfile(SQLModel, table=True):
+    """What was done with people's data from an entry of the ledger on: by whom, which data, where, how long (ISO/IEC TS 27560).
+    Never changed afterwards; shared by every consent of its time."""
+
+    __tablename__ = "processing_profile"
+
+    version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    body: str = Field(sa_type=Text)  # canonical JSON, as `ops.processing.profile` makes it
+    sha256: str = Field(max_length=64)  # of the body
+    # Its publication in the ledger: what was said after that entry was said under it.
+    entry_seq: int = Field(sa_column=Column(BIG, nullable=False, unique=True))
+    published_at: datetime

@@ -167,6 +167,7 @@ TABLES: dict[str, str] = {
     "wording": _NOBODY,
     "policy": _NOBODY,
     "policy_version": _NOBODY,
+    "processing_profile": _NOBODY,
     "attribute_kind": _NOBODY,
     "brand": _NOBODY,
     "dkim_key": _NOBODY,

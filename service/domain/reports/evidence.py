@@ -73,9 +73,10 @@ def of_person(
         "merged": [part for _, part in merged],
         "wordings": _wordings(session, seen),
         "policies": _policies(session, seen),
+        "processing": _processing(session, seen),
         "disclosures": list(disclosed),
     }
-    proven = sorted({one.seq for one in seen} | {one["entry"] for one in disclosed})
+    proven = sorted({one.seq for one in seen} | {one["entry"] for one in (*disclosed, *file["processing"])})
     return file | ({"proof": bundles.proof(session, proven, ring)} if proven else {})
 
 
@@ -156,6 +157,12 @@ def _wordings(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:
         for one in found
         if one is not None
     ]
+
+
+def _processing(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:
+    """What was done with people's data when something was said, oldest first."""
+    said = [one.seq for one in seen if one.kind in consents.KINDS]
+    return [policies.profile_as_read(row) for row in policies.profiles_at(session, said)]
 
 
 def _policies(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:

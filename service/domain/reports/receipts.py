@@ -1,7 +1,8 @@
 """Consent receipts: one for each consent record of a person, in JSON-LD with DPV terms, with the proof of its entries
 (ISO/IEC TS 27560; W3C DPV 2). Called by `bidden prove --receipts`; `verify_ledger.py` checks the proof in a receipt as it stands.
 
-A receipt holds opaque ids and what the ledger says in clear: no address, no name, nothing that stands sealed.
+A receipt holds opaque ids and what the ledger says in clear: no address, no name, nothing that stands sealed. `processing` is what was
+done with people's data when they last said something; None where that had not been put down yet.
 """
 
 from datetime import datetime
@@ -52,13 +53,19 @@ def of_person(session: Session, ring: Keyring, person: Person, *, now: datetime)
         if one.body.get("topic"):
             by_topic.setdefault(one.body["topic"], []).append(one)
     return [
-        _receipt(session, ring, person, slug, by_topic[slug], now=now) | _proof(session, ring, by_topic[slug])
+        _receipt(session, ring, person, slug, by_topic[slug], now=now)
+        | _proved(session, ring, by_topic[slug])
         for slug in sorted(by_topic)
     ]
 
 
-def _proof(session: Session, ring: Keyring, said: list[Seen]) -> dict[str, Any]:
-    return {"proof": bundles.proof(session, [one.seq for one in said], ring)}
+def _proved(session: Session, ring: Keyring, said: list[Seen]) -> dict[str, Any]:
+    done = policies.profiles_at(session, [said[-1].seq])
+    seqs = [one.seq for one in said] + [one.entry_seq for one in done]
+    return {
+        "processing": policies.profile_as_read(done[0]) if done else None,
+        "proof": bundles.proof(session, sorted(seqs), ring),
+    }
 
 
 def _receipt(

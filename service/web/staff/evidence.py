@@ -76,6 +76,9 @@ def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
         "policies": [
             {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
         ],
+        "processing": [
+            {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["processing"]
+        ],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in file["disclosures"]],
         "head": {"size": head.size, "root": head.root} if head else None,
     }

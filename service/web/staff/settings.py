@@ -41,6 +41,8 @@ LABELS = {
     "data_protection_officer": "Data protection officer",
     "processors": "Processors",
     "transfers": "Transfers to other countries",
+    "places": "Where the data lies",
+    "authority": "Supervisory authority",
     "unconfirmed_days": "Unconfirmed sign-ups",
     "requests_days": "Requests and messages",
     "ip_days": "Whole IP addresses",
@@ -62,8 +64,8 @@ GROUPS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     ),
     "processing": (
         "Record of processing",
-        "What nothing here knows by itself; the rest of that record is made from topics and settings.",
-        ("data_protection_officer", "processors", "transfers"),
+        "What nothing here knows by itself; the rest is made from topics and settings. People find it in their receipts.",
+        ("data_protection_officer", "processors", "places", "transfers", "authority"),
     ),
 }
 KINDS = {"postal_address": "area", "reply_to": "email"}
