@@ -17,6 +17,7 @@ from scheduler.database import Database
 from service.domain.brands import actions as brands
 from service.domain.brands import queries as settings
 from service.domain.ledger import queries as ledger
+from service.domain.mailings.rules import questions
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit import clock
@@ -52,7 +53,7 @@ class Lease:
         self.restores: Set[str] = frozenset()  # that were before this lease: a later one has ended it
         self.on_copy = False  # an older copy has taken the database's place under us
         self.until = 0.0
-        # person or mailing by opaque id, mailbox by its keyed hash → the last entry that took something away
+        # person or mailing by opaque id, mailbox by its keyed hash, questions by their name → the last entry that took something away
         self._taken: dict[str, int] = {}
         self._taken_all = 0
 
@@ -133,6 +134,8 @@ class Lease:
         mailing = one.body.get("mailing")
         if one.kind.startswith(("announcement.", "notice.")) and isinstance(mailing, str):
             self._taken[mailing] = one.seq
+        elif one.kind.startswith("asking."):
+            self._taken[questions(one.body["topic"], one.body["about"])] = one.seq
         elif one.kind.startswith(("settings.", "topic.")):
             self._taken_all = one.seq
         else:

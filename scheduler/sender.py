@@ -146,14 +146,13 @@ class Sender:
 
     def _is_taken(self, letter: Letter) -> bool:
         work, member, _ = self.letters[letter.pos]
-        claimed = work.claimed
-        return self.lease.took(member.subject, member.mailbox, claimed.mailing.public_id, claimed.seen_seq)
+        return self.lease.took(member.subject, member.mailbox, work.named, work.claimed.seen_seq)
 
     def _reset(self) -> list[Wire]:
         """Give back what is left of a mailing paused or cancelled; of what was taken and is still in our own hands, reset
         the connection: its outcome is unknown."""
         for work in self.works:
-            if self.lease.took("", "", work.claimed.mailing.public_id, work.claimed.seen_seq):
+            if self.lease.took("", "", work.named, work.claimed.seen_seq):
                 work.give_back(self.pace)
         holding = [
             wire

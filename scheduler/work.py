@@ -13,8 +13,9 @@ from scheduler.journal import Journal
 from scheduler.pace import Later, Pace
 from service.domain.deliveries import claims
 from service.domain.deliveries.compose import Composer
-from service.domain.deliveries.queries import Member, opened
+from service.domain.deliveries.queries import ASKING, Member, opened
 from service.domain.deliveries.rules import Result
+from service.domain.mailings.rules import questions
 from service.domain.people.queries import MasterUnknown
 from service.kit import logs
 from service.kit.sealing import Unsealable
@@ -49,6 +50,13 @@ class Work:
     def mailing(self) -> int | None:
         """The number of its mailing, None of a single mail's."""
         return self.claimed.mailing.id if self.claimed.mailing.topic_id is not None else None
+
+    @property
+    def named(self) -> str:
+        """What it is taken away by: its mailing, or the round of a mail that asks."""
+        mailing, topic = self.claimed.mailing, self.claimed.topic
+        about = ASKING.get(mailing.purpose)
+        return questions(topic.slug, about) if topic and about else mailing.public_id
 
     @property
     def held_up(self) -> bool:

@@ -131,16 +131,23 @@ def ending(
 @desk.command
 def ask(
     topic: Annotated[str, typer.Argument(help="The topic's short name.")],
-    stop: Annotated[bool, typer.Option("--stop", help="Ask nobody else.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Ask nobody else, and keep back the mails that wait.")
+    ] = False,
     as_json: desk.Json = False,
 ) -> None:
     """Ask once, by mail, whom registering made agree to a topic, where the law lets a mail ask. Whoever calls this approves it."""
     now = clock.now()
     if stop:
-        desk.change(
+        kept_back = desk.change(
             desk.house(), lambda session: reasking.stop(session, topic, now=now, by=desk.BY), as_json=as_json
         )
-        desk.say({"topic": topic, "state": "stopped"}, "Nobody else is asked.", as_json=as_json)
+        facts = {"topic": topic, "state": "stopped", "kept_back": kept_back}
+        desk.say(
+            facts,
+            f"Nobody else is asked; mails that waited and will not leave: {kept_back:,}.",
+            as_json=as_json,
+        )
         return
 
     def begin(session: Session) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def begin_again(house: House, *, now: datetime) -> Merged:
     """After a copy has taken the database's place: sending is off, no sender has a lease, announcements that were under way are
     paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew."""
     with transaction(house.engine) as session:
+        reasking.lock_running(session)  # before the ledger's tail, as the clock that asks
         size, _ = ledger.tail(session)
         known = checkpoints.standing(session, house.settings.safe, house.ring).known
         reapplied = _make_safe(session, house, now=now)

@@ -29,6 +29,7 @@ TAKING_AWAY = frozenset(
         "announcement.paused",
         "announcement.cancelled",
         "announcement.halted",
+        "asking.cancelled",  # not `asking.stopped`: there are older entries of that kind, which took nothing away
         "notice.cancelled",
         "notice.halted",
         "notice.paused",

@@ -1,10 +1,13 @@
 """How any feature above causes a mail: keep an address, enqueue a single system mail."""
 
 from base64 import b64encode
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import Select, select, update
+from sqlmodel import Session, col
 
 from service.db.locks import for_update
 from service.domain.brands.tables import Brand
@@ -14,6 +17,8 @@ from service.domain.mailings.tables import Address, Audience, Batch, Mailing
 from service.kit import addresses, chain, sealing
 from service.kit.ids import new_alias, new_id
 from service.kit.signing import Keyring
+
+SOME = 500  # numbers in one statement
 
 
 def seal_address(ring: Keyring, address: addresses.Address, key: bytes | None = None) -> tuple[str, bytes]:
@@ -89,6 +94,52 @@ def keep_domains(session: Session, mailing: Mailing, brand: Brand) -> None:
     if "domains" not in (mailing.facts or {}):  # nor has another sender noted them just now
         mailing.facts = {**(mailing.facts or {}), "domains": list(queries.domains(mailing, brand))}
         session.add(mailing)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Single mails that nobody can claim for the first time before we commit: all of them, those that nobody ever has claimed, and
+    how many a sender has in hand now."""
+
+    every: list[int] = field(default_factory=list)
+    untouched: list[int] = field(default_factory=list)
+    in_hand: int = 0
+
+
+def hold_singles(session: Session, purpose: str, topic_id: int, *, now: datetime) -> Held:
+    """Hold the mails with that purpose about a topic that may yet leave.
+
+    Before the ledger's tail: a sender that claims one holds it, and may wait for the tail. In the order in which they are claimed.
+    """
+    claimed = select(col(Batch.id)).where(
+        col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) == "claimed"
+    )
+    statement = (
+        select(col(Mailing.id), col(Mailing.facts), claimed.exists())
+        .where(*queries.waiting(purpose, topic_id, now=now))
+        .order_by(col(Mailing.id))
+    )
+    rows = session.connection().execute(for_update(session, statement)).all()
+    untouched = [one for one, facts, _ in rows if "domains" not in (facts or {})]  # `keep_domains`
+    return Held([row[0] for row in rows], untouched, sum(row[2] for row in rows))
+
+
+def cancel_held(session: Session, held: Held) -> None:
+    """None of them leaves; the clock writes down their outcomes. The caller writes the entry that the senders heed."""
+    for part in parts(held.every):
+        cancelled = update(Mailing).where(col(Mailing.id).in_(part)).values(state="cancelled")
+        session.connection().execute(cancelled)
+
+
+def parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """As many numbers as one statement takes, and the next ones."""
+    return (numbers[start : start + SOME] for start in range(0, len(numbers), SOME))
+
+
+def boxes_of(part: Collection[int]) -> Select[str]:
+    """The keyed hashes of the mailboxes that these mails go to."""
+    reached = col(Audience.address_id) == col(Address.id)
+    return select(col(Address.address_hash)).join(Audience, reached).where(col(Audience.mailing_id).in_(part))
 
 
 def enqueue_single(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -161,6 +161,19 @@ def open_batches(session: Session, mailing_id: int) -> int:
         .select_from(Batch)
         .where(col(Batch.mailing_id) == mailing_id, col(Batch.state) != "closed")
     )
+    return session.connection().execute(counted).scalar_one()
+
+
+def waiting(purpose: str, topic_id: int, *, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Of single mails with that purpose about a topic: that they may yet leave."""
+    left = select(col(Batch.id)).where(col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) != "closed")
+    of_these = col(Mailing.topic_id) == topic_id, col(Mailing.purpose) == purpose
+    return *of_these, col(Mailing.state) == "sending", col(Mailing.valid_until) > now, left.exists()
+
+
+def singles_waiting(session: Session, purpose: str, topic_id: int, *, now: datetime) -> int:
+    """How many of them there are."""
+    counted = select(func.count()).select_from(Mailing).where(*waiting(purpose, topic_id, now=now))
     return session.connection().execute(counted).scalar_one()
 
 

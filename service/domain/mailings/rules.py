@@ -22,6 +22,11 @@ FINAL = ("sent", "cancelled", "expired")
 ENDED = (*FINAL, "halted")  # nothing of it leaves by itself
 
 
+def questions(topic: str, about: str) -> str:
+    """What the mails of a round of questions about a topic are taken away by, all together."""
+    return f"{topic}?{about}"
+
+
 class WrongState(Conflict):
     """That cannot be done in its present state."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, insert
+from sqlalchemy import ColumnElement, delete, insert
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -18,6 +18,8 @@ from service.db.locks import for_update, lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.consent import actions as consent
 from service.domain.ledger import actions as ledger
+from service.domain.mailings import actions as mailings
+from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.rules import ASK_AGAIN, ASK_ANEW
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
@@ -85,14 +87,14 @@ def publish(
 
     Raises what `topics.actions.publish_wording` raises, and `PostalAddressMissing` where a mail would have to be sent.
     """
+    older = _hold(session, topics.by_slug(session, slug), RENEWAL, now=now) if material else None
     lock_ledger_tail(session)
     made = wordings.publish_wording(session, slug, texts, material=material, now=now, by=by)
     topic = topics.by_slug(session, slug)
     if not material or topic.mail_class == "service":
         return made
-    older = running(session, topic, RENEWAL)
     if older is not None:  # about words that are no longer the newest
-        _end(session, older, "stopped", now=now, by=by)
+        _cancel(session, older, now=now, by=by)
     if outlook(session, topic, RENEWAL, now=now).people:
         begin(session, slug, RENEWAL, now=now, by=by)
     return made
@@ -119,29 +121,44 @@ def begin(session: Session, slug: str, about: str = REGISTERED, *, now: datetime
     return row
 
 
-def stop(session: Session, slug: str, about: str = REGISTERED, *, now: datetime, by: str) -> None:
-    """Ask nobody else. Raises `NothingAsked`."""
-    lock_ledger_tail(session)
-    row = running(session, topics.by_slug(session, slug), about)
-    if row is None:
+def stop(session: Session, slug: str, about: str = REGISTERED, *, now: datetime, by: str) -> int:
+    """Ask nobody else: what waits does not leave any more, how many that are is returned, and who was not asked may be another time.
+    The entry is one the fence waits for. Raises `NothingAsked` where nothing runs and no mail waits.
+    """
+    found = _hold(session, topics.by_slug(session, slug), about, now=now)
+    if found is None:
         raise NothingAsked
-    _end(session, row, "stopped", now=now, by=by)
+    return _cancel(session, found, now=now, by=by)
+
+
+def waiting(session: Session, topic: Topic, about: str = REGISTERED, *, now: datetime) -> int:
+    """How many mails that ask are not under way yet, also of a round that is through."""
+    return mailing_queries.singles_waiting(session, PURPOSES[about], topic.id or 0, now=now)
+
+
+def lock_running(session: Session) -> list[Asking]:
+    """Every round that runs, ours until commit. Whoever wants the ledger's tail, too, comes here first."""
+    statement = select(Asking).where(col(Asking.state) == "running").order_by(col(Asking.id))
+    return list(session.scalars(for_update(session, statement)))
 
 
 def stop_every(session: Session, *, now: datetime, by: str) -> int:
     """Ask nobody else about anything: in a copy that was put back, some of those who would come next may have been asked."""
-    rows = session.exec(select(Asking).where(col(Asking.state) == "running").order_by(col(Asking.id))).all()
+    rows = lock_running(session)
     for row in rows:
         _end(session, row, "stopped", now=now, by=by)
     return len(rows)
 
 
 def step(session: Session, *, now: datetime) -> int:
-    """Ask the next people of every round that runs; how many were looked at. A round ends when nobody is left."""
+    """Ask the next people of every round that runs; how many were looked at. A round ends when nobody is left.
+
+    While sending is off nobody is asked: their mail would run out where it waits, and they would never be asked again.
+    """
+    rows = lock_running(session)
     lock_ledger_tail(session)
-    rows = session.scalars(
-        for_update(session, select(Asking).where(col(Asking.state) == "running").order_by(col(Asking.id)))
-    ).all()
+    if not brands.setting(session, "sending_on"):
+        return 0
     return sum(_ask_next(session, row, now=now) for row in rows)
 
 
@@ -205,6 +222,36 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
     if not found:
         _end(session, row, "ended", now=now, by="system")
     return len(found)
+
+
+def _hold(
+    session: Session, topic: Topic, about: str, *, now: datetime
+) -> tuple[Asking, mailings.Held] | None:
+    """The latest round of a kind and what of it waits, ours until commit: no mail is added to it meanwhile, and none claimed for the
+    first time. None where it does not run and nothing waits. To be called before the ledger's tail is locked."""
+    latest = _rounds(topic, about).order_by(col(Asking.id).desc()).limit(1)
+    row = session.scalars(
+        for_update(session, latest), execution_options={"populate_existing": True}
+    ).one_or_none()
+    held = mailings.hold_singles(session, PURPOSES[about], topic.id or 0, now=now)
+    return None if row is None or not (row.state == "running" or held.every) else (row, held)
+
+
+def _cancel(session: Session, found: tuple[Asking, mailings.Held], *, now: datetime, by: str) -> int:
+    """End a round, and what of it waits. Whom no sender ever had in hand was not asked: nothing keeps them from being asked once."""
+    row, held = found
+    mailings.cancel_held(session, held)
+    for part in mailings.parts(held.untouched):
+        there = col(Asked.address_hash).in_(mailings.boxes_of(part))
+        unasked = delete(Asked).where(col(Asked.asking_id) == row.id, there)
+        row.asked -= session.connection().execute(unasked).rowcount
+    row.state, row.ended_at = "stopped", now
+    session.add(row)
+    kept_back = len(held.every) - held.in_hand
+    slug = topics.by_id(session, row.topic_id).slug
+    body = {"topic": slug, "about": row.about, "asked": row.asked, "kept_back": kept_back}
+    ledger.append(session, "asking.cancelled", subject=row.public_id, body=body, by=by, now=now)
+    return kept_back
 
 
 def _end(session: Session, row: Asking, state: str, *, now: datetime, by: str) -> None:

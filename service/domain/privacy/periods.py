@@ -128,7 +128,7 @@ TABLES: dict[str, str] = {
     "identity": _ERASED,
     "preference": "the choice itself, by opaque id: a no has to be known for as long as mail might be sent",
     "consent": "the proof of a choice (GDPR 7(1)), by opaque id",
-    "confirmation": "that somebody was asked, so that nobody is asked twice; its button works for seven days",
+    "confirmation": "that somebody was asked, so that nobody is asked twice; its button works for seven days, a question's for thirty",
     "asking": "numbers",
     "asked": "that somebody was asked, once for ever: by opaque id and a keyed hash of the mailbox",
     "person_attribute": ATTRIBUTES,

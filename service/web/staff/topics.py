@@ -227,14 +227,19 @@ async def ask(request: Request, slug: str, staff: Officer) -> Response:
 
 @router.post("/staff/topics/{slug}/ask/stop")
 async def ask_no_more(request: Request, slug: str, staff: Officer) -> Response:
-    """Ask nobody else."""
+    """Ask nobody else; what waits does not leave any more."""
     try:
         form = await forms.read(request)
         about = RENEWAL if form.text("about") == RENEWAL else REGISTERED
-        await act(request, lambda session: reasking.stop(session, slug, about, now=clock.now(), by=staff.by))
+        fenced = await act(
+            request, lambda session: reasking.stop(session, slug, about, now=clock.now(), by=staff.by)
+        )
     except DomainError as wrong:
         return await _topic(request, staff, slug, {}, {"ask": wrong.detail}, status=wrong.status)
-    return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", "Nobody else is asked."))
+    kept_back = {0: "", 1: " One mail that waited will not leave."}.get(
+        fenced.value, f" {fenced.value:,} mails that waited will not leave."
+    )
+    return await done(request, staff, fenced, f"/staff/topics/{slug}", "Nobody else is asked." + kept_back)
 
 
 async def _topic(
@@ -313,6 +318,7 @@ def _asking(session: Session, topic: Topic, about: str, *, may_ask: bool) -> dic
         "people": seen.people,
         "left_out": [{"people": count, "why": LEFT_OUT[why]} for why, count in sorted(seen.left_out.items())],
         "round": {"state": row.state, "asked": row.asked, "began": row.began_at} if row else None,
+        "waiting": reasking.waiting(session, topic, about, now=clock.now()) if row else 0,
         "may": may_ask,
     }
 

@@ -174,6 +174,7 @@ def test_each_change_asks_anew_and_ends_the_round_before(post: Post, monkeypatch
     _agree(post, "ben")
     _publish(post)
     _tick(post)  # ana alone is asked about the second words
+    assert set(_sent(post)) == {"ana"}
     _publish(post, {code: replace(one, text=f"{one.text} More.") for code, one in MORE.items()})
     for _ in range(3):
         _tick(post)

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from service import fence
+from service.domain.preferences import reasking
 from service.domain.preferences.intake import Transfer, look_up
 from service.domain.preferences.registration import Registered, Registration, register_many
+from service.domain.senders import actions as senders
 from service.kit import clock
 from tests.web.staff.conftest import Office
 
@@ -62,6 +66,40 @@ def test_the_officer_begins_and_stops_and_nobody_else(browser: Browser, office: 
     assert officer.post(f"{PAGE}/ask/stop").status_code == 303
     assert officer.post(f"{PAGE}/ask/stop").status_code == 404
     assert "Asked, then stopped" in officer.get(PAGE).text
+
+
+def test_the_page_says_what_waits_and_how_many_mails_a_stop_keeps_back(
+    browser: Browser, office: Office
+) -> None:
+    _known(office, "legacy_registration", 4000, ana="us", ben="us", eva="us")
+    officer = browser("privacy_officer")
+    assert officer.post(f"{PAGE}/ask").status_code == 303
+    assert "wait to leave" not in officer.get(PAGE).text
+    office.world.change(lambda session: reasking.step(session, now=clock.now()))
+    assert "3 mails that ask wait to leave. Stopped now, they do not" in officer.get(PAGE).text
+    office.world.change(lambda session: reasking.step(session, now=clock.now()))
+    through = officer.get(PAGE).text
+    assert "Asked: 3 people" in through
+    assert "Ask nobody else" in through, "the round is through, its mails are not"
+    answer = officer.post(f"{PAGE}/ask/stop", follow_redirects=True).text
+    assert "Nobody else is asked. 3 mails that waited will not leave." in answer
+    assert "<strong>3 people</strong> may be asked by mail, once for ever" in answer
+    assert "Ask nobody else" not in answer
+
+
+def test_a_stop_that_a_sender_has_not_seen_is_no_success(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _known(office, "legacy_registration", 4000, ana="us")
+    officer = browser("privacy_officer")
+    officer.post(f"{PAGE}/ask")
+    office.world.change(
+        lambda session: senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now())
+    )
+    monkeypatch.setattr(fence, "PATIENCE", 0.1)
+    answer = officer.post(f"{PAGE}/ask/stop")
+    assert answer.status_code == 202
+    assert "Nobody else is asked." in answer.text
 
 
 def test_what_ends_by_itself_soon_is_said(browser: Browser, office: Office) -> None:
