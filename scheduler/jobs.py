@@ -21,6 +21,8 @@ from service.domain.deliveries import freeze as audiences
 from service.domain.deliveries.rules import batch_size
 from service.domain.ledger import checkpoints, tree
 from service.domain.preferences import expiring, projection, reasking, restoring
+from service.domain.privacy import queries as rights
+from service.domain.privacy import requests
 from service.domain.privacy import retention as classes
 from service.kit import failpoints
 from service.ops import erasure, profile, restored, retention, ring
@@ -132,6 +134,12 @@ def keep_profile(house: House, now: datetime) -> None:
         _once(partial(profile.keep, now=now), house)
 
 
+def hasten(house: House, now: datetime) -> None:
+    """Requests of people who turn out to live where the law is quicker are due sooner."""
+    if late := _read(rights.too_late, house):
+        _once(partial(requests.hasten, public_ids=late, now=now), house)
+
+
 def keep_safe(house: House, now: datetime) -> None:
     """The withdrawal file has what senders and servers took away, too."""
     with reading(house.engine) as session:
@@ -193,6 +201,7 @@ TIMETABLE = [
     Job("ask_again", timedelta(seconds=2), ask_again, by_the_hour=True),
     Job("fill_words", timedelta(hours=1), fill_words),
     Job("keep_profile", timedelta(minutes=1), keep_profile),
+    Job("hasten", timedelta(hours=1), hasten),
     Job("keep_safe", timedelta(minutes=1), keep_safe),
     Job("checkpoint", timedelta(minutes=1), checkpoint),
     Job("forget", timedelta(hours=1), forget, by_the_hour=True),

@@ -87,7 +87,8 @@ def attribute(
 @app.command()
 @desk.command
 def law(as_json: desk.Json = False) -> None:
-    """Print what marketing may rest on without a yes of the person's own, country by country, and who says so.
+    """Print what marketing may rest on without a yes of the person's own, country by country, how soon requests have to be answered
+    there if that is sooner than a month, and who says so.
 
     Elsewhere, and where the attribute `country` is not known, nothing but a yes permits.
     """
@@ -99,6 +100,11 @@ def law(as_json: desk.Json = False) -> None:
             "may_ask": one.may_ask,
             "source": one.source,
             "looked_at": one.looked_at.isoformat(),
+            "answers": {
+                right or "any": {"working_days": within.days, "more": within.more}
+                for right, within in one.answers.items()
+            },
+            "answers_source": one.answers_source,
         }
         for one in jurisdictions.TABLE
     ]
@@ -106,6 +112,10 @@ def law(as_json: desk.Json = False) -> None:
     for one in jurisdictions.TABLE:
         permits = ", ".join(sorted(one.permits)).replace("_", " ") or "nothing but their own yes"
         lines += [f"{one.name} ({', '.join(sorted(one.countries))})", f"  {permits}", f"  {one.source}"]
+        for right, within in one.answers.items():
+            more = f", for a reason {within.more} more" if within.more else ""
+            lines.append(f"  {right or 'any request'} to be answered within {within.days} working days{more}")
+        lines += [f"  {one.answers_source}"] if one.answers else []
     desk.say({"jurisdictions": table}, "\n".join(lines), as_json=as_json)
 
 

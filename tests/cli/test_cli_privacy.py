@@ -68,6 +68,8 @@ def test_the_law_of_each_country_with_its_source(bidden: Run) -> None:
     table = {one["name"]: one for one in program.json["jurisdictions"]}
     assert table["Canada"]["permits"] == ["implied_inquiry", "implied_purchase"]
     assert table["Russia"]["permits"] == []
+    assert table["Russia"]["answers"]["any"] == {"working_days": 10, "more": 5}
+    assert "any request to be answered within 10 working days, for a reason 5 more" in plain.out
     assert all(one["source"] and one["looked_at"] for one in table.values())
 
 

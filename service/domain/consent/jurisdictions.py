@@ -1,12 +1,13 @@
-"""What the law of a country lets marketing rest on, as data with its sources. Pure; read by the gate (`preferences.rules`).
+"""What the law of a country lets marketing rest on, and how soon it wants requests answered, as data with its sources. Pure; read
+by the gate (`preferences.rules`) and by the clocks of requests (`privacy.rules`).
 
 A yes of the person's own permits everywhere. What stands without one (a sale, an inquiry) permits where the law says so, and
 nowhere else: of somebody whose country is not known, or has no line here, the strictest rule holds. Not legal advice: lines
 are dated so that they can be looked at again.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 COUNTRY = "country"  # the attribute that says where somebody lives: ISO 3166-1 alpha-2, in either case
@@ -16,8 +17,20 @@ WITHOUT_A_YES = ("soft_opt_in", *MONTHS)  # bases that depend on the country
 
 
 @dataclass(frozen=True)
+class Answering:
+    """Within how many working days a request has to be answered, and how many further ones there are for a reason; 0: none."""
+
+    days: int
+    more: int
+
+
+ANY = ""  # of `Jurisdiction.answers`: every right that has no line of its own
+
+
+@dataclass(frozen=True)
 class Jurisdiction:
-    """One line of the table: where, what permits there without a yes, whether a mail may ask for one, and who says so."""
+    """One line of the table: where, what permits there without a yes, whether a mail may ask for one, and who says so; and by right
+    how soon its law wants an answer, where that is sooner than the month of the GDPR."""
 
     name: str
     countries: frozenset[str]
@@ -25,6 +38,8 @@ class Jurisdiction:
     may_ask: bool  # those who never said yes, by mail, whether they would
     source: str
     looked_at: date
+    answers: Mapping[str, Answering] = field(default_factory=dict)
+    answers_source: str = ""
 
 
 _EEA = "at be bg cy cz de dk ee es fi fr gr hr hu ie is it li lt lu lv mt nl no pl pt ro se si sk"
@@ -68,6 +83,8 @@ TABLE = (
         False,
         "Federal Law 38-FZ Art. 18(1); 152-FZ Art. 15",
         date(2026, 11, 29),
+        {ANY: Answering(10, 5), "rectification": Answering(7, 0)},
+        "152-FZ Art. 14(3), 20(1) and (3), 21(2) and (5.1)",
     ),
 )
 
@@ -75,6 +92,13 @@ TABLE = (
 def of(country: str) -> Jurisdiction | None:
     """The line a country falls under; None: the strictest rule holds."""
     return next((one for one in TABLE if country.strip().lower() in one.countries), None)
+
+
+def quicker(right: str, countries: Collection[str]) -> dict[str, Answering]:
+    """By the name of its line, how soon the law of these countries wants an answer; empty where none is quicker than the GDPR."""
+    lines = [line for line in map(of, countries) if line is not None]
+    found = {line.name: line.answers.get(right) or line.answers.get(ANY) for line in lines}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def permitted(basis: str, countries: Collection[str]) -> bool:

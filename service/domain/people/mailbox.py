@@ -186,6 +186,7 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
         ledger.append(
             session, "person.restricted", subject=into.public_id, body={"how": "merge"}, by=by, now=now
         )
+    _merge_limits(session, person, into, now=now, by=by)
     for address in session.exec(
         select(Address).where(col(Address.owner_kind) == "person", col(Address.owner_id) == person.id)
     ):
@@ -203,6 +204,16 @@ def merge(session: Session, ring: Keyring, row: Known, into: Person, *, now: dat
         session, "person.merged", subject=person.public_id, body={"into": into.public_id}, by=by, now=now
     )
     return into
+
+
+def _merge_limits(session: Session, person: Person, into: Person, *, now: datetime, by: str) -> None:
+    """Of two limits on mails a week the lower one holds."""
+    most = person.max_per_week
+    if most is not None and (into.max_per_week is None or most < into.max_per_week):
+        into.max_per_week = most
+        session.add(into)
+        body = {"max_per_week": most, "method": "merge"}
+        ledger.append(session, "preference.changed", subject=into.public_id, body=body, by=by, now=now)
 
 
 def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:

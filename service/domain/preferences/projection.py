@@ -1,4 +1,5 @@
-"""The preference table computed anew from the ledger alone, and what differs; and what a version before left open in it, filled.
+"""What people chose computed anew from the ledger alone (their rows, and how many mails a week at most), and what differs; and what
+a version before left open in it, filled.
 
 Called by `bidden ledger verify --projection`, the doctor and the tests: a row that somebody wrote past the ledger shows here. `fill`
 is the clock's.
@@ -53,6 +54,7 @@ class _Reading:
         self.of_person: dict[str, set[str]] = {}
         self.topics: dict[str, dict[str, Any]] = {}
         self.words: dict[int, int] = {}  # entry that permits → the version of the words it names
+        self.most: dict[str, int] = {}  # person → at most so many mails a week
 
     def heed(self, entry: Entry) -> None:
         """Take in one entry; of most kinds nothing follows."""
@@ -104,9 +106,19 @@ def _consent(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
 
 
 def _changed(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    subject = entry.subject or ""
     if "cadence" in body:
-        row = reading.rows[entry.subject or "", body["topic"]]
+        row = reading.rows[subject, body["topic"]]
         row.cadence, row.last_seq = body["cadence"], entry.seq
+    if "max_per_week" in body:
+        reading.most.pop(subject, None)
+        if body["max_per_week"] is not None:
+            reading.most[subject] = body["max_per_week"]
+
+
+def _erased(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
+    """Of somebody erased no limit is kept; what was chosen of a topic stays, under the opaque id."""
+    reading.most.pop(entry.subject or "", None)
 
 
 def _break(reading: _Reading, entry: Entry, body: dict[str, Any]) -> None:
@@ -125,15 +137,16 @@ _HEEDED: dict[str, Callable[[_Reading, Entry, dict[str, Any]], None]] = {
     "preference.changed": _changed,
     "preference.break_set": _break,
     "preference.break_ended": _break,
+    "person.erased": _erased,
 }
 
 
-def rebuilt(session: Session) -> dict[Key, Row]:
-    """Every preference as the ledger alone makes it: (person's public id, topic's slug) → row."""
+def _read(session: Session) -> _Reading:
+    """Everything that people chose, as the ledger alone makes it."""
     reading = _Reading()
     for entry, _ in ledger.stored(session):
         reading.heed(entry)
-    return reading.rows
+    return reading
 
 
 def standing(session: Session) -> dict[Key, Row]:
@@ -150,9 +163,25 @@ def standing(session: Session) -> dict[Key, Row]:
     }
 
 
+def limits(session: Session) -> dict[str, int]:
+    """Who wants at most so many mails a week, as the table has it."""
+    statement = select(col(Person.public_id), col(Person.max_per_week))
+    limited = statement.where(col(Person.max_per_week).is_not(None))
+    return {subject: most for subject, most in session.connection().execute(limited) if most is not None}
+
+
 def differences(session: Session) -> list[str]:
-    """Where table and ledger disagree, one line each, in order; empty when the projection holds."""
-    told, found = rebuilt(session), standing(session)
+    """Where tables and ledger disagree, one line each, in order; empty when the projection holds."""
+    reading, wanted = _read(session), limits(session)
+    lines = [
+        f"{one}: max_per_week is {wanted.get(one)}, the ledger says {reading.most.get(one)}"
+        for one in sorted(reading.most.keys() | wanted.keys())
+        if wanted.get(one) != reading.most.get(one)
+    ]
+    return _rows_differ(reading.rows, standing(session)) + lines
+
+
+def _rows_differ(told: dict[Key, Row], found: dict[Key, Row]) -> list[str]:
     lines = []
     for key in sorted(told.keys() | found.keys()):
         name = " ".join(key)

@@ -15,6 +15,7 @@ from service.domain.mailings.tables import Address
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
 from service.domain.privacy import rules
 from service.domain.privacy.tables import Breach, ContactRequest, RightsRequest
 from service.kit import addresses, paging, sealing
@@ -249,6 +250,27 @@ def proven(session: Session, row: RightsRequest) -> bool:
         for one in people_erasing.with_merged(session, person)
         for seen in ledger.of_subject(session, one.public_id, kinds=("person.signed_in",))
     )
+
+
+def countries(session: Session, row: RightsRequest) -> frozenset[str]:
+    """Where whoever asks is known to live."""
+    person = people.followed(session, session.get(Person, row.person_id)) if row.person_id else None
+    return preferences.countries(session, person) if person else frozenset()
+
+
+def due_by_law(session: Session, row: RightsRequest) -> date:
+    """The day a request is due as far as is known of them now; never later than it was."""
+    day = rules.due_on if row.extended_at is None else rules.longest
+    return min(row.due_on, day(row.right, row.came_on, countries(session, row)))
+
+
+def too_late(session: Session) -> list[str]:
+    """The open requests that are due sooner than their row says: since it came, a quicker law turned out to be theirs."""
+    statement = select(RightsRequest).where(
+        col(RightsRequest.closed_at).is_(None), col(RightsRequest.person_id).is_not(None)
+    )
+    rows = session.exec(statement.order_by(col(RightsRequest.id)))
+    return [row.public_id for row in rows if due_by_law(session, row) < row.due_on]
 
 
 def noted(row: RightsRequest) -> bool:

@@ -5,6 +5,7 @@ and by sites (`fulfilled`). What goes through a printed stop link is no request:
 ledger says so itself.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.people import erasing, mailbox
 from service.domain.people.tables import Person
+from service.domain.preferences import queries as preferences
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.kit import sealing
@@ -37,9 +39,9 @@ def receive(
     now: datetime,
     by: str,
 ) -> RightsRequest:
-    """Write down a request; its clock runs from the day it came. A message becomes one request for each right, and a form with its
-    `reference` one, however often that is pressed. Raises `RightUnknown`, `DayInvalid`, `NameTooLong`, `TextEmpty`,
-    `TextTooLong`, `TextControlChar`.
+    """Write down a request; its clock runs from the day it came, by the law of where they live. A message becomes one
+    request for each right, and a form with its `reference` one, however often that is pressed. Raises `RightUnknown`, `DayInvalid`,
+    `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`.
     """
     if right not in rules.RIGHTS:
         raise rules.RightUnknown(field="right")
@@ -50,7 +52,7 @@ def receive(
     before = queries.request_written(session, public_id, contact, right)
     if before is not None:
         return before
-    row = _row(right, door, person, came_on, public_id=public_id, now=now, by=by)
+    row = _row(session, right, door, person, came_on, public_id=public_id, now=now, by=by)
     if contact is None:
         said = {"who": rules.check_name(who), "text": rules.check_text(text, field="text")}
         row.sealed = sealing.seal(
@@ -81,7 +83,8 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
         lately = now - rules.WINDOW
         if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
             return
-        waiting = [_row(right, door, person, now.date(), public_id=new_id("rr"), now=now, by=by)]
+        made = _row(session, right, door, person, now.date(), public_id=new_id("rr"), now=now, by=by)
+        waiting = [made]
     for row in waiting:
         _end(session, row, person, "done", "", now=now, by=by)
 
@@ -96,23 +99,30 @@ def open_request(
 
 
 def belongs_to(session: Session, public_id: str, person: Person, *, now: datetime, by: str) -> None:
-    """Say whose request it is; once, for its entries stand under that person's name. Raises `RequestUnknown`, `RequestClosed`,
-    `RequestTaken`."""
+    """Say whose request it is; once, for its entries stand under that person's name. Where they live may bring its day
+    forward. Raises `RequestUnknown`, `RequestClosed`, `RequestTaken`."""
     row = _open(session, public_id)
     if row.person_id == person.id:
         return
     if row.person_id is not None:
         raise rules.RequestTaken(field="who")
     row.person_id = person.id
+    row.due_on = queries.due_by_law(session, row)
     session.flush()
     _note(session, "request.received", row, person, {"due": row.due_on.isoformat()}, now=now, by=by)
 
 
 def extend(session: Session, public_id: str, *, reason: str, told: bool, now: datetime, by: str) -> None:
-    """Take two further months (GDPR 12(3)), once the person was told why. Raises `RequestUnknown`, `RequestClosed`, `NoMoreTime`,
+    """Take the further time that the law gives, once the person was told why. Raises `RequestUnknown`, `RequestClosed`, `NoMoreTime`,
     `ExtendedBefore`, `TooLateToExtend`, `ReasonMissing`, `NotToldYet`, `TextTooLong`."""
     row = _open(session, public_id)
-    until = rules.extended_to(row.right, row.came_on, extended=row.extended_at is not None, today=now.date())
+    until = rules.extended_to(
+        row.right,
+        row.came_on,
+        extended=row.extended_at is not None,
+        today=now.date(),
+        countries=queries.countries(session, row),
+    )
     reason = rules.check_note(reason, field="reason", needed=True)
     if not told:
         raise rules.NotToldYet(field="told")
@@ -120,6 +130,20 @@ def extend(session: Session, public_id: str, *, reason: str, told: bool, now: da
     session.flush()
     body = {"due": until.isoformat(), "reason": reason}
     _note(session, "request.extended", row, _person(session, row), body, now=now, by=by)
+
+
+def hasten(session: Session, public_ids: Sequence[str], *, now: datetime) -> None:
+    """Bring forward what is due sooner (`queries.too_late`): where they live is known since the request came, or another place is."""
+    lock_ledger_tail(session)
+    for public_id in public_ids:
+        row = queries.request_by_id(session, public_id)
+        session.refresh(row, with_for_update=True)
+        due = queries.due_by_law(session, row)
+        if row.closed_at is None and due < row.due_on:
+            row.due_on = due
+            session.flush()
+            body = {"due": due.isoformat()}
+            _note(session, "request.hastened", row, _person(session, row), body, now=now, by=ledger.SYSTEM)
 
 
 def close(session: Session, public_id: str, *, outcome: str, note: str, now: datetime, by: str) -> None:
@@ -135,15 +159,24 @@ def close(session: Session, public_id: str, *, outcome: str, note: str, now: dat
 
 
 def _row(
-    right: str, door: str, person: Person | None, came_on: date, *, public_id: str, now: datetime, by: str
+    session: Session,
+    right: str,
+    door: str,
+    person: Person | None,
+    came_on: date,
+    *,
+    public_id: str,
+    now: datetime,
+    by: str,
 ) -> RightsRequest:
+    countries = preferences.countries(session, person) if person else frozenset[str]()
     return RightsRequest(
         public_id=public_id,
         right=right,
         door=door,
         person_id=person.id if person else None,
         came_on=came_on,
-        due_on=rules.due_on(right, came_on),
+        due_on=rules.due_on(right, came_on, countries),
         created_at=now,
         created_by=by,
     )

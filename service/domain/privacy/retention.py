@@ -43,7 +43,7 @@ MOST_PEOPLE = 8  # persons: to forget one is a dozen statements
 # else it says of them (a yes, a no, an objection, a restriction, a sign-in), they are more than a sign-up.
 ASKING = ("person.registered", "consent.requested", "confirmation.requested", "link.requested")
 LOOKING = ("person.viewed", "person.revealed", "person.exported")
-RIGHTS = ("request.received", "request.extended", "request.closed")
+RIGHTS = ("request.received", "request.extended", "request.hastened", "request.closed")
 _WRITTEN = ("contact.asked", "contact.answered", "contact.closed")
 _NAMES_THE_MESSAGE = ("domains", "topics")  # of a mailing's facts: of what its Message-IDs are made
 

@@ -4,8 +4,10 @@ be answered. Pure; called by the privacy actions and their pages.
 
 import re
 from calendar import monthrange
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 
+from service.domain.consent import jurisdictions
 from service.kit.errors import Conflict, Invalid, NotFound, TooMany
 from service.mail.headers import clean_header
 from service.mail.starters import texts
@@ -113,11 +115,11 @@ class NoMoreTime(Conflict):
 
 
 class ExtendedBefore(Conflict):
-    """The two further months were taken before; there are no more."""
+    """More time was taken before; there is no more."""
 
 
 class TooLateToExtend(Conflict):
-    """The first month is over; the person had to be told within it."""
+    """The day it was due is over; the person had to be told by then."""
 
 
 class DisclosureUnknown(NotFound):
@@ -236,24 +238,47 @@ def report_by(noticed_at: datetime) -> datetime:
     return noticed_at + REPORT_WITHIN
 
 
-def due_on(right: str, came_on: date) -> date:
+def due_on(right: str, came_on: date, countries: Collection[str] = ()) -> date:
     """The last day for an answer. Objecting to advertising counts at once (GDPR 21(3)); an opt-out within ten working days
-    (15 USC 7704(a)(4)); all else within a month (GDPR 12(3)). Holidays and the week's end put nothing off: an answer by this
-    day is in time wherever one counts more kindly."""
+    (15 USC 7704(a)(4)); all else within a month (GDPR 12(3)), or sooner where the law of a country in which they are known to live is
+    quicker. Holidays put nothing off, nor the week's end a month: an answer by this day is in time wherever one counts more kindly.
+
+    Of somebody whose country is not known the month holds. That the strictest rule holds then is said of the gate, which decides
+    what may be sent to them; a clock errs less by the law of the controller, and goes forward as soon as a country is known."""
     if right == "objection":
         return came_on
-    return _working_days_after(came_on, OPT_OUT_DAYS) if right == "opt_out" else months_after(came_on, 1)
+    usual = _working_days_after(came_on, OPT_OUT_DAYS) if right == "opt_out" else months_after(came_on, 1)
+    clocks = jurisdictions.quicker(right, countries).values()
+    return min([usual, *(_working_days_after(came_on, one.days) for one in clocks)])
 
 
-def extended_to(right: str, came_on: date, *, extended: bool, today: date) -> date:
-    """The last day with the two further months of GDPR 12(3). Raises `NoMoreTime`, `ExtendedBefore`, `TooLateToExtend`."""
-    if right in ("objection", "opt_out"):
+def may_take_longer(right: str, countries: Collection[str] = ()) -> bool:
+    """Whether the law gives more time at all, for a reason."""
+    clocks = jurisdictions.quicker(right, countries).values()
+    return right not in ("objection", "opt_out") and all(one.more for one in clocks)
+
+
+def longest(right: str, came_on: date, countries: Collection[str] = ()) -> date:
+    """The last day with all the time that may be taken: two further months (GDPR 12(3)), or the days of a law that is quicker."""
+    if not may_take_longer(right, countries):
+        return due_on(right, came_on, countries)
+    clocks = jurisdictions.quicker(right, countries).values()
+    return min(
+        [months_after(came_on, 3), *(_working_days_after(came_on, one.days + one.more) for one in clocks)]
+    )
+
+
+def extended_to(
+    right: str, came_on: date, *, extended: bool, today: date, countries: Collection[str] = ()
+) -> date:
+    """The last day with the time that may be taken for a reason. Raises `NoMoreTime`, `ExtendedBefore`, `TooLateToExtend`."""
+    if not may_take_longer(right, countries):
         raise NoMoreTime
     if extended:
         raise ExtendedBefore
-    if today > due_on(right, came_on):
+    if today > due_on(right, came_on, countries):
         raise TooLateToExtend
-    return months_after(came_on, 3)
+    return longest(right, came_on, countries)
 
 
 def months_after(day: date, months: int) -> date:

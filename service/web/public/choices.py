@@ -25,6 +25,7 @@ from service.web import deps, pages, words
 from service.web.public import tokens
 
 REPORT = "/contact?subject=complaint"
+LIMITS = (1, 2, 3, 4, 5, 7, 10)  # mails a week that are offered; a site may have set another
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # How a yes came about, in words (the methods of `consent`); what is not here is not said.
 HOW = {
@@ -78,7 +79,7 @@ async def page(
         ],
         "break_until": _break(overview, seen.person, now, typed),
         "break_min": (now.date() + timedelta(days=1)).isoformat(),
-        "max_per_week": None,  # offered once the sender heeds it
+        "max_per_week": _limits(overview.max_per_week, say, typed),
         "saved": _saved(saved, overview, seen, say, now) if saved else None,
         "in_flight": status == 202,
         "last_change": shown.last_change,
@@ -152,6 +153,19 @@ def _topic(row: TopicRow, say: words.Say, typed: dict[str, str] | None) -> dict[
     }
 
 
+def _limits(most: int | None, say: words.Say, typed: dict[str, str] | None) -> list[dict[str, Any]]:
+    """How many mails a week there may be at most: the usual numbers, what stands, and none."""
+    offered = sorted({*LIMITS, most or LIMITS[0]})
+    chosen = str(most or "")
+    if typed and typed.get("max_per_week", "").strip() in ("", *map(str, offered)):
+        chosen = typed.get("max_per_week", chosen).strip()
+    numbers = [(str(n), say("1 mail a week") if n == 1 else say("%(n)s mails a week", n=n)) for n in offered]
+    return [
+        {"value": value, "label": label, "selected": value == chosen}
+        for value, label in [("", say("No limit")), *numbers]
+    ]
+
+
 def _break(overview: Overview, person: Person | None, now: datetime, typed: dict[str, str] | None) -> str:
     """The day in the field: the one typed, else the one until which a break runs."""
     if typed is not None and "break_until" in typed:
@@ -180,6 +194,8 @@ def _saved(
                 overview.break_until, lang=seen.lang, zone=seen.person.zone if seen.person else ""
             )
             summary.append(say("No mails until %(date)s.", date=day) if day else say("The break has ended."))
+        elif slug == "max_per_week":
+            summary.append(_limited(overview.max_per_week, say))
         elif choices and choices.topics.get(slug) == "off":
             summary.append(say("No more “%(topic)s” mails.", topic=name))
         else:
@@ -199,3 +215,12 @@ def _saved(
         "confirm_mail": bool(result.confirmation_sent),
         "undo": {"value": result.undo, "until": now + UNDO_WITHIN} if result.undo else None,
     }
+
+
+def _limited(most: int | None, say: words.Say) -> str:
+    """A changed limit, in a sentence."""
+    if most is None:
+        return say("No limit on mails a week any more.")
+    return (
+        say("Not more than 1 mail a week.") if most == 1 else say("Not more than %(n)s mails a week.", n=most)
+    )

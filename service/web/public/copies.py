@@ -58,6 +58,7 @@ KINDS = {
     "suppression.lifted": "Off our do-not-mail list",
     "request.received": "Your request came in",
     "request.extended": "Your request takes longer",
+    "request.hastened": "Your request is to be answered sooner",
     "request.closed": "Your request was answered",
 }
 

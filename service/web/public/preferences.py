@@ -18,6 +18,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import actions
 from service.domain.preferences.actions import UNCHANGED, Choices, Saved, Unchanged
+from service.domain.preferences.rules import WeeklyCapInvalid
 from service.kit import clock
 from service.kit.errors import Invalid
 from service.web import deps, forms, pages
@@ -67,8 +68,11 @@ def _choices(form: Form) -> Choices:
     day: date | Unchanged | None = UNCHANGED
     if "break_until" in form:
         day = _day(form.text("break_until"))
+    most: int | Unchanged | None = UNCHANGED
+    if "max_per_week" in form:
+        most = _limit(form.text("max_per_week"))
     agreed = frozenset(slug for slug, said in form.prefixed("agree:").items() if said)
-    return Choices(form.prefixed("topic:"), day, agreed=agreed)
+    return Choices(form.prefixed("topic:"), day, most, agreed)
 
 
 def _day(typed: str) -> date | None:
@@ -76,6 +80,12 @@ def _day(typed: str) -> date | None:
         return date.fromisoformat(typed) if typed else None
     except ValueError as wrong:
         raise DateInvalid(field="break_until") from wrong
+
+
+def _limit(typed: str) -> int | None:
+    if typed and not (typed.isascii() and typed.isdecimal() and len(typed) < 4):
+        raise WeeklyCapInvalid(field="max_per_week")
+    return int(typed) if typed else None
 
 
 async def _refused(request: Request, link: Link, form: Form, wrong: Invalid) -> Response:

@@ -4,7 +4,7 @@ What is asked for is done on the person's own page, once something shows that it
 for a copy, which is handed over first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from functools import partial
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
+from service.domain.consent import jurisdictions
 from service.domain.mailings import queries as mailings
 from service.domain.people import mailbox
 from service.domain.people.rules import UnknownPerson
@@ -224,7 +225,7 @@ async def belongs_to(request: Request, public_id: str, staff: Officer) -> Respon
 
 @router.post("/staff/privacy/requests/{public_id}/extend")
 async def extend(request: Request, public_id: str, staff: Officer) -> Response:
-    """Take two further months."""
+    """Take the further time that the law gives."""
 
     def more(session: Session, form: Form) -> None:
         told = form.text("told") == "1"
@@ -232,7 +233,7 @@ async def extend(request: Request, public_id: str, staff: Officer) -> Response:
             session, public_id, reason=form.text("reason"), told=told, now=clock.now(), by=staff.by
         )
 
-    return await _change(request, public_id, staff, more, "Two further months; the reason is on record.")
+    return await _change(request, public_id, staff, more, "More time is taken; the reason is on record.")
 
 
 @router.post("/staff/privacy/requests/{public_id}/close")
@@ -272,13 +273,27 @@ async def _page(
     return await show_noted(request, staff, "privacy", "staff/request.html", build, status=status)
 
 
+def _clock(right: str, law: str, lives: Collection[str]) -> str:
+    """The law a request rests on, and the one that wants an answer sooner."""
+    clocks = jurisdictions.quicker(right, lives)
+    return "; ".join([law, *(f"{name}: {one.days} working days" for name, one in clocks.items())])
+
+
+def _longer(right: str, lives: Collection[str]) -> str:
+    """How much more time there may be, and by which law."""
+    clocks = jurisdictions.quicker(right, lives)
+    usual = "two further months, GDPR Art. 12(3)"
+    return "; ".join(f"{name}: {one.more} further working days" for name, one in clocks.items()) or usual
+
+
 def _facts(session: Session, found: queries.Requested, today: date) -> dict[str, Any]:
     row = found.row
     names = actors.names(session, [row.created_by, row.closed_by])
     what, law = rules.RIGHTS[row.right]
     link = (f"/staff/contact/{found.message.public_id}", "The message") if found.message else None
     person = f"/staff/people/{found.person.public_id}" if found.person else None
-    extendable = not row.closed_at and not row.extended_at and row.right not in ("objection", "opt_out")
+    lives = queries.countries(session, row)
+    extendable = not row.closed_at and not row.extended_at and rules.may_take_longer(row.right, lives)
     return {
         "proven": queries.proven(session, row),
         "by_itself": row.right in rules.CLOSED_THERE,
@@ -290,7 +305,7 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
         "message": {"href": link[0], "label": link[1]} if link else None,
         "person": {"href": person, "label": found.who} if person else None,
         "who": found.who,
-        "law": law,
+        "law": _clock(row.right, law, lives),
         "came_on": row.came_on,
         "door": rules.DOORS[row.door],
         "noted": {"by": names[row.created_by], "at": row.created_at},
@@ -300,6 +315,8 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
         if row.closed_by
         else None,
         "may_extend": extendable and today <= row.due_on,
+        "longest": rules.longest(row.right, row.came_on, lives),
+        "longer_law": _longer(row.right, lives),
         "outcomes": [
             choice("", "Choose", True),
             *[choice(one, said) for one, said in rules.OUTCOMES.items()],

@@ -7,6 +7,7 @@ import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from scheduler import jobs
 from service.db.session import reading
 from service.domain.ledger import actions as entries
 from service.domain.ledger import queries as ledger
@@ -113,14 +114,42 @@ def test_what_is_one_persons_does_not_become_anothers(browser: Browser, office: 
     assert len(received) == 1
 
 
+def test_std_i8_the_clock_of_where_they_live_and_its_own_more_time(browser: Browser, office: Office) -> None:
+    office.world.person(attributes={"country": "ru"})
+    officer = browser("privacy_officer")
+    path = written(officer, **letter(who="ana@example.org"))
+    page = officer.get(path).text
+    assert "(GDPR Art. 15; Russia: 10 working days)" in page
+    assert "Russia: 5 further working days" in page
+    due = of(office, path).row.due_on
+    assert officer.post(f"{path}/extend", data={"reason": "Archives", "told": "1"}).status_code == 303
+    assert (of(office, path).row.due_on - due).days == 7
+    corrected = officer.get(written(officer, **letter(who="ana@example.org", right="rectification"))).text
+    assert "Russia: 7 working days" in corrected
+    assert "Take more time" not in corrected
+
+
+def test_the_clock_brings_a_day_forward_once_the_country_is_known(browser: Browser, office: Office) -> None:
+    ana, officer = office.world.person(), browser("privacy_officer")
+    path = written(officer, **letter(who="ana@example.org"))
+    before = of(office, path).row.due_on
+    office.world.person(attributes={"country": "ru"})
+    for _ in range(2):
+        jobs.hasten(office.house, clock.now())
+    assert of(office, path).row.due_on < before
+    page = officer.get(f"/staff/people/{ana.public_id}").text
+    assert page.count("To be answered sooner, by the law of where they live:") == 1
+
+
 def test_more_time_with_its_reason_and_a_refusal_with_its_own(browser: Browser, office: Office) -> None:
     officer = browser("privacy_officer")
     path = written(officer, **letter())
+    assert "two further months, GDPR Art. 12(3)" in officer.get(path).text
     assert officer.post(f"{path}/extend", data={"reason": "Archives"}).status_code == 422
     assert officer.post(f"{path}/extend", data={"reason": "Archives", "told": "1"}).status_code == 303
     page = officer.get(path).text
     assert "Archives" in page
-    assert "Take two further months" not in page
+    assert "Take more time" not in page
     short = officer.post(f"{path}/close", data={"outcome": "refused"})
     assert "Please say why." in short.text
     officer.post(f"{path}/close", data={"outcome": "refused", "note": "The fifth this week"})
