@@ -1,5 +1,6 @@
 """People: the list, finding one, and one person's page with all that is on record, as of any day."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from service.domain.preferences import rules as gate
 from service.domain.preferences.rights import CONTROLLER, LEGAL, PERSON, asked_for_restriction
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
-from service.domain.suppressions.rules import CAUSES
+from service.domain.suppressions.rules import CAUSES, SCOPES, origin_words
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -79,16 +80,21 @@ def answering_to(session: Session, house: House, q: str) -> list[Person]:
 def _list(session: Session, house: House, staff: SignedIn, found: list[Person], q: str) -> dict[str, Any]:
     if found:
         actions.note_list(session, found, now=clock.now(), by=staff.by)
-    names = {
-        topic.id: topics.wording_for(session, topic.id or 0, "en").title
-        for topic in topics.everything(session)
-    }
+    names = topic_names(session)
     return {
         "q": q,
         "total": queries.count(session),
         "rows": [_row(session, house, person, names) for person in found],
         "may_import": may(staff.role, "people:import"),
         "may_export": may(staff.role, "people:export"),
+    }
+
+
+def topic_names(session: Session) -> dict[int | None, str]:
+    """What topics are called, by their row numbers."""
+    return {
+        topic.id: topics.wording_for(session, topic.id or 0, "en").title
+        for topic in topics.everything(session)
     }
 
 
@@ -195,6 +201,7 @@ def _page(
     after = request.query_params.get("after")
     log = timeline.of_person(session, house.ring, person, until=until, only=only, opens=opens, after=after)
     keep, stopped = f"&on={on}" if until else "", preferences.suppressed(session, person)
+    names = topic_names(session) if stopped else {}
     newest = urlencode({**request.query_params, "after": ""})
     return {
         "base": base,
@@ -225,7 +232,7 @@ def _page(
         "not_told": None,
         "why": "",
         "asked": [choice(PERSON, "The person"), choice(CONTROLLER, "We do, of our own accord")],
-        "stopped": [_on_the_list(one) for one in stopped],
+        "stopped": [on_the_list(one, names, staff.role) for one in stopped],
         "theirs": person.state == "restricted" and asked_for_restriction(session, person),
         "barred": any(one.cause == LEGAL for one in stopped),
         "evidence": f"{base}/evidence" + (f"?on={on}" if until else "") if opens else None,
@@ -240,10 +247,20 @@ def day_asked(text: str, now: datetime) -> date:
         return now.date()
 
 
-def _on_the_list(row: Suppression) -> dict[str, Any]:
-    """One line of the do-not-mail list, with what would lift it."""
+def on_the_list(row: Suppression, names: Mapping[int | None, str], role: str) -> dict[str, Any]:
+    """One line of the do-not-mail list, with what would lift it; `names`: of topics, by their row numbers."""
     why, lifts = CAUSES.get(row.cause, (row.cause, ""))
-    return {"scope": row.scope, "why": why, "lifts": lifts, "since": row.since_at, "entry": row.source_seq}
+    opens = row.origin.startswith("i_") and may(role, "people:import")
+    return {
+        "scope": f"The topic “{names[row.topic_id]}”" if row.topic_id in names else SCOPES[row.scope],
+        "why": why,
+        "lifts": lifts,
+        "origin": origin_words(row.origin),
+        "brought": f"/staff/people/import/{row.origin}" if opens else None,
+        "since": row.since_at,
+        "entry": row.source_seq,
+        "evidence": f"/staff/ledger?entry={row.source_seq}" if may(role, "ledger:read") else None,
+    }
 
 
 def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
