@@ -1,7 +1,7 @@
 """People: the list, finding one, and one person's page with all that is on record, as of any day."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -10,6 +10,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from service.domain.deliveries import queries as deliveries
+from service.domain.ledger import checkpoints
 from service.domain.people import actions, queries
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
@@ -28,7 +29,7 @@ from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import audience as whom
-from service.web.staff import timeline
+from service.web.staff import days, timeline
 from service.web.staff.frame import choice, pager, show_noted, tab
 from service.web.staff.lines import PAGE
 
@@ -134,8 +135,19 @@ def name_of(session: Session, house: House, person: Person) -> str | None:
 
 @router.get("/staff/people/{public_id}")
 async def page(request: Request, public_id: str, staff: Reader) -> Response:
-    """One person's page; that it was looked at is written down."""
+    """One person's page; that it was looked at is written down. What the form of the day sent leads to the page of that day."""
+    if "days" in request.query_params:
+        return await _day_chosen(request, public_id)
     return await shown(request, staff, public_id)
+
+
+async def _day_chosen(request: Request, public_id: str) -> Response:
+    query, now = request.query_params, clock.now()
+    first = await deps.read(deps.house(request), lambda session: known(session, public_id).created_at.date())
+    on = days.chosen(query, first, now)
+    kept = {"on": on.isoformat()} if on < now.date() else {}
+    kept |= {"show": query["show"]} if query.get("show") in FILTERS else {}
+    return pages.redirect(request, f"/staff/people/{public_id}?{urlencode(kept)}".rstrip("?"))
 
 
 async def shown(
@@ -194,7 +206,7 @@ def _page(
     request: Request, session: Session, house: House, staff: SignedIn, person: Person, address: str | None
 ) -> dict[str, Any]:
     now = clock.now()
-    on = day_asked(request.query_params.get("on", ""), now)
+    on = days.day_asked(request.query_params.get("on", ""), now)
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
     chosen, opens = request.query_params.get("show", ""), may(staff.role, "people:reveal")
     base, only = f"/staff/people/{person.public_id}", chosen if chosen in FILTERS else ""
@@ -218,13 +230,15 @@ def _page(
         "missing": None,
         "on": on.isoformat(),
         "today": now.date().isoformat(),
-        "on_words": f"{on.day} {on:%b %Y}" if until else None,
+        "on_words": days.in_words(on) if until else None,
+        "slider": days.slider(person.created_at.date(), on, now),
         "sentence": _sentence(log.standing, until),
         "standing": log.standing if until else _today(session, person, now, log.standing),
         "filters": [tab(label, f"{base}?show={key}{keep}", key == chosen) for key, label in FILTERS.items()],
         "log": log.lines,
         "later": f"{base}?{newest}#log" if log.begins else None,
-        "chain": None,
+        "chain": _signed(session, house),
+        "may_verify": may(staff.role, "ledger:verify"),
         "pager": pager(request, log.next, f"Newest first, {PAGE} to a page.", path=base, part="#log"),
         "may_reveal": opens and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
@@ -239,12 +253,13 @@ def _page(
     }
 
 
-def day_asked(text: str, now: datetime) -> date:
-    """The day asked for; today for anything that is none."""
+def _signed(session: Session, house: House) -> dict[str, Any] | None:
+    """How far the last signed head reaches; None where none is signed yet. Whether the chain holds, only reading it tells."""
     try:
-        return min(date.fromisoformat(text), now.date())
-    except ValueError:
-        return now.date()
+        head = checkpoints.latest(session, house.ring)
+    except checkpoints.TreeDiffers:
+        return {"ok": False, "seq": None}
+    return {"ok": True, "seq": head.size} if head else None
 
 
 def on_the_list(row: Suppression, names: Mapping[int | None, str], role: str) -> dict[str, Any]:
