@@ -18,6 +18,7 @@ from service.cli import (
     prove,
     ring,
     staff,
+    suppressions,
     up,
 )
 
@@ -44,5 +45,6 @@ app.add_typer(announce.app, name="announce")
 app.command("post")(post.post)
 app.add_typer(notice.app, name="notice")
 app.add_typer(privacy.app, name="privacy")
+app.command("suppressions")(suppressions.suppressions)
 app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)

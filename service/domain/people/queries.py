@@ -121,20 +121,39 @@ def identities(session: Session, person_id: int) -> Sequence[Identity]:
     ).all()
 
 
+_LIVING = (
+    col(Address.owner_kind) == "person",
+    col(Address.ended_at).is_(None),
+    col(Person.state) != "merged",
+)
+_CONFIRMED_FIRST = (col(Address.confirmed_at).is_(None), col(Person.id))
+
+
 def by_address(session: Session, ring: Keyring, address: addresses.Address) -> Sequence[Person]:
     """Everybody with this live address; the one who confirmed it, if any, first."""
     statement = (
         select(Person)
         .join(Address, col(Address.owner_id) == col(Person.id))
-        .where(
-            col(Address.owner_kind) == "person",
-            col(Address.ended_at).is_(None),
-            col(Address.address_hash) == mailings.address_hash(ring, address),
-            col(Person.state) != "merged",
-        )
-        .order_by(col(Address.confirmed_at).is_(None), col(Person.id))
+        .where(*_LIVING, col(Address.address_hash) == mailings.address_hash(ring, address))
+        .order_by(*_CONFIRMED_FIRST)
     )
     return session.exec(statement).all()
+
+
+_REGISTERED_AT = (
+    select(Address.address_hash, Person)
+    .join(Person, col(Address.owner_id) == col(Person.id))
+    .where(*_LIVING, among(col(Address.address_hash), "hashes"))
+    .order_by(*_CONFIRMED_FIRST)
+)
+
+
+def registered_at(session: Session, hashes: Sequence[str]) -> dict[str, Person]:
+    """Keyed hash of a mailbox → who is registered there: the one who confirmed it, else who came first."""
+    found: dict[str, Person] = {}
+    for digest, person in session.exec(_REGISTERED_AT, params={"hashes": sorted(set(hashes))}):
+        found.setdefault(digest, person)
+    return found
 
 
 def address_of(session: Session, ring: Keyring, person: Person) -> addresses.Address | None:

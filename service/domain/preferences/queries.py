@@ -31,6 +31,7 @@ from service.domain.suppressions import queries as suppressions
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
+from service.kit import paging
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,40 @@ _NOES_AT = (
         col(Preference.state).in_(NOES),
     )
 )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the do-not-mail list, with who is registered at that mailbox, if anybody, and the topic, where it is about one."""
+
+    row: Suppression
+    person: Person | None
+    topic: Topic | None
+
+
+def do_not_mail(
+    session: Session, *, after: str | None, limit: int | None, cause: str | None = None
+) -> paging.Page[Listed]:
+    """The do-not-mail list, newest first. Raises `CursorInvalid`."""
+    found = suppressions.page(session, after=after, limit=limit, cause=cause)
+    return paging.Page(_listed(session, found.rows), found.next)
+
+
+def listed_for(session: Session, address_hash: str) -> list[Listed]:
+    """The same of one mailbox, newest first."""
+    rows = suppressions.live_for(session, [address_hash]).get(address_hash, [])
+    return _listed(session, sorted(rows, key=lambda row: row.id or 0, reverse=True))
+
+
+def whose(found: Sequence[Listed]) -> list[Person]:
+    """Who is registered at the mailboxes of these lines, each once."""
+    return list({one.person.id: one.person for one in found if one.person is not None}.values())
+
+
+def _listed(session: Session, rows: Sequence[Suppression]) -> list[Listed]:
+    people = people_queries.registered_at(session, [row.address_hash for row in rows])
+    known = {topic.id: topic for topic in topics.everything(session)}
+    return [Listed(row, people.get(row.address_hash), known.get(row.topic_id)) for row in rows]
 
 
 def suppressed(session: Session, person: Person) -> list[Suppression]:

@@ -129,7 +129,10 @@ def _say_again(
         mailbox, cause = str(body["address_hash"]), str(body.get("cause", ""))
         if cause == rights.KEPT:
             return _restriction_of_a_stranger(session, mailbox, subject, rights.PERSON, now=now)
-        if subject is None and cause != "hard_bounce":  # a file's no, of the mailbox alone
+        if subject is None and cause not in (
+            "hard_bounce",
+            rights.LEGAL,
+        ):  # a file's no, of the mailbox alone
             refused = [topic] if topic is not None else topics.everything(session)
             changes.overtake(session, refused, mailbox, by=None, until=from_micros(at))
         return _suppress(session, mailbox, scope, cause, subject, now=now, topic=topic)

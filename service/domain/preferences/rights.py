@@ -28,8 +28,8 @@ from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
-LEGAL = "legal"
 PERSON, CONTROLLER = "person", "controller"  # who asks for a restriction: `asked` in its entry
+LEGAL = "legal"  # cause, there, of what the law or an authority asks for: the one that is nobody’s own no
 KEPT = "restriction"  # cause, on the do-not-mail list, of what a restored copy does not know whose it is
 
 
@@ -261,8 +261,15 @@ def bar(session: Session, person: Person, *, reason: str, now: datetime, by: str
     address = _mailbox(session, person)
     if address is None:
         raise rules.NoMailbox
+    return bar_mailbox(session, address.address_hash, subject=person.public_id, reason=reason, now=now, by=by)
+
+
+def bar_mailbox(
+    session: Session, address_hash: str, *, subject: str | None = None, reason: str, now: datetime, by: str
+) -> bool:
+    """The same of a mailbox that perhaps nobody is registered with. `subject`: whoever it concerns; whoever holds it when not said."""
     added = suppressions.add(
-        session, address.address_hash, scope="all", cause=LEGAL, origin="staff", subject=person.public_id,
+        session, address_hash, scope="all", cause=LEGAL, origin="staff", subject=subject or _holder(session, address_hash),
         reason=reason, now=now, by=by,
     )  # fmt: skip
     if added is None:
@@ -274,11 +281,27 @@ def unbar(session: Session, person: Person, *, reason: str, now: datetime, by: s
     """The ground is gone: what the person said stands as before. Raises `NotBarred`."""
     person = mailbox.who_is_left(session, person)
     address = _mailbox(session, person)
-    digest, subject = address.address_hash if address else "", person.public_id
+    if address is None:
+        raise rules.NotBarred(fix=rules.NoMailbox.fix_hint)
+    unbar_mailbox(session, address.address_hash, subject=person.public_id, reason=reason, now=now, by=by)
+
+
+def unbar_mailbox(
+    session: Session, address_hash: str, *, subject: str | None = None, reason: str, now: datetime, by: str
+) -> None:
+    """The same of a mailbox that perhaps nobody is registered with any more; what people said there is none of staff's to lift.
+    Raises `NotBarred`."""
+    subject = subject or _holder(session, address_hash)
     if not suppressions.lift(
-        session, digest, causes=(LEGAL,), subject=subject, reason=reason, now=now, by=by
+        session, address_hash, causes=(LEGAL,), subject=subject, reason=reason, now=now, by=by
     ):
         raise rules.NotBarred
+
+
+def _holder(session: Session, address_hash: str) -> str | None:
+    """Who holds a mailbox confirmed."""
+    found = mailbox.holders(session, [address_hash]).get(address_hash)
+    return found[0].public_id if found else None
 
 
 def _no_advertising(change: Change, address_hash: str) -> bool:

@@ -82,7 +82,9 @@ class LiftNotTold(Invalid):
 
 
 class NoMailbox(Conflict):
-    """Nobody has this mailbox any more, so there is nothing to bar."""
+    """Nobody has this mailbox any more."""
+
+    fix_hint = "Look its address up on the do-not-mail list."
 
 
 class NotBarred(Conflict):

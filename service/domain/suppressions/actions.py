@@ -1,6 +1,6 @@
 """Putting an address on the do-not-mail list, and lifting what only its owner may lift."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
@@ -128,6 +128,13 @@ def lift(
                 by=by,
             )
     return len(rows)
+
+
+def note_look(session: Session, shown: Sequence[Suppression], *, now: datetime, by: str) -> None:
+    """Somebody looked an address up, and was shown what stands for it: by the entries it rests on, for a keyed hash would say of
+    which address (standards K8)."""
+    body = {"entries": sorted(one.source_seq for one in shown)}
+    ledger.append(session, "suppression.viewed", subject=None, body=body, by=by, now=now)
 
 
 def _still_refused(row: Suppression, others: Mapping[int, str]) -> list[int]:

@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 from service.db.bulk import among
 from service.domain.suppressions import rules
 from service.domain.suppressions.tables import Suppression
+from service.kit import paging
 
 _IN_FORCE = select(Suppression).where(
     among(col(Suppression.address_hash), "hashes"), col(Suppression.lifted_at).is_(None)
@@ -20,6 +21,20 @@ def live_for(session: Session, hashes: list[str]) -> dict[str, list[Suppression]
     for row in session.exec(_IN_FORCE, params={"hashes": hashes}):
         found.setdefault(row.address_hash, []).append(row)
     return found
+
+
+def page(
+    session: Session, *, after: str | None, limit: int | None, cause: str | None = None
+) -> paging.Page[Suppression]:
+    """What is in force, newest first; for one cause, or for any. Raises `CursorInvalid`."""
+    key, size = paging.decode(after), paging.size(limit)
+    statement = select(Suppression).where(col(Suppression.lifted_at).is_(None))
+    if cause:
+        statement = statement.where(col(Suppression.cause) == cause)
+    if isinstance(key, int):
+        statement = statement.where(col(Suppression.id) < key)
+    rows = session.exec(statement.order_by(col(Suppression.id).desc()).limit(size + 1)).all()
+    return paging.Page(rows[:size], paging.encode(rows[size - 1].id or 0) if len(rows) > size else None)
 
 
 def with_cause(session: Session, hashes: list[str], cause: str) -> set[str]:

@@ -1,4 +1,6 @@
-"""What a suppression means to people: why, and what would lift it. Pure."""
+"""What a suppression means to people: how far it reaches, why, whence, and what would lift it. Pure."""
+
+from service.kit.errors import Invalid
 
 CAUSES = {
     "withdrawal": ("They stopped these mails.", "Only the person can choose them again."),
@@ -18,4 +20,36 @@ CAUSES = {
     ),
     "legal": ("The law or an authority asks for it.", "The privacy officer, with the ground recorded."),
 }
+SCOPES = {"all": "All mail", "marketing": "All marketing", "topic": "One topic"}
+ORIGINS = {
+    "link": "a link in a mail",
+    "me": "their own page",
+    "page": "their own page",
+    "objection": "what they asked of staff",
+    "staff": "staff",
+    "api": "a site, through the API",
+    "moved": "their mailbox before",
+    "restore": "the file of stops, after a copy was restored",
+}
 OWN = ("withdrawal", "objection", "complaint")  # what is said by a person, whichever mailbox they have
+
+
+class CauseUnknown(Invalid):
+    """Nobody is on the list for such a cause."""
+
+
+def check_cause(cause: str) -> str:
+    """The cause, if there is one by that name. Raises `CauseUnknown`."""
+    if cause not in CAUSES:
+        raise CauseUnknown(field="cause", fix="One of: " + ", ".join(CAUSES))
+    return cause
+
+
+def origin_words(origin: str) -> str:
+    """Where a no came from: through which door, by which mailing (m_…) or import (i_…)."""
+    kind = {"m": "mailing", "i": "import"}.get(origin.partition("_")[0]) if "_" in origin else None
+    return (
+        f"{kind} {origin}"
+        if kind
+        else ORIGINS.get(origin, origin.replace("_", " ") or "nobody wrote it down")
+    )

@@ -68,7 +68,6 @@ def change(
     visibility: str | None = None,
     double_opt_in: bool | None = None,
     mailbox: str | None = None,
-    position: int | None = None,
     now: datetime,
     by: str,
 ) -> list[str]:
@@ -78,7 +77,7 @@ def change(
     `TopicInvalid`, or the rule of mailboxes.
     """
     topic = _locked(session, slug)
-    wanted: dict[str, Any] = {"double_opt_in": double_opt_in, "position": position}
+    wanted: dict[str, Any] = {"double_opt_in": double_opt_in}
     if visibility is not None:
         wanted["visibility"] = rules.check_one_of(visibility, rules.VISIBILITIES, field="visibility")
     if mailbox is not None:

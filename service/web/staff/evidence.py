@@ -19,7 +19,7 @@ from service.domain.staff.queries import SignedIn
 from service.kit import clock, notes
 from service.web import deps
 from service.web.sessions import require
-from service.web.staff import people, timeline
+from service.web.staff import days, people, timeline
 from service.web.staff.frame import act, show
 
 router = APIRouter()
@@ -50,7 +50,7 @@ async def download(request: Request, public_id: str, staff: Officer) -> Response
 async def _file(request: Request, public_id: str, staff: SignedIn) -> dict[str, Any]:
     """The file, once the head is signed that its proof leads to; the look is written down with it."""
     house, now = deps.house(request), clock.now()
-    day = people.day_asked(request.query_params.get("on", ""), now)
+    day = days.day_asked(request.query_params.get("on", ""), now)
     on = min(datetime.combine(day, time.max, UTC), now)
     await act(request, lambda session: checkpoints.sign(session, house.ring, now=now))
 

@@ -44,6 +44,7 @@ MENU = {
     "people": "people:read",
     "topics": "topics:read",
     "policies": "policies:read",
+    "do-not-mail": "people:read",
     "contact": "contact:read",
     "privacy": "people:rights",
     "ledger": "ledger:read",

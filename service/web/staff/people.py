@@ -1,6 +1,7 @@
 """People: the list, finding one, and one person's page with all that is on record, as of any day."""
 
-from datetime import UTC, date, datetime, time
+from collections.abc import Mapping
+from datetime import UTC, datetime, time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -9,6 +10,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from service.domain.deliveries import queries as deliveries
+from service.domain.ledger import checkpoints
 from service.domain.people import actions, queries
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
@@ -17,7 +19,7 @@ from service.domain.preferences import rules as gate
 from service.domain.preferences.rights import CONTROLLER, LEGAL, PERSON, asked_for_restriction
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
-from service.domain.suppressions.rules import CAUSES
+from service.domain.suppressions.rules import CAUSES, SCOPES, origin_words
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -27,7 +29,7 @@ from service.ops.house import House
 from service.web import deps, forms, pages
 from service.web.sessions import require
 from service.web.staff import audience as whom
-from service.web.staff import timeline
+from service.web.staff import days, timeline
 from service.web.staff.frame import choice, pager, show_noted, tab
 from service.web.staff.lines import PAGE
 
@@ -79,16 +81,21 @@ def answering_to(session: Session, house: House, q: str) -> list[Person]:
 def _list(session: Session, house: House, staff: SignedIn, found: list[Person], q: str) -> dict[str, Any]:
     if found:
         actions.note_list(session, found, now=clock.now(), by=staff.by)
-    names = {
-        topic.id: topics.wording_for(session, topic.id or 0, "en").title
-        for topic in topics.everything(session)
-    }
+    names = topic_names(session)
     return {
         "q": q,
         "total": queries.count(session),
         "rows": [_row(session, house, person, names) for person in found],
         "may_import": may(staff.role, "people:import"),
         "may_export": may(staff.role, "people:export"),
+    }
+
+
+def topic_names(session: Session) -> dict[int | None, str]:
+    """What topics are called, by their row numbers."""
+    return {
+        topic.id: topics.wording_for(session, topic.id or 0, "en").title
+        for topic in topics.everything(session)
     }
 
 
@@ -128,8 +135,19 @@ def name_of(session: Session, house: House, person: Person) -> str | None:
 
 @router.get("/staff/people/{public_id}")
 async def page(request: Request, public_id: str, staff: Reader) -> Response:
-    """One person's page; that it was looked at is written down."""
+    """One person's page; that it was looked at is written down. What the form of the day sent leads to the page of that day."""
+    if "days" in request.query_params:
+        return await _day_chosen(request, public_id)
     return await shown(request, staff, public_id)
+
+
+async def _day_chosen(request: Request, public_id: str) -> Response:
+    query, now = request.query_params, clock.now()
+    first = await deps.read(deps.house(request), lambda session: known(session, public_id).created_at.date())
+    on = days.chosen(query, first, now)
+    kept = {"on": on.isoformat()} if on < now.date() else {}
+    kept |= {"show": query["show"]} if query.get("show") in FILTERS else {}
+    return pages.redirect(request, f"/staff/people/{public_id}?{urlencode(kept)}".rstrip("?"))
 
 
 async def shown(
@@ -188,13 +206,14 @@ def _page(
     request: Request, session: Session, house: House, staff: SignedIn, person: Person, address: str | None
 ) -> dict[str, Any]:
     now = clock.now()
-    on = day_asked(request.query_params.get("on", ""), now)
+    on = days.day_asked(request.query_params.get("on", ""), now)
     until = datetime.combine(on, time.max, UTC) if on < now.date() else None
     chosen, opens = request.query_params.get("show", ""), may(staff.role, "people:reveal")
     base, only = f"/staff/people/{person.public_id}", chosen if chosen in FILTERS else ""
     after = request.query_params.get("after")
     log = timeline.of_person(session, house.ring, person, until=until, only=only, opens=opens, after=after)
     keep, stopped = f"&on={on}" if until else "", preferences.suppressed(session, person)
+    names = topic_names(session) if stopped else {}
     newest = urlencode({**request.query_params, "after": ""})
     return {
         "base": base,
@@ -211,13 +230,15 @@ def _page(
         "missing": None,
         "on": on.isoformat(),
         "today": now.date().isoformat(),
-        "on_words": f"{on.day} {on:%b %Y}" if until else None,
+        "on_words": days.in_words(on) if until else None,
+        "slider": days.slider(person.created_at.date(), on, now),
         "sentence": _sentence(log.standing, until),
         "standing": log.standing if until else _today(session, person, now, log.standing),
         "filters": [tab(label, f"{base}?show={key}{keep}", key == chosen) for key, label in FILTERS.items()],
         "log": log.lines,
         "later": f"{base}?{newest}#log" if log.begins else None,
-        "chain": None,
+        "chain": _signed(session, house),
+        "may_verify": may(staff.role, "ledger:verify"),
         "pager": pager(request, log.next, f"Newest first, {PAGE} to a page.", path=base, part="#log"),
         "may_reveal": opens and person.state != "erased",
         "may_rights": may(staff.role, "people:rights") and person.state != "erased",
@@ -225,25 +246,36 @@ def _page(
         "not_told": None,
         "why": "",
         "asked": [choice(PERSON, "The person"), choice(CONTROLLER, "We do, of our own accord")],
-        "stopped": [_on_the_list(one) for one in stopped],
+        "stopped": [on_the_list(one, names, staff.role) for one in stopped],
         "theirs": person.state == "restricted" and asked_for_restriction(session, person),
         "barred": any(one.cause == LEGAL for one in stopped),
         "evidence": f"{base}/evidence" + (f"?on={on}" if until else "") if opens else None,
     }
 
 
-def day_asked(text: str, now: datetime) -> date:
-    """The day asked for; today for anything that is none."""
+def _signed(session: Session, house: House) -> dict[str, Any] | None:
+    """How far the last signed head reaches; None where none is signed yet. Whether the chain holds, only reading it tells."""
     try:
-        return min(date.fromisoformat(text), now.date())
-    except ValueError:
-        return now.date()
+        head = checkpoints.latest(session, house.ring)
+    except checkpoints.TreeDiffers:
+        return {"ok": False, "seq": None}
+    return {"ok": True, "seq": head.size} if head else None
 
 
-def _on_the_list(row: Suppression) -> dict[str, Any]:
-    """One line of the do-not-mail list, with what would lift it."""
+def on_the_list(row: Suppression, names: Mapping[int | None, str], role: str) -> dict[str, Any]:
+    """One line of the do-not-mail list, with what would lift it; `names`: of topics, by their row numbers."""
     why, lifts = CAUSES.get(row.cause, (row.cause, ""))
-    return {"scope": row.scope, "why": why, "lifts": lifts, "since": row.since_at, "entry": row.source_seq}
+    opens = row.origin.startswith("i_") and may(role, "people:import")
+    return {
+        "scope": f"The topic “{names[row.topic_id]}”" if row.topic_id in names else SCOPES[row.scope],
+        "why": why,
+        "lifts": lifts,
+        "origin": origin_words(row.origin),
+        "brought": f"/staff/people/import/{row.origin}" if opens else None,
+        "since": row.since_at,
+        "entry": row.source_seq,
+        "evidence": f"/staff/ledger?entry={row.source_seq}" if may(role, "ledger:read") else None,
+    }
 
 
 def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:

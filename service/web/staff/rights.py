@@ -117,7 +117,7 @@ async def _said(
 ) -> Response:
     """Do it with its reason, and back to the person's page; without one the page says what is missing."""
     try:
-        reason = _reason((await forms.read(request)).text("reason"))
+        reason = reason_of((await forms.read(request)).text("reason"))
     except ReasonMissing as wrong:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
     fenced: fence.Fenced[Any] = await act(
@@ -126,7 +126,8 @@ async def _said(
     return await done(request, staff, fenced, f"/staff/people/{public_id}", words)
 
 
-def _reason(typed: str) -> str:
+def reason_of(typed: str) -> str:
+    """What was typed as the reason, cut to what the ledger takes. Raises `ReasonMissing`."""
     if not typed:
         raise ReasonMissing(field="reason")
     return typed[:MOST]
@@ -138,7 +139,7 @@ async def copy(request: Request, public_id: str, staff: Officer) -> Response:
     answers no request: who hands it over closes that."""
     house = deps.house(request)
     try:
-        reason = _reason((await forms.read(request)).text("reason"))
+        reason = reason_of((await forms.read(request)).text("reason"))
     except ReasonMissing as wrong:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
 
@@ -163,7 +164,7 @@ async def erase(request: Request, public_id: str, staff: Officer) -> Response:
     """Erase, with the reason in the ledger for good."""
     house, form = deps.house(request), await forms.read(request)
     try:
-        reason = _reason(form.text("reason"))
+        reason = reason_of(form.text("reason"))
     except ReasonMissing as wrong:
         return await _preview(
             request, staff, public_id, form.values(), faults(wrong, ("reason",)), status=wrong.status

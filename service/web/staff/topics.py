@@ -42,6 +42,11 @@ LEFT_OUT = {
 
 LOOK_AHEAD = timedelta(days=60)
 FIELDS = ("name", "slug", "class", "basis", "visibility", "mailbox", "often", "locale", "text")
+CHANGEABLE = {
+    "visibility": "where it is shown",
+    "double_opt_in": "double opt-in",
+    "mailbox": "the sender’s mailbox",
+}
 # What the actions call a field and the form calls otherwise.
 _AS_FORM = {"title": "name", "frequency": "often", "mail_class": "class"}
 
@@ -190,6 +195,32 @@ async def publish_wording(request: Request, slug: str, staff: Writer) -> Respons
     )
 
 
+@router.post("/staff/topics/{slug}/change")
+async def change(request: Request, slug: str, staff: Writer) -> Response:
+    """Change where a topic is shown, whether a yes needs a press in a mail, and the sender's mailbox."""
+    form = await forms.read(request)
+
+    def save(session: Session) -> list[str]:
+        return actions.change(
+            session,
+            slug,
+            visibility=form.text("visibility"),
+            double_opt_in="double_opt_in" in form,
+            mailbox=form.text("mailbox"),
+            now=clock.now(),
+            by=staff.by,
+        )
+
+    try:
+        changed = (await act(request, save)).value
+    except DomainError as wrong:
+        values = {"double_opt_in": "", **form.values()}
+        return await _topic(request, staff, slug, values, _faults(wrong), status=wrong.status)
+    words = ", ".join(label for name, label in CHANGEABLE.items() if name in changed)
+    said = f"Changed: {words}." if changed else "Nothing changed: it was so already."
+    return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", said))
+
+
 @router.post("/staff/topics/{slug}/retire")
 async def retire(request: Request, slug: str, staff: Writer) -> Response:
     """Take a topic out of use; its stop links live for ever."""
@@ -261,14 +292,7 @@ async def _topic(
         wordings = queries.wordings(session, topic.id or 0)
         people = preferences.people_per_topic(session).get(topic.id or 0, 0)
         others = [one for one in current.values() if one.locale != newest.locale]
-        filled = {
-            **_of_others(others),
-            "name": newest.title,
-            "often": newest.frequency,
-            "locale": newest.locale,
-            "text": newest.text,
-            **values,
-        }
+        filled = {**_as_it_stands(topic, newest), **_of_others(others), **values}
         return {
             **_choices(filled),
             "title": newest.title,
@@ -288,6 +312,19 @@ async def _topic(
         }
 
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
+
+
+def _as_it_stands(topic: Topic, newest: Wording) -> dict[str, str]:
+    """The fields of both forms, before anything is typed."""
+    return {
+        "visibility": topic.visibility,
+        "double_opt_in": "1" if topic.double_opt_in else "",
+        "mailbox": topic.mailbox,
+        "name": newest.title,
+        "often": newest.frequency,
+        "locale": newest.locale,
+        "text": newest.text,
+    }
 
 
 def _of_others(others: Sequence[Wording]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-/* Staff pages only, and none needs it: the composer's count, checks and preview follow the typing, Ctrl/Cmd+Enter mails
+/* Staff pages only, and none needs it: a person's date and slider move together; the composer's count, checks and preview follow the typing, Ctrl/Cmd+Enter mails
    the test; the report of what is being sent follows by itself. */
 (() => {
   "use strict";
@@ -19,6 +19,24 @@
     watch();
   }, 2000);
   watch();
+
+  /* A person's page: what counts is the date, which follows the slider, and the slider it. */
+  const slider = document.getElementById("days");
+  if (slider) {
+    const on = document.getElementById("on");
+    const first = Date.parse(slider.dataset.first);
+    const say = (day) => slider.setAttribute("aria-valuetext", new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" }).format(day));
+    slider.addEventListener("input", () => {
+      const day = new Date(first + slider.valueAsNumber * 864e5);
+      on.value = day.toISOString().slice(0, 10);
+      say(day);
+    });
+    on.addEventListener("input", () => {
+      if (Number.isNaN(on.valueAsNumber)) return;
+      slider.valueAsNumber = (on.valueAsNumber - first) / 864e5;
+      say(on.valueAsNumber);
+    });
+  }
 
   const form = document.getElementById("compose");
   if (!form) return;

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import actions, projection, queries, restoring, rights, rules
 from service.domain.suppressions import queries as suppressions
+from service.kit import addresses
 from service.kit.clock import to_micros
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -194,3 +196,18 @@ def test_an_older_button_still_asks_whom_an_import_had_brought(
     assert again(session, ring, taken_back(ring, ana.public_id, now + HOUR), now + HOUR) == (0, 0)
     make.press(session, ring, make.buttons(session, ana)[-1], now=now + 2 * HOUR)
     assert allowed(session, ana, "updates", now + 2 * HOUR)
+
+
+def test_a_bar_of_a_mailbox_that_nobody_holds_comes_again_and_says_no_in_nobodys_name(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    make.register(session, ring, NEW, [make.an_answer(at=now)], now=now, attest=False)
+    [asked] = make.buttons(session)
+    law = {"scope": "all", "cause": "legal", "address_hash": make.address_hash(ring, NEW)}
+    line = a_line(ring, "suppression.added", "", NEW, now + HOUR, **law) | {"subject": None}
+    assert again(session, ring, line, now + HOUR) == (1, 0)
+    rights.unbar_mailbox(session, law["address_hash"], reason="order withdrawn", now=now + HOUR, by="cli")
+    session.flush()
+    make.press(session, ring, asked, now=now + 2 * HOUR)
+    person = people.by_address(session, ring, addresses.parse(NEW))[0]
+    assert make.the_state(session, person) == "given"
