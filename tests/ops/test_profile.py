@@ -97,7 +97,7 @@ def test_std_j2_it_names_parties_data_and_everybody_who_gets_to_see_it(house: Ho
     assert {"site shop", "Acme Mail: passes mails on"} <= {one["who"] for one in told["recipients"]}
     optional = {one["what"]: one["optional"] for one in told["personal_data"]}
     assert [optional[one] for one in ("e-mail address", "telephone")] == [False, True]
-    assert optional["plan: To tell those whose plan a change concerns."]
+    assert optional["plan: To tell those whose plan a change concerns"]
     assert {"what": "attribute plan", "days": 1095} in told["retention"]
 
 
