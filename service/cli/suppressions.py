@@ -72,12 +72,12 @@ def _facts(one: Listed) -> dict[str, Any]:
         "origin": one.row.origin,
         "since": one.row.since_at,
         "entry": one.row.source_seq,
-        "lifted_by": rules.CAUSES[one.row.cause][1],
+        "lifted_by": rules.words_of(one.row.cause)[1],
     }
 
 
 def _words(one: Listed) -> str:
-    why, lifts = rules.CAUSES[one.row.cause]
+    why, lifts = rules.words_of(one.row.cause)
     who = one.person.public_id if one.person else "nobody registered"
     scope = f"topic {one.topic.slug}" if one.topic else rules.SCOPES[one.row.scope].lower()
     whence = f"from {rules.origin_words(one.row.origin)}, entry {one.row.source_seq}"

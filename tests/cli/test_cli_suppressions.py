@@ -81,3 +81,12 @@ def test_an_address_is_read_from_the_standard_input_so_that_no_history_keeps_it(
     answer = CliRunner().invoke(app, arguments, env=environment, input="gone@example.org\n")
     assert answer.exit_code == 0
     assert "The mailbox does not exist" in answer.stdout
+
+
+def test_a_cause_of_another_version_is_shown_as_it_is(bidden: Run, engine: Engine, ring: Keyring) -> None:
+    """A restored copy takes over what its file of stops says."""
+    with transaction(engine) as session:
+        _put(session, ring, "gone@example.org", "weather")
+    assert "weather" in bidden("suppressions").out
+    [row] = bidden("suppressions", "--json").json["items"]
+    assert (row["cause"], row["lifted_by"]) == ("weather", "")

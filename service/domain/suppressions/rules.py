@@ -45,6 +45,11 @@ def check_cause(cause: str) -> str:
     return cause
 
 
+def words_of(cause: str) -> tuple[str, str]:
+    """Why, and what would lift it; of a cause that this version does not know, its name."""
+    return CAUSES.get(cause, (cause, ""))
+
+
 def origin_words(origin: str) -> str:
     """Where a no came from: through which door, by which mailing (m_…) or import (i_…)."""
     kind = {"m": "mailing", "i": "import"}.get(origin.partition("_")[0]) if "_" in origin else None

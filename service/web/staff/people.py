@@ -19,7 +19,7 @@ from service.domain.preferences import rules as gate
 from service.domain.preferences.rights import CONTROLLER, LEGAL, PERSON, asked_for_restriction
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
-from service.domain.suppressions.rules import CAUSES, SCOPES, origin_words
+from service.domain.suppressions.rules import SCOPES, origin_words, words_of
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import queries as topics
 from service.domain.topics.tables import Topic
@@ -264,7 +264,7 @@ def _signed(session: Session, house: House) -> dict[str, Any] | None:
 
 def on_the_list(row: Suppression, names: Mapping[int | None, str], role: str) -> dict[str, Any]:
     """One line of the do-not-mail list, with what would lift it; `names`: of topics, by their row numbers."""
-    why, lifts = CAUSES.get(row.cause, (row.cause, ""))
+    why, lifts = words_of(row.cause)
     opens = row.origin.startswith("i_") and may(role, "people:import")
     return {
         "scope": f"The topic “{names[row.topic_id]}”" if row.topic_id in names else SCOPES[row.scope],
