@@ -106,13 +106,13 @@ def test_how_far_the_signed_heads_reach(browser: Browser, office: Office) -> Non
     ana = office.world.person("ana@example.org")
     base = f"/staff/people/{ana.public_id}"
     officer = browser("privacy_officer")
-    assert "Signed up to entry" not in officer.get(base).text, "no head is signed yet"
+    assert "Signed through entry" not in officer.get(base).text, "no head is signed yet"
     head = office.world.change(lambda session: checkpoints.sign(session, office.house.ring, now=clock.now()))
     page = officer.get(base).text
-    assert f"Signed up to entry {head.size:,}" in page
+    assert f"Signed through entry {head.size:,}" in page
     assert '<a href="/staff/ledger">Verify the chain</a>' in page
     marketing = browser("marketing").get(base).text
-    assert f"Signed up to entry {head.size:,}" in marketing
+    assert f"Signed through entry {head.size:,}" in marketing
     assert "Verify the chain" not in marketing, "they cannot"
 
 
@@ -126,7 +126,7 @@ def test_a_head_that_is_none_of_ours_is_said_aloud(browser: Browser, office: Off
     office.world.change(forge)
     page = browser("privacy_officer").get(f"/staff/people/{ana.public_id}").text
     assert "The last signed head is none of ours" in page
-    assert "Signed up to entry" not in page
+    assert "Signed through entry" not in page
 
 
 @pytest.mark.browser
