@@ -1,4 +1,4 @@
-"""A person's rights from the staff's side: no advertising, restriction and its end, erasure with its preview.
+"""A person's rights from the staff's side: no advertising, restriction and its end, their copies, erasure with its preview.
 
 Staff say a no on somebody's behalf, with the reason in the ledger; there is no way here to say a yes.
 """
@@ -25,6 +25,7 @@ from service.kit.errors import Invalid
 from service.ops import erasure
 from service.ops.house import House
 from service.web import deps, forms
+from service.web.forms import Form
 from service.web.public.copies import download
 from service.web.sessions import require
 from service.web.staff import people
@@ -117,7 +118,7 @@ async def _said(
 ) -> Response:
     """Do it with its reason, and back to the person's page; without one the page says what is missing."""
     try:
-        reason = _reason((await forms.read(request)).text("reason"))
+        reason = reason_of(await forms.read(request))
     except ReasonMissing as wrong:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
     fenced: fence.Fenced[Any] = await act(
@@ -126,7 +127,9 @@ async def _said(
     return await done(request, staff, fenced, f"/staff/people/{public_id}", words)
 
 
-def _reason(typed: str) -> str:
+def reason_of(form: Form) -> str:
+    """Who asked for it, and how. Raises `ReasonMissing`."""
+    typed = form.text("reason")
     if not typed:
         raise ReasonMissing(field="reason")
     return typed[:MOST]
@@ -134,11 +137,23 @@ def _reason(typed: str) -> str:
 
 @router.post("/staff/people/{public_id}/copy")
 async def copy(request: Request, public_id: str, staff: Officer) -> Response:
-    """The access copy as a file, to be handed to the person; that it was made is written down, with the reason. It
-    answers no request: who hands it over closes that."""
+    """The access copy as a file, to be handed to the person."""
+    return await _file(request, staff, public_id, copies.access_copy, "access-copy.json")
+
+
+@router.post("/staff/people/{public_id}/portable")
+async def portable(request: Request, public_id: str, staff: Officer) -> Response:
+    """What they gave, as a file to be handed to them or to another service."""
+    return await _file(request, staff, public_id, copies.portable_copy, "portable-copy.json")
+
+
+async def _file(
+    request: Request, staff: SignedIn, public_id: str, make: Callable[..., dict[str, Any]], name: str
+) -> Response:
+    """A copy; that it was made is written down, with the reason. It answers no request: who hands it over closes that."""
     house = deps.house(request)
     try:
-        reason = _reason((await forms.read(request)).text("reason"))
+        reason = reason_of(await forms.read(request))
     except ReasonMissing as wrong:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
 
@@ -147,9 +162,9 @@ async def copy(request: Request, public_id: str, staff: Officer) -> Response:
         if person.state == "erased":
             raise AlreadyErased
         people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
-        return copies.access_copy(session, house.ring, person, now=now)
+        return make(session, house.ring, person, now=now)
 
-    return download((await act(request, made)).value, "access-copy.json")
+    return download((await act(request, made)).value, name)
 
 
 @router.get("/staff/people/{public_id}/erase")
@@ -163,7 +178,7 @@ async def erase(request: Request, public_id: str, staff: Officer) -> Response:
     """Erase, with the reason in the ledger for good."""
     house, form = deps.house(request), await forms.read(request)
     try:
-        reason = _reason(form.text("reason"))
+        reason = reason_of(form)
     except ReasonMissing as wrong:
         return await _preview(
             request, staff, public_id, form.values(), faults(wrong, ("reason",)), status=wrong.status

@@ -44,7 +44,7 @@ WORDS = {
     "person.objected": ("stopped", "No advertising, on whatever ground", "consent"),
     "person.signed_in": ("seen", "Signed in", "change"),
     "person.viewed": ("seen", "Looked at", "staff"),
-    "person.revealed": ("seen", "Address revealed", "staff"),
+    "person.revealed": ("seen", "Shown in clear", "staff"),
     "person.exported": ("seen", "Exported", "staff"),
     "address.changed": ("changed", "New address", "change"),
     "address.confirmed": ("given", "Address confirmed", "consent"),
