@@ -69,7 +69,9 @@ def changed(session: Session) -> bool:
 def profile(session: Session) -> dict[str, Any]:
     """What is done, as a receipt tells it to people (standards J1 and J2)."""
     known = brands.settings(session)
-    attributes = [(f"{name}: {purpose.rstrip('.')}", True) for name, purpose, _ in retention.attribute_days(session)]
+    attributes = [
+        (f"{name}: {purpose.rstrip('.')}", True) for name, purpose, _ in retention.attribute_days(session)
+    ]
     return {
         "schema": SCHEMA,
         "parties": _parties(session, known),

@@ -255,9 +255,10 @@ def _update(
     session.add(person)
 
 
-def _note_changes(session: Session, row: Known, *, now: datetime, by: str) -> None:
+def _note_changes(session: Session, row: Known, *, reason: str = "", now: datetime, by: str) -> None:
     if row.changed and not row.created:
         body = {"source": row.identity.source, "fields": sorted(set(row.changed))}
+        body |= {"reason": reason} if reason else {}
         ledger.append(session, "person.changed", subject=row.person.public_id, body=body, by=by, now=now)
 
 
@@ -278,11 +279,13 @@ def correct(
     profile: dict[str, str],
     locale: str | None,
     zone: str | None,
+    reason: str = "",
     now: datetime,
     by: str,
 ) -> list[str]:
-    """A person's own correction of what is held (source `me`, which mails then use); returns the changed fields. Raises
-    `UnknownPerson` where they are erased or merged by now: nothing of them is written back."""
+    """A person's own correction of what is held (source `me`, which mails then use), by them or by staff for a `reason`, which names
+    nobody; returns the changed fields. Raises `UnknownPerson` where they are erased or merged by now: nothing of them is written
+    back."""
     row = mailbox.known(session, ring, mailbox.themselves(session, person))
     own = queries.identity(session, queries.OWN, person.public_id)
     before = queries.open_profile(row.key, row.identity)
@@ -306,7 +309,7 @@ def correct(
         profile,
     )
     _update(session, ring, one, row, row.address.address_hash, now=now, by=by)
-    _note_changes(session, row, now=now, by=by)
+    _note_changes(session, row, reason=reason, now=now, by=by)
     return row.changed
 
 

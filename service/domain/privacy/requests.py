@@ -69,16 +69,14 @@ def receive(
 def fulfilled(session: Session, person: Person, right: str, *, door: str, now: datetime, by: str) -> None:
     """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
     same by the same door within the hour is a second press. A copy or a correction asked for by another door stays open: who wrote
-    a letter waits for its answer, and it may be about something else."""
+    a letter waits for its answer, and it may be about something else. What staff do answers what they were written, too."""
     person = mailbox.who_is_left(session, person)
     ids = [one.id for one in erasing.with_merged(session, person)]
     had = (right, *rules.DOES_TOO.get(right, ()))
     rows = session.exec(
         select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right).in_(had))
     ).all()
-    waiting = [
-        row for row in rows if row.closed_at is None and (right not in rules.BY_DOOR or row.door == door)
-    ]
+    waiting = [row for row in rows if row.closed_at is None and _answered(session, row, right, door)]
     if not waiting:
         lately = now - rules.WINDOW
         if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
@@ -87,6 +85,13 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
         waiting = [made]
     for row in waiting:
         _end(session, row, person, "done", "", now=now, by=by)
+
+
+def _answered(session: Session, row: RightsRequest, right: str, door: str) -> bool:
+    """Whether what was had by that door answers this request. The form's reach staff, who correct only what is shown to be theirs."""
+    if right not in rules.BY_DOOR or row.door == door:
+        return True
+    return (row.door, door) == ("form", "staff") and queries.proven(session, row)
 
 
 def open_request(

@@ -49,7 +49,13 @@ OUTCOMES = {
 COPIES = ("access", "portability")
 BY_DOOR = (*COPIES, "rectification")  # what was had by one door answers what was asked by it alone
 DOES_TOO = {"objection": ("opt_out",)}  # who has no advertising any more has no commercial mail
-CLOSED_THERE = ("restriction", "objection", "opt_out", "erasure")  # by what staff do on the person's page
+CLOSED_THERE = (
+    "restriction",
+    "objection",
+    "opt_out",
+    "rectification",
+    "erasure",
+)  # by what staff do on the person's page
 EXPLAINED = ("refused", "not_identified")  # outcomes that somebody may complain about
 OPT_OUT_DAYS = 10
 BREACH_FACTS = ("what", "whom", "how_many", "consequences", "done")

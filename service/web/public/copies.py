@@ -33,7 +33,7 @@ KINDS = {
     "person.merged": "Two registrations became one",
     "person.signed_in": "Signed in to this page",
     "person.viewed": "Looked at by our staff",
-    "person.revealed": "Address shown to our staff",
+    "person.revealed": "Shown to our staff in clear",
     "person.exported": "Copied out by our staff",
     "people.listed": "Shown to our staff in a list",
     "people.listed, exported": "Copied out by our staff, in an export",

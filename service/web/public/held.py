@@ -40,7 +40,7 @@ LABELS = {
     "telephone": "Telephone",
 }
 # Where a profile came from when no site sent it; a site is named as it names itself.
-PLACES = {join.SOURCE: "From our sign-up page", people.OWN: "Corrected by you on this page"}
+PLACES = {join.SOURCE: "From our sign-up page", people.OWN: "Corrected by you, or for you"}
 
 
 def everything(request: Request, session: Session, person: Person) -> dict[str, Any]:

@@ -245,12 +245,18 @@ def _page(
         "reason_missing": None,
         "not_told": None,
         "why": "",
-        "asked": [choice(PERSON, "The person"), choice(CONTROLLER, "We do, of our own accord")],
+        "asked": who_asks(),
         "stopped": [on_the_list(one, names, staff.role) for one in stopped],
         "theirs": person.state == "restricted" and asked_for_restriction(session, person),
         "barred": any(one.cause == LEGAL for one in stopped),
         "evidence": f"{base}/evidence" + (f"?on={on}" if until else "") if opens else None,
     }
+
+
+def who_asks(chosen: str = PERSON) -> list[dict[str, Any]]:
+    """Whether what staff do is asked for, or done of our own accord."""
+    ours = chosen == CONTROLLER
+    return [choice(PERSON, "The person", not ours), choice(CONTROLLER, "We do, of our own accord", ours)]
 
 
 def _signed(session: Session, house: House) -> dict[str, Any] | None:

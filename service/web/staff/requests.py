@@ -42,6 +42,7 @@ ROOMS = {
     "breaches": ("Breaches", f"{HERE}/breaches"),
     "processing": ("Record of processing", f"{HERE}/record"),
 }
+COPIES = {"access": "An access copy", "portability": "A portable copy"}
 FIELDS = ("right", "who", "came_on", "text", "reason", "told", "outcome", "note")
 
 
@@ -297,7 +298,7 @@ def _facts(session: Session, found: queries.Requested, today: date) -> dict[str,
     return {
         "proven": queries.proven(session, row),
         "by_itself": row.right in rules.CLOSED_THERE,
-        "is_copy": row.right in rules.COPIES,
+        "copy": COPIES.get(row.right),
         "base": f"{HERE}/requests/{row.public_id}",
         "what": what,
         "reference": row.public_id,

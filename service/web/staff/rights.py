@@ -1,4 +1,4 @@
-"""A person's rights from the staff's side: no advertising, restriction and its end, erasure with its preview.
+"""A person's rights from the staff's side: no advertising, restriction and its end, their copies, erasure with its preview.
 
 Staff say a no on somebody's behalf, with the reason in the ledger; there is no way here to say a yes.
 """
@@ -135,8 +135,20 @@ def reason_of(typed: str) -> str:
 
 @router.post("/staff/people/{public_id}/copy")
 async def copy(request: Request, public_id: str, staff: Officer) -> Response:
-    """The access copy as a file, to be handed to the person; that it was made is written down, with the reason. It
-    answers no request: who hands it over closes that."""
+    """The access copy as a file, to be handed to the person."""
+    return await _file(request, staff, public_id, copies.access_copy, "access-copy.json")
+
+
+@router.post("/staff/people/{public_id}/portable")
+async def portable(request: Request, public_id: str, staff: Officer) -> Response:
+    """What they gave, as a file to be handed to them or to another service."""
+    return await _file(request, staff, public_id, copies.portable_copy, "portable-copy.json")
+
+
+async def _file(
+    request: Request, staff: SignedIn, public_id: str, make: Callable[..., dict[str, Any]], name: str
+) -> Response:
+    """A copy; that it was made is written down, with the reason. It answers no request: who hands it over closes that."""
     house = deps.house(request)
     try:
         reason = reason_of((await forms.read(request)).text("reason"))
@@ -148,9 +160,9 @@ async def copy(request: Request, public_id: str, staff: Officer) -> Response:
         if person.state == "erased":
             raise AlreadyErased
         people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
-        return copies.access_copy(session, house.ring, person, now=now)
+        return make(session, house.ring, person, now=now)
 
-    return download((await act(request, made)).value, "access-copy.json")
+    return download((await act(request, made)).value, name)
 
 
 @router.get("/staff/people/{public_id}/erase")

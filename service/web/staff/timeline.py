@@ -44,7 +44,7 @@ WORDS = {
     "person.objected": ("stopped", "No advertising, on whatever ground", "consent"),
     "person.signed_in": ("seen", "Signed in", "change"),
     "person.viewed": ("seen", "Looked at", "staff"),
-    "person.revealed": ("seen", "Address revealed", "staff"),
+    "person.revealed": ("seen", "Shown in clear", "staff"),
     "person.exported": ("seen", "Exported", "staff"),
     "address.changed": ("changed", "New address", "change"),
     "address.confirmed": ("given", "Address confirmed", "consent"),
@@ -246,8 +246,13 @@ def detail(body: Mapping[str, Any]) -> str | None:
         f"policy {body['policy']}" if body.get("policy") else "",
         f"import {body['import']}" if body.get("import") else "",
         f"until {_readable(body['until'])}" if body.get("until") else "",
+        _limit(body["max_per_week"]) if "max_per_week" in body else "",
     ]
     return ", ".join(part for part in parts if part) or None
+
+
+def _limit(most: int | None) -> str:
+    return "any number of mails a week" if most is None else f"at most {most} a week"
 
 
 def _readable(value: object) -> str:

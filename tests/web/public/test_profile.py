@@ -102,7 +102,7 @@ def test_what_is_held_is_named_in_plain_words(client: TestClient, world: World) 
     client.post("/me", data={"first_name": "Anna", "locale": "en", "zone": ""}, headers=OURS)
     page = client.get("/me").text
     for words in (
-        "From the site “shop”", "Its id for you", "Corrected by you on this page", "<dt dir=\"auto\">Plan</dt>",
+        "From the site “shop”", "Its id for you", "Corrected by you, or for you", "<dt dir=\"auto\">Plan</dt>",
         "Yes, weekly,", "paused until", "Not shown here",
     ):  # fmt: skip
         assert words in page, words

@@ -6,8 +6,10 @@ from sqlmodel import col
 from starlette.testclient import TestClient
 
 from service.db.session import reading
+from service.domain.ledger import queries as ledger
 from service.domain.people.tables import Person
 from service.domain.preferences import projection
+from service.web.staff import timeline
 from tests.web.conftest import World
 from tests.web.public.test_preferences import path
 
@@ -59,6 +61,18 @@ def test_what_does_not_come_changes_nothing(client: TestClient, world: World) ->
     _save(client, world, person, "3")
     client.post(path(world, person), data={"do": "save", "topic:updates": "off"})
     assert _most(world, person) == 3
+
+
+def test_the_timeline_says_which_limit(client: TestClient, world: World) -> None:
+    person = world.person()
+    for most in ("2", ""):
+        _save(client, world, person, most)
+    with reading(world.house.engine) as session:
+        found = ledger.of_subject(session, person.public_id, kinds=("preference.changed",))
+    assert [timeline.detail(one.body) for one in found] == [
+        "on their own page, at most 2 a week",
+        "on their own page, any number of mails a week",
+    ]
 
 
 @pytest.mark.parametrize("odd", ["0", "51", "-1", "many", "2.5", "²", "9" * 5000])
