@@ -10,7 +10,7 @@ from datetime import date, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_datetime, format_timedelta, get_timezone, get_timezone_name
 from babel.numbers import format_decimal
 from markupsafe import Markup
@@ -50,6 +50,14 @@ def speaker(lang: str) -> Say:
         return Markup(known.get(text, text)) % params  # noqa: S704  the texts are our own files; Markup escapes what is put in
 
     return say
+
+
+def language_name(code: str, lang: str) -> str:
+    """A language as readers of another call it."""
+    try:
+        return Locale.parse(code.replace("-", "_")).get_display_name(lang) or code
+    except (UnknownLocaleError, ValueError):
+        return code
 
 
 def direction(lang: str) -> str:

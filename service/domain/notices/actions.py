@@ -83,14 +83,18 @@ def tell_of_policy(session: Session, settings: Settings, slug: str, *, now: date
     topic = next((one for one in topics.active(session) if one.mail_class == "service"), None)
     if topic is None:
         raise TopicUnknown(field="topic")
+    link = f"{settings.base_url}/policies/{slug}?version={number}"
     told = [
-        rules.Amended(one.title, number, one.locale, one.effective_at)
-        for one in texts
-        if one.version == number
+        rules.Amended(
+            one.title,
+            number,
+            one.locale,
+            one.effective_at,
+            link + (f"&since={since}" if (since := policies.before(texts, one)) else ""),
+        )
+        for one in policies.of_version(texts, number).values()
     ]
-    content = rules.amended(
-        told, f"{settings.base_url}/policies/{slug}?version={number}&since={number - 1}", now=now
-    )
+    content = rules.amended(told, now=now)
     name = _free_slug(session, None, rules.amended_slug(slug, number))
     return create(session, settings, topic=topic.slug, content=content, mail=True, slug=name, now=now, by=by)
 

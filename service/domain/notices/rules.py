@@ -294,12 +294,13 @@ def content_hash(draft: Draft, audience: Mapping[str, Sequence[str]], words: str
 
 @dataclass(frozen=True)
 class Amended:
-    """A new version of a policy in one language."""
+    """A new version of a policy in one language. `link` leads to its difference from the last one in that language, or to it."""
 
     title: str
     version: int
     locale: str
     effective_at: datetime
+    link: str
 
 
 def amended_slug(policy: str, version: int) -> str:
@@ -307,19 +308,16 @@ def amended_slug(policy: str, version: int) -> str:
     return f"{policy}-version-{version}"
 
 
-def amended(told: Sequence[Amended], link: str, *, now: datetime) -> dict[str, dict[str, str]]:
-    """What such a notice says at first, in each of the languages that there are words of ours for; in English where none is one.
-
-    `link` leads to the difference from the version before.
-    """
+def amended(told: Sequence[Amended], *, now: datetime) -> dict[str, dict[str, str]]:
+    """What such a notice says at first, in each of the languages that there are words of ours for; in English where none is one."""
     spoken = [one for one in told if starters.spoken(one.locale)] or list(told[:1])
     return {
-        (one.locale if starters.spoken(one.locale) else starters.FALLBACK): _amended(one, link, now)
+        (one.locale if starters.spoken(one.locale) else starters.FALLBACK): _amended(one, now)
         for one in spoken
     }
 
 
-def _amended(one: Amended, link: str, now: datetime) -> dict[str, str]:
+def _amended(one: Amended, now: datetime) -> dict[str, str]:
     words, later = starters.texts(one.locale)["amended"], one.effective_at > now
     facts = {
         "policy": one.title,
@@ -327,7 +325,7 @@ def _amended(one: Amended, link: str, now: datetime) -> dict[str, str]:
         "date": starters.day(one.effective_at.date(), one.locale),
     }
     first = words["body"].format(**facts, **{"from": words["from" if later else "from_now"].format(**facts)})
-    button = f'[{words["button"]}]({link}&lang={one.locale} "button")'
+    button = f'[{words["button"]}]({one.link}&lang={one.locale} "button")'
     return {
         "title": words["title" if later else "title_now"].format(**facts),
         "preheader": words["preheader"],

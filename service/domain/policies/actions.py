@@ -16,22 +16,30 @@ def publish(
     session: Session,
     *,
     slug: str,
-    texts: Mapping[str, rules.PolicyText],
+    texts: Mapping[str, rules.PolicyText | None],
     effective_at: datetime | None = None,
+    after: int | None = None,
     now: datetime,
     by: str,
 ) -> list[PolicyVersion]:
-    """Publish the next version in the languages given (locale → text); an unknown slug begins a policy.
+    """Publish the next version, in all its languages; an unknown slug begins a policy.
 
-    Nobody's consent changes by it (standards J8). Raises the rules of texts, and `EffectiveTooEarly`.
+    `texts`: by language; one that the newest version has and that is not named goes along as it was, None leaves it out. `after`: the
+    version the texts were written on. Nobody's consent changes by it (standards J8). Raises the rules of texts, `NoLanguageLeft`,
+    `PublishedMeanwhile`, and `EffectiveTooEarly`.
     """
-    checked = {rules.check_locale(locale): rules.check_text(text) for locale, text in texts.items()}
-    if not checked:
-        raise rules.PolicyEmpty(field="body")
+    given = {rules.check_locale(one): rules.check_text(text) if text else None for one, text in texts.items()}
     if effective_at is not None and effective_at < now:
         raise rules.EffectiveTooEarly(field="effective_on")
-    policy = _policy(session, rules.check_slug(slug), checked)
-    number = max((text.version for text in queries.versions(session, slug)), default=0) + 1
+    policy = _policy(session, rules.check_slug(slug))
+    newest = queries.newest_of(queries.versions(session, slug))
+    number = max((text.version for text in newest.values()), default=0) + 1
+    if after is not None and after != number - 1:
+        raise rules.PublishedMeanwhile
+    checked = rules.next_texts(
+        {locale: rules.PolicyText(text.title, text.body) for locale, text in newest.items()}, given
+    )
+    policy.title = checked[rules.best_locale(set(checked), "en")].title
     assert policy.id is not None
     made = [
         PolicyVersion(
@@ -49,23 +57,19 @@ def publish(
     session.add_all(made)
     session.flush()
     hashes = {text.locale: text.sha256 for text in made}
-    body = {
-        "policy": slug,
-        "version": number,
-        "texts": hashes,
-        "effective_at": made[0].effective_at.isoformat(),
-    }
+    starts = made[0].effective_at.isoformat()
+    body = {"policy": slug, "version": number, "texts": hashes, "effective_at": starts}
+    if left_out := sorted(set(newest) - set(checked)):
+        body["left_out"] = left_out
     ledger.append(session, "policy.published", subject=None, body=body, by=by, now=now)
     return made
 
 
-def _policy(session: Session, slug: str, texts: Mapping[str, rules.PolicyText]) -> Policy:
+def _policy(session: Session, slug: str) -> Policy:
     """The policy's row, made where missing and ours until commit: one number for each publication."""
-    title = texts[rules.best_locale(set(texts), "en")].title
-    session.connection().execute(insert_or_skip(session, Policy, ["slug"]).values(slug=slug, title=title))
+    session.connection().execute(insert_or_skip(session, Policy, ["slug"]).values(slug=slug, title=slug))
     policy = session.exec(select(Policy).where(col(Policy.slug) == slug)).one()
     session.refresh(policy, with_for_update=True)
-    policy.title = title
     return policy
 
 

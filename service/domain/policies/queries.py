@@ -2,7 +2,7 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,27 +43,47 @@ _VERSIONS = (
 
 
 def current(session: Session, slug: str, locale: str, *, now: datetime) -> PolicyVersion:
-    """The newest version in effect, in the wanted language if it has it, else in English or any.
+    """The newest version in effect, in the wanted language if it has it, else in English or any. Raises `PolicyUnknown`."""
+    return best(in_force(session, slug, now=now), locale)
+
+
+def in_force(session: Session, slug: str, *, now: datetime) -> dict[str, PolicyVersion]:
+    """The newest version in effect, in each of its languages: one that it lacks is not taken from a version before.
 
     Of a policy whose first version is not yet in effect, that one. Raises `PolicyUnknown`.
     """
     texts = versions(session, slug)
     in_effect = [text.version for text in texts if text.effective_at <= now]
-    number = max(in_effect) if in_effect else min(text.version for text in texts)
-    return _in_locale([text for text in texts if text.version == number], locale)
+    return of_version(texts, max(in_effect) if in_effect else min(text.version for text in texts))
+
+
+def of_version(texts: Sequence[PolicyVersion], number: int) -> dict[str, PolicyVersion]:
+    """One version of these, by language."""
+    return {text.locale: text for text in texts if text.version == number}
+
+
+def newest_of(texts: Sequence[PolicyVersion]) -> dict[str, PolicyVersion]:
+    """The newest version of these, by language, whether or not it is in effect yet."""
+    return of_version(texts, max((text.version for text in texts), default=0))
+
+
+def before(texts: Sequence[PolicyVersion], one: PolicyVersion) -> int | None:
+    """The version before this one that is there in the same language, or None."""
+    earlier = (text.version for text in texts if text.locale == one.locale and text.version < one.version)
+    return max(earlier, default=None)
+
+
+def best(texts: Mapping[str, PolicyVersion], locale: str) -> PolicyVersion:
+    """Of one version the text in the wanted language, else in English or any."""
+    return texts[rules.best_locale(set(texts), locale)]
 
 
 def version(session: Session, slug: str, number: int, locale: str) -> PolicyVersion:
     """One version in the best language. Raises `PolicyUnknown` or `PolicyVersionUnknown`."""
-    texts = [text for text in versions(session, slug) if text.version == number]
+    texts = of_version(versions(session, slug), number)
     if not texts:
         raise rules.PolicyVersionUnknown
-    return _in_locale(texts, locale)
-
-
-def _in_locale(texts: list[PolicyVersion], locale: str) -> PolicyVersion:
-    by_locale = {text.locale: text for text in texts}
-    return by_locale[rules.best_locale(set(by_locale), locale)]
+    return best(texts, locale)
 
 
 def listed(session: Session, locale: str, *, now: datetime) -> list[PolicyVersion]:

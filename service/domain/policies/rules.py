@@ -4,6 +4,7 @@ queries.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,16 @@ class PolicyTooLong(Invalid):
     """This policy is too long."""
 
 
+class NoLanguageLeft(Invalid):
+    """A policy needs its text in one language at least."""
+
+
+class PublishedMeanwhile(Conflict):
+    """A newer version was published meanwhile."""
+
+    fix_hint = "Read it, then decide which of the two says what holds. What you typed is still here."
+
+
 class EffectiveTooEarly(Conflict):
     """A policy cannot take effect before it is published."""
 
@@ -76,6 +87,17 @@ def check_text(text: PolicyText) -> PolicyText:
     if len(title) > 200 or len(body) > LONGEST:
         raise PolicyTooLong(field="title" if len(title) > 200 else "body")
     return PolicyText(title, body)
+
+
+def next_texts(
+    newest: Mapping[str, PolicyText], given: Mapping[str, PolicyText | None]
+) -> dict[str, PolicyText]:
+    """All languages of the next version: what is given, and what of the newest is not named. None leaves a language out. Raises
+    `NoLanguageLeft`."""
+    texts = {locale: text for locale, text in {**newest, **given}.items() if text is not None}
+    if not texts:
+        raise NoLanguageLeft(field="title")
+    return texts
 
 
 def text_hash(slug: str, version: int, locale: str, text: PolicyText) -> str:

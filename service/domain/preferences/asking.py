@@ -3,7 +3,7 @@
 Called by `registration` (sites and forms), `actions` (a topic added on a page) and `access` (a changed address).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,11 +46,11 @@ def mail_buttons(
     asks: Sequence[list[dict[str, Any]]],
     *,
     brand_id: int,
-    policy_id: int | None,
+    policy: Callable[[str], tuple[str, int | None]],
     now: datetime,
     by: str,
 ) -> list[bool]:
-    """Mail the button where something waits for it; whether it was, for each person.
+    """Mail the button where something waits for it; whether it was, for each person. `policy`: the one for a language, with its row.
 
     At most two go to one mailbox a day, and none for an old answer repeated. An ask: topic and wording (row numbers), source,
     seq (the entry that asked, or None), agreed_at.
@@ -66,6 +66,7 @@ def mail_buttons(
         new = [one for one in ask if _is_new(one, last.get((row.address.id, one["topic"])))]
         may = bool(new) and sent_today.get(row.address.address_hash, 0) < MAILS_PER_DAY
         if may:
+            policy_id = policy(row.person.locale)[1]
             _mail_one(session, row, new, brand_id=brand_id, policy_id=policy_id, now=now, by=by)
         mailed.append(may)
     return mailed

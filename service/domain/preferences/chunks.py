@@ -36,7 +36,6 @@ class Chunk:
         self.present = {(row.person_id, row.topic_id): row for row in rows}
         self.refused = self._refused_under(known)
         self.old = old
-        self.policy_id = None if facts.transfer else facts.policy_id  # nobody elsewhere was shown ours
         self.fresh: dict[tuple[int, int], tuple[str, datetime]] = {}
         # By person and topic: two of one call may turn out to be one person, of whom the later answer stands.
         self.preferences: dict[tuple[int, int], dict[str, Any]] = {}
@@ -46,6 +45,10 @@ class Chunk:
     def revocable(self) -> set[int]:
         """Who of the chunk has a button or an undo that could still make a yes; asked once, and only after a repeated no."""
         return revocable(self.session, [one for one in self.old if one], now=self.now)
+
+    def shown(self, person: Person) -> tuple[str | None, int | None]:
+        """The policy that was shown with an answer, by name and row: nobody elsewhere was shown ours."""
+        return (None, None) if self.facts.transfer else self.facts.policy(person.locale)
 
     def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
         """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
@@ -85,7 +88,7 @@ class Chunk:
             row.wording_version = version
             self.session.add(row)
             consent.keep_record(
-                self.session, person, topic, basis=basis, wording=wording, policy_id=self.policy_id,
+                self.session, person, topic, basis=basis, wording=wording, policy_id=self.shown(person)[1],
                 source=source, until=row.valid_until, now=self.now,
             )  # fmt: skip
             return
@@ -101,7 +104,7 @@ class Chunk:
         }
         self.records[key] = names | {
             "wording_id": wording.id if wording else None,
-            "policy_version_id": self.policy_id,
+            "policy_version_id": self.shown(person)[1],
             "source": source,
             "changed_at": self.now,
         }

@@ -15,6 +15,7 @@ from service.domain.people import actions as people
 from service.domain.people import queries as people_queries
 from service.domain.people import rules as people_rules
 from service.domain.policies import queries as policies
+from service.domain.policies.rules import best_locale
 from service.domain.policies.tables import PolicyVersion
 from service.domain.preferences.rules import CONTRACT
 from service.domain.topics import queries as topics
@@ -65,12 +66,19 @@ class Facts:
     topics: dict[str, Topic]
     words: dict[int, dict[str, Wording]]
     versions: dict[str, Wording]  # every version ever published, by its public id
-    policy: str | None  # what the entries name; none where another system showed its own
-    policy_id: int | None
+    policies: dict[
+        str, tuple[str, int | None]
+    ]  # name and row of the policy in force (or that was shown), by language
     ip_evidence: str
     kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     transfer: Transfer | None = None
+
+    def policy(self, locale: str) -> tuple[str, int | None]:
+        """What a yes of theirs names, and its row: the policy in their language, or in English, or any."""
+        if locale not in self.policies:
+            self.policies[locale] = self.policies[best_locale(set(self.policies), locale)]
+        return self.policies[locale]
 
     def wording(self, topic: Topic, locale: str) -> Wording | None:
         """The newest words in a language, or in English, or any."""
@@ -116,13 +124,12 @@ def look_up(
     kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
     words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
     versions = {one.public_id: one for those in kept.values() for one in those}
-    policy = policy or policies.current(session, "privacy", "en", now=now)
+    shown = {policy.locale: policy} if policy else policies.in_force(session, "privacy", now=now)
     return Facts(
         everything,
         words,
         versions,
-        policies.name_of(session, policy) if transfer is None else None,
-        policy.id,
+        {locale: (policies.name_of(session, text), text.id) for locale, text in shown.items()},
         brands.setting(session, "ip_evidence"),
         people_queries.attribute_kinds(session),
         transfer=transfer,

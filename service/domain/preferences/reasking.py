@@ -188,7 +188,7 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
     following = queries.eligible(_facts(topic, row.about), next_ones, now)
     found = session.connection().execute(following.add_columns(col(Address.address_hash)).limit(CHUNK)).all()
     asked: set[str] = set()
-    policy = policies.current(session, "privacy", "en", now=now)
+    shown = policies.in_force(session, "privacy", now=now)
     for address_id, person_id, locale, warrant, address_hash in found:
         row.after = person_id
         if address_hash in asked:  # two registrations of one mailbox: one question
@@ -204,6 +204,7 @@ def _ask_next(session: Session, row: Asking, *, now: datetime) -> int:
             )
         )
         words = topics.wording_for(session, topic.id or 0, locale)
+        policy = policies.best(shown, locale)
         consent.ask_confirmation(
             session,
             person=session.get_one(Person, person_id),

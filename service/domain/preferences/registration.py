@@ -145,7 +145,7 @@ def _register(
     brand_id = next(iter(facts.topics.values())).brand_id
     quiet = facts.transfer is not None and not facts.transfer.mail
     due: list[list[dict[str, Any]]] = [[] for _ in asks] if quiet else asks
-    mailed = mail_buttons(session, known, due, brand_id=brand_id, policy_id=facts.policy_id, now=now, by=by)
+    mailed = mail_buttons(session, known, due, brand_id=brand_id, policy=facts.policy, now=now, by=by)
     for one, row in zip(chunk, known, strict=True):
         _noes_of_the_address(writer, row, one)
         tell_of_change(session, ring, row, brand_id=brand_id, now=now)
@@ -247,7 +247,7 @@ def _one_answer(
         now=writer.now,
         by=writer.by,
         wording=wording,
-        policy=writer.facts.policy,
+        policy=writer.shown(row.person)[0],
         basis=basis,
         until=until,
     )

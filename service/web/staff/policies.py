@@ -1,5 +1,6 @@
 """Policies: published versions never change; the editor writes the next one."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
@@ -23,10 +24,11 @@ from service.kit import clock
 from service.kit.errors import DomainError, Invalid
 from service.mail.markdown import to_html
 from service.web import deps, forms, pages
+from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors
 from service.web.staff.desk import OFFERED, language
-from service.web.staff.frame import act, choice, faults, show
+from service.web.staff.frame import act, faults, show
 
 router = APIRouter()
 
@@ -34,7 +36,8 @@ Reader = Annotated[SignedIn, require("policies:read")]
 Writer = Annotated[SignedIn, require("policies:write")]
 
 NOT_ASKED = ("contract", "legal_obligation")  # rest on no consent
-FIELDS = ("slug", "title", "locale", "body", "effective_on")
+FIELDS = ("slug", "locale", "effective_on")
+TEXTS = ("title", "body")  # of each language: title:de, body:de
 
 
 class DayInvalid(Invalid):
@@ -57,7 +60,7 @@ async def listing(request: Request, staff: Reader) -> Response:
 
 
 def _row(versions: list[PolicyVersion], slug: str, agreed: dict[int, int]) -> dict[str, Any]:
-    newest = next((one for one in versions if one.locale == "en"), versions[0])
+    newest = queries.best(queries.newest_of(versions), "en")
     return {
         "title": newest.title,
         "href": f"/staff/policies/{slug}",
@@ -110,28 +113,77 @@ async def tell(request: Request, slug: str, staff: Writer) -> Response:
 
 async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Response:
     form = await forms.read(request)
-    name = slug or form.text("slug")
+    name, then = slug or form.text("slug"), form.text("then")
+    values, texts = form.values(), _texts(form)
+    added = then.partition(":")[2] or form.text("locale") if then.startswith("add") else ""
     try:
-        text = rules.check_text(rules.PolicyText(form.text("title"), form.text("body")))
-        if form.text("then") != "publish":
-            return await _editor(request, staff, slug, form.values(), {}, preview=text.body)
-        texts, effective_at = {form.text("locale"): text}, _effective(form.text("effective_on"))
-        await act(
-            request,
-            lambda session: actions.publish(
-                session, slug=name, texts=texts, effective_at=effective_at, now=clock.now(), by=staff.by
-            ),
-        )
+        if then.startswith("add"):
+            rules.check_locale(added)
+        if errors := _faults_of(texts) if not then.startswith("add") else {}:
+            return await _editor(request, staff, slug, values, errors, status=422)
+        if then != "publish":
+            return await _editor(request, staff, slug, values, {}, added=added, texts=texts)
+        effective_at, after = _effective(form.text("effective_on")), _written_on(form)
+
+        def publish(session: Session) -> tuple[list[str], list[str]]:
+            had = queries.newest_of(queries.versions(session, name)) if slug else {}
+            made = actions.publish(
+                session,
+                slug=name,
+                texts=texts,
+                effective_at=effective_at,
+                after=after,
+                now=clock.now(),
+                by=staff.by,
+            )
+            held = [one.locale for one in made]
+            return held, sorted(set(had) - set(held))
+
+        held, left_out = (await act(request, publish)).value
     except DomainError as wrong:
-        named = faults(wrong, {*FIELDS, "effective_at"})
-        errors = {
-            "effective_on" if field == "effective_at" else field: sentence
-            for field, sentence in named.items()
-        }
-        return await _editor(request, staff, slug, form.values(), errors, status=wrong.status)
+        errors = _named(faults(wrong, {*FIELDS, *TEXTS, "effective_at"}), [*texts, "en"][0])
+        return await _editor(request, staff, slug, values, errors, status=wrong.status)
+    words = f"Published in {_listed(held)}{f', without {_listed(left_out)}' if left_out else ''}."
     return pages.redirect(
-        request, f"/staff/policies/{name}", flash=("ok", "Published. It turns nobody’s no into a yes.")
+        request, f"/staff/policies/{name}", flash=("ok", f"{words} It turns nobody’s no into a yes.")
     )
+
+
+def _texts(form: Form) -> dict[str, rules.PolicyText | None]:
+    """What was typed, by language; None of one both of whose fields are empty: it is left out."""
+    codes = dict.fromkeys([*form.prefixed("title:"), *form.prefixed("body:")])
+    typed = {code: rules.PolicyText(form.text(f"title:{code}"), form.text(f"body:{code}")) for code in codes}
+    return {code: text if text.title or text.body else None for code, text in typed.items()}
+
+
+def _faults_of(texts: Mapping[str, rules.PolicyText | None]) -> dict[str, str]:
+    """What is wrong with the texts, by the fields of each language."""
+    errors: dict[str, str] = {}
+    for code, text in texts.items():
+        try:
+            rules.check_locale(code)
+            rules.check_text(text) if text else None
+        except DomainError as wrong:
+            errors |= _named(faults(wrong, TEXTS), code)
+    return errors
+
+
+def _named(errors: dict[str, str], code: str) -> dict[str, str]:
+    """The same by the names the form has for them."""
+    names = {field: f"{field}:{code}" for field in TEXTS} | {"effective_at": "effective_on"}
+    return {names.get(field, field): sentence for field, sentence in errors.items()}
+
+
+def _written_on(form: Form) -> int | None:
+    """The version that was the newest when the form was made; None where it does not say."""
+    text = form.text("based_on")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
+
+
+def _listed(codes: Sequence[str]) -> str:
+    """Languages in a sentence, English first."""
+    names = [language(code) for code in sorted(codes, key=lambda code: (code != "en", code))]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _effective(text: str) -> datetime | None:
@@ -151,26 +203,33 @@ async def _editor(
     values: dict[str, str],
     errors: dict[str, str],
     *,
-    preview: str | None = None,
+    added: str = "",
+    texts: Mapping[str, rules.PolicyText | None] | None = None,
     status: int = 200,
 ) -> Response:
+    """The page of a policy. `added`: one language more than are there; `texts`: what was typed, to be previewed."""
+
     def build(session: Session) -> dict[str, Any]:
         versions = queries.versions(session, slug) if slug else []
-        wanted = values.get("locale") or request.query_params.get("locale", "en")
-        newest = next((one for one in versions if one.locale == wanted), versions[0] if versions else None)
-        words = (
-            {"title": newest.title, "body": newest.body, "locale": wanted} if newest else {"locale": wanted}
+        newest = queries.newest_of(versions)
+        number = max((one.version for one in versions), default=0)
+        shown, words = _written(versions, newest, values, added)
+        typed = {code: rules.PolicyText(one.title, one.body) for code, one in newest.items()} | dict(
+            texts or {}
         )
-        shown = preview if preview is not None else newest.body if newest else None
         return {
-            "title": newest.title if newest else "New policy",
+            "title": queries.best(newest, "en").title if newest else "New policy",
             "action": f"/staff/policies/{slug or 'new'}",
             "new": slug is None,
-            "next_version": max((one.version for one in versions), default=0) + 1,
-            "values": {**words, **values},
+            "next_version": number + 1,
+            "values": {**words, **values, "locale": "" if added else values.get("locale", "")},
             "errors": errors,
-            "locales": [choice(code, language(code), code == wanted) for code in OFFERED],
-            "preview": Markup(to_html(shown)) if shown else None,  # noqa: S704 - cleaned
+            "languages": [{"code": code, "name": language(code)} for code in shown],
+            "lost": _lost(versions, shown, slug),
+            "newest": number,
+            "offered": [code for code in OFFERED if code not in shown],
+            "left_out": _listed([code for code, text in typed.items() if text is None and code in newest]),
+            "previews": _previews(typed),
             "versions": _versions(session, slug, versions),
             "may_write": may(staff.role, "policies:write"),
             "notice": _notice(session, slug, versions, staff),
@@ -178,6 +237,47 @@ async def _editor(
         }
 
     return await show(request, staff, "policies", "staff/policy_editor.html", build, status=status)
+
+
+def _written(
+    versions: Sequence[PolicyVersion],
+    newest: Mapping[str, PolicyVersion],
+    values: Mapping[str, str],
+    added: str,
+) -> tuple[list[str], dict[str, str]]:
+    """The languages that stand in the form, and their fields: as in the newest version, of one that is added as it was last."""
+    typed = [name.partition(":")[2] for name in values if name.startswith(("title:", "body:"))]
+    codes = sorted({*newest, *typed, *([added] if added else [])}, key=lambda code: (code != "en", code))
+    words: dict[str, str] = {}
+    for code in codes or ["en"]:
+        last = newest.get(code) or next((one for one in versions if one.locale == code), None)
+        words |= {f"title:{code}": last.title, f"body:{code}": last.body} if last else {}
+    return codes or ["en"], words
+
+
+def _lost(versions: Sequence[PolicyVersion], shown: Sequence[str], slug: str | None) -> list[dict[str, Any]]:
+    """Languages that an earlier version had and the newest has not."""
+    last: dict[str, PolicyVersion] = {}
+    for one in versions:
+        last.setdefault(one.locale, one)
+    return [
+        {
+            "code": code,
+            "name": language(code),
+            "version": one.version,
+            "href": f"/policies/{slug}?version={one.version}&lang={code}",
+        }
+        for code, one in sorted(last.items())
+        if code not in shown
+    ]
+
+
+def _previews(texts: Mapping[str, rules.PolicyText | None]) -> list[dict[str, Any]]:
+    return [
+        {"name": language(code), "code": code, "html": Markup(to_html(text.body))}  # noqa: S704 - cleaned
+        for code, text in sorted(texts.items(), key=lambda one: (one[0] != "en", one[0]))
+        if text is not None
+    ]
 
 
 def _notice(
@@ -224,20 +324,29 @@ def _without(session: Session, versions: list[PolicyVersion], fell: str) -> dict
 
 
 def _versions(session: Session, slug: str | None, versions: list[PolicyVersion]) -> list[dict[str, Any]]:
-    """Each version and language, with who published it (from the ledger)."""
+    """Each version with its languages, and who published it (from the ledger)."""
     published = {
         seen.body.get("version"): seen.actor
         for seen in ledger.of_kinds(session, ("policy.published",))
         if seen.body.get("policy") == slug
     }
     names = actors.names(session, published.values())
+    numbers = dict.fromkeys(one.version for one in versions)
     return [
         {
-            "version": f"{one.version}, {language(one.locale)}",
-            "at": one.published_at,
-            "by": names.get(published.get(one.version, ""), "Bidden"),
-            "href": f"/policies/{slug}?version={one.version}&lang={one.locale}",
-            "fell": f"?fell={one.version}#fell",
+            "version": number,
+            "at": next(one.published_at for one in versions if one.version == number),
+            "by": names.get(published.get(number, ""), "Bidden"),
+            "languages": [
+                {
+                    "name": language(code),
+                    "href": f"/policies/{slug}?version={number}&lang={code}",
+                }
+                for code in sorted(
+                    queries.of_version(versions, number), key=lambda code: (code != "en", code)
+                )
+            ],
+            "fell": f"?fell={number}#fell",
         }
-        for one in versions
+        for number in numbers
     ]

@@ -15,7 +15,11 @@ TEXTS = {"en": PolicyText("Terms", "We agree."), "de": PolicyText("Bedingungen",
 def test_publish_makes_version_after_version(session: Session, now: datetime) -> None:
     first = actions.publish(session, slug="terms", texts=TEXTS, now=now, by="cli")
     second = actions.publish(
-        session, slug="terms", texts={"en": PolicyText("Terms", "We still agree.")}, now=now, by="cli"
+        session,
+        slug="terms",
+        texts={"en": PolicyText("Terms", "We still agree."), "de": None},
+        now=now,
+        by="cli",
     )
     assert [(text.version, text.locale) for text in (*first, *second)] == [(1, "de"), (1, "en"), (2, "en")]
     assert len({text.sha256 for text in (*first, *second)}) == 3
@@ -27,7 +31,9 @@ def test_publish_makes_version_after_version(session: Session, now: datetime) ->
 def test_the_newest_version_in_effect_applies_in_the_best_language(session: Session, now: datetime) -> None:
     actions.publish(session, slug="terms", texts=TEXTS, now=now, by="cli")
     later = now + timedelta(days=30)
-    actions.publish(session, slug="terms", texts={"en": TEXTS["en"]}, effective_at=later, now=now, by="cli")
+    actions.publish(
+        session, slug="terms", texts={"en": TEXTS["en"], "de": None}, effective_at=later, now=now, by="cli"
+    )
     assert (
         queries.current(session, "terms", "de-AT", now=now).version,
         queries.current(session, "terms", "de-AT", now=now).locale,
@@ -67,7 +73,7 @@ def test_unknown_policies_and_versions_are_not_found(session: Session, now: date
 
 def test_bad_texts_are_refused(session: Session, now: datetime) -> None:
     def publish(
-        slug: str = "terms", texts: dict[str, PolicyText] | None = None, at: datetime | None = None
+        slug: str = "terms", texts: dict[str, PolicyText | None] | None = None, at: datetime | None = None
     ) -> None:
         actions.publish(
             session, slug=slug, texts=TEXTS if texts is None else texts, effective_at=at, now=now, by="cli"
@@ -79,8 +85,10 @@ def test_bad_texts_are_refused(session: Session, now: datetime) -> None:
         publish(texts={"english": TEXTS["en"]})
     with pytest.raises(rules.PolicyEmpty):
         publish(texts={"en": PolicyText("Terms", " \n")})
-    with pytest.raises(rules.PolicyEmpty):
+    with pytest.raises(rules.NoLanguageLeft):
         publish(texts={})
+    with pytest.raises(rules.NoLanguageLeft):
+        publish(texts={"en": None})
     with pytest.raises(rules.PolicyTooLong):
         publish(texts={"en": PolicyText("Terms", "x" * 200_001)})
     with pytest.raises(rules.EffectiveTooEarly):

@@ -19,6 +19,7 @@ from service.domain.mailings.rules import ASK_AGAIN
 from service.domain.mailings.tables import Audience, Mailing, Outcome
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.policies.tables import PolicyVersion
 from service.domain.preferences import actions as preferences
 from service.domain.preferences import confirmation, projection, reasking, rules
 from service.domain.preferences.intake import Transfer, look_up
@@ -304,3 +305,16 @@ def test_who_was_asked_and_moved_to_another_mailbox_is_not_asked_again(post: Pos
     with Session(post.engine) as session:
         assert len(session.exec(select(Asked)).all()) == 2
     assert set(_sent(post)) == {"ana", "ben"}, "each of them once"
+
+
+def test_the_question_names_the_policy_in_the_readers_language(post: Post) -> None:
+    _registered(post, ana="us", ben="us")
+    with transaction(post.engine) as session:
+        _person(session, post, "ben").locale = "de"
+    _begin(post)
+    _tick(post)
+    with Session(post.engine) as session:
+        for name, locale in (("ana", "en"), ("ben", "de")):
+            person = _person(session, post, name)
+            row = session.exec(select(Confirmation).where(col(Confirmation.person_id) == person.id)).one()
+            assert session.get_one(PolicyVersion, row.topics[0]["policy"]).locale == locale

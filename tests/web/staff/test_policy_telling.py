@@ -10,7 +10,7 @@ from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
 HERE = "/staff/policies/privacy"
-TEXT = {"title": "Privacy policy", "locale": "en", "body": "We hold a little more now.", "then": "publish"}
+TEXT = {"title:en": "Privacy policy", "body:en": "We hold a little more now.", "then": "publish"}
 
 
 def test_the_officer_begins_it_and_the_product_team_sends_it(browser: Browser, office: Office) -> None:
