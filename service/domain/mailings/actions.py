@@ -13,7 +13,7 @@ from service.db.locks import for_update
 from service.domain.brands.tables import Brand
 from service.domain.mailings import queries
 from service.domain.mailings.rules import UNKNOWN_RULE
-from service.domain.mailings.tables import Address, Audience, Batch, Mailing
+from service.domain.mailings.tables import Address, Audience, Batch, Mailing, Outcome
 from service.kit import addresses, chain, sealing
 from service.kit.ids import new_alias, new_id
 from service.kit.signing import Keyring
@@ -114,13 +114,17 @@ def hold_singles(session: Session, purpose: str, topic_id: int, *, now: datetime
     claimed = select(col(Batch.id)).where(
         col(Batch.mailing_id) == col(Mailing.id), col(Batch.state) == "claimed"
     )
-    statement = (
-        select(col(Mailing.id), col(Mailing.facts), claimed.exists())
-        .where(*queries.waiting(purpose, topic_id, now=now))
-        .order_by(col(Mailing.id))
-    )
-    rows = session.connection().execute(for_update(session, statement)).all()
-    untouched = [one for one, facts, _ in rows if "domains" not in (facts or {})]  # `keep_domains`
+    tried = select(col(Outcome.pos)).where(col(Outcome.mailing_id) == col(Mailing.id))
+    waiting = queries.waiting(purpose, topic_id, now=now)
+    lock = select(col(Mailing.id)).where(*waiting).order_by(col(Mailing.id))
+    session.connection().execute(for_update(session, lock)).all()
+    states = select(col(Mailing.id), col(Mailing.facts), claimed.exists(), tried.exists()).where(*waiting)
+    rows = session.connection().execute(states).all()  # asked anew: what came of a claim that was waited for
+    untouched = [
+        one
+        for one, facts, in_hand, again in rows
+        if not in_hand and not again and "domains" not in (facts or {})  # which `keep_domains` notes
+    ]
     return Held([row[0] for row in rows], untouched, sum(row[2] for row in rows))
 
 

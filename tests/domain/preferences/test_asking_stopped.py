@@ -1,9 +1,11 @@
 """A round of questions that is stopped: none of its mails departs once that is acknowledged, and who was not asked was not asked (P1)."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from scheduler import jobs
@@ -11,12 +13,15 @@ from scheduler.sender import Sender
 from service import fence
 from service.db.session import transaction
 from service.domain.brands import actions as brands
+from service.domain.deliveries import claims
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
 from service.domain.mailings.rules import ASK_AGAIN, ASK_ANEW
 from service.domain.mailings.tables import Mailing, Outcome
 from service.domain.preferences import reasking
 from service.domain.preferences.rules import RENEWAL
 from service.domain.preferences.tables import Asked
+from service.domain.senders import actions as senders
 from service.kit import clock
 from tests import builders as make
 from tests import checks
@@ -84,8 +89,10 @@ def test_who_was_kept_back_was_not_asked_and_may_be_another_time(post: Post) -> 
     assert set(_sent(post)) == {"ana", "ben"}
 
 
-def test_who_may_have_been_asked_is_not_asked_again(post: Post) -> None:
-    """A server put one off: that one waits for a second try, which does not come, and has had the first."""
+@pytest.mark.parametrize("emptied", [False, True])
+def test_who_may_have_been_asked_is_not_asked_again(post: Post, emptied: bool) -> None:
+    """A server put one off: that one waits for a second try, which does not come, and has had the first; also where an erasure has
+    emptied what the mail had to say."""
     _registered(post, ana="us")
     _begin(post)
     _tick(post)
@@ -101,6 +108,9 @@ def test_who_may_have_been_asked_is_not_asked_again(post: Post) -> None:
             await sending
 
     asyncio.run(story())
+    if emptied:
+        with transaction(post.engine) as session:
+            session.connection().execute(update(Mailing).values(facts={}))
     assert _stop(post) == 1
     assert _outlook(post) == (0, {"asked_before": 1})
     assert _states(post) == ["cancelled"]
@@ -236,3 +246,34 @@ def test_a_stopped_renewal_leaves_what_stands(post: Post) -> None:
     assert _stop(post, RENEWAL) == 1
     assert words._sent(post) == {}
     assert words._stands(post, "ana") == ("given", 1)
+
+
+def test_a_stop_beside_a_claim_waits_for_it_and_neither_keeps_the_other(post: Post) -> None:
+    """A sender that is about to take two of three holds them, and wants the ledger last; so does the stop."""
+    if post.engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time")
+    _registered(post, ana="us", ben="us", eva="us")
+    _begin(post)
+    _tick(post)
+    with transaction(post.engine) as session:
+        lease = senders.begin(session, "one", boot_id="b", seen_seq=0, now=clock.now()).id or 0
+    kept_back: list[int] = []
+
+    def stop() -> None:
+        with transaction(post.engine) as session:
+            kept_back.append(reasking.stop(session, TOPIC, now=clock.now(), by="staff:u_1"))
+
+    other = threading.Thread(target=stop)
+    with transaction(post.engine) as session:
+        taken = claims.claim(session, post.ring, lease, now=clock.now(), limit=2, system=True)
+        other.start()
+        other.join(0.5)
+        assert other.is_alive(), "it waits for the claim"
+        ledger.append(session, "test.noted", subject=None, body={}, by="cli", now=clock.now())
+    other.join(10)
+    assert kept_back == [1]
+    assert len(taken) == 2
+    with Session(post.engine) as session:
+        [said] = entries.of_kinds(session, ("asking.cancelled",))
+        assert all(one.seen_seq < said.seq for one in taken), "so the sender heeds it for these"
+        assert len(session.exec(select(Asked)).all()) == 2, "who was in hand may have been asked"
