@@ -24,6 +24,8 @@ from service.domain.suppressions import queries as suppressions
 from service.domain.transfers import actions as transfers
 from service.kit import addresses, clock
 from service.kit.errors import DomainError
+from service.web.public.copies import KINDS
+from service.web.staff import timeline
 from tests import builders as make
 from tests.domain.privacy.schemas import faults, published
 from tests.web.conftest import ONE_CLICK, World
@@ -345,6 +347,23 @@ def test_a_stop_said_again_is_told_as_such(
         assert client.post(world.stop_link(person, "updates"), data=ONE_CLICK).status_code == 200
     assert client.get("/me/copy?lang=en").text.count("Stopped again") == 1
     assert "Noch einmal beendet" in client.get("/me/copy?lang=de").text
+
+
+def test_a_copy_says_in_words_whatever_staff_read_in_words(client: TestClient, world: World) -> None:
+    """A break, a limit, what has run out: no name of an entry's kind stands in somebody's copy."""
+    person = signed_in(client, world)
+    day = (clock.now() + timedelta(days=9)).date().isoformat()
+    form = "/p/" + world.link(links.PREFERENCES, person)
+    assert client.post(
+        form, data={"do": "save", "break_until": day, "max_per_week": "2"}, headers=OURS
+    ).is_success
+    client.post(form, data={"do": "save", "break_until": ""}, headers=OURS)
+    page, german = (client.get(f"/me/copy?lang={lang}").text for lang in ("en", "de"))
+    for text in (page, german):
+        assert "preference." not in text
+    assert "How often you get mails" in page
+    assert "Pause beendet" in german
+    assert set(timeline.WORDS) <= {*KINDS, "person.erased"}
 
 
 def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: World) -> None:
