@@ -55,10 +55,7 @@ def everything(request: Request, session: Session, person: Person) -> dict[str, 
     say = words.speaker(lang)
     return {
         "values": values,
-        "locales": [
-            {"value": code, "label": name, "selected": code == words.spoken(person.locale)}
-            for code, name in words.languages().items()
-        ],
+        "locales": _locales(person.locale),
         "zones": [zone for zone in ZONES if zone in zoneinfo.available_timezones()],
         "pending_email": mailings.open_address(opened.ring, pending, key).shown if pending else None,
         "since": person.created_at,
@@ -72,6 +69,17 @@ def everything(request: Request, session: Session, person: Person) -> dict[str, 
         "policies": _policies(session, lang),
         "preferences_href": tokens.path(opened, Link(links.PREFERENCES, person.alias)),
     }
+
+
+def _locales(kept: str) -> list[dict[str, Any]]:
+    """The languages to choose from. The one that is kept stands among them as it is kept, so that saving something else leaves a
+    region, or a language that is none of ours, alone."""
+    ours = words.spoken(kept)
+    offered = {kept if code == ours else code: name for code, name in words.languages().items()}
+    return [
+        {"value": tag, "label": name, "selected": tag == kept}
+        for tag, name in (offered if ours or not kept else {kept: kept, **offered}).items()
+    ]
 
 
 def _sources(

@@ -1,5 +1,6 @@
 """`/me`: signing in by mail, seeing and correcting what is held."""
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -108,6 +109,22 @@ def test_what_is_held_is_named_in_plain_words(client: TestClient, world: World) 
         assert words in page, words
     assert "All we hold" not in page
     assert ">From me<" not in page
+
+
+@pytest.mark.parametrize("kept", ["fr", "de-AT"])
+def test_saving_something_else_leaves_a_language_we_do_not_offer(
+    client: TestClient, world: World, kept: str
+) -> None:
+    person = signed_in(client, world, locale=kept)
+    select = re.search(r'<select[^>]*name="locale".*?</select>', client.get("/me").text, re.DOTALL)
+    assert select is not None
+    offered = re.findall(r'<option value="([^"]*)"([^>]*)>', select[0])
+    [chosen] = [value for value, more in offered if "selected" in more]
+    client.post("/me", data={"first_name": "Anna", "locale": chosen, "zone": ""}, headers=OURS)
+    with reading(world.house.engine) as session:
+        held = people.by_public_id(session, person.public_id)
+    assert held is not None
+    assert held.locale == kept
 
 
 def test_correcting_the_profile(client: TestClient, world: World) -> None:
