@@ -19,6 +19,7 @@ from service.domain.mailings.tables import Audience, Mailing
 from service.domain.people import mailbox
 from service.domain.people import queries as people_queries
 from service.domain.people.tables import Person
+from service.domain.policies import queries as policies
 from service.domain.preferences import changes
 from service.domain.preferences.asking import tell_of_change
 from service.kit import addresses
@@ -122,11 +123,17 @@ def sign_in_by_link(session: Session, ring: Keyring, link: links.Link, *, now: d
         session,
         "person.signed_in",
         subject=person.public_id,
-        body={},
+        body={"in_force": _policy(session, person, now)},
         by=f"person:{person.public_id}",
         now=now,
     )
     return _confirmed(session, ring, row, now=now)
+
+
+def _policy(session: Session, person: Person, now: datetime) -> str:
+    """The policy under which they go on using the service. That they do is information, never consent to it (standards J8)."""
+    in_force = policies.in_force(session, "privacy", now=now)
+    return policies.name_of(session, policies.best(in_force, person.locale))
 
 
 def _confirmed(session: Session, ring: Keyring, row: mailbox.Known, *, now: datetime) -> Person:

@@ -13,15 +13,20 @@ from starlette.testclient import TestClient
 
 from service.db.engine import is_sqlite
 from service.db.session import reading, transaction
+from service.domain.consent import queries as consents
+from service.domain.ledger import queries as ledger
 from service.domain.links import rules as links
 from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
 from service.domain.people.tables import Identity, Person
+from service.domain.policies import actions as policies
+from service.domain.policies.rules import PolicyText
 from service.domain.preferences.tables import Preference
 from service.domain.privacy import erasing
 from service.domain.topics import queries as topics
 from service.kit import clock
 from service.web import deps
+from service.web.staff import timeline
 from tests import builders as make
 from tests.web.conftest import BASE, World
 
@@ -109,6 +114,26 @@ def test_what_is_held_is_named_in_plain_words(client: TestClient, world: World) 
         assert words in page, words
     assert "All we hold" not in page
     assert ">From me<" not in page
+
+
+def test_std_j8_going_on_under_a_new_policy_is_information_and_no_consent(
+    client: TestClient, world: World
+) -> None:
+    person = signed_in(client, world)
+    texts = {"en": PolicyText("Privacy policy", "Other words.")}
+    world.change(
+        lambda session: policies.publish(session, slug="privacy", texts=texts, now=clock.now(), by="cli")
+    )
+    with reading(world.house.engine) as session:
+        before = consents.states(session, person.public_id)
+    client.cookies.clear()
+    client.post(entrance(client, world, person), data={"confirm": "yes"}, headers=OURS)
+    with reading(world.house.engine) as session:
+        assert consents.states(session, person.public_id) == before
+        found = ledger.of_subject(session, person.public_id, kinds=("person.signed_in",))
+    assert [one.body for one in found] == [{"in_force": "privacy-v1-en"}, {"in_force": "privacy-v2-en"}]
+    told = timeline.detail(found[-1].body)
+    assert told == "while policy privacy-v2-en was in force, which is no consent to it"
 
 
 @pytest.mark.parametrize("kept", ["fr", "de-AT"])
