@@ -182,7 +182,7 @@ def _forget(house: House, name: str, now: datetime) -> None:
 
 
 def tidy(house: House, now: datetime) -> None:
-    """What the database's own log remembers of somebody erased is cut off."""
+    """What the database's own log remembers of somebody erased, and of what was forgotten, is cut off."""
     erasure.tidy(house)
 
 

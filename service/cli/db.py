@@ -89,6 +89,13 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of the present database.")
     ] = False,
+    without_withdrawals: Annotated[
+        bool,
+        typer.Option(
+            "--without-withdrawals",
+            help="Go on though SAFE_DIR lacks what the copy tells of; every no and erasure since the copy is lost.",
+        ),
+    ] = False,
     as_json: desk.Json = False,
 ) -> None:
     """Bring a copy back. Every later no is applied again, and sending starts off."""
@@ -99,7 +106,9 @@ def restore(
         raise KeyFileRefused(
             f"The key file {settings.key_file} is missing; the copy cannot be read without it. First: bidden ring restore FILE"
         )
-    done = copies.restore(settings, file, replace=replace, now=clock.now())
+    done = copies.restore(
+        settings, file, replace=replace, now=clock.now(), without_withdrawals=without_withdrawals
+    )
     _say_merged("Restored", done, as_json)
 
 
@@ -112,16 +121,24 @@ def merge(as_json: desk.Json = False) -> None:
 
 
 def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
+    lost = "a no or an erasure since the copy may be forgotten. "
+    if done.without:
+        lacks = f"The withdrawal file lacked lines that the copy tells of, as was accepted: {lost}"
+    else:
+        lacks = "" if done.lines else f"There was no withdrawal file under SAFE_DIR: {lost}"
     desk.say(
         {
             "restored": True,
             "reapplied": done.reapplied,
             "left": done.left,
+            "lines": done.lines,
+            "without_withdrawals": done.without,
             "entries": done.entries,
             "sending_on": False,
         },
         f"{what}, {done.entries} entries; later withdrawals applied again: {done.reapplied}. "
         + (f"{done.left} lines of the withdrawal file concern nobody in this copy. " if done.left else "")
+        + lacks
         + "Sending is off: look around, then turn it on under Settings.",
         as_json=as_json,
     )

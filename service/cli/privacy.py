@@ -116,6 +116,9 @@ def law(as_json: desk.Json = False) -> None:
             more = f", for a reason {within.more} more" if within.more else ""
             lines.append(f"  {right or 'any request'} to be answered within {within.days} working days{more}")
         lines += [f"  {one.answers_source}"] if one.answers else []
+        asked = "may" if one.may_ask else "may not"
+        lines.append(f"  who never said yes {asked} be asked by mail whether they would")
+        lines.append(f"  looked at on {one.looked_at.isoformat()}")
     desk.say({"jurisdictions": table}, "\n".join(lines), as_json=as_json)
 
 

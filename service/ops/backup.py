@@ -3,6 +3,7 @@
 Called by `bidden db backup|restore`, and by the ring's drill, which reads a copy. The key file is never part of one.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -20,10 +21,14 @@ from sqlalchemy.engine import URL, make_url
 from service.config import Settings
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import reading
-from service.domain.ledger import safe
+from service.domain.ledger import checkpoints, safe
+from service.domain.preferences import restoring
+from service.kit.clock import from_micros
 from service.kit.errors import Conflict, DomainError, NotFound
 from service.ops import restored
 from service.ops.house import House, open_house, upgrade
+
+log = logging.getLogger("bidden.backup")
 
 
 class CopyThere(Conflict):
@@ -42,6 +47,15 @@ class DatabaseThere(Conflict):
     """There is a database already."""
 
     fix_hint = "Make a backup of it first; then restore with --replace."
+
+
+class WithdrawalsMissing(Conflict):
+    """The withdrawal file is not here, or an older one: every no and every erasure since the copy would be lost."""
+
+    fix_hint = (
+        "Bring the newest copy of SAFE_DIR to this machine, then run this again. Only where there is none any more: "
+        "--without-withdrawals"
+    )
 
 
 class ToolMissing(DomainError):
@@ -74,10 +88,23 @@ def backup(house: House, file: Path) -> int:
             )
         with draft.open("rb") as whole:
             os.fsync(whole.fileno())
+        _bring_up_to_date(house)
         draft.rename(file)
     finally:
         draft.unlink(missing_ok=True)
     return file.stat().st_size
+
+
+def _bring_up_to_date(house: House) -> None:
+    """A copy has no withdrawal that the file outside has not, so `restore` can tell a missing line by the copy. A file is not begun
+    here: on another machine it would pass for the one of the machine that answers people."""
+    if not (house.settings.safe / safe.NAME).exists():
+        return
+    try:
+        with reading(house.engine) as session:
+            restoring.keep(session, house.settings.safe)
+    except (OSError, ValueError):
+        log.exception("the withdrawal file cannot be brought up to date; the copy is made all the same")
 
 
 def _copy_sqlite(house: House, target: Path) -> None:
@@ -88,17 +115,21 @@ def _copy_sqlite(house: House, target: Path) -> None:
         source.backup(copy, pages=1000, sleep=0.005)
 
 
-def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> restored.Merged:
+def restore(
+    settings: Settings, file: Path, *, replace: bool, now: datetime, without_withdrawals: bool = False
+) -> restored.Merged:
     """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, announcements that were
     under way are paused, and what was taken away since the copy was made (SAFE_DIR) is taken away again.
 
-    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `WithdrawalsUnreadable`, `ToolMissing` or
-    `ToolFailed`.
+    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `WithdrawalsUnreadable`, `WithdrawalsMissing`
+    (not `without_withdrawals`: what is there is applied nevertheless), `ToolMissing` or `ToolFailed`.
     """
     if not file.is_file():
         raise CopyMissing(field=str(file))
     _check_place(settings, replace=replace, now=now)
-    safe.lines(settings.safe)  # before anything is replaced: each has to be read afterwards
+    lacking = _lacking(settings, file)  # before anything is replaced: each line has to be read afterwards
+    if lacking and not without_withdrawals:
+        raise WithdrawalsMissing(lacking)
     url = make_url(settings.database)
     if url.get_backend_name() == "sqlite":
         _put_sqlite(file, Path(str(url.database)))
@@ -111,7 +142,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, now: datetime) -> 
     house = open_house(settings)
     try:
         upgrade(house)
-        return restored.begin_again(house, now=now)
+        return restored.begin_again(house, now=now, without=bool(lacking))
     finally:
         house.engine.dispose()
 
@@ -127,6 +158,30 @@ def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
                 restored.check_idle(session, now=now)
     finally:
         engine.dispose()
+
+
+def _lacking(settings: Settings, file: Path) -> str | None:
+    """What a copy tells of and the files outside do not have, in words; None where they have all of it. They only grow, so they then
+    have what came later, too. Raises `WithdrawalsUnreadable`, and what reading a copy raises."""
+    last, made, taken = 0, None, set()
+    for seq, at, digest, takes in rows(file, "ledger_entry", "seq at", "hash takes"):
+        if seq > last:
+            last, made = seq, from_micros(at)
+        if takes in (1, "t"):
+            taken.add(digest)
+    held = {line.get("hash") for line in safe.lines(settings.safe, made=made)}
+    if found := len(taken - held):
+        return (
+            f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
+            f"under {settings.safe}: every one since the copy would be lost, too."
+        )
+    signed = any(True for _ in rows(file, "checkpoint", "size", ""))
+    if signed and not checkpoints.kept_outside(settings.safe, made):
+        return (
+            f"This copy tells of signed heads, and there are none under {settings.safe}: the withdrawals and erasures since "
+            "the copy are not there either, and would be lost."
+        )
+    return None
 
 
 def _put_sqlite(file: Path, place: Path) -> None:

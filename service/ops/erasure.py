@@ -22,7 +22,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import restoring
 from service.domain.preferences.restoring import Reapplied
-from service.domain.privacy import erasing, queries, requests
+from service.domain.privacy import erasing, queries, requests, retention
 from service.domain.privacy.erasing import Erased
 from service.kit.clock import from_micros
 from service.kit.signing import Keyring
@@ -30,6 +30,7 @@ from service.ops import captured
 from service.ops.house import House
 
 KIND = "person.erased"
+LEAVES_PAGES = (KIND, retention.PURGED)
 DOORS = {"me": "link", "staff": "staff", "api": "site"}  # how it was done -> by which door it was asked for
 _tidied: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
@@ -65,13 +66,14 @@ def _forget_soon(session: Session) -> None:
 
 
 def tidy(house: House) -> bool:
-    """The database's log is cut to nothing after an erasure: it holds pages from before. False: not yet, somebody read or wrote.
+    """The database's log is cut to nothing after an erasure, and after what was forgotten by its time (attributes, messages, day keys):
+    it holds pages from before. False: not yet, somebody read or wrote.
 
     Called by the clock, which does it once at its start, too.
     """
     with reading(house.engine) as session:
-        last = ledger.last_of_kind(session, KIND)
-    if last is None or _tidied.get(house.engine) == last:
+        last = max(ledger.last_of_kind(session, kind) or 0 for kind in LEAVES_PAGES)
+    if not last or _tidied.get(house.engine) == last:
         return True
     if not forget_freed(house.engine):
         return False

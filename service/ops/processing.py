@@ -143,8 +143,9 @@ def _measures(session: Session, ring: Keyring, settings: Settings, known: dict[s
     return [
         "Addresses and profiles are encrypted under a key for each person; erasure destroys the key.",
         "The key ring lies outside the database.",
-        "Every change and every look of staff stands in a ledger that shows tampering; signed heads lie outside it.",
-        "Roles: who may look, reveal, export and erase is one table; each look is on record.",
+        "Every change, and that staff open, list or take out people's data, stands in a ledger that shows tampering.",
+        "Signed heads of the ledger lie outside the database.",
+        "Roles: who may look, reveal, export and erase is one table.",
         "Logs, addresses of pages and error messages hold no personal data.",
         "Mails hold no pixels and no links that report an opening or a click.",
         f"The network address with a consent {profile.network(known)}.",

@@ -48,12 +48,14 @@ class StillRunning(Conflict):
 
 @dataclass(frozen=True)
 class Merged:
-    """How many entries the ledger has now, how many later noes were applied again, and how many lines of the withdrawal file
-    found nobody here."""
+    """How many entries the ledger has now, how many later noes were applied again, how many lines of the withdrawal file found nobody
+    here, how many lines there were to read, and whether it lacked some that the copy tells of."""
 
     entries: int
     reapplied: int
     left: int
+    lines: int
+    without: bool = False
 
 
 def hold(house: House, *, now: datetime) -> checkpoints.Standing:
@@ -87,14 +89,15 @@ def check_idle(session: Session, *, now: datetime) -> None:
         raise StillRunning
 
 
-def begin_again(house: House, *, now: datetime) -> Merged:
+def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged:
     """After a copy has taken the database's place: sending is off, no sender has a lease, announcements that were under way are
-    paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew."""
+    paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew. `without`: somebody said that
+    it goes on with files that lack lines."""
     with transaction(house.engine) as session:
         reasking.lock_running(session)  # before the ledger's tail, as the clock that asks
         size, _ = ledger.tail(session)
         known = checkpoints.standing(session, house.settings.safe, house.ring).known
-        reapplied = _make_safe(session, house, now=now)
+        reapplied, lines = _make_safe(session, house, now=now)
         _hold_what_was_under_way(session, house, now=now)
         facts: dict[str, object] = {
             "size": size,
@@ -102,13 +105,16 @@ def begin_again(house: House, *, now: datetime) -> Merged:
             "reapplied": reapplied.again,
             "left": reapplied.left,
         }
+        if without:
+            facts["without_withdrawals"] = True
         brands.note_restored(session, facts, now=now, by=BY)
     _begin_files(house, now)
     with reading(house.engine) as session:
-        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left)
+        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left, lines, without)
 
 
-def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Reapplied:
+def _make_safe(session: Session, house: House, *, now: datetime) -> tuple[restoring.Reapplied, int]:
+    """What was taken away again, and how many lines the withdrawal file had."""
     last = ledger.entry(session, ledger.tail(session)[0])
     made = last.at if last else datetime.fromtimestamp(0, UTC)
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
@@ -119,7 +125,7 @@ def _make_safe(session: Session, house: House, *, now: datetime) -> restoring.Re
         session, house.ring, lines, now=now
     )  # before anything else looks at these people
     said = restoring.reapply(session, house.ring, lines, now=now)
-    return restoring.Reapplied(erased.again + said.again, erased.left + said.left)
+    return restoring.Reapplied(erased.again + said.again, erased.left + said.left), len(lines)
 
 
 def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -> None:

@@ -327,6 +327,17 @@ def test_backup_and_restore(bidden: Run, tmp_path: Path, database_url: str) -> N
     done = bidden("db", "restore", str(copy), "--replace", "--json")
     assert done.code == 0, done.out + done.err
     assert done.json["sending_on"] is False
+    assert bidden("ledger", "checkpoint").code == 0
+    later = tmp_path / "copies" / "two.db"
+    assert bidden("db", "backup", str(later)).code == 0
+    lacking = {"BIDDEN_SAFE_DIR": str(tmp_path / "elsewhere")}
+    again = ("db", "restore", str(later), "--replace")
+    refused = bidden(*again, "--json", **lacking)
+    assert refused.json["error"]["code"] == "withdrawals_missing"
+    assert "--without-withdrawals" in refused.json["error"]["fix"]
+    done = bidden(*again, "--without-withdrawals", **lacking)
+    assert done.code == 0, done.out + done.err
+    assert "lacked lines that the copy tells of" in done.out
 
 
 def test_sending_is_switched_off_and_on(bidden: Run, engine: Engine) -> None:

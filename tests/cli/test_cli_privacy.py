@@ -70,6 +70,13 @@ def test_the_law_of_each_country_with_its_source(bidden: Run) -> None:
     assert table["Russia"]["permits"] == []
     assert table["Russia"]["answers"]["any"] == {"working_days": 10, "more": 5}
     assert "any request to be answered within 10 working days, for a reason 5 more" in plain.out
+    for name, one in table.items():
+        own = plain.out.partition(f"{name} (")[2].partition(one["looked_at"])[0]
+        assert ("yes may be asked" in own, "yes may not be asked" in own) == (
+            one["may_ask"],
+            not one["may_ask"],
+        )
+        assert own.endswith("looked at on ")
     assert all(one["source"] and one["looked_at"] for one in table.values())
 
 

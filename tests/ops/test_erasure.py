@@ -2,6 +2,7 @@
 
 import os
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -285,3 +286,26 @@ def wrote(house: House) -> list[str]:
     """What lies there from the contact form."""
     with reading(house.engine) as session:
         return [queries.asked(house.ring, row)["text"] for row in session.exec(select(ContactRequest))]
+
+
+def test_the_clock_cuts_off_what_it_has_forgotten_too(house: House) -> None:
+    """An attribute past its days, which lies there in clear; somebody was erased before, and the log cut then."""
+    if not is_sqlite(house.engine):
+        return  # its log is the server's own
+    now, word = clock.now(), b"harpsichord-9917"
+    [bea] = marked.sign_up(house, 1, now=now)
+    erase(house, bea.person_id)
+    jobs.tidy(house, now)
+    with transaction(house.engine) as session:
+        make.a_person(
+            session, house.ring, "ana@example.org", attributes={"instrument": word.decode()}, now=now
+        )
+    with house.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(FULL)")
+    place = Path(str(house.engine.url.database))
+    files = (place, place.with_name(place.name + "-wal"))
+    assert any(word in file.read_bytes() for file in files)
+    later = now + timedelta(days=1_200)
+    jobs.forget(house, later)
+    jobs.tidy(house, later)
+    assert not [file.name for file in files if file.exists() and word in file.read_bytes()]

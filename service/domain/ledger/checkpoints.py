@@ -111,6 +111,12 @@ def put_aside(directory: Path, now: datetime) -> None:
     linefile.put_aside(directory / NAME, now)
 
 
+def kept_outside(directory: Path, made: datetime | None) -> bool:
+    """Whether there is a file of heads, or one that was put aside since `made`, the last entry of a copy of the database."""
+    aside = linefile.set_aside(directory / NAME, made) if made is not None else []
+    return bool(linefile.read([*aside, directory / NAME]))
+
+
 def standing(session: Session, directory: Path, ring: Keyring) -> Standing:
     """Whether the database has what was signed last outside. Reads one line and a few hundred hashes."""
     size, _ = queries.tail(session)

@@ -167,9 +167,10 @@ def _voids(session: Session, shown: Any) -> str | None:
 
 
 def reader(session: Session, public_id: str, what: str, staff: SignedIn) -> Person | None:
-    """The person it is shown as; looking is written down. None: the sample person, also in the place of somebody erased."""
+    """The person it is shown as; looking is written down. None: the sample person, also in the place of somebody who was erased or
+    merged, or is restricted: what is kept of them is not used (GDPR Art. 18(2))."""
     person = people.by_public_id(session, public_id) if public_id else None
-    if person is None or person.state == "erased":
+    if person is None or person.state != "active":
         return None
     people_actions.note_read(session, person, "viewed", reason=what, now=clock.now(), by=staff.by)
     return person
@@ -204,7 +205,7 @@ def preview(
 
 def _sample_readers(session: Session, current: str) -> list[dict[str, Any]]:
     """Some real people to read it as, by what is not personal; the one chosen is always among them."""
-    some = [one for one in people.page(session, after=None, limit=12).rows if one.state != "erased"]
+    some = [one for one in people.page(session, after=None, limit=12).rows if one.state == "active"]
     if current and all(person.public_id != current for person in some):
         some += [person for person in [people.by_public_id(session, current)] if person]
     return [

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading
@@ -206,3 +207,29 @@ def test_a_preview_as_somebody_erased_is_one_as_the_sample_person(browser: Brows
     shown = marketing.get(f"{base}/preview?as={ana.public_id}")
     assert shown.status_code == 200
     assert "Anabel" not in shown.text
+
+
+def test_nobody_restricted_or_merged_stands_for_a_reader(browser: Browser, office: Office) -> None:
+    """What is kept of somebody restricted is kept and not used (GDPR Art. 18(2))."""
+    draft = office.announcement()
+    marketing, base = browser("marketing"), f"/staff/announcements/{draft}"
+    for name, state in (("Anabel", "restricted"), ("Berta", "merged")):
+        one = office.world.person(f"{name.lower()}@example.org", profile={"first_name": name})
+        assert name in marketing.get(f"{base}/preview?as={one.public_id}").text
+        assert f"…{one.public_id[-5:]}" in marketing.get(base).text
+
+        def become(session: Session, public_id: str = one.public_id, state: str = state) -> None:
+            person = people.by_public_id(session, public_id)
+            assert person is not None
+            if state == "restricted":
+                rights.restrict(session, person, how="staff", asked="person", now=clock.now(), by="cli")
+            else:
+                person.state = state
+
+        office.world.change(become)
+        looks = len(said(office, one.public_id, "person.viewed"))
+        assert f"…{one.public_id[-5:]}" not in marketing.get(base).text
+        assert f"…{one.public_id[-5:]}" not in marketing.get(f"{base}?as={one.public_id}").text
+        assert name not in marketing.get(f"{base}/preview?as={one.public_id}").text
+        marketing.post(f"{base}/test", data={"as": one.public_id})
+        assert len(said(office, one.public_id, "person.viewed")) == looks
