@@ -22,6 +22,7 @@ from service.domain.notices import queries as notices
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
+from service.domain.policies import queries as policies
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import disclosures, periods, queries
 from service.domain.privacy.tables import ContactRequest
@@ -64,7 +65,14 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
         "kept": _kept(session, persons),
+        "processing": _processing(session),
     }
+
+
+def _processing(session: Session) -> dict[str, Any] | None:
+    """What GDPR 15(1) asks for beside the data, as it was put down last; None: it was not yet."""
+    last = policies.profile(session)
+    return policies.profile_as_read(last) if last else None
 
 
 def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def _kept(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
     return kept + [
         {"what": one.holds, "days": one.period(settings)}
         for one in periods.CLASSES
-        if one.name not in (periods.ATTRIBUTES, periods.SIGN_INS, periods.UPLOADS)
+        if one.name not in periods.NOT_OF_PEOPLE
     ]
 
 
@@ -170,10 +178,13 @@ def _consents_of(session: Session, person: Person) -> list[dict[str, Any]]:
         if row is None:
             continue
         event = said.get(topic.slug, {})
+        words = topics.wording_for(session, topic.id or 0, person.locale or "en")
         found.append(
             {
                 "registration": person.public_id,
                 "topic": topic.slug,
+                "title": words.title,
+                "purpose": words.text,
                 "state": row.state,
                 "basis": row.basis,
                 "cadence": row.cadence,
@@ -274,6 +285,7 @@ def _mails(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
             "reason": one.reason or None,
             "at": _at(one.at),
             "code": one.code,
+            "reply": one.reply or None,
             "warrant": one.warrant_seq,
         }
         for whose, one in found

@@ -21,7 +21,7 @@ from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
-from service.web.public import profile
+from service.web.public import processing, profile
 from service.web.public.held import LABELS, PLACES
 
 router = APIRouter()
@@ -203,7 +203,8 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
         "requests": [_request(one, say) for one in found["requests"]],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
-        "kept": found["kept"],
+        "kept": processing.kept(found["kept"], say),
+        "processing": processing.readable(found["processing"], say),
     }
 
 
