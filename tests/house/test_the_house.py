@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,9 @@ def test_the_readme_shows_the_two_commands() -> None:
     assert [
         link for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page) if not (ROOT / link).exists()
     ] == []
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest, as it is set here, takes the second for the first: a run of them all ends before its first test."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [one for one, other in pairwise(names) if one == other] == []

@@ -21,6 +21,7 @@ from service.web import errors, pages, words
 from service.web.public.choices import HOW
 from service.web.public.copies import KINDS, RIGHTS
 from service.web.public.held import LABELS, PLACES
+from service.web.public.processing import FIXED
 from service.web.public.why import CHANGED
 from tests.web.conftest import BASE
 
@@ -114,6 +115,7 @@ def said() -> set[str]:
         *CHANGED.values(),
         *KINDS.values(),
         *RIGHTS.values(),
+        *FIXED,
         *errors.HEADINGS.values(),
     }
     for path in [*DOORS, PACKAGE / "web" / "errors.py"]:

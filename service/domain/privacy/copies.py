@@ -22,6 +22,7 @@ from service.domain.notices import queries as notices
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
+from service.domain.policies import queries as policies
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import disclosures, periods, queries
 from service.domain.privacy.tables import ContactRequest
@@ -36,8 +37,9 @@ _WHO = {"person": "you", "staff": "staff", "key": "site", "visitor": "form", "cl
 
 
 def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
-    """Everything. Texts are as they were given; instants are ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
-    persons = people_erasing.with_merged(session, person)
+    """Everything that an erasure would reach, each registration under its own id. Texts are as they were given; instants are
+    ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
+    persons = queries.whole(session, person)
     keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
     asked = queries.requests_of(session, ring, persons)
     wrote = queries.messages_of(session, persons)
@@ -50,10 +52,11 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "made_at": _at(now),
         "controller": {"name": brand.title, "postal_address": brand.postal_address},
         "person": _person(person),
+        "registrations": [_person(one) for one in persons],
         "addresses": _addresses(session, ring, persons, keys),
-        "profiles": _profiles(session, ring, person),
-        "attributes": _attributes(session, person),
-        "consents": _consents(session, person),
+        "profiles": _profiles(session, ring, persons),
+        "attributes": _attributes(session, persons),
+        "consents": _consents(session, persons),
         "wordings": [_wording(session, one) for one in sorted(named)],
         "events": events,
         "mails": _mails(session, persons),
@@ -61,12 +64,20 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "messages": _messages(ring, wrote, asked),
         "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
-        "kept": _kept(session, person),
+        "kept": _kept(session, persons),
+        "processing": _processing(session),
     }
+
+
+def _processing(session: Session) -> dict[str, Any] | None:
+    """What GDPR 15(1) asks for beside the data, as it was put down last; None: it was not yet."""
+    last = policies.profile(session)
+    return policies.profile_as_read(last) if last else None
 
 
 def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
     """What the person gave, directly or by a site, in a form that another service can read."""
+    persons = queries.whole(session, person)
     address = people.address_of(session, ring, person)
     return {
         "schema": PORTABLE,
@@ -74,23 +85,22 @@ def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datet
         "email": address.text if address else None,
         "locale": person.locale,
         "zone": person.zone or None,
-        "profiles": _profiles(session, ring, person),
-        "consents": _consents(session, person),
+        "profiles": _profiles(session, ring, persons),
+        "consents": _consents(session, persons),
     }
 
 
-def _kept(session: Session, person: Person) -> list[dict[str, Any]]:
+def _kept(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
     """How long what is kept, in days; None: until the person is erased."""
     settings = brands.settings(session)
     kept: list[dict[str, Any]] = [{"what": what, "days": None} for what in periods.WHILE_KNOWN]
-    kinds = select(AttributeKind).where(
-        col(AttributeKind.name).in_(people.attributes(session, person.id or 0))
-    )
+    held = {name for one in persons for name in people.attributes(session, one.id or 0)}
+    kinds = select(AttributeKind).where(col(AttributeKind.name).in_(held)).order_by(col(AttributeKind.name))
     kept += [{"what": f"attribute {one.name}", "days": one.retention_days} for one in session.exec(kinds)]
     return kept + [
         {"what": one.holds, "days": one.period(settings)}
         for one in periods.CLASSES
-        if one.name not in (periods.ATTRIBUTES, periods.SIGN_INS, periods.UPLOADS)
+        if one.name not in periods.NOT_OF_PEOPLE
     ]
 
 
@@ -112,23 +122,29 @@ def _person(person: Person) -> dict[str, Any]:
 def _addresses(
     session: Session, ring: Keyring, persons: Sequence[Person], keys: Mapping[str, bytes]
 ) -> list[dict[str, Any]]:
-    owners = {one.id: keys.get(one.public_id) for one in persons}
+    owners = {one.id: one.public_id for one in persons}
     found = []
     for row in people_erasing.addresses_of(session, persons):
-        key = owners[row.owner_id]
+        owner = owners[row.owner_id]
+        key = keys.get(owner)
         if row.sealed is not None and key is not None:
             text = mailings.open_address(ring, row, key).text
             moments = {"since": row.created_at, "confirmed_at": row.confirmed_at, "ended_at": row.ended_at}
-            found.append({"address": text, **{name: _at(moment) for name, moment in moments.items()}})
+            told = {name: _at(moment) for name, moment in moments.items()}
+            found.append({"registration": owner, "address": text, **told})
     return found
 
 
-def _profiles(session: Session, ring: Keyring, person: Person) -> list[dict[str, Any]]:
-    """As each source gave it, the one mails use last."""
-    assert person.id is not None
-    rows = people.identities(session, person.id)
+def _profiles(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """As each source gave it, of each registration the one mails use last. Who was merged has none left."""
+    return [row for one in persons if one.state != "merged" for row in _profiles_of(session, ring, one)]
+
+
+def _profiles_of(session: Session, ring: Keyring, person: Person) -> list[dict[str, Any]]:
+    rows = people.identities(session, person.id or 0)
     return [
         {
+            "registration": person.public_id,
             "source": row.source,
             "external_id": row.external_id,
             "since": _at(row.created_at),
@@ -139,18 +155,21 @@ def _profiles(session: Session, ring: Keyring, person: Person) -> list[dict[str,
     ]
 
 
-def _attributes(session: Session, person: Person) -> list[dict[str, Any]]:
-    held = people.attributes(session, person.id or 0)
-    kinds = session.exec(select(AttributeKind).where(col(AttributeKind.name).in_(held)))
-    purposes = {kind.name: kind.purpose for kind in kinds}
+def _attributes(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    purposes = {kind.name: kind.purpose for kind in session.exec(select(AttributeKind))}
     return [
-        {"name": name, "values": values, "purpose": purposes.get(name, "")}
-        for name, values in sorted(held.items())
+        {"registration": one.public_id, "name": name, "values": values, "purpose": purposes.get(name, "")}
+        for one in persons
+        for name, values in sorted(people.attributes(session, one.id or 0).items())
     ]
 
 
-def _consents(session: Session, person: Person) -> list[dict[str, Any]]:
-    """How things stand, topic by topic; `entry` is the event that says so."""
+def _consents(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
+    """How things stand, topic by topic; `entry` is the event that says so. Of who was merged nothing stands any more."""
+    return [row for one in persons if one.state != "merged" for row in _consents_of(session, one)]
+
+
+def _consents_of(session: Session, person: Person) -> list[dict[str, Any]]:
     rows = preferences.of_person(session, person.id or 0)
     said = {one["topic"]: one for one in consents.states(session, person.public_id)}
     found = []
@@ -159,9 +178,13 @@ def _consents(session: Session, person: Person) -> list[dict[str, Any]]:
         if row is None:
             continue
         event = said.get(topic.slug, {})
+        words = topics.wording_for(session, topic.id or 0, person.locale or "en")
         found.append(
             {
+                "registration": person.public_id,
                 "topic": topic.slug,
+                "title": words.title,
+                "purpose": words.text,
                 "state": row.state,
                 "basis": row.basis,
                 "cadence": row.cadence,
@@ -194,8 +217,12 @@ def _events(
     """Every entry about them, and `more`, oldest first, sealed parts in clear; who of the staff did something is not theirs to know,
     that somebody did is."""
     seen = [one for person in persons for one in ledger.of_subject(session, person.public_id)] + [*more]
-    opener = Opener(session, ring)
-    return [_event(one, keys.get(one.subject or ""), opener) for one in sorted(seen, key=lambda one: one.seq)]
+    opener, ids = Opener(session, ring), {person.public_id for person in persons}
+    return [
+        {"registration": one.subject if one.subject in ids else None}
+        | _event(one, keys.get(one.subject or ""), opener)
+        for one in sorted(seen, key=lambda one: one.seq)
+    ]
 
 
 def _looks(session: Session, asked: Sequence[str], wrote: Sequence[str]) -> list[ledger.Seen]:
@@ -242,23 +269,26 @@ def _event(seen: ledger.Seen, key: bytes | None, opener: Opener) -> dict[str, An
 
 def _mails(session: Session, persons: Sequence[Person]) -> list[dict[str, Any]]:
     """What was sent or meant to be, when, and the entry it stood on; newest first."""
-    return [mail for person in persons for mail in _mails_of(session, person)]
-
-
-def _mails_of(session: Session, person: Person) -> list[dict[str, Any]]:
-    found = mailings.of_person(session, person.id or 0, limit=MOST_MAILS)
-    about = _names(session, [one.mailing for one in found])
+    found = [
+        (person.public_id, mail)
+        for person in persons
+        for mail in mailings.of_person(session, person.id or 0, limit=MOST_MAILS)
+    ]
+    found.sort(key=lambda each: each[1].mailing.id or 0, reverse=True)
+    about = _names(session, [one.mailing for _, one in found])
     return [
         {
+            "registration": whose,
             "mailing": one.mailing.public_id,
             "about": about[one.mailing.public_id],
             "state": one.state,
             "reason": one.reason or None,
             "at": _at(one.at),
             "code": one.code,
+            "reply": one.reply or None,
             "warrant": one.warrant_seq,
         }
-        for one in found
+        for whose, one in found
     ]
 
 

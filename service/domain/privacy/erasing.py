@@ -22,7 +22,7 @@ from service.domain.people import erasing as people_erasing
 from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences.changes import neighbours, overtake, slip
+from service.domain.preferences.changes import overtake, slip
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.domain.suppressions import actions as suppressions
@@ -51,27 +51,16 @@ class Erased:
     receipt: str | None
 
 
-def whole(session: Session, person: Person) -> list[Person]:
-    """Everybody that goes: the person, who was merged into them, and, where the mailbox is confirmed theirs, whatever else was
-    registered with it: one mailbox is one person (design.md 4)."""
-    found = people_erasing.with_merged(session, person)
-    address = session.get(Address, person.address_id) if person.address_id else None
-    if address is not None and address.confirmed_at is not None and address.ended_at is None:
-        for other in neighbours(session, person, address.address_hash):
-            found += people_erasing.with_merged(session, other)
-    return found
-
-
 def concerned(session: Session, person: Person, *, how: str) -> list[Person]:
     """Who goes. After a restore each by the line that names them: who shares the mailbox in the copy may have left it since."""
     if how != "restore":
-        return whole(session, person)
+        return queries.whole(session, person)
     return [one for one in people_erasing.with_merged(session, person) if one.wrapped_key is not None]
 
 
 def preview(session: Session, person: Person) -> Preview:
     """What would go and what would stay."""
-    persons = whole(session, person)
+    persons = queries.whole(session, person)
     ids = [one.id or 0 for one in persons]
     addresses = people_erasing.addresses_of(session, persons)
     kept = [people.attributes(session, one) for one in ids]

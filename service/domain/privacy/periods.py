@@ -115,6 +115,8 @@ CLASSES = (
 BY_NAME = {one.name: one for one in CLASSES}
 
 # What stays until the person is erased, or until they take it back.
+# No line of a person's copy: each attribute has its own there, the others are of staff.
+NOT_OF_PEOPLE = (ATTRIBUTES, SIGN_INS, UPLOADS)
 WHILE_KNOWN = ("address", "profile", "consents and their proof", "mails sent, without their text")
 
 _ERASED = "until the person is erased; of a sign-up that nobody confirmed see there"

@@ -15,6 +15,7 @@ from service.domain.mailings.tables import Address
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
+from service.domain.preferences import changes
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import rules
 from service.domain.privacy.tables import Breach, ContactRequest, RightsRequest
@@ -159,6 +160,17 @@ def left_by(session: Session, address_hash: str, *, before: datetime) -> Sequenc
         .where(col(Address.address_hash) == address_hash, col(ContactRequest.created_at) < before)
     )
     return session.exec(statement).all()
+
+
+def whole(session: Session, person: Person) -> list[Person]:
+    """Whose data goes with an erasure and into a copy: the person's, theirs who were merged into them, and, where the mailbox is
+    confirmed theirs, of whatever else was registered with it: one mailbox is one person (design.md 4)."""
+    found = people_erasing.with_merged(session, person)
+    address = session.get(Address, person.address_id) if person.address_id else None
+    if address is not None and address.confirmed_at is not None and address.ended_at is None:
+        for other in changes.neighbours(session, person, address.address_hash):
+            found += people_erasing.with_merged(session, other)
+    return found
 
 
 def messages_of(session: Session, persons: Sequence[Person]) -> list[ContactRequest]:

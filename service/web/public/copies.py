@@ -21,7 +21,7 @@ from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
-from service.web.public import profile
+from service.web.public import processing, profile
 from service.web.public.held import LABELS, PLACES
 
 router = APIRouter()
@@ -179,13 +179,23 @@ async def _made(request: Request, person: Person, make: Made) -> dict[str, Any]:
 def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
     """The copy as the page shows it: instants as such, kinds and places in words."""
     titles = {one["id"]: one["title"] for one in found["wordings"]}
-    answered = {one["body"].get("topic") for one in found["events"] if one["kind"].startswith("consent.")}
+    own = found["person"]["id"]
+    answered = {
+        one["body"].get("topic")
+        for one in found["events"]
+        if one["kind"].startswith("consent.") and one["registration"] == own
+    }
     return {
         **{part: found[part] for part in ("person", "addresses", "attributes", "suppressions", "messages")},
         "made_at": _moment(found["made_at"]),
+        "others": [one["id"] for one in found["registrations"][1:] if one["state"] != "merged"],
         "profiles": [_profile(one, say) for one in found["profiles"]],
         "consents": [
-            one | {"since": _moment(one["since"]), "receipt": one["topic"] in answered}
+            one
+            | {
+                "since": _moment(one["since"]),
+                "receipt": one["registration"] == own and one["topic"] in answered,
+            }
             for one in found["consents"]
         ],
         "wordings": found["wordings"],
@@ -193,7 +203,8 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
         "requests": [_request(one, say) for one in found["requests"]],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
-        "kept": found["kept"],
+        "kept": processing.kept(found["kept"], say),
+        "processing": processing.readable(found["processing"], say),
     }
 
 
@@ -203,7 +214,7 @@ def _profile(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
     if not ours:
         facts.append({"name": say("Its id for you"), "value": one["external_id"]})
     name = say(PLACES[source]) if ours else say("From the site “%(source)s”", source=source)
-    return {"name": name, "facts": facts}
+    return {"registration": one["registration"], "name": name, "facts": facts}
 
 
 def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[str, Any]:
@@ -214,6 +225,7 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
     kind += ", again" if stopped_again(kind, body) else ""
     known, right = KINDS.get(kind), RIGHTS.get(str(body.get("right")))
     return {
+        "registration": one["registration"],
         "at": _moment(one["at"]),
         "entry": one["entry"],
         "what": say(known) if known else one["kind"],

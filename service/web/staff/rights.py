@@ -18,6 +18,7 @@ from service.domain.people.tables import Person
 from service.domain.preferences import rights
 from service.domain.preferences.rules import LiftNotTold
 from service.domain.privacy import copies, erasing, requests
+from service.domain.privacy import queries as privacy
 from service.domain.privacy.rules import AlreadyErased
 from service.domain.staff.queries import SignedIn
 from service.kit import clock
@@ -148,7 +149,8 @@ async def portable(request: Request, public_id: str, staff: Officer) -> Response
 async def _file(
     request: Request, staff: SignedIn, public_id: str, make: Callable[..., dict[str, Any]], name: str
 ) -> Response:
-    """A copy; that it was made is written down, with the reason. It answers no request: who hands it over closes that."""
+    """A copy; that it was made is written down of each registration in it, with the reason. It answers no request: who hands it
+    over closes that."""
     house = deps.house(request)
     try:
         reason = reason_of((await forms.read(request)).text("reason"))
@@ -159,7 +161,9 @@ async def _file(
         person, now = people.known(session, public_id), clock.now()
         if person.state == "erased":
             raise AlreadyErased
-        people_actions.note_read(session, person, "exported", reason=reason, now=now, by=staff.by)
+        for one in privacy.whole(session, person):
+            if one.state != "merged":  # what they had lies under who is left
+                people_actions.note_read(session, one, "exported", reason=reason, now=now, by=staff.by)
         return make(session, house.ring, person, now=now)
 
     return download((await act(request, made)).value, name)

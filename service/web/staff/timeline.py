@@ -244,7 +244,9 @@ def detail(body: Mapping[str, Any]) -> str | None:
         PLACES.get(source, f"at “{source}”") if source and source not in OUR_PLACES else "",
         f"wording {body['wording']}" if body.get("wording") else "",
         f"policy {body['policy']}" if body.get("policy") else "",
-        f"while policy {body['in_force']} was in force, which is no consent to it" if body.get("in_force") else "",
+        f"while policy {body['in_force']} was in force, which is no consent to it"
+        if body.get("in_force")
+        else "",
         f"import {body['import']}" if body.get("import") else "",
         f"until {_readable(body['until'])}" if body.get("until") else "",
         _limit(body["max_per_week"]) if "max_per_week" in body else "",

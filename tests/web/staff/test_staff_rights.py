@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from service.db.session import reading
+from service.db.session import reading, transaction
 from service.domain.ledger import queries as ledger
 from service.domain.people import queries as people
 from service.domain.preferences import rights
@@ -233,3 +233,26 @@ def test_nobody_restricted_or_merged_stands_for_a_reader(browser: Browser, offic
         assert name not in marketing.get(f"{base}/preview?as={one.public_id}").text
         marketing.post(f"{base}/test", data={"as": one.public_id})
         assert len(said(office, one.public_id, "person.viewed")) == looks
+
+
+def test_std_k8_a_copy_is_noted_of_everybody_it_holds(browser: Browser, office: Office) -> None:
+    """A second site's registration of the mailbox is in it, and says so itself; not the other way round."""
+    ana = office.world.person(profile={"first_name": "Anabel"})
+    with transaction(office.house.engine) as session:
+        other = make.register(
+            session, office.house.ring, source="forum", external_id="77", attest=False, now=clock.now(),
+            profile={"first_name": "Anita"},
+        ).person_id  # fmt: skip
+    officer = browser("privacy_officer")
+
+    def names(public_id: str, kind: str) -> set[str]:
+        found = officer.post(f"/staff/people/{public_id}/{kind}", data=WHY).json()
+        return {one["profile"]["first_name"] for one in found["profiles"]}
+
+    for times, kind in enumerate(("copy", "portable"), start=1):
+        assert names(ana.public_id, kind) == {"Anabel", "Anita"}
+        for one in (ana.public_id, other):
+            assert [entry.body for entry in said(office, one, "person.exported")] == [WHY] * times
+    for kind in ("copy", "portable"):
+        assert names(other, kind) == {"Anita"}
+    assert len(said(office, ana.public_id, "person.exported")) == 2
