@@ -151,6 +151,20 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
     return session.exec(statement).all()
 
 
+def alone_with_it(session: Session, ring: Keyring, public_id: str) -> list[str]:
+    """The address a message came from, in clear, where nobody else here has it and nothing else came from it."""
+    held = select(Address).join(ContactRequest, col(ContactRequest.address_id) == col(Address.id))
+    row = session.exec(held.where(col(ContactRequest.public_id) == public_id)).first()
+    if row is None or row.sealed is None:
+        return []
+    others = select(Address.id).where(
+        col(Address.address_hash) == row.address_hash,
+        col(Address.id) != row.id,
+        col(Address.ended_at).is_(None),
+    )
+    return [] if session.exec(others).first() else [mailings.open_address(ring, row).text]
+
+
 def left_by(session: Session, address_hash: str, *, before: datetime) -> Sequence[ContactRequest]:
     """The messages that came from one mailbox before that moment, whoever had it."""
     statement = (
