@@ -365,7 +365,16 @@ def breaches(session: Session) -> Sequence[Breach]:
 
 def first_unreported(session: Session) -> Breach | None:
     """The breach whose 72 hours end first, of those the authority has not been told of and has to be."""
-    statement = select(Breach).where(
-        col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
-    )
+    statement = select(Breach).where(*_UNREPORTED)
     return session.exec(statement.order_by(col(Breach.noticed_at)).limit(1)).first()
+
+
+def breaches_late(session: Session, now: datetime) -> int:
+    """How many of those are past their 72 hours."""
+    late = col(Breach.noticed_at) < now - rules.REPORT_WITHIN
+    return session.exec(select(func.count()).select_from(Breach).where(*_UNREPORTED, late)).one()
+
+
+_UNREPORTED = (
+    col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
+)  # fmt: skip
