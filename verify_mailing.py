@@ -32,6 +32,11 @@ RESTRICTED, LIFTED = "person.restricted", "person.restriction_lifted"
 ADDED, OFF, OBJECTION = "suppression.added", "suppression.lifted", "objection"
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
+REFUSALS = (  # of the gate at the claim: nothing left
+    "erased", "restricted", "complained", "do_not_mail", "no_address", "bounced", "topic_retired", "withdrawn", "refused",
+    "invalidated", "no_consent", "expired", "legacy_unconfirmed", "law_wants_a_yes", "requested", "older_words", "address_pending",
+    "unconfirmed", "on_break", "address_changed",
+)  # fmt: skip
 MEANINGS = {
     "not_sealed": "no seal covers it",
     "sealed_twice": "two seals cover it",
@@ -73,6 +78,7 @@ class Seen:
 
     until: int
     sealed: int
+    batch: bool  # whether it seals what a sender had in hand
 
 
 @dataclass
@@ -286,7 +292,7 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
                 raise fault("outcome_missing", key[0])
             if key in seen:
                 raise fault("sealed_twice", key[0])
-            seen[key] = Seen(seal.get("seen", 0), seq)
+            seen[key] = Seen(seal.get("seen", 0), seq, "batch" in seal)
             leaves.append(leaf(rows[key]))
         if root(leaves).hex() != seal.get("root") or len(leaves) != seal.get("positions"):
             raise fault("seal_differs", seq)
@@ -333,7 +339,7 @@ def check_permissions(
         ends[record.who(person)] += said
     bars = stopping(record)
     for key, row in sorted(rows.items()):
-        if row["state"] not in MAY_HAVE_LEFT:
+        if row["state"] not in MAY_HAVE_LEFT or only_doubted(rows, key, seen[key]):
             continue
         warrant, until = row["warrant"], seen[key].until
         person, topics = record.permits.get(warrant, ("", set()))
@@ -352,6 +358,14 @@ def check_permissions(
         if elsewhere or warrant > until or ended or over or less or barred:
             raise fault("not_permitted", key[0])
         report.permitted += 1
+
+
+def only_doubted(rows: dict[Key, dict[str, Any]], key: Key, seen: Seen) -> bool:
+    """Whether nothing left at this try, and it is `unknown` for an earlier one's sake, which is looked at by itself."""
+    row, (pos, attempt) = rows[key], key
+    kept_back = row["reason"] in REFUSALS or not (row["reason"] or seen.batch)
+    before = (rows.get((pos, one), {}).get("state") for one in range(1, attempt))
+    return row["state"] == "unknown" and kept_back and "unknown" in before
 
 
 def restricted(record: Record, person: str, seen: Seen) -> bool:

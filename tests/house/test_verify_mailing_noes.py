@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import verify_mailing
+from service.domain.preferences import rules
 from verify_mailing import Fault, Record, Report
 
 Told = tuple[str, str | None, dict[str, Any]]
@@ -131,3 +132,9 @@ def test_what_was_claimed_before_a_no_is_no_breach(said: Told) -> None:
 def test_what_was_lifted_while_the_claim_was_read_is_no_breach(said: Told, lifted: Told) -> None:
     """PostgreSQL may show the gate a later moment than the entry the claim begins with."""
     assert holds([said], after=[lifted])
+
+
+def test_every_refusal_of_the_gate_is_known() -> None:
+    """But for those of a mail that asks, which is no mailing of a topic."""
+    asking = {"answered", "law_forbids_asking", "covered"}
+    assert {*rules.REASONS} - asking == {*verify_mailing.REFUSALS} - {"address_changed"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import String, cast, null
+from sqlalchemy import String, cast, null, text
 
 import verify_ledger
 import verify_mailing
@@ -30,6 +30,7 @@ from service.kit import clock
 from tests.faults.sink import Settings as SinkSettings
 from tests.faults.sink import Sink
 from tests.scheduler.conftest import Post, send_all
+from tests.scheduler.test_unknown import _between, _due_now
 
 PEOPLE = 1_000
 Row = dict[str, Any]
@@ -267,3 +268,27 @@ def test_who_used_their_data_again_and_who_wants_no_advertising_get_what_the_gat
     assert (found.holds, found.permitted) == (True, 1), found
     found = checked(*written(post, _posted(post, post.warn), tmp_path))
     assert (found.holds, found.permitted) == (True, 2), found
+
+
+@pytest.mark.parametrize("what", ["withdrawn", "restricted", "cancelled"])
+def test_a_doubt_that_outlives_a_no_is_no_breach(post: Post, tmp_path: Path, what: str) -> None:
+    """Nobody knows whether the first try arrived; the second did not leave, and says so by its reason or its seal."""
+
+    def act(house: Any, announcement: str) -> None:
+        if what == "restricted":
+            _laid(post, "u0", "restricted")
+        else:
+            say_no(post, "u0")
+        if what == "cancelled":
+            with transaction(post.engine) as session:
+                announcements.cancel(session, announcement, now=clock.now(), by="cli")
+            while jobs.settle(house, clock.now()):
+                pass
+            with post.engine.begin() as connection:
+                connection.execute(text("UPDATE batch SET state = 'closed' WHERE state = 'open'"))
+        else:
+            _due_now(post)
+
+    rows, bundle, keys = written(post, asyncio.run(_between(post, act)), tmp_path)
+    found = checked(rows, bundle, keys)
+    assert (found.holds, found.outcomes, found.permitted) == (True, 2, 1), found
