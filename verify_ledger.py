@@ -46,8 +46,8 @@ END = '"}}\n'
 PARTS = itemgetter("actor", "at", "body", "kind", "subject")
 TAKES = {  # the kinds that can stop mail
     "announcement.cancelled", "announcement.halted", "announcement.paused", "address.changed", "asking.cancelled",
-    "consent.expired", "consent.invalidated", "consent.refused", "consent.withdrawn", "notice.cancelled", "notice.halted",
-    "notice.paused", "person.erased", "person.merged", "person.restricted", "preference.break_set", "settings.sending_off",
+    "consent.expired", "consent.invalidated", "consent.refused", "consent.withdrawn", "contact.erased", "notice.cancelled",
+    "notice.halted", "notice.paused", "person.erased", "person.merged", "person.restricted", "preference.break_set", "settings.sending_off",
     "suppression.added", "topic.retired",
 }  # fmt: skip
 MEANINGS = {

@@ -28,8 +28,15 @@ PERMITS = ("consent.given", "consent.renewed", "consent.restored")
 ENDS = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated")
 WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
 LABEL = "legacy_registration"  # a basis that permits nothing
+RESTRICTED, LIFTED = "person.restricted", "person.restriction_lifted"
+ADDED, OFF, OBJECTION = "suppression.added", "suppression.lifted", "objection"
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
+REFUSALS = (  # of the gate at the claim: nothing left
+    "erased", "restricted", "complained", "do_not_mail", "no_address", "bounced", "topic_retired", "withdrawn", "refused",
+    "invalidated", "no_consent", "expired", "legacy_unconfirmed", "law_wants_a_yes", "requested", "older_words", "address_pending",
+    "unconfirmed", "on_break", "address_changed",
+)  # fmt: skip
 MEANINGS = {
     "not_sealed": "no seal covers it",
     "sealed_twice": "two seals cover it",
@@ -52,6 +59,29 @@ Key = tuple[int, int]
 
 
 @dataclass
+class Bar:
+    """A no that lies over somebody's mailbox, or an objection, until it is lifted or they leave the mailbox."""
+
+    seq: int
+    person: str
+    scope: str  # all | marketing | topic
+    what: tuple[Any, ...] | None = (
+        None  # as its lifting names it; None: the objection, which goes where they go
+    )
+    topic: str | None = None
+    moved: bool = False  # said of an earlier mailbox, and taken along
+
+
+@dataclass
+class Seen:
+    """What a seal says of when permission was read: the last entry heeded, and the entry of the seal itself."""
+
+    until: int
+    sealed: int
+    batch: bool  # whether it seals what a sender had in hand
+
+
+@dataclass
 class Report:
     """What was found; `permitted`: the mails that left, or may have, each with its warrant."""
 
@@ -70,6 +100,8 @@ class Record:
     """What the ledger says that matters here."""
 
     topic: str | None = None
+    classes: dict[str, str] = field(default_factory=dict)  # of topics: marketing, notice, service
+    mailings: set[str] = field(default_factory=set)  # those of a topic
     since: int = 0  # the oldest version of the topic's words that covers this mailing
     seals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # with their entry's number
     permits: dict[int, tuple[str, set[str]]] = field(default_factory=dict)  # entry → person, topics
@@ -83,6 +115,13 @@ class Record:
         default_factory=lambda: defaultdict(list)
     )  # by the entry that holds again
     merged: dict[str, str] = field(default_factory=dict)
+    merged_at: dict[str, int] = field(default_factory=dict)
+    restricted: dict[str, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
+    bars: list[Bar] = field(default_factory=list)
+    lifted: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)  # with number and subject
+    addresses: dict[str, list[tuple[int, bool]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # of those who were to have another: the entry, and whether they had left the mailbox with it
 
     def who(self, person: str) -> str:
         """The person as they are called now."""
@@ -176,6 +215,9 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     record.moments.append(entry["at"])
     if subject == mailing and kind == "mailing.started":
         record.topic, record.since = body.get("topic"), body.get("since_version", 0)
+        record.mailings.add(mailing)
+    elif kind == "mailing.started":
+        record.mailings.add(subject)
     elif subject == mailing and kind == "batch.sealed":
         record.seals.append((seq, body))
     elif kind in PERMITS and body.get("basis") != LABEL:
@@ -191,8 +233,42 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
         record.ends[subject].append((seq, body.get("topic")))
     elif kind == "person.erased":
         record.ends[subject].append((seq, None))
-    elif kind == "person.merged":
+    else:
+        note_standing(record, entry)
+
+
+def note_standing(record: Record, entry: dict[str, Any]) -> None:
+    """What concerns a person or a mailbox, whatever they said of topics."""
+    kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
+    if kind == "person.merged":
         record.merged[subject] = body.get("into")
+        record.merged_at[subject] = seq
+    elif kind == "address.changed":
+        record.addresses[subject].append((seq, not body.get("pending")))
+    elif kind in (RESTRICTED, LIFTED):
+        record.restricted[subject].append((seq, kind == RESTRICTED))
+    elif kind == "person.objected":
+        record.bars.append(Bar(seq, subject, "marketing"))
+    elif kind == ADDED and subject and surely_theirs(record, subject, body):
+        moved, topic = body.get("origin") == "moved", body.get("topic")
+        record.bars.append(Bar(seq, subject, body.get("scope"), named(body), topic, moved))
+    elif kind == OFF:
+        record.lifted.append((seq, subject, body))
+    elif kind == "topic.created":
+        record.classes[subject] = body.get("class", "")
+
+
+def surely_theirs(record: Record, person: str, body: dict[str, Any]) -> bool:
+    """Whether the mailbox is the one they have by then. The file of stops speaks of an earlier one, perhaps, and so does a server of
+    a mailbox that was given up, or of one that waits for its button."""
+    if body.get("cause") == "hard_bounce":
+        return body.get("origin") in record.mailings and person not in {*record.addresses, *record.merged}
+    return body.get("origin") != "restore"
+
+
+def named(body: dict[str, Any]) -> tuple[Any, ...]:
+    """What two entries share of which one lifts what the other laid."""
+    return tuple(body.get(word) for word in ("address_hash", "scope", "cause", "topic"))
 
 
 def version_of(topic: Any, wording: Any) -> int:
@@ -206,9 +282,9 @@ def micros(moment: str) -> int:
     return (datetime.datetime.fromisoformat(moment) - EPOCH) // datetime.timedelta(microseconds=1)
 
 
-def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report) -> dict[Key, int]:
+def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report) -> dict[Key, Seen]:
     """Each outcome in one seal, each seal's root that of its outcomes; up to which entry each one's permission was read."""
-    seen: dict[Key, int] = {}
+    seen: dict[Key, Seen] = {}
     for seq, seal in record.seals:
         leaves = []
         for key in covered(seal.get("covers"), seq):
@@ -216,7 +292,7 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
                 raise fault("outcome_missing", key[0])
             if key in seen:
                 raise fault("sealed_twice", key[0])
-            seen[key] = seal.get("seen", 0)
+            seen[key] = Seen(seal.get("seen", 0), seq, "batch" in seal)
             leaves.append(leaf(rows[key]))
         if root(leaves).hex() != seal.get("root") or len(leaves) != seal.get("positions"):
             raise fault("seal_differs", seq)
@@ -255,16 +331,17 @@ def root(leaves: list[bytes]) -> bytes:
 
 
 def check_permissions(
-    rows: dict[Key, dict[str, Any]], seen: dict[Key, int], record: Record, report: Report
+    rows: dict[Key, dict[str, Any]], seen: dict[Key, Seen], record: Record, report: Report
 ) -> None:
     """Whoever's mail left, or may have, had permitted it."""
     ends: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
     for person, said in record.ends.items():
         ends[record.who(person)] += said
+    bars = stopping(record)
     for key, row in sorted(rows.items()):
-        if row["state"] not in MAY_HAVE_LEFT:
+        if row["state"] not in MAY_HAVE_LEFT or only_doubted(rows, key, seen[key]):
             continue
-        warrant, until = row["warrant"], seen[key]
+        warrant, until = row["warrant"], seen[key].until
         person, topics = record.permits.get(warrant, ("", set()))
         now = record.who(row["person"])
         noes = [no for no, what in ends[now] if warrant < no <= until and what in (record.topic, None)]
@@ -275,9 +352,50 @@ def check_permissions(
         )
         less = record.words.get(warrant, record.since) < record.since
         elsewhere = record.topic not in topics or record.who(person) != now
-        if elsewhere or warrant > until or ended or over or less:
+        barred = restricted(record, row["person"], seen[key]) or any(
+            begun <= until and not (begun < over_at <= seen[key].sealed) for begun, over_at in bars[now]
+        )
+        if elsewhere or warrant > until or ended or over or less or barred:
             raise fault("not_permitted", key[0])
         report.permitted += 1
+
+
+def only_doubted(rows: dict[Key, dict[str, Any]], key: Key, seen: Seen) -> bool:
+    """Whether nothing left at this try, and it is `unknown` for an earlier one's sake, which is looked at by itself."""
+    row, (pos, attempt) = rows[key], key
+    kept_back = row["reason"] in REFUSALS or not (row["reason"] or seen.batch)
+    before = (rows.get((pos, one), {}).get("state") for one in range(1, attempt))
+    return row["state"] == "unknown" and kept_back and "unknown" in before
+
+
+def restricted(record: Record, person: str, seen: Seen) -> bool:
+    """Whether what is held of them was kept and not used. What was lifted before the seal may have been before the mail."""
+    said = record.restricted.get(person, [])
+    stood = [on for seq, on in said if seq <= seen.until][-1:] == [True]
+    return stood and not any(seen.until < seq <= seen.sealed and not on for seq, on in said)
+
+
+def stopping(record: Record) -> dict[str, list[tuple[int, int]]]:
+    """By person: from which entry to which something stopped mail of this mailing's topic, whatever they said of it."""
+    kind = record.classes.get(record.topic or "", "")
+    lifts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for seq, person, body in record.lifted:
+        lifts[named(body)].append(seq)
+        if body.get("cause") == OBJECTION:
+            lifts[(record.who(person),)].append(seq)
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for bar in record.bars:
+        reaches = {"all": True, "marketing": kind == "marketing"}
+        reaches["topic"] = kind in ("marketing", "notice") and bar.topic == record.topic
+        if not reaches.get(bar.scope):
+            continue
+        now = record.who(bar.person)
+        ends = list(lifts[bar.what or (now,)])
+        if bar.what:
+            ends += [seq for who in {now, bar.person} for seq, left in record.addresses.get(who, []) if left]
+            ends += [] if bar.moved else [record.merged_at.get(bar.person, 0)]
+        found[now].append((bar.seq, min((seq for seq in ends if seq > bar.seq), default=sys.maxsize)))
+    return found
 
 
 def in_words(report: Report) -> str:

@@ -141,6 +141,8 @@ class Lease:
         else:
             if one.subject:
                 self._taken[one.subject] = one.seq
+            if one.kind == "contact.erased":
+                self._taken |= dict.fromkeys(one.body.get("answers", []), one.seq)
             # It may name nobody, or another registration, and holds for everybody there. Whether it concerns the mailing, the
             # gate says at the new claim.
             if one.kind == "suppression.added":

@@ -5,6 +5,7 @@ a copy from an earlier day has not heard of, and by the clock, for what it forge
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,13 +25,14 @@ from service.domain.preferences import restoring
 from service.domain.preferences.restoring import Reapplied
 from service.domain.privacy import erasing, queries, requests, retention
 from service.domain.privacy.erasing import Erased
+from service.domain.privacy.rules import ContactUnknown
 from service.kit.clock import from_micros
 from service.kit.signing import Keyring
 from service.ops import captured
 from service.ops.house import House
 
-KIND = "person.erased"
-LEAVES_PAGES = (KIND, retention.PURGED)
+KIND, MESSAGE = "person.erased", erasing.MESSAGE_ERASED
+LEAVES_PAGES = (KIND, MESSAGE, retention.PURGED)
 DOORS = {"me": "link", "staff": "staff", "api": "site"}  # how it was done -> by which door it was asked for
 _tidied: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
@@ -57,6 +59,19 @@ def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) ->
     written_to = people_erasing.in_clear(session, ring, [person])
     erasing.forget(session, ring, person, now=now)
     captured.forget(session, written_to)
+
+
+def erase_message(
+    session: Session, ring: Keyring, public_id: str, *, how: str, reason: str = "", now: datetime, by: str
+) -> None:
+    """Erase a message (`privacy.erasing.erase_message`), and what went to its address in the captured inbox where nobody else here
+    has that address. Raises `ContactUnknown`."""
+    written_to = queries.alone_with_it(session, ring, public_id)
+    erasing.erase_message(session, public_id, how=how, reason=reason, now=now, by=by)
+    captured.forget(session, written_to)
+    if not session.info.get("tidying"):
+        session.info["tidying"] = True
+        after_commit(session, lambda: _forget_soon(session))
 
 
 def _forget_soon(session: Session) -> None:
@@ -91,9 +106,14 @@ def _only_signed_up(session: Session, person: Person, subject: str) -> bool:
 
 def reapply(session: Session, ring: Keyring, lines: Sequence[dict[str, Any]], *, now: datetime) -> Reapplied:
     """After a restore, before anything else: whoever was erased since the copy was made is erased again, and whoever was forgotten
-    because nobody confirmed their sign-up is forgotten again. Of erased people the mailbox goes on the do-not-mail
-    list, and what was written from it before goes: the copy may not know yet that it was theirs."""
+    because nobody confirmed their sign-up is forgotten again; a message that staff erased is erased again. Of erased people the
+    mailbox goes on the do-not-mail list, and what was written from it before goes: the copy may not know yet that it was theirs."""
     again = left = 0
+    for line in restoring.unheard(session, [one for one in lines if one["kind"] == MESSAGE]):
+        with suppress(ContactUnknown):  # the copy is older than the message
+            public_id = str(line.get("subject") or "")
+            erase_message(session, ring, public_id, how="restore", now=now, by="system")
+            again += 1
     for line in restoring.unheard(session, [one for one in lines if one["kind"] == KIND]):
         subject, mailbox = str(line.get("subject") or ""), line.get("mailbox")
         person = people.by_public_id(session, subject)

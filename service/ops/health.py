@@ -18,6 +18,7 @@ from service.domain.brands import queries as brands
 from service.domain.ledger import checkpoints
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.tables import Batch, Mailing
+from service.domain.privacy import queries as privacy
 from service.domain.privacy import retention
 from service.domain.senders import queries as senders
 from service.ops.house import House
@@ -86,7 +87,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
             facts += [_mailings(session), _queue(session, now), _ledger(session), _checkpoint(session, house)]
-            facts.append(_forgetting(session, now))
+            facts += [_forgetting(session, now), _requests(session, now), _breaches(session, now)]
     except SQLAlchemyError as error:
         facts = [
             Fact(
@@ -245,6 +246,27 @@ def _forgetting(session: Session, now: datetime) -> Fact:
     why = "It is kept for longer than the record of processing says."
     fix = "Start the clock (bidden clock); where it runs, its log says what fails. See: bidden privacy retention."
     return Fact("old data", False, f"not gone through for a day: {', '.join(late)}", why, fix, len(late))
+
+
+def _requests(session: Session, now: datetime) -> Fact:
+    """What people asked for under their rights."""
+    counts = privacy.request_counts(session, now.date())
+    waiting, late = counts["open"], counts["overdue"]
+    if not late:
+        return Fact("requests", True, f"{waiting} open, none overdue" if waiting else "none open", value=0)
+    why = "The law sets the day by which each has to be answered."
+    fix = "The privacy officer finds them under Privacy, the first due first: answer them, or take more time with the reason."
+    return Fact("requests", False, f"{late} of {waiting} overdue", why, fix, late)
+
+
+def _breaches(session: Session, now: datetime) -> Fact:
+    """Those the authority has to be told of, and has not been."""
+    late = privacy.breaches_late(session, now)
+    if not late:
+        return Fact("breaches", True, "none past its 72 hours", value=0)
+    why = "The authority has to know within 72 hours, and later with the reason for it."
+    fix = "The privacy officer writes on its page when the authority was told, and why so late, or why it need not know."
+    return Fact("breaches", False, f"{late} past {'its' if late == 1 else 'their'} 72 hours", why, fix, late)
 
 
 def disk(house: House) -> Fact:

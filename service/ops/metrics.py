@@ -16,6 +16,7 @@ from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Mailing, Outcome
 from service.domain.people.tables import Person
 from service.domain.preferences.tables import Preference
+from service.domain.privacy import queries as privacy
 from service.domain.senders import queries as senders
 from service.domain.topics.tables import Topic
 from service.ops import health
@@ -59,6 +60,16 @@ def text(house: House, *, now: datetime) -> str:
             ),
             _gauge("bidden_people", "People by state.", _people(session)),
             _gauge("bidden_preferences", "People by topic and state of consent.", _preferences(session)),
+            _gauge(
+                "bidden_requests_overdue",
+                "Open requests under people's rights past their day.",
+                _one(privacy.request_counts(session, now.date())["overdue"]),
+            ),
+            _gauge(
+                "bidden_breaches_late",
+                "Breaches the authority has not been told of within 72 hours.",
+                _one(privacy.breaches_late(session, now)),
+            ),
             _counter("bidden_ledger_entries_total", "Entries of the ledger.", _one(ledger.tail(session)[0])),
         ]
     free = health.disk(house).value or 0

@@ -282,6 +282,37 @@ def test_std_h11_what_they_wrote_as_a_visitor_does_not_come_back_with_a_copy(
     back.engine.dispose()
 
 
+def test_a_message_that_staff_erased_does_not_come_back_with_a_copy(house: House, tmp_path: Path) -> None:
+    """Whose it was nobody knows; the line of the erasure names the message."""
+    now = clock.now()
+
+    def write(session, email):  # type: ignore[no-untyped-def]
+        return contact.ask(
+            session, house.ring, address=addresses.parse(email), name="", subject=rules.SUBJECTS["question"],
+            text=f"From {email}", locale="en", now=now,
+        ).public_id  # fmt: skip
+
+    def gone(session, public_id):  # type: ignore[no-untyped-def]
+        erasure.erase_message(session, house.ring, public_id, how="staff", now=now, by="staff:s_test")
+
+    one, _ = (
+        make.act(house, lambda session, email=email: write(session, email))
+        for email in ("ana@example.org", "bea@example.org")
+    )
+    copy = tmp_path / "copies" / "before"
+    backup.backup(house, copy)
+    later = make.act(house, lambda session: write(session, "cem@example.org"))
+    for public_id in (one, later):
+        perform_now(house, lambda session, public_id=public_id: gone(session, public_id))
+    assert wrote(house) == ["From bea@example.org"]
+    house.engine.dispose()
+    done = backup.restore(house.settings, copy, replace=True, now=clock.now())
+    assert (done.reapplied, done.left) == (1, 0)
+    back = open_house(house.settings)
+    assert wrote(back) == ["From bea@example.org"]
+    back.engine.dispose()
+
+
 def wrote(house: House) -> list[str]:
     """What lies there from the contact form."""
     with reading(house.engine) as session:

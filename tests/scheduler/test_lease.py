@@ -8,6 +8,7 @@ import pytest
 
 from scheduler import lease
 from scheduler.database import Database
+from service.domain.ledger.queries import Taken
 
 
 class Slow:
@@ -54,3 +55,15 @@ def test_rel_f25_three_seconds_without_the_database_and_nothing_departs(
     asyncio.run(held.begin(lease.clock.now()))
     assert held.permits(slow.clock + 2.9)
     assert not held.permits(slow.clock + 3.0)
+
+
+def test_p1_an_answer_in_hand_does_not_depart_once_its_message_was_erased(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody is registered there: the entry names the mails."""
+    held, _ = _held(monkeypatch)
+    body = {"how": "staff", "answers": ["m_1", "m_2"]}
+    held._heed(Taken(7, "contact.erased", "q_1", lease.clock.now(), body, ""))
+    assert held.took("", "h", "m_2", 6)
+    assert not held.took("", "h", "m_2", 7)
+    assert not held.took("", "h", "m_3", 6)

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import String, cast, null
+from sqlalchemy import String, cast, null, text
 
 import verify_ledger
 import verify_mailing
 from scheduler import jobs
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
+from service.domain.consent.actions import Said
 from service.domain.deliveries import queries
 from service.domain.ledger import bundles, checkpoints
+from service.domain.people import queries as people
+from service.domain.people.tables import Person
 from service.domain.preferences import actions as preferences
+from service.domain.preferences import rights
 from service.domain.preferences.intake import Transfer, look_up
 from service.domain.preferences.registration import Registered, Registration, register_many
 from service.domain.reports import outcomes
@@ -26,6 +30,7 @@ from service.kit import clock
 from tests.faults.sink import Settings as SinkSettings
 from tests.faults.sink import Sink
 from tests.scheduler.conftest import Post, send_all
+from tests.scheduler.test_unknown import _between, _due_now
 
 PEOPLE = 1_000
 Row = dict[str, Any]
@@ -205,3 +210,85 @@ def test_a_no_taken_back_permits_what_comes_after(post: Post, tmp_path: Path) ->
     announcement = sent(post, 1)
     found = checked(*written(post, announcement, tmp_path))
     assert (found.holds, found.permitted) == (True, 3)
+
+
+def _laid(post: Post, who: str, what: str) -> None:
+    """What lies over somebody whatever they agreed to: they are restricted, barred by law, or objected to advertising."""
+    with transaction(post.engine) as session:
+        identity = people.identity(session, "site", who)
+        assert identity is not None
+        person, now = session.get_one(Person, identity.person_id), clock.now()
+        by = f"person:{person.public_id}"
+        if what == "restricted":
+            rights.restrict(session, person, how="me", now=now, by=by)
+        elif what == "lifted":
+            rights.lift_restriction(session, person, how="me", now=now, by=by)
+        elif what == "barred":
+            rights.bar(session, person, reason="an order", now=now, by="staff:s_1")
+        else:
+            rights.object_to_marketing(session, post.ring, person, Said("objection", "me"), now=now, by=by)
+
+
+def _posted(post: Post, start: Callable[[Any], str]) -> str:
+    """Something begun, and sent to the end."""
+    begun = start(post.house(9))
+
+    async def run() -> None:
+        async with Sink(SinkSettings()) as sink:
+            await asyncio.wait_for(send_all(post, post.house(sink.port)), 60)
+
+    asyncio.run(run())
+    return begun
+
+
+@pytest.mark.parametrize("what", ["restricted", "barred"])
+def test_a_gate_that_lets_the_restricted_or_the_barred_through_is_seen(
+    post: Post, tmp_path: Path, no_second_gate: None, what: str
+) -> None:
+    def begun(house: Any) -> str:
+        announcement = post.announce(house)
+        _laid(post, "u1", what)
+        return announcement
+
+    post.sign_up(3)
+    found = checked(*written(post, _posted(post, begun), tmp_path))
+    assert (found.fault, found.holds) == ("not_permitted", False)
+
+
+def test_who_used_their_data_again_and_who_wants_no_advertising_get_what_the_gate_lets_through(
+    post: Post, tmp_path: Path
+) -> None:
+    """An announcement after the lifting; and an important notice, which an objection to advertising does not stop."""
+    post.sign_up(3)
+    for what in ("restricted", "lifted"):
+        _laid(post, "u0", what)
+    _laid(post, "u1", "objected")
+    _laid(post, "u2", "restricted")
+    found = checked(*written(post, _posted(post, post.announce), tmp_path))
+    assert (found.holds, found.permitted) == (True, 1), found
+    found = checked(*written(post, _posted(post, post.warn), tmp_path))
+    assert (found.holds, found.permitted) == (True, 2), found
+
+
+@pytest.mark.parametrize("what", ["withdrawn", "restricted", "cancelled"])
+def test_a_doubt_that_outlives_a_no_is_no_breach(post: Post, tmp_path: Path, what: str) -> None:
+    """Nobody knows whether the first try arrived; the second did not leave, and says so by its reason or its seal."""
+
+    def act(house: Any, announcement: str) -> None:
+        if what == "restricted":
+            _laid(post, "u0", "restricted")
+        else:
+            say_no(post, "u0")
+        if what == "cancelled":
+            with transaction(post.engine) as session:
+                announcements.cancel(session, announcement, now=clock.now(), by="cli")
+            while jobs.settle(house, clock.now()):
+                pass
+            with post.engine.begin() as connection:
+                connection.execute(text("UPDATE batch SET state = 'closed' WHERE state = 'open'"))
+        else:
+            _due_now(post)
+
+    rows, bundle, keys = written(post, asyncio.run(_between(post, act)), tmp_path)
+    found = checked(rows, bundle, keys)
+    assert (found.holds, found.outcomes, found.permitted) == (True, 2, 1), found

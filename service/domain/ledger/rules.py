@@ -34,6 +34,7 @@ TAKING_AWAY = frozenset(
         "notice.halted",
         "notice.paused",
         "topic.retired",
+        "contact.erased",
         "settings.sending_off",
     }
 )

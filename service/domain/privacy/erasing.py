@@ -1,23 +1,25 @@
 """Erasure (GDPR 17): what would go and what stays, and the act itself, in one transaction; after a restore the same again.
 
 Called by `ops.erasure`, which adds the captured inbox, for the person's own page, the staff's, the API, `db restore` and what the
-clock forgets; and by `retention` for messages.
+clock forgets; and by `retention` for messages, which staff can erase one by one, too: whoever wrote it is perhaps not registered.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as written
 from service.domain.ledger import safe
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import Undo
-from service.domain.mailings.tables import Address, Audience, Mailing
+from service.domain.mailings.tables import Address, Audience, Batch, Mailing
 from service.domain.people import erasing as people_erasing
 from service.domain.people import mailbox
 from service.domain.people import queries as people
@@ -28,6 +30,8 @@ from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
+
+MESSAGE_ERASED = "contact.erased"
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,49 @@ def _empty_requests(session: Session, persons: Sequence[Person]) -> None:
     )
 
 
+def message_preview(session: Session, ring: Keyring, row: ContactRequest) -> dict[str, int]:
+    """What would go with a message: answers, and its hold on requests that were made of it."""
+    made = select(RightsRequest.closed_at).where(col(RightsRequest.contact_id) == row.id)
+    ends = session.exec(made).all()
+    answered = len(queries.answers(ring, row))
+    return {"answers": answered, "requests": len(ends), "open": sum(end is None for end in ends)}
+
+
+def erase_message(
+    session: Session, public_id: str, *, how: str, reason: str = "", now: datetime, by: str
+) -> None:
+    """A message that is nobody's here, with its answers, its address and the words of what was made of it. A second press
+    changes nothing. `how`: staff | restore. `reason` stands in the ledger in clear and for good. Raises `ContactUnknown`."""
+    lock_ledger_tail(session)
+    statement = select(ContactRequest).where(col(ContactRequest.public_id) == public_id).with_for_update()
+    row = session.exec(statement).first()
+    if row is None:
+        if not written.of_subject(session, public_id, kinds=(MESSAGE_ERASED,)):
+            raise rules.ContactUnknown
+        ledger.stands(session)
+        return
+    waiting = _answers_waiting(session, row)
+    forget_messages(session, [row], now=now)
+    body: dict[str, Any] = {"how": how} | ({"reason": reason} if reason else {})
+    body |= {"answers": waiting} if waiting else {}
+    ledger.append(session, MESSAGE_ERASED, subject=public_id, body=body, by=by, now=now)
+
+
+def _answers_waiting(session: Session, row: ContactRequest) -> list[str]:
+    """The mailings of answers that have not left, or may be leaving: whoever has one in hand hears of it by that id."""
+    statement = (
+        select(Mailing.public_id)
+        .join(Audience, col(Audience.mailing_id) == col(Mailing.id))
+        .join(Batch, col(Batch.mailing_id) == col(Mailing.id))
+        .where(
+            col(Mailing.purpose) == rules.ANSWER_MAIL,
+            col(Audience.address_id) == row.address_id,
+            col(Batch.state) != "closed",
+        )
+    )
+    return sorted(set(session.exec(statement)))
+
+
 def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: datetime) -> None:
     """These messages, their answers, and the addresses kept for them."""
     if not found:
@@ -197,7 +244,9 @@ def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: d
     _empty_facts(session, list(session.exec(answers)))
     gone = [row.id for row in found]
     session.connection().execute(
-        update(RightsRequest).where(col(RightsRequest.contact_id).in_(gone)).values(contact_id=None)
+        update(RightsRequest)
+        .where(col(RightsRequest.contact_id).in_(gone))
+        .values(contact_id=None, sealed=None)
     )
     session.connection().execute(delete(ContactRequest).where(col(ContactRequest.id).in_(gone)))
     session.connection().execute(

@@ -152,6 +152,20 @@ def recent(session: Session, address_hash: str, *, since: datetime) -> Sequence[
     return session.exec(statement).all()
 
 
+def alone_with_it(session: Session, ring: Keyring, public_id: str) -> list[str]:
+    """The address a message came from, in clear, where nobody else here has it and nothing else came from it."""
+    held = select(Address).join(ContactRequest, col(ContactRequest.address_id) == col(Address.id))
+    row = session.exec(held.where(col(ContactRequest.public_id) == public_id)).first()
+    if row is None or row.sealed is None:
+        return []
+    others = select(Address.id).where(
+        col(Address.address_hash) == row.address_hash,
+        col(Address.id) != row.id,
+        col(Address.ended_at).is_(None),
+    )
+    return [] if session.exec(others).first() else [mailings.open_address(ring, row).text]
+
+
 def left_by(session: Session, address_hash: str, *, before: datetime) -> Sequence[ContactRequest]:
     """The messages that came from one mailbox before that moment, whoever had it."""
     statement = (
@@ -363,7 +377,16 @@ def breaches(session: Session) -> Sequence[Breach]:
 
 def first_unreported(session: Session) -> Breach | None:
     """The breach whose 72 hours end first, of those the authority has not been told of and has to be."""
-    statement = select(Breach).where(
-        col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
-    )
+    statement = select(Breach).where(*_UNREPORTED)
     return session.exec(statement.order_by(col(Breach.noticed_at)).limit(1)).first()
+
+
+def breaches_late(session: Session, now: datetime) -> int:
+    """How many of those are past their 72 hours."""
+    late = col(Breach.noticed_at) < now - rules.REPORT_WITHIN
+    return session.exec(select(func.count()).select_from(Breach).where(*_UNREPORTED, late)).one()
+
+
+_UNREPORTED = (
+    col(Breach.reported_at).is_(None), col(Breach.report_note) == "", col(Breach.closed_at).is_(None)
+)  # fmt: skip
