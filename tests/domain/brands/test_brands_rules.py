@@ -191,6 +191,8 @@ def test_the_defaults_do_not_depend_on_the_hour_or_the_number_of_colleagues() ->
         "data_protection_officer": "",
         "processors": "",
         "transfers": "",
+        "places": "",
+        "authority": "",
         "unconfirmed_days": 30,
         "requests_days": 1095,
         "ip_days": 365,
