@@ -259,20 +259,24 @@ def _sums(seen: Evidence) -> Iterator[Finding]:
 
 
 def _acknowledged(seen: Evidence) -> Iterator[Finding]:
-    """No success without its entry in the ledger, and one entry however often it was said."""
-    entries = Counter(
-        entry["subject"]
-        for entry in seen.ledger
-        if entry["kind"] == WITHDRAWN and entry["body"]["topic"] == seen.topic
-    )
+    """No success without its entry in the ledger, and one entry ends the yes, however often it was said.
+
+    A no said again may have an entry, too: it goes before an undo that was offered for the first (ADR 0025).
+    """
+    entries: dict[str, list[str | None]] = defaultdict(list)
+    for entry in seen.ledger:
+        if entry["kind"] == WITHDRAWN and entry["body"]["topic"] == seen.topic:
+            entries[entry["subject"]].append(entry["body"].get("state_before"))
     by_themselves = [one for one in seen.withdrawals if one.get("kind", WITHDRAWN) == WITHDRAWN]
     told = {one["person"] for one in by_themselves if one["status"] in ACKNOWLEDGED}
     for person in sorted({one["person"] for one in by_themselves}):
         written = entries[seen.persons.get(person, person)]
         if person in told and not written:
             yield Finding("acknowledged_without_entry", person)
-        if written > 1:
-            yield Finding("written_twice", f"{person} × {written}")
+        ended = sum(before != "withdrawn" for before in written)
+        said = sum(one["person"] == person for one in by_themselves)
+        if ended > 1 or len(written) > said:
+            yield Finding("written_twice", f"{person} × {len(written)}, said {said} times")
 
 
 # The journal, read by its own rules: `kind field… crc32.` a line, read up to the first line that is not whole.

@@ -163,6 +163,20 @@ def test_each_fault_turns_it_red(name: str, broken: Callable[[Evidence], Any]) -
     assert name in names(seen)
 
 
+def _said_again(seen: Evidence) -> None:
+    again = entry(10, "consent.withdrawn", 4, 1)
+    again["body"]["state_before"] = "withdrawn"
+    seen.ledger.append(again)
+
+
+def test_a_no_said_again_may_have_an_entry_but_no_more_than_were_said() -> None:
+    seen = clean()
+    _said_again(seen)
+    assert names(seen) == {"written_twice"}
+    seen.withdrawals.append({"person": "u4", "t_sent": 2.0, "t_ack": 2.1, "status": 200})
+    assert names(seen) == set()
+
+
 def test_a_202_claims_nothing_about_departures() -> None:
     seen = clean()
     _withdrawn_late(seen, 202)
