@@ -4,6 +4,7 @@ Called by `pages`. English stands in the templates and handlers themselves; the 
 (of the templates) and templates/web/answers (of handlers and errors), one file per language.
 """
 
+import re
 import tomllib
 from collections.abc import Callable
 from datetime import date, datetime, tzinfo
@@ -19,6 +20,7 @@ from service.kit import clock
 from service.kit.places import templates_dir
 
 ENGLISH = "en"
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*(Z|[+-]\d\d:\d\d)$")
 _RIGHT_TO_LEFT = ("ar", "fa", "he", "ur")
 
 Say = Callable[..., Markup]
@@ -89,6 +91,16 @@ def _accepted(header: str) -> str | None:
         if code and quality > 0:
             weighed.append((-quality, place, code))
     return min(weighed)[2] if weighed else None
+
+
+def instant(text: str) -> datetime | None:
+    """The moment that a text of the ledger or of sealed evidence is (ISO 8601 with its offset); any other text is none."""
+    if not _INSTANT.match(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 # --- filters of the templates; `zone` is an IANA name or "" for UTC ---

@@ -1,7 +1,7 @@
 """The access copy on the person's own page: to read and to print, and as data by its schema; and the part to take along."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from service.domain.topics.rules import TopicUnknown
 from service.kit import clock
 from service.kit.signing import Keyring
 from service.web import deps, pages, words
-from service.web.public import processing, profile
+from service.web.public import processing, profile, told
 from service.web.public.held import LABELS, PLACES
 
 router = APIRouter()
@@ -186,7 +186,7 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
         if one["kind"].startswith("consent.") and one["registration"] == own
     }
     return {
-        **{part: found[part] for part in ("person", "addresses", "attributes", "suppressions", "messages")},
+        **{part: found[part] for part in ("person", "addresses", "attributes", "messages")},
         "made_at": _moment(found["made_at"]),
         "others": [one["id"] for one in found["registrations"][1:] if one["state"] != "merged"],
         "profiles": [_profile(one, say) for one in found["profiles"]],
@@ -194,13 +194,22 @@ def _readable(found: dict[str, Any], say: words.Say) -> dict[str, Any]:
             one
             | {
                 "since": _moment(one["since"]),
+                "basis": told.in_words(one["basis"], told.BASES, say),
                 "receipt": one["registration"] == own and one["topic"] in answered,
             }
             for one in found["consents"]
         ],
         "wordings": found["wordings"],
         "events": [_event(one, titles, say) for one in found["events"]],
-        "mails": [one | {"at": _moment(one["at"])} for one in found["mails"]],
+        "mails": [_mail(one, say) for one in found["mails"]],
+        "suppressions": [
+            one
+            | {
+                "cause": told.in_words(one["cause"], told.CAUSES, say),
+                "scope": told.in_words(one["scope"], told.SCOPES, say),
+            }
+            for one in found["suppressions"]
+        ],
         "requests": [_request(one, say) for one in found["requests"]],
         "disclosures": [one | {"on": date.fromisoformat(one["on"])} for one in found["disclosures"]],
         "kept": processing.kept(found["kept"], say),
@@ -232,17 +241,16 @@ def _event(one: dict[str, Any], titles: dict[str, Any], say: words.Say) -> dict[
         "about": titles.get(body.get("wording"))
         or body.get("topic")
         or (say(right) if right else body.get("reason") if body.get("export") else ""),
-        "proof": list(_proof(one["evidence"] or {})),
+        "proof": list(told.proof(one["evidence"] or {}, say)),
     }
 
 
-def _proof(evidence: dict[str, Any], within: str = "") -> Iterator[str]:
-    """Line by line; what holds parts of its own (a confirmation at the site) is opened up."""
-    for name, value in evidence.items():
-        if isinstance(value, dict):
-            yield from _proof(value, f"{name} ")
-        else:
-            yield f"{within}{name}: {value}"
+def _mail(one: dict[str, Any], say: words.Say) -> dict[str, Any]:
+    return one | {
+        "at": _moment(one["at"]),
+        "about": told.in_words(one["about"], told.PURPOSES, say),
+        "state": told.in_words(one["state"], told.MAILS, say),
+    }
 
 
 def _request(one: dict[str, Any], say: words.Say) -> dict[str, Any]:

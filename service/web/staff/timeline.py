@@ -4,7 +4,6 @@ Only the ledger says what was agreed; this turns its kinds into sentences and op
 the person's key, for whoever may see that.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +31,6 @@ from service.web import words
 from service.web.staff import actors, lines
 from service.web.staff import audience as whom
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 # kind → (sign, what was done, the filter it belongs to)
 WORDS = {
     "person.registered": ("draft", "Registered", "change"),
@@ -260,13 +258,8 @@ def _limit(most: int | None) -> str:
 
 def _readable(value: object) -> str:
     """A time as people read it, whatever else as it is: the ledger and its evidence hold ISO 8601."""
-    text = str(value)
-    if not _INSTANT.match(text):
-        return text
-    try:
-        return words.moment(datetime.fromisoformat(text), lang=words.ENGLISH, zone="")
-    except ValueError:
-        return text
+    at = words.instant(str(value))
+    return words.moment(at, lang=words.ENGLISH, zone="") if at else str(value)
 
 
 def _evidence(seen: Seen, key: bytes | None, opener: Opener | None) -> list[dict[str, str]]:

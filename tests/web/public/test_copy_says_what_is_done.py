@@ -7,13 +7,20 @@ from sqlmodel import Session, delete, select
 from starlette.testclient import TestClient
 
 from service.domain.brands import actions as brands
-from service.domain.mailings.tables import Audience, Outcome
+from service.domain.consent import jurisdictions
+from service.domain.mailings.tables import FINAL, Audience, Outcome
 from service.domain.policies.tables import ProcessingProfile
 from service.domain.privacy import periods
+from service.domain.suppressions import rules as suppressions
+from service.domain.topics import rules as topics
+from service.domain.transfers import rules as transfers
 from service.kit import clock
 from service.ops import profile
-from tests.web.conftest import World
-from tests.web.public.test_profile import signed_in
+from service.web import words
+from service.web.public import told
+from service.web.staff import timeline
+from tests.web.conftest import ONE_CLICK, World
+from tests.web.public.test_profile import OURS, signed_in
 
 
 def read(client: TestClient, lang: str) -> str:
@@ -91,3 +98,37 @@ def test_the_page_says_what_a_server_answered_and_what_each_kind_of_mail_is(
     assert "The mail server answered: 550 5.7.1 &lt;b&gt;refused" in html.escape(page, quote=False)
     assert "Der Mailserver antwortete: 550" in german
     assert "New products" in page
+
+
+def test_every_code_is_in_the_readers_words(client: TestClient, world: World) -> None:
+    """On what it rests, what a mail came to and was for, what a stop means, the facts of a proof: in German no English."""
+    person = signed_in(client, world)
+    assert client.post(world.stop_link(person, "updates"), data=ONE_CLICK).status_code == 200
+    assert client.post("/me/object", data={"do": "object"}, headers=OURS).is_success
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get("/me/copy?lang=de").text))
+    for said in (
+        "(Ihre Einwilligung, Eintrag",
+        "(unser Vertrag mit Ihnen, Eintrag",
+        "Link zu Ihren Daten : noch nicht verschickt",
+        "Seite: https://shop.example.org/join",
+        "Sie haben der Werbung widersprochen alle Werbung",
+    ):
+        assert said in page
+    assert re.search(r"Gesagt: \d+\. \w+\.? 20\d\d, \d\d:\d\d", page), "a moment as people write it"
+
+
+def test_a_network_address_whose_time_is_over_is_said_to_be_gone() -> None:
+    say = words.speaker("de")
+    [gone] = told.proof({"ip": None, "note": None}, say)
+    assert (gone["name"], gone["value"]) == ("Netzadresse", "nach seiner Zeit gelöscht")
+
+
+def test_there_are_words_for_every_code_and_in_every_language() -> None:
+    assert {*topics.BASES, *transfers.BASES, *jurisdictions.MONTHS} <= set(told.BASES)
+    assert {*FINAL, "deferred", "waiting"} == set(told.MAILS)
+    assert set(suppressions.CAUSES) == set(told.CAUSES)
+    assert set(suppressions.SCOPES) == set(told.SCOPES)
+    assert set(timeline.PURPOSES) <= set(told.PURPOSES)
+    ours = (told.BASES, told.MAILS, told.CAUSES, told.SCOPES, told.PURPOSES, told.FACTS)
+    for lang in set(words.languages()) - {words.ENGLISH}:
+        assert [text for one in ours for text in one.values() if text not in words.catalogue(lang)] == []

@@ -377,7 +377,7 @@ def test_a_copy_to_read_and_as_data_by_its_schema(client: TestClient, world: Wor
         person.public_id,
         "The words you saw",
         "shop.example.org",
-        "confirmed method: button",
+        "Confirmed by: button",
     ):
         assert words in page
     assert "{" not in page.partition("<main")[2]
