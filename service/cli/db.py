@@ -126,6 +126,8 @@ def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
         lacks = f"The withdrawal file lacked lines that the copy tells of, as was accepted: {lost}"
     else:
         lacks = "" if done.lines else f"There was no withdrawal file under SAFE_DIR: {lost}"
+    for file in done.half_lines:
+        lacks += f"{file} ends in half a line, which says nothing; where a crash has not left it, bring the whole file and restore again. "
     desk.say(
         {
             "restored": True,
@@ -133,6 +135,7 @@ def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
             "left": done.left,
             "lines": done.lines,
             "without_withdrawals": done.without,
+            "half_lines": list(done.half_lines),
             "entries": done.entries,
             "sending_on": False,
         },

@@ -49,13 +49,14 @@ class StillRunning(Conflict):
 @dataclass(frozen=True)
 class Merged:
     """How many entries the ledger has now, how many later noes were applied again, how many lines of the withdrawal file found nobody
-    here, how many lines there were to read, and whether it lacked some that the copy tells of."""
+    here, how many lines there were to read, whether it lacked some that the copy tells of, and the files that end in half a line."""
 
     entries: int
     reapplied: int
     left: int
     lines: int
     without: bool = False
+    half_lines: tuple[str, ...] = ()
 
 
 def hold(house: House, *, now: datetime) -> checkpoints.Standing:
@@ -96,8 +97,11 @@ def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged
     with transaction(house.engine) as session:
         reasking.lock_running(session)  # before the ledger's tail, as the clock that asks
         size, _ = ledger.tail(session)
+        last = ledger.entry(session, size)
+        made = last.at if last else datetime.fromtimestamp(0, UTC)
         known = checkpoints.standing(session, house.settings.safe, house.ring).known
-        reapplied, lines = _make_safe(session, house, now=now)
+        half = tuple(safe.half_lines(house.settings.safe, made=made))
+        reapplied, lines = _make_safe(session, house, made, now=now)
         _hold_what_was_under_way(session, house, now=now)
         facts: dict[str, object] = {
             "size": size,
@@ -110,13 +114,13 @@ def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged
         brands.note_restored(session, facts, now=now, by=BY)
     _begin_files(house, now)
     with reading(house.engine) as session:
-        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left, lines, without)
+        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left, lines, without, half)
 
 
-def _make_safe(session: Session, house: House, *, now: datetime) -> tuple[restoring.Reapplied, int]:
+def _make_safe(
+    session: Session, house: House, made: datetime, *, now: datetime
+) -> tuple[restoring.Reapplied, int]:
     """What was taken away again, and how many lines the withdrawal file had."""
-    last = ledger.entry(session, ledger.tail(session)[0])
-    made = last.at if last else datetime.fromtimestamp(0, UTC)
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -60,13 +61,31 @@ def put_aside(directory: Path, now: datetime) -> None:
 
 def lines(directory: Path, *, made: datetime | None = None) -> list[linefile.Line]:
     """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
-    aside since then. Whole lines only. Raises `WithdrawalsUnreadable`."""
+    aside since then. Half a line at an end is not among them (`half_lines`). Raises `WithdrawalsUnreadable`."""
+    found = []
+    for file in _files(directory, made):
+        numbered = list(enumerate(linefile.read([file]), 1))
+        found += [_understood(file, *line) for line in numbered]
+        with suppress(WithdrawalsUnreadable):  # whole, but for its line feed
+            found.append(_understood(file, len(numbered) + 1, linefile.unended(file)))
+    return found
+
+
+def half_lines(directory: Path, *, made: datetime) -> list[str]:
+    """The files among them that end in half a line: a crash while writing left it, or not all of the file was brought here."""
+    found = []
+    for file in _files(directory, made):
+        rest = linefile.unended(file)
+        try:
+            _understood(file, 0, rest or b"0")
+        except WithdrawalsUnreadable:
+            found += [str(file)] if rest else []
+    return found
+
+
+def _files(directory: Path, made: datetime | None) -> list[Path]:
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
-    return [
-        _understood(file, *line)
-        for file in [*aside, directory / NAME]
-        for line in enumerate(linefile.read([file]), 1)
-    ]
+    return [*aside, directory / NAME]
 
 
 def _understood(file: Path, number: int, octets: bytes) -> linefile.Line:
