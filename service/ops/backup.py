@@ -127,7 +127,9 @@ def restore(
     if not file.is_file():
         raise CopyMissing(field=str(file))
     _check_place(settings, replace=replace, now=now)
-    lacking = _lacking(settings, file)  # before anything is replaced: each line has to be read afterwards
+    lacking, made = _lacking(
+        settings, file
+    )  # before anything is replaced: each line has to be read afterwards
     if lacking and not without_withdrawals:
         raise WithdrawalsMissing(lacking)
     url = make_url(settings.database)
@@ -141,8 +143,8 @@ def restore(
         )
     house = open_house(settings)
     try:
-        upgrade(house)
-        return restored.begin_again(house, now=now, without=bool(lacking))
+        upgrade(house)  # may add entries of today
+        return restored.begin_again(house, now=now, without=bool(lacking), made=made)
     finally:
         house.engine.dispose()
 
@@ -160,9 +162,10 @@ def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
         engine.dispose()
 
 
-def _lacking(settings: Settings, file: Path) -> str | None:
+def _lacking(settings: Settings, file: Path) -> tuple[str | None, datetime | None]:
     """What a copy tells of and the files outside do not have, in words; None where they have all of it. They only grow, so they then
-    have what came later, too. Raises `WithdrawalsUnreadable`, and what reading a copy raises."""
+    have what came later, too. Beside it, when the copy's last entry was written. Raises `WithdrawalsUnreadable`, and what reading
+    a copy raises."""
     last, made, taken = 0, None, set()
     for seq, at, digest, takes in rows(file, "ledger_entry", "seq at", "hash takes"):
         if seq > last:
@@ -170,18 +173,20 @@ def _lacking(settings: Settings, file: Path) -> str | None:
         if takes in (1, "t"):
             taken.add(digest)
     held = {line.get("hash") for line in safe.lines(settings.safe, made=made)}
+    words = None
     if found := len(taken - held):
-        return (
+        words = (
             f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
             f"under {settings.safe}: every one since the copy would be lost, too."
         )
-    signed = any(True for _ in rows(file, "checkpoint", "size", ""))
-    if signed and not checkpoints.kept_outside(settings.safe, made):
-        return (
+    elif any(True for _ in rows(file, "checkpoint", "size", "")) and not checkpoints.kept_outside(
+        settings.safe, made
+    ):
+        words = (
             f"This copy tells of signed heads, and there are none under {settings.safe}: the withdrawals and erasures since "
             "the copy are not there either, and would be lost."
         )
-    return None
+    return words, made
 
 
 def _put_sqlite(file: Path, place: Path) -> None:

@@ -81,7 +81,11 @@ def merge(house: House, *, now: datetime) -> Merged:
         if found.reason is None and not settings.noted_behind(session):
             raise NothingToMerge
         check_idle(session, now=now)
-    return begin_again(house, now=now)
+        noted = settings.noted_behind(session).get("size")
+        ended = (
+            ledger.entry(session, noted) if isinstance(noted, int) else None
+        )  # what was noted since is no part of the copy
+    return begin_again(house, now=now, made=ended.at if ended else None)
 
 
 def check_idle(session: Session, *, now: datetime) -> None:
@@ -90,15 +94,17 @@ def check_idle(session: Session, *, now: datetime) -> None:
         raise StillRunning
 
 
-def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged:
+def begin_again(
+    house: House, *, now: datetime, without: bool = False, made: datetime | None = None
+) -> Merged:
     """After a copy has taken the database's place: sending is off, no sender has a lease, announcements that were under way are
     paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew. `without`: somebody said that
-    it goes on with files that lack lines."""
+    it goes on with files that lack lines. `made`: when the copy's own last entry was written, where others came after it."""
     with transaction(house.engine) as session:
         reasking.lock_running(session)  # before the ledger's tail, as the clock that asks
         size, _ = ledger.tail(session)
         last = ledger.entry(session, size)
-        made = last.at if last else datetime.fromtimestamp(0, UTC)
+        made = made or (last.at if last else datetime.fromtimestamp(0, UTC))
         known = checkpoints.standing(session, house.settings.safe, house.ring).known
         half = tuple(safe.half_lines(house.settings.safe, made=made))
         reapplied, lines = _make_safe(session, house, made, now=now)

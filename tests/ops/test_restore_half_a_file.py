@@ -1,12 +1,21 @@
 """A restore with half of what lies outside: files cut short, of an older day, of another restore, or no files at all."""
 
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
+from sqlalchemy import delete
+
+from scheduler import jobs
+from service.db.engine import is_sqlite
+from service.db.session import transaction
 from service.domain.ledger import safe
+from service.domain.policies.tables import ProcessingProfile
 from service.kit import clock
-from service.ops import backup
+from service.ops import backup, restored
 from service.ops.house import House, open_house
 from tests.ops.test_ops_backup import _postgres_tools, register, states, stop  # noqa: F401
+from tests.ops.test_restored import _copied, _put_back
 
 
 def test_p7_a_last_line_without_its_line_feed_is_a_no_like_any_other(house: House, tmp_path: Path) -> None:
@@ -22,4 +31,52 @@ def test_p7_a_last_line_without_its_line_feed_is_a_no_like_any_other(house: Hous
     back = open_house(house.settings)
     assert states(back, person) == ["given", "withdrawn"]
     assert (done.reapplied, done.lines) == (1, 1)
+    back.engine.dispose()
+
+
+def test_p7_a_copy_put_back_by_hand_hears_what_an_earlier_restore_put_aside(
+    house: House, tmp_path: Path
+) -> None:
+    if not is_sqlite(house.engine):
+        return
+    person = register(house)
+    oldest = _copied(house, tmp_path)
+    newer = tmp_path / "newer"
+    stop(house, person, "updates")
+    backup.backup(house, newer)
+    house.engine.dispose()
+    made = clock.now()
+    backup.restore(house.settings, newer, replace=True, now=made)
+    jobs.checkpoint(house, clock.now())
+    house.engine.dispose()
+    aside = next(house.settings.safe.glob("withdrawals.until-*.jsonl"))
+    assert aside.read_bytes()
+    (house.settings.safe / safe.NAME).write_bytes(b"")  # only what was put aside has it
+    back = _put_back(house, oldest)
+    assert restored.hold(back, now=made + timedelta(seconds=5)).reason == "behind"
+    restored.merge(back, now=made + timedelta(seconds=5))
+    assert states(back, person) == ["given", "withdrawn"]
+    back.engine.dispose()
+
+
+def test_p7_a_copy_that_an_upgrade_adds_to_hears_what_was_put_aside(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is of the version before: bringing it up writes an entry of today."""
+    person = register(house)
+    with transaction(house.engine) as session:
+        session.execute(delete(ProcessingProfile))
+    oldest, newer = tmp_path / "oldest", tmp_path / "newer"
+    backup.backup(house, oldest)
+    stop(house, person, "updates")
+    backup.backup(house, newer)
+    house.engine.dispose()
+    made = clock.now()
+    backup.restore(house.settings, newer, replace=True, now=made)
+    (house.settings.safe / safe.NAME).write_bytes(b"")
+    monkeypatch.setattr(clock, "now", lambda: made + timedelta(seconds=5))
+    done = backup.restore(house.settings, oldest, replace=True, now=clock.now(), without_withdrawals=True)
+    assert done.reapplied >= 1
+    back = open_house(house.settings)
+    assert states(back, person) == ["given", "withdrawn"]
     back.engine.dispose()
