@@ -96,15 +96,18 @@ def backup(house: House, file: Path) -> int:
 
 
 def _bring_up_to_date(house: House) -> None:
-    """A copy has no withdrawal that the file outside has not, so `restore` can tell a missing line by the copy. A file is not begun
-    here: on another machine it would pass for the one of the machine that answers people."""
-    if not (house.settings.safe / safe.NAME).exists():
-        return
+    """A copy has no withdrawal and no signed head that the files outside have not, so `restore` can tell a missing line by the copy. A
+    file is not begun here: on another machine it would pass for the one of the machine that answers people."""
+    outside = house.settings.safe
     try:
         with reading(house.engine) as session:
-            restoring.keep(session, house.settings.safe)
+            if (outside / safe.NAME).exists():
+                restoring.keep(session, outside)
+            known = checkpoints.standing(session, outside, house.ring)
+            if known.known and not known.reason:
+                checkpoints.write_out(session, outside)
     except (OSError, ValueError):
-        log.exception("the withdrawal file cannot be brought up to date; the copy is made all the same")
+        log.exception("the files outside cannot be brought up to date; the copy is made all the same")
 
 
 def _copy_sqlite(house: House, target: Path) -> None:
@@ -179,12 +182,11 @@ def _lacking(settings: Settings, file: Path) -> tuple[str | None, datetime | Non
             f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
             f"under {settings.safe}: every one since the copy would be lost, too."
         )
-    elif any(True for _ in rows(file, "checkpoint", "size", "")) and not checkpoints.kept_outside(
-        settings.safe, made
-    ):
+    size, note = max(rows(file, "checkpoint", "size", "note"), default=(0, None))
+    if words is None and note and note not in checkpoints.kept_outside(settings.safe, made):
         words = (
-            f"This copy tells of signed heads, and there are none under {settings.safe}: the withdrawals and erasures since "
-            "the copy are not there either, and would be lost."
+            f"This copy tells of a signed head of {size:,} entries, which is not under {settings.safe}: what lies there is older, or of "
+            "another installation, and the withdrawals and erasures since would be lost."
         )
     return words, made
 

@@ -1,5 +1,6 @@
 """A restore with half of what lies outside: files cut short, of an older day, of another restore, or no files at all."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,6 +33,29 @@ def test_p7_a_last_line_without_its_line_feed_is_a_no_like_any_other(house: Hous
     assert states(back, person) == ["given", "withdrawn"]
     assert (done.reapplied, done.lines) == (1, 1)
     back.engine.dispose()
+
+
+def test_p7_files_older_than_the_copy_are_refused_though_nobody_said_no_in_between(
+    house: House, tmp_path: Path
+) -> None:
+    person = register(house)
+    jobs.checkpoint(house, clock.now())
+    older, copy = tmp_path / "older", tmp_path / "copy"
+    shutil.copytree(house.settings.safe, older)
+    stop(house, person, "updates")
+    shutil.rmtree(older)
+    shutil.copytree(house.settings.safe, older)
+    register(house)
+    jobs.checkpoint(house, clock.now())
+    backup.backup(house, copy)
+    stop(house, person, "new-products")
+    shutil.rmtree(house.settings.safe)
+    older.rename(house.settings.safe)
+    house.engine.dispose()
+    with pytest.raises(backup.WithdrawalsMissing) as refused:
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+    assert "signed head" in refused.value.detail
+    house.engine.dispose()
 
 
 def test_p7_a_copy_put_back_by_hand_hears_what_an_earlier_restore_put_aside(
