@@ -104,3 +104,31 @@ def test_p7_a_copy_that_an_upgrade_adds_to_hears_what_was_put_aside(
     back = open_house(house.settings)
     assert states(back, person) == ["given", "withdrawn"]
     back.engine.dispose()
+
+
+def test_p7_a_restore_killed_half_way_sends_nothing_before_it_is_run_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the minute before the next head is signed, the withdrawal file alone tells that a no is missing."""
+    person = register(house)
+    jobs.checkpoint(house, clock.now())
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    stop(house, person, "updates")
+    house.engine.dispose()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as half:
+        half.setattr(restored, "begin_again", killed)
+        with pytest.raises(KeyboardInterrupt):
+            backup.restore(house.settings, copy, replace=True, now=clock.now())
+    back = open_house(house.settings)
+    assert states(back, person) == ["given", "given"], "the no is forgotten"
+    assert restored.hold(back, now=clock.now()).reason == "behind"
+    back.engine.dispose()
+    assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 1
+    back = open_house(house.settings)
+    assert states(back, person) == ["given", "withdrawn"]
+    back.engine.dispose()

@@ -83,6 +83,16 @@ def half_lines(directory: Path, *, made: datetime) -> list[str]:
     return found
 
 
+def last(directory: Path) -> tuple[int, str] | None:
+    """Number and hash of the entry that the last whole line tells of; None where there is none, or it cannot be read."""
+    try:
+        line = linefile.last(directory / NAME) or {}
+    except (OSError, ValueError):
+        return None
+    seq, digest = line.get("seq"), line.get("hash")
+    return (seq, digest) if type(seq) is int and isinstance(digest, str) else None
+
+
 def _files(directory: Path, made: datetime | None) -> list[Path]:
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
     return [*aside, directory / NAME]
