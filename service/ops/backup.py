@@ -182,6 +182,11 @@ def _lacking(settings: Settings, file: Path) -> tuple[str | None, datetime | Non
             f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
             f"under {settings.safe}: every one since the copy would be lost, too."
         )
+    elif places := safe.gaps(settings.safe, made=made):
+        words = (
+            f"Lines are missing in {places:,} places within the withdrawal file under {settings.safe}: withdrawals or erasures that "
+            "stood there would be lost."
+        )
     size, note = max(rows(file, "checkpoint", "size", "note"), default=(0, None))
     if words is None and note and note not in checkpoints.kept_outside(settings.safe, made):
         words = (

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from scheduler import jobs
 from service.db.engine import is_sqlite
 from service.db.session import transaction
+from service.domain.brands import actions as brands
 from service.domain.ledger import safe
 from service.domain.policies.tables import ProcessingProfile
 from service.kit import clock
@@ -131,4 +132,32 @@ def test_p7_a_restore_killed_half_way_sends_nothing_before_it_is_run_again(
     assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 1
     back = open_house(house.settings)
     assert states(back, person) == ["given", "withdrawn"]
+    back.engine.dispose()
+
+
+def test_p7_lines_that_are_gone_from_within_the_withdrawal_file_are_missed(
+    house: House, tmp_path: Path
+) -> None:
+    person = register(house)
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    for topic in ("updates", "new-products"):
+        stop(house, person, topic)
+    with transaction(house.engine) as session:
+        brands.set_setting(session, "sending_on", False, now=clock.now(), by="cli")
+    jobs.keep_safe(house, clock.now())
+    path = house.settings.safe / safe.NAME
+    whole = path.read_bytes().splitlines(keepends=True)
+    assert len(whole) == 3
+    house.engine.dispose()
+    for gone in ([1], [0], [0, 1]):
+        path.write_bytes(b"".join(line for n, line in enumerate(whole) if n not in gone))
+        with pytest.raises(backup.WithdrawalsMissing) as refused:
+            backup.restore(house.settings, copy, replace=True, now=clock.now())
+        assert "Lines are missing in 1 places" in refused.value.detail
+    path.write_bytes(b"".join(whole))
+    assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 2
+    back = open_house(house.settings)
+    jobs.keep_safe(back, clock.now())
+    assert safe.gaps(house.settings.safe, made=None) == 0
     back.engine.dispose()

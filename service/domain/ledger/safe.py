@@ -37,7 +37,14 @@ def bring_up_to_date(session: Session, directory: Path, mailboxes: Mailboxes) ->
     def after(seq: int) -> list[linefile.Line]:
         taken = queries.taken_since(session, seq)
         known = mailboxes(session, sorted({one.subject for one in taken if one.subject})) if taken else {}
-        return [_line(one, known.get(one.subject or "")) for one in taken]
+        numbers = [
+            seq,
+            *(one.seq for one in taken),
+        ]  # each line names the one before, or one that is gone would leave no trace
+        return [
+            _line(one, known.get(one.subject or "")) | {"after": before}
+            for before, one in zip(numbers, taken, strict=False)
+        ]
 
     return linefile.extend(directory / NAME, "seq", after)
 
@@ -62,12 +69,25 @@ def put_aside(directory: Path, now: datetime) -> None:
 def lines(directory: Path, *, made: datetime | None = None) -> list[linefile.Line]:
     """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
     aside since then. Half a line at an end is not among them (`half_lines`). Raises `WithdrawalsUnreadable`."""
-    found = []
+    return [line for file in _files(directory, made) for line in _of(file)]
+
+
+def _of(file: Path) -> list[linefile.Line]:
+    numbered = list(enumerate(linefile.read([file]), 1))
+    found = [_understood(file, *line) for line in numbered]
+    with suppress(WithdrawalsUnreadable):  # whole, but for its line feed
+        found.append(_understood(file, len(numbered) + 1, linefile.unended(file)))
+    return found
+
+
+def gaps(directory: Path, *, made: datetime | None) -> int:
+    """In how many places lines are missing before one that is there; what older versions wrote tells of none."""
+    found = 0
     for file in _files(directory, made):
-        numbered = list(enumerate(linefile.read([file]), 1))
-        found += [_understood(file, *line) for line in numbered]
-        with suppress(WithdrawalsUnreadable):  # whole, but for its line feed
-            found.append(_understood(file, len(numbered) + 1, linefile.unended(file)))
+        before = 0
+        for line in _of(file):
+            found += line.get("after", before) != before
+            before = line["seq"]
     return found
 
 
