@@ -25,6 +25,7 @@ import verify_ledger
 from verify_ledger import Fault
 
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
+YES = ("given", "renewed", "restored")  # what was brought back says which
 NOES = ("consent.withdrawn", "consent.refused", "consent.invalidated")
 ENDS = (*NOES, "consent.expired")
 WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
@@ -235,7 +236,7 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
         record.mailings.add(subject)
     elif subject == mailing and kind == "batch.sealed":
         record.seals.append((seq, body))
-    elif kind in PERMITS and body.get("basis") != LABEL:
+    elif kind in PERMITS and body.get("basis") != LABEL and verify_ledger.state_of(entry) in YES:
         record.permits[seq] = subject, {body.get("topic")}
         if body.get("valid_until"):
             record.runs_out[seq] = micros(body["valid_until"])

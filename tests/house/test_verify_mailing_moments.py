@@ -117,3 +117,10 @@ def test_who_was_restricted_before_and_is_made_one_stays_so_by_an_entry_of_the_o
     assert not permitted(*TWO, RESTRICTED, theirs, MERGED, mail("p2", 4))
     assert permitted(*TWO, RESTRICTED, mail("p2", 4), LIFTED, MERGED)
     assert permitted(*TWO, over("all", "legal", "h2", "p9"), mail("p2", 4))
+
+
+def test_what_was_brought_back_permits_only_where_it_was_a_yes() -> None:
+    """An undo of a stop brings a no back, too, where nothing else had been said before."""
+    for state, holds_then in (("given", True), ("renewed", True), ("refused", False), ("requested", False)):
+        back = said("restored", "p1", state=state)
+        assert permitted(*TWO, NO, back, mail("p1", 6)) is holds_then
