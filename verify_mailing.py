@@ -46,10 +46,11 @@ MEANINGS = {
     "not_sealed": "no seal covers it",
     "sealed_twice": "two seals cover it",
     "outcome_missing": "a seal covers it, and it is not in the file",
-    "seal_differs": "the root is not that of the outcomes it covers",
+    "seal_differs": "the root is not that of the outcomes it covers, or it has seen what came after it",
     "not_permitted": "nothing in the ledger permitted this mail at that moment",
     "other_mailing": "the ledger knows no mailing of a topic by this id",
 }
+COVERS = re.sub("N", "[0-9]{1,15}", r"|N(?:-N|\.N)?(?:,N(?:-N|\.N)?)*")
 WORDS = {
     "pos": int,
     "attempt": int,
@@ -128,7 +129,9 @@ class Record:
     merged_at: dict[str, int] = field(default_factory=dict)
     turns: dict[tuple[str, str], list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
     bars: list[Bar] = field(default_factory=list)
-    lifted: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)  # with number and subject
+    lifted: list[tuple[int, str, tuple[Any, ...], bool]] = field(
+        default_factory=list
+    )  # with number, subject and name, and whether an objection was taken back
     addresses: dict[str, list[tuple[int, bool]]] = field(
         default_factory=lambda: defaultdict(list)
     )  # of those who were to have another: the entry, and whether they had left the mailbox with it
@@ -219,7 +222,13 @@ def read_bundle(path: str, mailing: str) -> Record:
         for line in file:
             name, value = verify_ledger.read_line(line)
             if name == "entry":
-                note(record, json.loads(value["text"]), mailing)
+                entry = json.loads(value["text"])
+                try:
+                    note(record, entry, mailing)
+                except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+                    raise Fault(
+                        "unreadable", entry["seq"], "not what docs/ledger.md says of its kind"
+                    ) from None
     return record
 
 
@@ -229,8 +238,8 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     record.moments.append(entry["at"])
     if kind.startswith("consent.") and kind not in NOES:
         record.noes.get(subject, {}).pop(body.get("topic"), None)
-    if subject == mailing and kind == "mailing.started":
-        record.topic, record.since = body.get("topic"), body.get("since_version", 0)
+    if subject == mailing and kind == "mailing.started" and record.topic is None:
+        record.topic, record.since = str(body["topic"]), body.get("since_version", 0) + 0
         record.mailings.add(mailing)
     elif kind == "mailing.started":
         record.mailings.add(subject)
@@ -259,7 +268,7 @@ def note_standing(record: Record, entry: dict[str, Any]) -> None:
     """What concerns a person or a mailbox, whatever they said of topics."""
     kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
     if kind == "person.merged":
-        record.merged[subject] = body.get("into")
+        record.merged[subject] = "" + body["into"]  # raises TypeError where it is no text
         record.merged_at[subject] = seq  # a no that was their last word goes along from here
         record.ends[subject] += [(no, topic, seq) for topic, no in record.noes.pop(subject, {}).items()]
     elif kind == "address.changed":
@@ -274,7 +283,7 @@ def note_standing(record: Record, entry: dict[str, Any]) -> None:
         moved, topic = body.get("origin") == "moved", body.get("topic")
         record.bars.append(Bar(seq, subject, body.get("scope"), named(body), topic, moved))
     elif kind == OFF:
-        record.lifted.append((seq, subject, body))
+        record.lifted.append((seq, subject, named(body), body.get("cause") == OBJECTION))
     elif kind == "topic.created":
         record.classes[subject] = body.get("class", "")
 
@@ -289,7 +298,9 @@ def surely_theirs(record: Record, person: str, body: dict[str, Any]) -> bool:
 
 def named(body: dict[str, Any]) -> tuple[Any, ...]:
     """What two entries share of which one lifts what the other laid."""
-    return tuple(body.get(word) for word in ("address_hash", "scope", "cause", "topic"))
+    name = tuple(body.get(word) for word in ("address_hash", "scope", "cause", "topic"))
+    hash(name)  # raises TypeError where a list stands for a word
+    return name
 
 
 def version_of(topic: Any, wording: Any) -> int:
@@ -307,13 +318,15 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
     """Each outcome in one seal, each seal's root that of its outcomes; up to which entry each one's permission was read."""
     seen: dict[Key, Seen] = {}
     for seq, seal in record.seals:
-        leaves = []
+        leaves, until = [], seal.get("seen")
+        if type(until) is not int or not 0 <= until < seq:  # what came later permitted nothing before
+            raise fault("seal_differs", seq)
         for key in covered(seal.get("covers"), seq):
             if key not in rows:
                 raise fault("outcome_missing", key[0])
             if key in seen:
                 raise fault("sealed_twice", key[0])
-            seen[key] = Seen(seal.get("seen", 0), seq, "batch" in seal)
+            seen[key] = Seen(until, seq, "batch" in seal)
             leaves.append(leaf(rows[key]))
         if root(leaves).hex() != seal.get("root") or len(leaves) != seal.get("positions"):
             raise fault("seal_differs", seq)
@@ -326,7 +339,7 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
 
 def covered(text: Any, seq: int) -> Iterator[Key]:
     """The positions and attempts that a seal's `covers` names."""
-    if type(text) is not str or not re.fullmatch(r"|\d+(?:-\d+|\.\d+)?(?:,\d+(?:-\d+|\.\d+)?)*", text):
+    if type(text) is not str or not re.fullmatch(COVERS, text):
         raise fault("seal_differs", seq)
     for one in filter(None, text.split(",")):
         first, _, attempt = one.partition(".")
@@ -414,9 +427,9 @@ def stopping(record: Record) -> dict[str, list[tuple[str, int, int]]]:
     kind = record.classes.get(record.topic or "", "")
     lifts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     taken_back: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for seq, person, body in record.lifted:
-        lifts[named(body)].append(seq)
-        if body.get("cause") == OBJECTION:
+    for seq, person, name, objection in record.lifted:
+        lifts[name].append(seq)
+        if objection:
             taken_back[record.who(person)].append((seq, person))
     moves: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for person, said in record.addresses.items():
