@@ -1,5 +1,6 @@
 """A restore with half of what lies outside: files cut short, of an older day, of another restore, or no files at all."""
 
+import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -161,3 +162,32 @@ def test_p7_lines_that_are_gone_from_within_the_withdrawal_file_are_missed(
     jobs.keep_safe(back, clock.now())
     assert safe.gaps(house.settings.safe, made=None) == 0
     back.engine.dispose()
+
+
+ODD: dict[str, dict[str, object]] = {
+    "a body that is a word": {"body": "x"},
+    "a body that is a list": {"body": ["x"]},
+    "a subject that is a list": {"subject": ["p"]},
+    "a mailbox that is a number": {"mailbox": 5},
+    "a hash that is a number": {"hash": 5},
+    "a moment beyond all calendars": {"at": 2**62},
+    "a bar of nothing": {"kind": "suppression.added", "body": {"scope": "all", "cause": "legal"}},
+    "a break without end": {"kind": "preference.break_set", "body": {}},
+    "a break until a word": {"kind": "preference.break_set", "body": {"until": "soon"}},
+    "a break until no zone's day": {"kind": "preference.break_set", "body": {"until": "2027-01-01"}},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_edited_line_is_said_before_anything_is_replaced(house: House, tmp_path: Path, what: str) -> None:
+    person = register(house)
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    stop(house, person, "updates")
+    path = house.settings.safe / safe.NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | ODD[what]) + "\n")
+    house.engine.dispose()
+    with pytest.raises(safe.WithdrawalsUnreadable) as refused:
+        backup.restore(house.settings, copy, replace=True, now=clock.now(), without_withdrawals=True)
+    assert str(refused.value.field).endswith("line 1")
+    assert states(house, person) == ["given", "withdrawn"], "nothing was replaced"

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from service.domain.ledger import queries
 from service.kit import linefile
+from service.kit.clock import from_micros
 from service.kit.errors import Conflict
 
 NAME = "withdrawals.jsonl"
@@ -121,12 +122,28 @@ def _files(directory: Path, made: datetime | None) -> list[Path]:
 def _understood(file: Path, number: int, octets: bytes) -> linefile.Line:
     try:
         line = json.loads(octets)
-    except (ValueError, RecursionError):
-        line = None
-    wanted = {"kind": str, "seq": int, "at": int}
-    if not isinstance(line, dict) or any(type(line.get(name)) is not kind for name, kind in wanted.items()):
+        sound = isinstance(line, dict) and _sound(line)
+    except (ValueError, RecursionError, OverflowError):
+        sound = False
+    if not sound:
         raise WithdrawalsUnreadable(field=f"{file} line {number}")
-    return line
+    return dict(line)
+
+
+def _sound(line: linefile.Line) -> bool:
+    """Whether it says all that a restore goes by. Raises ValueError or OverflowError where an instant is none."""
+    wanted = {"kind": str, "seq": int, "at": int}
+    if any(type(line.get(name)) is not kind for name, kind in wanted.items()):
+        return False
+    if any(type(line.get(name) or "") is not str for name in ("subject", "mailbox", "hash")):
+        return False
+    from_micros(line["at"])
+    body = line.get("body") or {}
+    if type(body) is not dict:
+        return False
+    if line["kind"] == "preference.break_set":
+        return datetime.fromisoformat(str(body.get("until"))).tzinfo is not None
+    return line["kind"] != "suppression.added" or type(body.get("address_hash")) is str
 
 
 def _opaque(body: dict[str, object]) -> dict[str, object]:
