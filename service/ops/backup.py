@@ -31,6 +31,9 @@ from service.ops.house import House, open_house, upgrade
 log = logging.getLogger("bidden.backup")
 
 
+WithdrawalsMissing = restored.WithdrawalsMissing
+
+
 class CopyThere(Conflict):
     """There is a file of that name already; nothing was written."""
 
@@ -47,15 +50,6 @@ class DatabaseThere(Conflict):
     """There is a database already."""
 
     fix_hint = "Make a backup of it first; then restore with --replace."
-
-
-class WithdrawalsMissing(Conflict):
-    """The withdrawal file is not here, or an older one: every no and every erasure since the copy would be lost."""
-
-    fix_hint = (
-        "Bring the newest copy of SAFE_DIR to this machine, then run this again. Only where there is none any more: "
-        "--without-withdrawals"
-    )
 
 
 class ToolMissing(DomainError):
@@ -176,17 +170,14 @@ def _lacking(settings: Settings, file: Path) -> tuple[str | None, datetime | Non
         if takes in (1, "t"):
             taken.add(digest)
     held = {line.get("hash") for line in safe.lines(settings.safe, made=made)}
-    words = None
+    words: str | None = None
     if found := len(taken - held):
         words = (
             f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
             f"under {settings.safe}: every one since the copy would be lost, too."
         )
-    elif places := safe.gaps(settings.safe, made=made):
-        words = (
-            f"Lines are missing in {places:,} places within the withdrawal file under {settings.safe}: withdrawals or erasures that "
-            "stood there would be lost."
-        )
+    else:
+        words = restored.gaps(settings, made)
     size, note = max(rows(file, "checkpoint", "size", "note"), default=(0, None))
     if words is None and note and note not in checkpoints.kept_outside(settings.safe, made):
         words = (

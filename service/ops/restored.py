@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from sqlmodel import Session, col, select
 
+from service.config import Settings
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.announcements.tables import Announcement
@@ -44,6 +45,15 @@ class StillRunning(Conflict):
     """Senders are running on this database."""
 
     fix_hint = "Stop them first (bidden up, bidden send), then try again."
+
+
+class WithdrawalsMissing(Conflict):
+    """The withdrawal file is not here, or an older one: every no and every erasure since the copy would be lost."""
+
+    fix_hint = (
+        "Bring the newest copy of SAFE_DIR to this machine, then run this again. Only where there is none any more: "
+        "--without-withdrawals"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,16 @@ def _without(session: Session, seq: int, digest: str) -> checkpoints.Standing | 
     return None if same else checkpoints.Standing("differs", size, seq)
 
 
-def merge(house: House, *, now: datetime) -> Merged:
-    """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`."""
+def gaps(settings: Settings, made: datetime | None) -> str | None:
+    """What is to say of lines that are gone from within the withdrawal file; None where none is missed."""
+    places = safe.gaps(settings.safe, made=made)
+    where = f"within the withdrawal file under {settings.safe}: withdrawals or erasures that stood there would be lost."
+    return f"Lines are missing in {places:,} places {where}" if places else None
+
+
+def merge(house: House, *, now: datetime, without_withdrawals: bool = False) -> Merged:
+    """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`,
+    `WithdrawalsUnreadable`, `WithdrawalsMissing` (not `without_withdrawals`)."""
     found = hold(house, now=now)
     with reading(house.engine) as session:
         if found.reason is None and not settings.noted_behind(session):
@@ -98,7 +116,11 @@ def merge(house: House, *, now: datetime) -> Merged:
         ended = (
             ledger.entry(session, noted) if isinstance(noted, int) else None
         )  # what was noted since is no part of the copy
-    return begin_again(house, now=now, made=ended.at if ended else None)
+    made = ended.at if ended else None
+    lacking = gaps(house.settings, made)
+    if lacking and not without_withdrawals:
+        raise WithdrawalsMissing(lacking)
+    return begin_again(house, now=now, without=bool(lacking), made=made)
 
 
 def check_idle(session: Session, *, now: datetime) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import delete
 
 from scheduler import jobs
 from service.db.engine import is_sqlite
-from service.db.session import transaction
+from service.db.session import reading, transaction
 from service.domain.brands import actions as brands
+from service.domain.brands import queries as settings
 from service.domain.ledger import safe
 from service.domain.policies.tables import ProcessingProfile
 from service.kit import clock
@@ -191,3 +192,23 @@ def test_an_edited_line_is_said_before_anything_is_replaced(house: House, tmp_pa
         backup.restore(house.settings, copy, replace=True, now=clock.now(), without_withdrawals=True)
     assert str(refused.value.field).endswith("line 1")
     assert states(house, person) == ["given", "withdrawn"], "nothing was replaced"
+
+
+def test_p7_a_merge_misses_lines_that_are_gone(house: House, tmp_path: Path) -> None:
+    if not is_sqlite(house.engine):
+        return
+    person = register(house)
+    copy = _copied(house, tmp_path)
+    for topic in ("updates", "new-products"):
+        stop(house, person, topic)
+    jobs.checkpoint(house, clock.now())
+    path = house.settings.safe / safe.NAME
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[1])
+    back = _put_back(house, copy)
+    with pytest.raises(backup.WithdrawalsMissing):
+        restored.merge(back, now=clock.now())
+    with reading(back.engine) as session:
+        assert settings.noted_behind(session), "nothing leaves meanwhile"
+    done = restored.merge(back, now=clock.now(), without_withdrawals=True)
+    assert (done.without, done.reapplied) == (True, 1)
+    back.engine.dispose()
