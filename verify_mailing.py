@@ -292,7 +292,8 @@ def surely_theirs(record: Record, person: str, body: dict[str, Any]) -> bool:
     """Whether the mailbox is the one they have by then. The file of stops speaks of an earlier one, perhaps, and so does a server of
     a mailbox that was given up, or of one that waits for its button."""
     if body.get("cause") == "hard_bounce":
-        return body.get("origin") in record.mailings and person not in {*record.addresses, *record.merged}
+        moved = person in record.addresses or person in record.merged
+        return body.get("origin") in record.mailings and not moved
     return body.get("origin") != "restore"
 
 
