@@ -549,6 +549,7 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
         agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
     for one in file["disclosures"]:
         _, entry = texts[one["entry"]]
+        agree("disclosures", entry["kind"], "disclosure.made", entry["seq"])
         for name in ("on", "to", "ground", "document", "scope"):
             agree(name, one[name], entry["body"].get(name), entry["seq"])
 

@@ -25,10 +25,15 @@ import verify_ledger
 from verify_ledger import Fault
 
 PERMITS = ("consent.given", "consent.renewed", "consent.restored")
-ENDS = ("consent.withdrawn", "consent.refused", "consent.expired", "consent.invalidated")
+YES = ("given", "renewed", "restored")  # what was brought back says which
+NOES = ("consent.withdrawn", "consent.refused", "consent.invalidated")
+ENDS = (*NOES, "consent.expired")
 WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
 LABEL = "legacy_registration"  # a basis that permits nothing
-RESTRICTED, LIFTED = "person.restricted", "person.restriction_lifted"
+TURNS = {  # what begins something and what ends it
+    "person.restricted": ("restricted", True), "person.restriction_lifted": ("restricted", False),
+    "address.kept": ("waiting", False), "topic.retired": ("retired", True), "topic.restored": ("retired", False),
+}  # fmt: skip
 ADDED, OFF, OBJECTION = "suppression.added", "suppression.lifted", "objection"
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAY_HAVE_LEFT = ("sent", "bounced", "deferred", "unknown")
@@ -41,10 +46,11 @@ MEANINGS = {
     "not_sealed": "no seal covers it",
     "sealed_twice": "two seals cover it",
     "outcome_missing": "a seal covers it, and it is not in the file",
-    "seal_differs": "the root is not that of the outcomes it covers",
+    "seal_differs": "the root is not that of the outcomes it covers, or it has seen what came after it",
     "not_permitted": "nothing in the ledger permitted this mail at that moment",
     "other_mailing": "the ledger knows no mailing of a topic by this id",
 }
+COVERS = re.sub("N", "[0-9]{1,15}", r"|N(?:-N|\.N)?(?:,N(?:-N|\.N)?)*")
 WORDS = {
     "pos": int,
     "attempt": int,
@@ -110,26 +116,37 @@ class Record:
     )  # entry → the version that was agreed to, where words were
     runs_out: dict[int, int] = field(default_factory=dict)  # entry → the moment from which it permits no more
     moments: "array[int]" = field(default_factory=lambda: array("q", [0]))  # when each entry was written
-    ends: dict[str, list[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(list))
+    ends: dict[str, list[tuple[int, str | None, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # each with the entry from which it counts
+    noes: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # the last word on a topic, where it is a no
     restored: dict[int, list[int]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by the entry that holds again
     merged: dict[str, str] = field(default_factory=dict)
     merged_at: dict[str, int] = field(default_factory=dict)
-    restricted: dict[str, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
+    turns: dict[tuple[str, str], list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
     bars: list[Bar] = field(default_factory=list)
-    lifted: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)  # with number and subject
+    lifted: list[tuple[int, str, tuple[Any, ...], bool]] = field(
+        default_factory=list
+    )  # with number, subject and name, and whether an objection was taken back
     addresses: dict[str, list[tuple[int, bool]]] = field(
         default_factory=lambda: defaultdict(list)
     )  # of those who were to have another: the entry, and whether they had left the mailbox with it
 
-    def who(self, person: str) -> str:
-        """The person as they are called now."""
+    def who(self, person: str, at: int = sys.maxsize) -> str:
+        """The person as they were called after entry `at`."""
         seen = set()
-        while person in self.merged and person not in seen:
+        while person in self.merged and self.merged_at[person] <= at and person not in seen:
             seen.add(person)
             person = self.merged[person]
         return person
+
+    def one(self, person: str, other: str, at: int) -> bool:
+        """Whether these two were one after entry `at`."""
+        return self.who(person, at) == self.who(other, at)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -205,7 +222,13 @@ def read_bundle(path: str, mailing: str) -> Record:
         for line in file:
             name, value = verify_ledger.read_line(line)
             if name == "entry":
-                note(record, json.loads(value["text"]), mailing)
+                entry = json.loads(value["text"])
+                try:
+                    note(record, entry, mailing)
+                except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+                    raise Fault(
+                        "unreadable", entry["seq"], "not what docs/ledger.md says of its kind"
+                    ) from None
     return record
 
 
@@ -213,14 +236,16 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     """One entry."""
     kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
     record.moments.append(entry["at"])
-    if subject == mailing and kind == "mailing.started":
-        record.topic, record.since = body.get("topic"), body.get("since_version", 0)
+    if kind.startswith("consent.") and kind not in NOES:
+        record.noes.get(subject, {}).pop(body.get("topic"), None)
+    if subject == mailing and kind == "mailing.started" and record.topic is None:
+        record.topic, record.since = str(body["topic"]), body.get("since_version", 0) + 0
         record.mailings.add(mailing)
     elif kind == "mailing.started":
         record.mailings.add(subject)
     elif subject == mailing and kind == "batch.sealed":
         record.seals.append((seq, body))
-    elif kind in PERMITS and body.get("basis") != LABEL:
+    elif kind in PERMITS and body.get("basis") != LABEL and verify_ledger.state_of(entry) in YES:
         record.permits[seq] = subject, {body.get("topic")}
         if body.get("valid_until"):
             record.runs_out[seq] = micros(body["valid_until"])
@@ -230,9 +255,11 @@ def note(record: Record, entry: dict[str, Any], mailing: str) -> None:
     elif kind == "person.registered":
         record.permits[seq] = subject, {one["topic"] for one in body.get("topics", [])}
     elif kind in ENDS:
-        record.ends[subject].append((seq, body.get("topic")))
+        record.ends[subject].append((seq, body.get("topic"), seq))
+        if kind in NOES:
+            record.noes.setdefault(subject, {})[body.get("topic")] = seq
     elif kind == "person.erased":
-        record.ends[subject].append((seq, None))
+        record.ends[subject].append((seq, None, seq))
     else:
         note_standing(record, entry)
 
@@ -241,19 +268,22 @@ def note_standing(record: Record, entry: dict[str, Any]) -> None:
     """What concerns a person or a mailbox, whatever they said of topics."""
     kind, subject, body, seq = entry["kind"], entry["subject"], entry["body"], entry["seq"]
     if kind == "person.merged":
-        record.merged[subject] = body.get("into")
-        record.merged_at[subject] = seq
+        record.merged[subject] = "" + body["into"]  # raises TypeError where it is no text
+        record.merged_at[subject] = seq  # a no that was their last word goes along from here
+        record.ends[subject] += [(no, topic, seq) for topic, no in record.noes.pop(subject, {}).items()]
     elif kind == "address.changed":
         record.addresses[subject].append((seq, not body.get("pending")))
-    elif kind in (RESTRICTED, LIFTED):
-        record.restricted[subject].append((seq, kind == RESTRICTED))
+        record.turns["waiting", subject].append((seq, bool(body.get("pending"))))
+    elif kind in TURNS:
+        what, begins = TURNS[kind]
+        record.turns[what, subject].append((seq, begins))
     elif kind == "person.objected":
         record.bars.append(Bar(seq, subject, "marketing"))
     elif kind == ADDED and subject and surely_theirs(record, subject, body):
         moved, topic = body.get("origin") == "moved", body.get("topic")
         record.bars.append(Bar(seq, subject, body.get("scope"), named(body), topic, moved))
     elif kind == OFF:
-        record.lifted.append((seq, subject, body))
+        record.lifted.append((seq, subject, named(body), body.get("cause") == OBJECTION))
     elif kind == "topic.created":
         record.classes[subject] = body.get("class", "")
 
@@ -262,13 +292,16 @@ def surely_theirs(record: Record, person: str, body: dict[str, Any]) -> bool:
     """Whether the mailbox is the one they have by then. The file of stops speaks of an earlier one, perhaps, and so does a server of
     a mailbox that was given up, or of one that waits for its button."""
     if body.get("cause") == "hard_bounce":
-        return body.get("origin") in record.mailings and person not in {*record.addresses, *record.merged}
+        moved = person in record.addresses or person in record.merged
+        return body.get("origin") in record.mailings and not moved
     return body.get("origin") != "restore"
 
 
 def named(body: dict[str, Any]) -> tuple[Any, ...]:
     """What two entries share of which one lifts what the other laid."""
-    return tuple(body.get(word) for word in ("address_hash", "scope", "cause", "topic"))
+    name = tuple(body.get(word) for word in ("address_hash", "scope", "cause", "topic"))
+    hash(name)  # raises TypeError where a list stands for a word
+    return name
 
 
 def version_of(topic: Any, wording: Any) -> int:
@@ -286,13 +319,15 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
     """Each outcome in one seal, each seal's root that of its outcomes; up to which entry each one's permission was read."""
     seen: dict[Key, Seen] = {}
     for seq, seal in record.seals:
-        leaves = []
+        leaves, until = [], seal.get("seen")
+        if type(until) is not int or not 0 <= until < seq:  # what came later permitted nothing before
+            raise fault("seal_differs", seq)
         for key in covered(seal.get("covers"), seq):
             if key not in rows:
                 raise fault("outcome_missing", key[0])
             if key in seen:
                 raise fault("sealed_twice", key[0])
-            seen[key] = Seen(seal.get("seen", 0), seq, "batch" in seal)
+            seen[key] = Seen(until, seq, "batch" in seal)
             leaves.append(leaf(rows[key]))
         if root(leaves).hex() != seal.get("root") or len(leaves) != seal.get("positions"):
             raise fault("seal_differs", seq)
@@ -305,7 +340,7 @@ def check_seals(rows: dict[Key, dict[str, Any]], record: Record, report: Report)
 
 def covered(text: Any, seq: int) -> Iterator[Key]:
     """The positions and attempts that a seal's `covers` names."""
-    if type(text) is not str or not re.fullmatch(r"|\d+(?:-\d+|\.\d+)?(?:,\d+(?:-\d+|\.\d+)?)*", text):
+    if type(text) is not str or not re.fullmatch(COVERS, text):
         raise fault("seal_differs", seq)
     for one in filter(None, text.split(",")):
         first, _, attempt = one.partition(".")
@@ -334,26 +369,32 @@ def check_permissions(
     rows: dict[Key, dict[str, Any]], seen: dict[Key, Seen], record: Record, report: Report
 ) -> None:
     """Whoever's mail left, or may have, had permitted it."""
-    ends: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
+    ends: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for person, said in record.ends.items():
-        ends[record.who(person)] += said
+        ends[record.who(person)] += [
+            (person, no, since) for no, what, since in said if what in (record.topic, None)
+        ]
     bars = stopping(record)
     for key, row in sorted(rows.items()):
         if row["state"] not in MAY_HAVE_LEFT or only_doubted(rows, key, seen[key]):
             continue
-        warrant, until = row["warrant"], seen[key].until
+        warrant, theirs, until, sealed = row["warrant"], row["person"], seen[key].until, seen[key].sealed
         person, topics = record.permits.get(warrant, ("", set()))
-        now = record.who(row["person"])
-        noes = [no for no, what in ends[now] if warrant < no <= until and what in (record.topic, None)]
+        noes = [
+            no
+            for whose, no, since in ends[record.who(theirs)]
+            if warrant < no and since <= until and record.one(whose, theirs, since)
+        ]
         holds_again = max((one for one in record.restored[warrant] if one <= until), default=0)
         ended = max(noes, default=0) > holds_again
         over = record.moments[min(until, len(record.moments) - 1)] >= record.runs_out.get(
             warrant, sys.maxsize
         )
         less = record.words.get(warrant, record.since) < record.since
-        elsewhere = record.topic not in topics or record.who(person) != now
-        barred = restricted(record, row["person"], seen[key]) or any(
-            begun <= until and not (begun < over_at <= seen[key].sealed) for begun, over_at in bars[now]
+        elsewhere = record.topic not in topics or not record.one(person, theirs, sealed)
+        barred = stood(record, theirs, seen[key]) or any(
+            begun <= until and not (begun < over_at <= sealed) and record.one(whose, theirs, until)
+            for whose, begun, over_at in bars[record.who(theirs)]
         )
         if elsewhere or warrant > until or ended or over or less or barred:
             raise fault("not_permitted", key[0])
@@ -368,33 +409,46 @@ def only_doubted(rows: dict[Key, dict[str, Any]], key: Key, seen: Seen) -> bool:
     return row["state"] == "unknown" and kept_back and "unknown" in before
 
 
-def restricted(record: Record, person: str, seen: Seen) -> bool:
-    """Whether what is held of them was kept and not used. What was lifted before the seal may have been before the mail."""
-    said = record.restricted.get(person, [])
-    stood = [on for seq, on in said if seq <= seen.until][-1:] == [True]
-    return stood and not any(seen.until < seq <= seen.sealed and not on for seq, on in said)
+def stood(record: Record, person: str, seen: Seen) -> bool:
+    """Whether what is held of them was kept and not used, a new address waited for its button, or the topic was retired. What ended
+    before the seal may have ended before the mail."""
+    topic = record.topic or ""
+    waits = [("waiting", person)] if record.classes.get(topic) != "service" else []
+    for what in [("restricted", person), ("retired", topic), *waits]:
+        said = record.turns.get(what, [])
+        began = [on for seq, on in said if seq <= seen.until][-1:] == [True]
+        if began and not any(seen.until < seq <= seen.sealed and not on for seq, on in said):
+            return True
+    return False
 
 
-def stopping(record: Record) -> dict[str, list[tuple[int, int]]]:
-    """By person: from which entry to which something stopped mail of this mailing's topic, whatever they said of it."""
+def stopping(record: Record) -> dict[str, list[tuple[str, int, int]]]:
+    """By person as they are called now: whom something stopped mail of this mailing's topic to, whatever they said of it, from which
+    entry, and to which."""
     kind = record.classes.get(record.topic or "", "")
     lifts: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for seq, person, body in record.lifted:
-        lifts[named(body)].append(seq)
-        if body.get("cause") == OBJECTION:
-            lifts[(record.who(person),)].append(seq)
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    taken_back: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for seq, person, name, objection in record.lifted:
+        lifts[name].append(seq)
+        if objection:
+            taken_back[record.who(person)].append((seq, person))
+    moves: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for person, said in record.addresses.items():
+        moves[record.who(person)] += [(seq, person) for seq, left in said if left]
+    found: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for bar in record.bars:
         reaches = {"all": True, "marketing": kind == "marketing"}
         reaches["topic"] = kind in ("marketing", "notice") and bar.topic == record.topic
         if not reaches.get(bar.scope):
             continue
         now = record.who(bar.person)
-        ends = list(lifts[bar.what or (now,)])
+        theirs = moves[now] if bar.what else taken_back[now]
+        ends = [seq for seq, who in theirs if record.one(who, bar.person, seq)]
         if bar.what:
-            ends += [seq for who in {now, bar.person} for seq, left in record.addresses.get(who, []) if left]
+            ends += lifts[bar.what]
             ends += [] if bar.moved else [record.merged_at.get(bar.person, 0)]
-        found[now].append((bar.seq, min((seq for seq in ends if seq > bar.seq), default=sys.maxsize)))
+        over_at = min((seq for seq in ends if seq > bar.seq), default=sys.maxsize)
+        found[now].append((bar.person, bar.seq, over_at))
     return found
 
 

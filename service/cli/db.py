@@ -18,6 +18,14 @@ from service.ops.house import upgrade as bring_up
 app = desk.group("The database: upgrade, check, backup, restore, merge.")
 File = Annotated[Path, typer.Argument(help="The file of the copy.")]
 
+Without = Annotated[
+    bool,
+    typer.Option(
+        "--without-withdrawals",
+        help="Go on though SAFE_DIR lacks what the copy tells of, or lines within; those noes and erasures are lost.",
+    ),
+]
+
 
 @app.command()
 @desk.command
@@ -89,13 +97,7 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of the present database.")
     ] = False,
-    without_withdrawals: Annotated[
-        bool,
-        typer.Option(
-            "--without-withdrawals",
-            help="Go on though SAFE_DIR lacks what the copy tells of; every no and erasure since the copy is lost.",
-        ),
-    ] = False,
+    without_withdrawals: Without = False,
     as_json: desk.Json = False,
 ) -> None:
     """Bring a copy back. Every later no is applied again, and sending starts off."""
@@ -114,10 +116,11 @@ def restore(
 
 @app.command()
 @desk.command
-def merge(as_json: desk.Json = False) -> None:
+def merge(without_withdrawals: Without = False, as_json: desk.Json = False) -> None:
     """The second half of a restore, where a copy was put in the database's place by other means: every later no is applied
     again, and sending stays off."""
-    _say_merged("Read in", restored.merge(desk.house(), now=clock.now()), as_json)
+    done = restored.merge(desk.house(), now=clock.now(), without_withdrawals=without_withdrawals)
+    _say_merged("Read in", done, as_json)
 
 
 def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
@@ -126,6 +129,8 @@ def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
         lacks = f"The withdrawal file lacked lines that the copy tells of, as was accepted: {lost}"
     else:
         lacks = "" if done.lines else f"There was no withdrawal file under SAFE_DIR: {lost}"
+    for file in done.half_lines:
+        lacks += f"{file} ends in half a line, which says nothing; where a crash has not left it, bring the whole file and restore again. "
     desk.say(
         {
             "restored": True,
@@ -133,6 +138,7 @@ def _say_merged(what: str, done: restored.Merged, as_json: bool) -> None:
             "left": done.left,
             "lines": done.lines,
             "without_withdrawals": done.without,
+            "half_lines": list(done.half_lines),
             "entries": done.entries,
             "sending_on": False,
         },

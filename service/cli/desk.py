@@ -34,6 +34,9 @@ NEXT = {
     "ledger_broken": "Keep the database as it is, and compare it with the last backup.",
 }
 
+# A file that is not there, may not be read, or stands where a directory should, or the other way round.
+MISPLACED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
@@ -52,7 +55,7 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
             return run(*args, **said)
         except DomainError as error:
             refuse(error.detail, why=error.code, field=error.field, then=error.fix, as_json=as_json)
-        except (KeyFileRefused, FileNotFoundError, PermissionError) as error:
+        except (KeyFileRefused, *MISPLACED) as error:
             refuse(str(error), why=type(error).__name__, as_json=as_json)
         except ValidationError as error:
             refuse(_of_settings(error), why="config", then="See docs/configuration.md.", as_json=as_json)

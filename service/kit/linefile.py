@@ -51,6 +51,11 @@ def read(files: Sequence[Path]) -> list[bytes]:
     return [line for line in octets.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+def unended(file: Path) -> bytes:
+    """What stands after the last line feed: nothing, half a line, or a last line that somebody's editor left without it."""
+    return file.read_bytes().rpartition(b"\n")[2] if file.exists() else b""
+
+
 def put_aside(file: Path, now: datetime) -> None:
     """Set the file aside under the moment until which it was kept; the next line begins a new one."""
     if file.exists():

@@ -31,6 +31,9 @@ from service.ops.house import House, open_house, upgrade
 log = logging.getLogger("bidden.backup")
 
 
+WithdrawalsMissing = restored.WithdrawalsMissing
+
+
 class CopyThere(Conflict):
     """There is a file of that name already; nothing was written."""
 
@@ -47,15 +50,6 @@ class DatabaseThere(Conflict):
     """There is a database already."""
 
     fix_hint = "Make a backup of it first; then restore with --replace."
-
-
-class WithdrawalsMissing(Conflict):
-    """The withdrawal file is not here, or an older one: every no and every erasure since the copy would be lost."""
-
-    fix_hint = (
-        "Bring the newest copy of SAFE_DIR to this machine, then run this again. Only where there is none any more: "
-        "--without-withdrawals"
-    )
 
 
 class ToolMissing(DomainError):
@@ -96,15 +90,18 @@ def backup(house: House, file: Path) -> int:
 
 
 def _bring_up_to_date(house: House) -> None:
-    """A copy has no withdrawal that the file outside has not, so `restore` can tell a missing line by the copy. A file is not begun
-    here: on another machine it would pass for the one of the machine that answers people."""
-    if not (house.settings.safe / safe.NAME).exists():
-        return
+    """A copy has no withdrawal and no signed head that the files outside have not, so `restore` can tell a missing line by the copy. A
+    file is not begun here: on another machine it would pass for the one of the machine that answers people."""
+    outside = house.settings.safe
     try:
         with reading(house.engine) as session:
-            restoring.keep(session, house.settings.safe)
+            if (outside / safe.NAME).exists():
+                restoring.keep(session, outside)
+            known = checkpoints.standing(session, outside, house.ring)
+            if known.known and not known.reason:
+                checkpoints.write_out(session, outside)
     except (OSError, ValueError):
-        log.exception("the withdrawal file cannot be brought up to date; the copy is made all the same")
+        log.exception("the files outside cannot be brought up to date; the copy is made all the same")
 
 
 def _copy_sqlite(house: House, target: Path) -> None:
@@ -127,7 +124,9 @@ def restore(
     if not file.is_file():
         raise CopyMissing(field=str(file))
     _check_place(settings, replace=replace, now=now)
-    lacking = _lacking(settings, file)  # before anything is replaced: each line has to be read afterwards
+    lacking, made = _lacking(
+        settings, file
+    )  # before anything is replaced: each line has to be read afterwards
     if lacking and not without_withdrawals:
         raise WithdrawalsMissing(lacking)
     url = make_url(settings.database)
@@ -141,8 +140,8 @@ def restore(
         )
     house = open_house(settings)
     try:
-        upgrade(house)
-        return restored.begin_again(house, now=now, without=bool(lacking))
+        upgrade(house)  # may add entries of today
+        return restored.begin_again(house, now=now, without=bool(lacking), made=made)
     finally:
         house.engine.dispose()
 
@@ -160,9 +159,10 @@ def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
         engine.dispose()
 
 
-def _lacking(settings: Settings, file: Path) -> str | None:
+def _lacking(settings: Settings, file: Path) -> tuple[str | None, datetime | None]:
     """What a copy tells of and the files outside do not have, in words; None where they have all of it. They only grow, so they then
-    have what came later, too. Raises `WithdrawalsUnreadable`, and what reading a copy raises."""
+    have what came later, too. Beside it, when the copy's last entry was written. Raises `WithdrawalsUnreadable`, and what reading
+    a copy raises."""
     last, made, taken = 0, None, set()
     for seq, at, digest, takes in rows(file, "ledger_entry", "seq at", "hash takes"):
         if seq > last:
@@ -170,18 +170,21 @@ def _lacking(settings: Settings, file: Path) -> str | None:
         if takes in (1, "t"):
             taken.add(digest)
     held = {line.get("hash") for line in safe.lines(settings.safe, made=made)}
+    words: str | None = None
     if found := len(taken - held):
-        return (
+        words = (
             f"This copy tells of {len(taken):,} withdrawals and erasures, and {found:,} of them are not in the withdrawal file "
             f"under {settings.safe}: every one since the copy would be lost, too."
         )
-    signed = any(True for _ in rows(file, "checkpoint", "size", ""))
-    if signed and not checkpoints.kept_outside(settings.safe, made):
-        return (
-            f"This copy tells of signed heads, and there are none under {settings.safe}: the withdrawals and erasures since "
-            "the copy are not there either, and would be lost."
+    else:
+        words = restored.gaps(settings, made)
+    size, note = max(rows(file, "checkpoint", "size", "note"), default=(0, None))
+    if words is None and note and note not in checkpoints.kept_outside(settings.safe, made):
+        words = (
+            f"This copy tells of a signed head of {size:,} entries, which is not under {settings.safe}: what lies there is older, or of "
+            "another installation, and the withdrawals and erasures since would be lost."
         )
-    return None
+    return words, made
 
 
 def _put_sqlite(file: Path, place: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from sqlmodel import Session, col, select
 
+from service.config import Settings
 from service.db.session import reading, transaction
 from service.domain.announcements import actions as announcements
 from service.domain.announcements.tables import Announcement
@@ -46,23 +47,36 @@ class StillRunning(Conflict):
     fix_hint = "Stop them first (bidden up, bidden send), then try again."
 
 
+class WithdrawalsMissing(Conflict):
+    """The withdrawal file is not here, or an older one: every no and every erasure since the copy would be lost."""
+
+    fix_hint = (
+        "Bring the newest copy of SAFE_DIR to this machine, then run this again. Only where there is none any more: "
+        "--without-withdrawals"
+    )
+
+
 @dataclass(frozen=True)
 class Merged:
     """How many entries the ledger has now, how many later noes were applied again, how many lines of the withdrawal file found nobody
-    here, how many lines there were to read, and whether it lacked some that the copy tells of."""
+    here, how many lines there were to read, whether it lacked some that the copy tells of, and the files that end in half a line."""
 
     entries: int
     reapplied: int
     left: int
     lines: int
     without: bool = False
+    half_lines: tuple[str, ...] = ()
 
 
 def hold(house: House, *, now: datetime) -> checkpoints.Standing:
-    """Hold the database against the head outside; where it does not have it, sending goes off and cannot be switched on again
-    before somebody has merged."""
+    """Hold the database against the head outside, and against the last line of the withdrawal file, which may be younger; where it does
+    not have one of them, sending goes off and cannot be switched on again before somebody has merged."""
+    told = safe.last(house.settings.safe)  # before the ledger: a line is written once its entry is there
     with reading(house.engine) as session:
         found = checkpoints.standing(session, house.settings.safe, house.ring)
+        if found.reason is None and told is not None:
+            found = _without(session, *told) or found
         noted = settings.noted_behind(session)
     if found.reason is None or noted:
         return found
@@ -73,14 +87,40 @@ def hold(house: House, *, now: datetime) -> checkpoints.Standing:
     return found
 
 
-def merge(house: House, *, now: datetime) -> Merged:
-    """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`."""
+def _without(session: Session, seq: int, digest: str) -> checkpoints.Standing | None:
+    """What is to say where the ledger has not the entry that a line tells of."""
+    size, _ = ledger.tail(session)
+    if seq > size:
+        return checkpoints.Standing("behind", size, seq)
+    entry = ledger.entry(session, seq)
+    same = entry is not None and entry.hash == digest
+    return None if same else checkpoints.Standing("differs", size, seq)
+
+
+def gaps(settings: Settings, made: datetime | None) -> str | None:
+    """What is to say of lines that are gone from within the withdrawal file; None where none is missed."""
+    places = safe.gaps(settings.safe, made=made)
+    where = f"within the withdrawal file under {settings.safe}: withdrawals or erasures that stood there would be lost."
+    return f"Lines are missing in {places:,} places {where}" if places else None
+
+
+def merge(house: House, *, now: datetime, without_withdrawals: bool = False) -> Merged:
+    """Read in what was taken away since the copy was made that is now the database. Raises `NothingToMerge`, `StillRunning`,
+    `WithdrawalsUnreadable`, `WithdrawalsMissing` (not `without_withdrawals`)."""
     found = hold(house, now=now)
     with reading(house.engine) as session:
         if found.reason is None and not settings.noted_behind(session):
             raise NothingToMerge
         check_idle(session, now=now)
-    return begin_again(house, now=now)
+        noted = settings.noted_behind(session).get("size")
+        ended = (
+            ledger.entry(session, noted) if isinstance(noted, int) else None
+        )  # what was noted since is no part of the copy
+    made = ended.at if ended else None
+    lacking = gaps(house.settings, made)
+    if lacking and not without_withdrawals:
+        raise WithdrawalsMissing(lacking)
+    return begin_again(house, now=now, without=bool(lacking), made=made)
 
 
 def check_idle(session: Session, *, now: datetime) -> None:
@@ -89,15 +129,20 @@ def check_idle(session: Session, *, now: datetime) -> None:
         raise StillRunning
 
 
-def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged:
+def begin_again(
+    house: House, *, now: datetime, without: bool = False, made: datetime | None = None
+) -> Merged:
     """After a copy has taken the database's place: sending is off, no sender has a lease, announcements that were under way are
     paused, what was taken away since (SAFE_DIR) is taken away again, and the files outside begin anew. `without`: somebody said that
-    it goes on with files that lack lines."""
+    it goes on with files that lack lines. `made`: when the copy's own last entry was written, where others came after it."""
     with transaction(house.engine) as session:
         reasking.lock_running(session)  # before the ledger's tail, as the clock that asks
         size, _ = ledger.tail(session)
+        last = ledger.entry(session, size)
+        made = made or (last.at if last else datetime.fromtimestamp(0, UTC))
         known = checkpoints.standing(session, house.settings.safe, house.ring).known
-        reapplied, lines = _make_safe(session, house, now=now)
+        half = tuple(safe.half_lines(house.settings.safe, made=made))
+        reapplied, lines = _make_safe(session, house, made, now=now)
         _hold_what_was_under_way(session, house, now=now)
         facts: dict[str, object] = {
             "size": size,
@@ -110,13 +155,13 @@ def begin_again(house: House, *, now: datetime, without: bool = False) -> Merged
         brands.note_restored(session, facts, now=now, by=BY)
     _begin_files(house, now)
     with reading(house.engine) as session:
-        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left, lines, without)
+        return Merged(ledger.tail(session)[0], reapplied.again, reapplied.left, lines, without, half)
 
 
-def _make_safe(session: Session, house: House, *, now: datetime) -> tuple[restoring.Reapplied, int]:
+def _make_safe(
+    session: Session, house: House, made: datetime, *, now: datetime
+) -> tuple[restoring.Reapplied, int]:
     """What was taken away again, and how many lines the withdrawal file had."""
-    last = ledger.entry(session, ledger.tail(session)[0])
-    made = last.at if last else datetime.fromtimestamp(0, UTC)
     brands.set_setting(session, "sending_on", False, now=now, by=BY)
     for lease in leases.live(session):
         senders.end(session, lease.name, now=now)

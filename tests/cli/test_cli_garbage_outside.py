@@ -54,9 +54,35 @@ def test_no_copy_is_brought_back_over_a_line_that_may_be_a_no(
         file.write(GARBAGE[what])
     before = bidden("ledger", "verify", "--json").json["entries"]
     done = bidden("db", "restore", str(tmp_path / "copy"), "--replace")
-    if what == "torn":
+    if what == "torn":  # so a crash leaves it
         assert done.code == 0
+        assert "withdrawals.jsonl ends in half a line" in done.out
         return
     assert done.code == 1
     assert "withdrawals_unreadable" in done.err
     assert bidden("ledger", "verify", "--json").json["entries"] == before, "nothing was replaced"
+
+
+@pytest.mark.parametrize("name", ["checkpoints.jsonl", "withdrawals.jsonl", ""])
+def test_what_is_no_file_is_said(bidden: Run, tmp_path: Path, database_url: str, name: str) -> None:
+    """A directory where a file should lie, or a file in the place of the directory: a slip of whoever brought it here."""
+    if not database_url.startswith("sqlite"):
+        return
+    bidden("ledger", "checkpoint")
+    bidden("db", "backup", str(tmp_path / "copy"))
+    [directory] = {one.parent for one in tmp_path.rglob("checkpoints.jsonl")}
+    if name:
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).mkdir()
+    else:
+        directory.rename(tmp_path / "elsewhere")
+        directory.write_bytes(b"")
+    for command in (
+        ("db", "restore", str(tmp_path / "copy"), "--replace"),
+        ("ledger", "checkpoint"),
+        ("brand", "set", "default", "title=Kettles"),
+        ("db", "restore", str(tmp_path / "copy"), "--replace", "--without-withdrawals"),
+    ):
+        done = bidden(*command)
+        assert "Traceback" not in done.err, command
+        assert (done.code, done.err.count("Not done:")) in ((0, 0), (1, 1)), (command, done.err)

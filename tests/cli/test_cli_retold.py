@@ -56,6 +56,21 @@ def turned(document: dict[str, Any]) -> None:
     document |= {"state": last["state"], "status": last["status"]}
 
 
+def hidden(document: dict[str, Any]) -> None:
+    """A no is taken from among the events, and stands with what was given to others, where it says nothing."""
+    event = next(one for one in document["events"] if one["kind"] == "consent.withdrawn")
+    document["events"].remove(event)
+    nothing = dict.fromkeys(("on", "to", "ground", "document", "scope"))
+    document["disclosures"].append({"entry": event["entry"], **nothing})
+    before = next(one for one in document["events"][::-1] if one["body"].get("topic") == "updates")
+    standing = next(one for one in document["standing"] if one["topic"] == "updates")
+    names = ("wording", "policy", "source", "method")
+    standing |= {"state": "given", "since": before["at"], "entry": before["entry"], "permits": True}
+    standing |= {name: before["body"].get(name) for name in names} | {
+        "basis": before["body"].get("basis", "consent")
+    }
+
+
 RECEIPT: dict[str, Change] = {
     "another person": to("subject", "p_other"),
     "another topic": to("purpose", "important-notices"),
@@ -103,6 +118,7 @@ EVIDENCE: dict[str, Change] = {
     "the processing left out": to("processing", []),
     "given to another": to("disclosures/0/to", "Nobody"),
     "given on another day": to("disclosures/0/on", "2020-01-01"),
+    "a no among what was given to others": hidden,
     "a disclosure left out": lambda document: document["disclosures"].pop(),
 }
 

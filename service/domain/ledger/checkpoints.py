@@ -111,10 +111,11 @@ def put_aside(directory: Path, now: datetime) -> None:
     linefile.put_aside(directory / NAME, now)
 
 
-def kept_outside(directory: Path, made: datetime | None) -> bool:
-    """Whether there is a file of heads, or one that was put aside since `made`, the last entry of a copy of the database."""
+def kept_outside(directory: Path, made: datetime | None) -> set[str]:
+    """The heads of the file, and of those that were put aside since `made`, the last entry of a copy of the database; in their own
+    words."""
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
-    return bool(linefile.read([*aside, directory / NAME]))
+    return {_note(line) for line in linefile.read([*aside, directory / NAME])}
 
 
 def standing(session: Session, directory: Path, ring: Keyring) -> Standing:

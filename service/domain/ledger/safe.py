@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlmodel import Session
 
 from service.domain.ledger import queries
 from service.kit import linefile
+from service.kit.clock import from_micros
 from service.kit.errors import Conflict
 
 NAME = "withdrawals.jsonl"
@@ -36,7 +38,14 @@ def bring_up_to_date(session: Session, directory: Path, mailboxes: Mailboxes) ->
     def after(seq: int) -> list[linefile.Line]:
         taken = queries.taken_since(session, seq)
         known = mailboxes(session, sorted({one.subject for one in taken if one.subject})) if taken else {}
-        return [_line(one, known.get(one.subject or "")) for one in taken]
+        numbers = [
+            seq,
+            *(one.seq for one in taken),
+        ]  # each line names the one before, or one that is gone would leave no trace
+        return [
+            _line(one, known.get(one.subject or "")) | {"after": before}
+            for before, one in zip(numbers, taken, strict=False)
+        ]
 
     return linefile.extend(directory / NAME, "seq", after)
 
@@ -60,24 +69,81 @@ def put_aside(directory: Path, now: datetime) -> None:
 
 def lines(directory: Path, *, made: datetime | None = None) -> list[linefile.Line]:
     """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
-    aside since then. Whole lines only. Raises `WithdrawalsUnreadable`."""
+    aside since then. Half a line at an end is not among them (`half_lines`). Raises `WithdrawalsUnreadable`."""
+    return [line for file in _files(directory, made) for line in _of(file)]
+
+
+def _of(file: Path) -> list[linefile.Line]:
+    numbered = list(enumerate(linefile.read([file]), 1))
+    found = [_understood(file, *line) for line in numbered]
+    with suppress(WithdrawalsUnreadable):  # whole, but for its line feed
+        found.append(_understood(file, len(numbered) + 1, linefile.unended(file)))
+    return found
+
+
+def gaps(directory: Path, *, made: datetime | None) -> int:
+    """In how many places lines are missing before one that is there; what older versions wrote tells of none."""
+    found = 0
+    for file in _files(directory, made):
+        before = 0
+        for line in _of(file):
+            found += line.get("after", before) != before
+            before = line["seq"]
+    return found
+
+
+def half_lines(directory: Path, *, made: datetime) -> list[str]:
+    """The files among them that end in half a line: a crash while writing left it, or not all of the file was brought here."""
+    found = []
+    for file in _files(directory, made):
+        rest = linefile.unended(file)
+        try:
+            _understood(file, 0, rest or b"0")
+        except WithdrawalsUnreadable:
+            found += [str(file)] if rest else []
+    return found
+
+
+def last(directory: Path) -> tuple[int, str] | None:
+    """Number and hash of the entry that the last whole line tells of; None where there is none, or it cannot be read."""
+    try:
+        line = linefile.last(directory / NAME) or {}
+    except (OSError, ValueError):
+        return None
+    seq, digest = line.get("seq"), line.get("hash")
+    return (seq, digest) if type(seq) is int and isinstance(digest, str) else None
+
+
+def _files(directory: Path, made: datetime | None) -> list[Path]:
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
-    return [
-        _understood(file, *line)
-        for file in [*aside, directory / NAME]
-        for line in enumerate(linefile.read([file]), 1)
-    ]
+    return [*aside, directory / NAME]
 
 
 def _understood(file: Path, number: int, octets: bytes) -> linefile.Line:
     try:
         line = json.loads(octets)
-    except (ValueError, RecursionError):
-        line = None
-    wanted = {"kind": str, "seq": int, "at": int}
-    if not isinstance(line, dict) or any(type(line.get(name)) is not kind for name, kind in wanted.items()):
+        sound = isinstance(line, dict) and _sound(line)
+    except (ValueError, RecursionError, OverflowError):
+        sound = False
+    if not sound:
         raise WithdrawalsUnreadable(field=f"{file} line {number}")
-    return line
+    return dict(line)
+
+
+def _sound(line: linefile.Line) -> bool:
+    """Whether it says all that a restore goes by. Raises ValueError or OverflowError where an instant is none."""
+    wanted = {"kind": str, "seq": int, "at": int}
+    if any(type(line.get(name)) is not kind for name, kind in wanted.items()):
+        return False
+    if any(type(line.get(name) or "") is not str for name in ("subject", "mailbox", "hash")):
+        return False
+    from_micros(line["at"])
+    body = line.get("body") or {}
+    if type(body) is not dict:
+        return False
+    if line["kind"] == "preference.break_set":
+        return datetime.fromisoformat(str(body.get("until"))).tzinfo is not None
+    return line["kind"] != "suppression.added" or type(body.get("address_hash")) is str
 
 
 def _opaque(body: dict[str, object]) -> dict[str, object]:

@@ -128,6 +128,8 @@ def extend(session: Session, public_id: str, *, reason: str, told: bool, now: da
         today=now.date(),
         countries=queries.countries(session, row),
     )
+    if now.date() > row.due_on:  # which never goes back, wherever they live by now
+        raise rules.TooLateToExtend
     reason = rules.check_note(reason, field="reason", needed=True)
     if not told:
         raise rules.NotToldYet(field="told")

@@ -138,3 +138,15 @@ def test_what_is_closed_keeps_its_day(session: Session, ring: Keyring, now: date
     assert queries.too_late(session) == []
     requests.hasten(session, [row.public_id], now=now)
     assert row.due_on == date(2026, 12, 24)
+
+
+def test_what_is_overdue_by_its_own_day_cannot_be_put_off_by_moving_away(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Its day went forward while they lived where the law is quicker, and no day goes back."""
+    row = _asked(session, ring, now, person=_living(session, ring, now, "ru"))
+    make.register(session, ring, now=now, attributes={"country": "de"})
+    late = datetime(2026, 12, 9, 12, tzinfo=now.tzinfo)
+    with pytest.raises(rules.TooLateToExtend):
+        requests.extend(session, row.public_id, reason="Archives", told=True, now=late, by=BY)
+    assert row.due_on == date(2026, 12, 8)
