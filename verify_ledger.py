@@ -477,7 +477,8 @@ def check_retold(document: dict[str, Any], told: list[tuple[str, dict[str, Any]]
 
 def retold_by_receipt(receipt: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """Whose consent, to what, when and how, before which words: a receipt against its entries."""
-    told = check_processing([receipt["processing"]] if receipt["processing"] else [], told)
+    processing = receipt["processing"]
+    told = check_processing([] if processing is None else [processing], told)
     if len(receipt["events"]) != len(told):
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
     shown: dict[str, Any] | None = None
@@ -535,6 +536,9 @@ def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
 
 def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
+    for name in ("processing", "merged", "wordings", "disclosures"):
+        if type(file[name]) is not list:
+            raise TypeError(name)
     told = check_processing(file["processing"], told)
     texts = {entry["seq"]: (leaf, entry) for leaf, entry in told}
     people = [file, *file["merged"]]

@@ -119,6 +119,8 @@ EVIDENCE: dict[str, Change] = {
     "given to another": to("disclosures/0/to", "Nobody"),
     "given on another day": to("disclosures/0/on", "2020-01-01"),
     "a no among what was given to others": hidden,
+    "nobody, in place of no list of people made one": to("merged", {}),
+    "words that are no list": to("wordings", ""),
     "a disclosure left out": lambda document: document["disclosures"].pop(),
 }
 
@@ -141,3 +143,16 @@ def test_what_was_retold_otherwise_does_not_hold(
             if (code, said["fault"]) != (1, "retold_differs"):
                 passed.append((name, what, code, said["fault"]))
     assert passed == []
+
+
+def test_what_stands_in_the_place_of_no_processing_is_refused(
+    bidden: Run, tmp_path: Path, written: dict[str, dict[str, Any]]
+) -> None:
+    """A receipt of the time before any was put down: its proof has no entry of one, and it says null."""
+    key, file = bidden("ledger", "checkpoint", "--key").out.strip(), tmp_path / "changed.json"
+    receipt = written["receipt-updates"]
+    proof = receipt["proof"]["entries"]
+    proof[:] = [one for one in proof if "processing.published" not in one["text"]]
+    for value in (None, False, 0, "", [], {}):
+        file.write_text(json.dumps(receipt | {"processing": value}))
+        assert (value, read(file, key)[0]) == (value, 0 if value is None else 1)

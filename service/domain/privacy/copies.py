@@ -85,6 +85,7 @@ def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datet
         "email": address.text if address else None,
         "locale": person.locale,
         "zone": person.zone or None,
+        "max_per_week": person.max_per_week,
         "profiles": _profiles(session, ring, persons),
         "consents": _consents(session, persons),
     }

@@ -125,11 +125,14 @@ def test_an_objection_is_in_it(session: Session, ring: Keyring, now: datetime) -
 
 def test_std_h14_the_portable_copy_holds_what_they_gave(house: House, now: datetime) -> None:
     person = filled(house, now)
+    with transaction(house.engine) as session:
+        make.the_person(session, person).max_per_week = 2
     with reading(house.engine) as session:
         found = copies.portable_copy(session, house.ring, make.the_person(session, person), now=now)
         assert session.exec(select(Announcement).order_by(col(Announcement.id))).first()
     assert faults(published("portable-copy"), json.loads(json.dumps(found))) == []
     assert (found["email"], found["profiles"][0]["profile"]["first_name"]) == ("ana@example.org", "Ana")
+    assert found["max_per_week"] == 2
 
 
 @pytest.mark.parametrize(
