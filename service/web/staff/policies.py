@@ -114,16 +114,16 @@ async def tell(request: Request, slug: str, staff: Writer) -> Response:
 async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Response:
     form = await forms.read(request)
     name, then = slug or form.text("slug"), form.text("then")
-    values, texts = form.values(), _texts(form)
+    values, texts, after = form.values(), _texts(form), _written_on(form)
     added = then.partition(":")[2] or form.text("locale") if then.startswith("add") else ""
     try:
         if then.startswith("add"):
             rules.check_locale(added)
         if errors := _faults_of(texts) if not then.startswith("add") else {}:
-            return await _editor(request, staff, slug, values, errors, status=422)
+            return await _editor(request, staff, slug, values, errors, after=after, status=422)
         if then != "publish":
-            return await _editor(request, staff, slug, values, {}, added=added, texts=texts)
-        effective_at, after = _effective(form.text("effective_on")), _written_on(form)
+            return await _editor(request, staff, slug, values, {}, after=after, added=added, texts=texts)
+        effective_at = _effective(form.text("effective_on"))
 
         def publish(session: Session) -> tuple[list[str], list[str]]:
             had = queries.newest_of(queries.versions(session, name)) if slug else {}
@@ -142,7 +142,8 @@ async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Respo
         held, left_out = (await act(request, publish)).value
     except DomainError as wrong:
         errors = _named(faults(wrong, {*FIELDS, *TEXTS, "effective_at"}), [*texts, "en"][0])
-        return await _editor(request, staff, slug, values, errors, status=wrong.status)
+        after = None if isinstance(wrong, rules.PublishedMeanwhile) else after
+        return await _editor(request, staff, slug, values, errors, after=after, status=wrong.status)
     words = f"Published in {_listed(held)}{f', without {_listed(left_out)}' if left_out else ''}."
     return pages.redirect(
         request, f"/staff/policies/{name}", flash=("ok", f"{words} It turns nobody’s no into a yes.")
@@ -203,11 +204,13 @@ async def _editor(
     values: dict[str, str],
     errors: dict[str, str],
     *,
+    after: int | None = None,
     added: str = "",
     texts: Mapping[str, rules.PolicyText | None] | None = None,
     status: int = 200,
 ) -> Response:
-    """The page of a policy. `added`: one language more than are there; `texts`: what was typed, to be previewed."""
+    """The page of a policy. `after`: the version it was written on, the newest where it does not say; `added`: one language more than
+    are there; `texts`: what was typed, to be previewed."""
 
     def build(session: Session) -> dict[str, Any]:
         versions = queries.versions(session, slug) if slug else []
@@ -227,6 +230,7 @@ async def _editor(
             "languages": [{"code": code, "name": language(code)} for code in shown],
             "lost": _lost(versions, shown, slug),
             "newest": number,
+            "based_on": number if after is None else after,
             "offered": [code for code in OFFERED if code not in shown],
             "left_out": _listed([code for code, text in typed.items() if text is None and code in newest]),
             "previews": _previews(typed),

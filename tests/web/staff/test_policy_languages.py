@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 
+import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
@@ -183,3 +184,24 @@ def _lose_german(office: Office) -> None:
 
 def _publish(session: Session, texts: dict[str, PolicyText | None]) -> None:
     actions.publish(session, slug="privacy", texts=texts, now=clock.now(), by="cli")
+
+
+@pytest.mark.parametrize("then", ["preview", "add:fr", "publish"])
+def test_what_a_colleague_published_is_not_passed_over_by_a_look_in_between(
+    browser: Browser, office: Office, then: str
+) -> None:
+    """A preview, a language more, a title that was forgotten: the page that comes back still knows on what it was written."""
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text)
+    officer.post(HERE, data={**form, "body:en": "A colleague’s.", "then": "publish"})
+    typed = {**form, "body:en": "Mine.", "then": then}
+    looked = officer.post(HERE, data=typed | ({"title:en": ""} if then == "publish" else {}))
+    mine = _form(looked.text) | {"title:en": "Mine", "then": "publish"}
+    mine = {name: text for name, text in mine.items() if not name.endswith(":fr")}
+    told = officer.post(HERE, data=mine)
+    assert told.status_code == 409
+    assert "A newer version was published meanwhile." in told.text
+    assert "Mine." in told.text
+    assert _newest(office)["en"] == (2, "A colleague’s.")
+    assert officer.post(HERE, data=_form(told.text) | {"then": "publish"}).status_code == 303, "it was read"
+    assert _newest(office)["en"] == (3, "Mine.")
