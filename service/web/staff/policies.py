@@ -22,7 +22,7 @@ from service.domain.staff.rules import may
 from service.domain.topics import queries as topics
 from service.kit import clock
 from service.kit.errors import DomainError, Invalid
-from service.mail.markdown import to_html
+from service.mail.markdown import published
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
@@ -278,7 +278,7 @@ def _lost(versions: Sequence[PolicyVersion], shown: Sequence[str], slug: str | N
 
 def _previews(texts: Mapping[str, rules.PolicyText | None]) -> list[dict[str, Any]]:
     return [
-        {"name": language(code), "code": code, "html": Markup(to_html(text.body))}  # noqa: S704 - cleaned
+        {"name": language(code), "code": code, "html": Markup(published(text.body))}  # noqa: S704 - cleaned
         for code, text in sorted(texts.items(), key=lambda one: (one[0] != "en", one[0]))
         if text is not None
     ]

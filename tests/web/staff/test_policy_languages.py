@@ -10,7 +10,7 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading
-from service.domain.policies import actions, queries
+from service.domain.policies import actions, queries, rules
 from service.domain.policies.rules import PolicyText
 from service.kit import clock
 from tests.web.staff.conftest import Office
@@ -205,3 +205,35 @@ def test_what_a_colleague_published_is_not_passed_over_by_a_look_in_between(
     assert _newest(office)["en"] == (2, "A colleague’s.")
     assert officer.post(HERE, data=_form(told.text) | {"then": "publish"}).status_code == 303, "it was read"
     assert _newest(office)["en"] == (3, "Mine.")
+
+
+@pytest.mark.parametrize("link", ["[your page](/me)", "![it](/media/it.png)", "[here](javascript:alert(1))"])
+def test_a_text_that_no_page_could_show_is_not_published(browser: Browser, office: Office, link: str) -> None:
+    """Published versions never change: readers, and the editor itself, would find an error there for good."""
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text) | {"body:de": f"Siehe {link}."}
+    for then in ("preview", "publish"):
+        refused = officer.post(HERE, data={**form, "then": then})
+        assert refused.status_code == 422
+        assert 'href="#body:de"' in refused.text
+        assert "must begin with https://, mailto: or tel:" in refused.text
+    assert _newest(office)["de"][0] == 1
+    assert officer.get("/policies/privacy?lang=de").status_code == 200
+
+
+def test_one_that_an_earlier_version_published_is_read_as_it_was_typed_and_can_be_mended(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer = browser("privacy_officer")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(rules, "to_html", lambda source: source)
+        form = _form(officer.get(HERE).text) | {"body:en": "See [<b>yours</b>](/me)."}
+        assert officer.post(HERE, data={**form, "then": "publish"}).status_code == 303
+    page = officer.get("/policies/privacy?lang=en")
+    assert page.status_code == 200
+    assert "See [&lt;b&gt;yours&lt;/b&gt;](/me)." in page.text
+    editor = officer.get(HERE)
+    assert editor.status_code == 200
+    mended = _form(editor.text) | {"body:en": "See your page.", "then": "publish"}
+    assert officer.post(HERE, data=mended).status_code == 303
+    assert _newest(office)["en"] == (3, "See your page.")
