@@ -75,6 +75,7 @@ def open_request(
     """A question in clear; that somebody looked is an entry of its own (standards K8). Raises
     `ContactUnknown`.
     """
+    lock_ledger_tail(session)  # so that nothing is shown of what was erased while this waited
     opened = queries.opened(session, ring, queries.by_public_id(session, public_id))
     ledger.append(session, "contact.read", subject=public_id, body={}, by=by, now=now)
     return opened
