@@ -47,6 +47,7 @@ CHANGEABLE = {
     "double_opt_in": "double opt-in",
     "mailbox": "the sender’s mailbox",
 }
+WAS = "was:"  # before a field's name: what it held when the page was made
 # What the actions call a field and the form calls otherwise.
 _AS_FORM = {"title": "name", "frequency": "often", "mail_class": "class"}
 
@@ -204,9 +205,7 @@ async def change(request: Request, slug: str, staff: Writer) -> Response:
         return actions.change(
             session,
             slug,
-            visibility=form.text("visibility"),
-            double_opt_in="double_opt_in" in form,
-            mailbox=form.text("mailbox"),
+            **_differs(form),
             now=clock.now(),
             by=staff.by,
         )
@@ -219,6 +218,15 @@ async def change(request: Request, slug: str, staff: Writer) -> Response:
     words = ", ".join(label for name, label in CHANGEABLE.items() if name in changed)
     said = f"Changed: {words}." if changed else "Nothing changed: it was so already."
     return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", said))
+
+
+def _differs(form: Form) -> dict[str, Any]:
+    """What may change, of it only what the page's reader changed: what a colleague changed meanwhile stays theirs."""
+    typed = {"visibility": form.text("visibility"), "mailbox": form.text("mailbox")}
+    typed["double_opt_in"] = "1" if "double_opt_in" in form else ""
+    was = form.prefixed(WAS)
+    changed: dict[str, Any] = {name: text for name, text in typed.items() if text != was.get(name)}
+    return changed | ({"double_opt_in": bool(typed["double_opt_in"])} if "double_opt_in" in changed else {})
 
 
 @router.post("/staff/topics/{slug}/retire")
@@ -316,10 +324,11 @@ async def _topic(
 
 def _as_it_stands(topic: Topic, newest: Wording) -> dict[str, str]:
     """The fields of both forms, before anything is typed."""
+    double = "1" if topic.double_opt_in else ""
+    may_change = {"visibility": topic.visibility, "double_opt_in": double, "mailbox": topic.mailbox}
     return {
-        "visibility": topic.visibility,
-        "double_opt_in": "1" if topic.double_opt_in else "",
-        "mailbox": topic.mailbox,
+        **may_change,
+        **{WAS + name: value for name, value in may_change.items()},
         "name": newest.title,
         "often": newest.frequency,
         "locale": newest.locale,
