@@ -345,7 +345,7 @@ def requests_page(
 def _due_after(key: str) -> tuple[date, int]:
     day, _, number = key.partition(" ")
     try:
-        return date.fromisoformat(day), int(number[:18])
+        return date.fromisoformat(day), min(int(number[:18]), paging.ROWS - 1)
     except ValueError as odd:
         raise paging.CursorInvalid(field="cursor") from odd
 
