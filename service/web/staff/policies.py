@@ -188,13 +188,14 @@ def _listed(codes: Sequence[str]) -> str:
 
 
 def _effective(text: str) -> datetime | None:
-    """The first moment of that day, in UTC."""
+    """The first moment of that day, in UTC; None for today, of which that is over: at once."""
     if not text:
         return None
     try:
-        return datetime.combine(date.fromisoformat(text), time.min, UTC)
+        day = date.fromisoformat(text)
     except ValueError as wrong:
         raise DayInvalid(field="effective_on") from wrong
+    return datetime.combine(day, time.min, UTC) if day != clock.now().date() else None
 
 
 async def _editor(

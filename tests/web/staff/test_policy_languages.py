@@ -3,6 +3,7 @@ mail finds their own."""
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -237,3 +238,13 @@ def test_one_that_an_earlier_version_published_is_read_as_it_was_typed_and_can_b
     mended = _form(editor.text) | {"body:en": "See your page.", "then": "publish"}
     assert officer.post(HERE, data=mended).status_code == 303
     assert _newest(office)["en"] == (3, "See your page.")
+
+
+def test_in_force_from_today_is_at_once(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text) | {"body:en": "Anew.", "then": "publish"}
+    yesterday = clock.now().date() - timedelta(days=1)
+    assert officer.post(HERE, data={**form, "effective_on": yesterday.isoformat()}).status_code == 409
+    today = clock.now().date().isoformat()
+    assert officer.post(HERE, data={**form, "effective_on": today}).status_code == 303
+    assert "Anew." in officer.get("/policies/privacy?lang=en").text
