@@ -27,7 +27,7 @@ from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors
-from service.web.staff.desk import OFFERED, language
+from service.web.staff.desk import OFFERED, language, written_on
 from service.web.staff.frame import act, faults, show
 
 router = APIRouter()
@@ -114,7 +114,7 @@ async def tell(request: Request, slug: str, staff: Writer) -> Response:
 async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Response:
     form = await forms.read(request)
     name, then = slug or form.text("slug"), form.text("then")
-    values, texts, after = form.values(), _texts(form), _written_on(form)
+    values, texts, after = form.values(), _texts(form), written_on(form)
     added = then.partition(":")[2] or form.text("locale") if then.startswith("add") else ""
     try:
         if then.startswith("add"):
@@ -173,12 +173,6 @@ def _named(errors: dict[str, str], code: str) -> dict[str, str]:
     """The same by the names the form has for them."""
     names = {field: f"{field}:{code}" for field in TEXTS} | {"effective_at": "effective_on"}
     return {names.get(field, field): sentence for field, sentence in errors.items()}
-
-
-def _written_on(form: Form) -> int | None:
-    """The version that was the newest when the form was made; None where it does not say."""
-    text = form.text("based_on")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
 
 
 def _listed(codes: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
+from service.domain.policies.rules import PublishedMeanwhile
 from service.domain.preferences import expiring, reasking
 from service.domain.preferences import queries as preferences
 from service.domain.preferences.rules import REGISTERED, RENEWAL
@@ -24,7 +25,7 @@ from service.kit.errors import DomainError
 from service.web import forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
-from service.web.staff.desk import OFFERED, language
+from service.web.staff.desk import OFFERED, language, written_on
 from service.web.staff.frame import act, choice, done, faults, show
 
 router = APIRouter()
@@ -183,14 +184,16 @@ async def publish_wording(request: Request, slug: str, staff: Writer) -> Respons
     form = await forms.read(request)
 
     def publish(session: Session) -> None:
-        texts, material = _every_text(session, slug, form), "material" in form
-        reasking.publish(session, slug, texts, material=material, now=clock.now(), by=staff.by)
+        texts, material, after = _every_text(session, slug, form), "material" in form, written_on(form)
+        reasking.publish(session, slug, texts, material=material, after=after, now=clock.now(), by=staff.by)
 
     try:
         await act(request, publish)
     except DomainError as wrong:
-        errors = _faults(wrong, [*form.prefixed("text:")])
-        return await _topic(request, staff, slug, form.values(), errors, status=wrong.status)
+        errors, values = _faults(wrong, [*form.prefixed("text:")]), form.values()
+        if isinstance(wrong, PublishedMeanwhile):  # the page shows it now
+            values.pop("based_on", None)
+        return await _topic(request, staff, slug, values, errors, status=wrong.status)
     return pages.redirect(
         request, f"/staff/topics/{slug}", flash=("ok", "Published. It is shown from now on.")
     )
@@ -300,7 +303,8 @@ async def _topic(
         wordings = queries.wordings(session, topic.id or 0)
         people = preferences.people_per_topic(session).get(topic.id or 0, 0)
         others = [one for one in current.values() if one.locale != newest.locale]
-        filled = {**_as_it_stands(topic, newest), **_of_others(others), **values}
+        number = max(one.version for one in wordings)
+        filled = {**_as_it_stands(topic, newest, number), **_of_others(others), **values}
         return {
             **_choices(filled),
             "title": newest.title,
@@ -322,13 +326,14 @@ async def _topic(
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
 
 
-def _as_it_stands(topic: Topic, newest: Wording) -> dict[str, str]:
+def _as_it_stands(topic: Topic, newest: Wording, newest_version: int) -> dict[str, str]:
     """The fields of both forms, before anything is typed."""
     double = "1" if topic.double_opt_in else ""
     may_change = {"visibility": topic.visibility, "double_opt_in": double, "mailbox": topic.mailbox}
     return {
         **may_change,
         **{WAS + name: value for name, value in may_change.items()},
+        "based_on": str(newest_version),
         "name": newest.title,
         "often": newest.frequency,
         "locale": newest.locale,
