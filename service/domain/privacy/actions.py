@@ -47,6 +47,7 @@ def ask(
         "subject": rules.check_subject(subject),
         "text": rules.check_text(text),
     }
+    lock_ledger_tail(session)  # two presses at once are one, and count as one
     recent = queries.recent(session, address_hash(ring, address), since=now - rules.WINDOW)
     for earlier in recent:
         if queries.asked(ring, earlier) == asked:
