@@ -13,9 +13,14 @@ from service.domain.preferences import queries
 from service.domain.preferences.queries import Listed
 from service.domain.suppressions import actions, rules
 from service.kit import addresses, clock, paging
+from service.kit.errors import Invalid
 from service.kit.signing import Keyring
 
 STDIN = "-"
+
+
+class OneAddress(Invalid):
+    """Please give one address: the standard input holds more lines than one."""
 
 
 @desk.command
@@ -59,8 +64,16 @@ def suppressions(
 
 def _digest(ring: Keyring, typed: str) -> str:
     """The keyed hash of the address that is meant, wherever it is to be read."""
-    said = sys.stdin.readline().strip() if typed == STDIN else typed
+    said = _only_line() if typed == STDIN else typed
     return address_hash(ring, addresses.parse(said, field="address"))
+
+
+def _only_line() -> str:
+    """What stands in the standard input. Raises `OneAddress`: to look up the first of a list alone would seem an answer for all."""
+    first = sys.stdin.readline().strip()
+    if not sys.stdin.isatty() and sys.stdin.read().strip():
+        raise OneAddress(field="address")
+    return first
 
 
 def _facts(one: Listed) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from email_validator import EmailNotValidError, validate_email
 
 from service.kit.errors import Invalid
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # the last: octets of a command line that are no UTF-8
+)
 _DOT_ATOM = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 )  # RFC 5321 4.1.2

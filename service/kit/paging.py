@@ -11,6 +11,8 @@ from service.kit.errors import Invalid
 
 Row = TypeVar("Row")
 LIMIT = 200
+ROWS = 1 << 31  # what numbers of rows stay below: PostgreSQL has no place for more in their columns
+ENTRIES = 1 << 63  # and those of the ledger's entries
 
 
 class CursorInvalid(Invalid):
@@ -30,8 +32,8 @@ def encode(key: int | str) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
-def decode(cursor: str | None) -> int | str | None:
-    """The key inside a cursor; None for the first page. Raises `CursorInvalid`."""
+def decode(cursor: str | None, *, below: int = ROWS) -> int | str | None:
+    """The key inside a cursor; None for the first page. Raises `CursorInvalid`, also for a number that no row can have."""
     if not cursor:
         return None
     try:
@@ -41,7 +43,7 @@ def decode(cursor: str | None) -> int | str | None:
     if (
         isinstance(key, bool)
         or not isinstance(key, int | str)
-        or (isinstance(key, int) and abs(key) >= 1 << 63)
+        or (isinstance(key, int) and abs(key) >= below)
     ):
         raise CursorInvalid(field="cursor")
     return key

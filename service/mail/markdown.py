@@ -156,6 +156,14 @@ def to_html(source: str, *, purpose: Purpose = "page", allow_http: bool = True, 
     return masks.unmask(outline(html, 2), for_html)
 
 
+def published(source: str) -> str:
+    """The same of a text that stands already and cannot change: where it has a link that no page takes, as it was typed."""
+    try:
+        return to_html(source)
+    except Invalid:
+        return "".join(f"<p>{as_text(part)}</p>\n" for part in source.split("\n\n"))
+
+
 def _without_statements(tokens: list[Token], masks: Masks) -> list[Token]:
     """A paragraph that holds nothing but `{% %}` becomes that alone, so that no empty paragraph is left
     behind."""

@@ -41,6 +41,7 @@ def erase(
     session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
 ) -> Erased:
     """Erase somebody (`privacy.erasing.erase`), mails in the captured inbox too. Raises `AlreadyErased`."""
+    erasing.hold_mails(session, person, how=how)
     person = mailbox.who_is_left(session, person)
     written_to = people_erasing.in_clear(session, ring, erasing.concerned(session, person, how=how))
     done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)

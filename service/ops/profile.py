@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from service.db.locks import lock_ledger_tail
 from service.domain.api_keys import queries as keys
 from service.domain.brands import queries as brands
 from service.domain.brands.tables import Brand
@@ -57,6 +58,9 @@ RIGHTS = (
 
 def keep(session: Session, *, now: datetime) -> None:
     """Put a new version down where what is done has changed."""
+    lock_ledger_tail(
+        session
+    )  # before it is read: else whoever waited here would put down again what another has just replaced
     policies.publish_profile(session, profile(session), now=now)
 
 

@@ -1,5 +1,7 @@
 """`bidden suppressions`: the do-not-mail list, and what stands for one address, which is read from the standard input."""
 
+import os
+
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
 from typer.testing import CliRunner
@@ -90,3 +92,23 @@ def test_a_cause_of_another_version_is_shown_as_it_is(bidden: Run, engine: Engin
     assert "weather" in bidden("suppressions").out
     [row] = bidden("suppressions", "--json").json["items"]
     assert (row["cause"], row["lifted_by"]) == ("weather", "")
+
+
+def test_of_several_lines_none_is_looked_up(
+    engine: Engine, ring: Keyring, environment: dict[str, str]
+) -> None:
+    """The first one's answer would be taken for all of them."""
+    with transaction(engine) as session:
+        _put(session, ring, "gone@example.org")
+    several = "zoe@example.org\n" + "gone@example.org\n" * 1000
+    arguments = ("suppressions", "--address", "-", "--json")
+    answer = CliRunner().invoke(app, arguments, env=environment, input=several)
+    assert answer.exit_code == 1
+    assert '"code": "one_address"' in answer.stdout
+    assert "not on the list" not in answer.stdout
+
+
+def test_octets_that_are_no_text_are_refused_as_such(environment: dict[str, str]) -> None:
+    arguments = ("suppressions", "--address", os.fsdecode(b"b\xfccher@example.org"), "--json")
+    answer = CliRunner().invoke(app, arguments, env=environment)
+    assert (answer.exit_code, '"code": "address_control_char"' in answer.stdout) == (1, True)

@@ -16,6 +16,7 @@ from service.kit.errors import Invalid
         ("a@b.example\n", "address_control_char"),
         ("a\x00@example.org", "address_control_char"),
         ("a\u2028@example.org", "address_control_char"),
+        ("b\udcfccher@example.org", "address_control_char"),
         ("u@x.example> AUTH=<z@x.example", "address_syntax"),
         ('"a\r\nb"@example.org', "address_control_char"),
         ('"a b"@example.org', "address_syntax"),

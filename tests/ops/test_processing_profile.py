@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from sqlmodel import col, delete, select
 
 from scheduler import jobs
+from service.db.locks import lock_ledger_tail
 from service.db.session import reading, transaction
 from service.domain.api_keys import actions as keys
 from service.domain.brands import actions as brands
@@ -25,6 +26,7 @@ from service.kit.signing import Keyring
 from service.ops import profile
 from service.ops.house import House
 from tests import builders as make
+from tests.domain.preferences.test_stop_beside_erasure import Colleague
 from tests.domain.privacy.schemas import faults, published
 
 
@@ -80,6 +82,23 @@ def test_std_j1_the_clock_puts_it_down_once_and_anew_where_it_changed(house: Hou
         ("processing.published", one.version, hashlib.sha256(one.body.encode()).hexdigest())
         for one in (first, second)
     ]
+
+
+def test_a_second_clock_that_waited_does_not_put_down_what_was_replaced_meanwhile(
+    house: House, now: datetime
+) -> None:
+    other = Colleague(lambda: jobs.keep_profile(house, now))
+    enter(house, now, transfers="None")
+    with transaction(house.engine) as session:
+        lock_ledger_tail(session)
+        if house.engine.dialect.name == "sqlite":
+            other.thread.start()
+        else:
+            other.begins(session)
+        brands.set_setting(session, "transfers", "To Switzerland", now=now, by="cli")
+        profile.keep(session, now=now)
+    assert other.ends() == []
+    assert [json.loads(one.body)["transfers"] for one in versions(house)] == ["", "To Switzerland"]
 
 
 def test_std_j2_it_names_parties_data_and_everybody_who_gets_to_see_it(house: House, now: datetime) -> None:

@@ -193,7 +193,7 @@ def page(
     newest_first: bool = False,
 ) -> paging.Page[Seen]:
     """Entries by keyset, oldest first (or newest, for people)."""
-    key, size = paging.decode(after), paging.size(limit)
+    key, size = paging.decode(after, below=paging.ENTRIES), paging.size(limit)
     statement = (
         select(LedgerEntry)
         .order_by(col(LedgerEntry.seq).desc() if newest_first else col(LedgerEntry.seq))

@@ -201,7 +201,8 @@ def published(
 def _before(after: str) -> Any:
     """What comes after the cursor's notice in a list that runs from the newest to the oldest."""
     micros, _, number = str(paging.decode(after)).partition(".")
-    if not (micros.isdecimal() and number.isdecimal()) or len(micros) > 17 or len(number) > 15:
+    made = micros.isdecimal() and number.isdecimal() and len(micros) <= 17 and len(number) <= 15
+    if not made or int(number) >= paging.ROWS:
         raise paging.CursorInvalid(field="cursor")
     at = from_micros(int(micros))
     same = and_(col(Notice.published_at) == at, col(Notice.id) < int(number))

@@ -343,7 +343,9 @@ def keep_attribute(
 def note_read(
     session: Session, person: Person, what: str, *, reason: str = "", now: datetime, by: str
 ) -> None:
-    """Somebody of the staff looked at personal data: `what` is viewed, revealed or exported (standards K8)."""
+    """Somebody of the staff looked at personal data: `what` is viewed, revealed or exported (standards K8). The person is read anew
+    once the ledger is ours: of somebody erased meanwhile nothing is opened by a key that is no more."""
+    mailbox.who_is_left(session, person)
     ledger.append(
         session, f"person.{what}", subject=person.public_id, body={"reason": reason}, by=by, now=now
     )

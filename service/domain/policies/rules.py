@@ -11,6 +11,7 @@ from typing import Any
 from service.kit.chain import canonical
 from service.kit.errors import Conflict, Invalid, NotFound
 from service.mail.headers import clean_header
+from service.mail.markdown import to_html
 
 LONGEST = 200_000
 _SLUG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -79,13 +80,15 @@ def check_locale(locale: str) -> str:
 
 
 def check_text(text: PolicyText) -> PolicyText:
-    """The text as stored, line ends as LF. Raises `PolicyEmpty` or `PolicyTooLong`."""
+    """The text as stored, line ends as LF. Raises `PolicyEmpty`, `PolicyTooLong`, or `LinkScheme` where a page could not show it:
+    what is published never changes."""
     title = clean_header(text.title.strip(" "), field="title")
     body = text.body.replace("\r\n", "\n").strip() + "\n"
     if not title or not body.strip():
         raise PolicyEmpty(field="body" if title else "title")
     if len(title) > 200 or len(body) > LONGEST:
         raise PolicyTooLong(field="title" if len(title) > 200 else "body")
+    to_html(body)
     return PolicyText(title, body)
 
 

@@ -81,7 +81,14 @@ def outlook(session: Session, topic: Topic, about: str = REGISTERED, *, now: dat
 
 
 def publish(
-    session: Session, slug: str, texts: Mapping[str, WordingText], *, material: bool, now: datetime, by: str
+    session: Session,
+    slug: str,
+    texts: Mapping[str, WordingText],
+    *,
+    material: bool,
+    after: int | None = None,
+    now: datetime,
+    by: str,
 ) -> list[Wording]:
     """Publish the next wording; where it promises more or other mail, whose yes was to older words is asked for a new one.
 
@@ -89,7 +96,7 @@ def publish(
     """
     older = _hold(session, topics.by_slug(session, slug), RENEWAL, now=now) if material else None
     lock_ledger_tail(session)
-    made = wordings.publish_wording(session, slug, texts, material=material, now=now, by=by)
+    made = wordings.publish_wording(session, slug, texts, material=material, after=after, now=now, by=by)
     topic = topics.by_slug(session, slug)
     if not material or topic.mail_class == "service":
         return made

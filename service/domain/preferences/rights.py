@@ -13,6 +13,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from service.db.bulk import among
+from service.db.locks import lock_ledger_tail
 from service.domain.consent import actions as consent
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
@@ -268,6 +269,7 @@ def bar_mailbox(
     session: Session, address_hash: str, *, subject: str | None = None, reason: str, now: datetime, by: str
 ) -> bool:
     """The same of a mailbox that perhaps nobody is registered with. `subject`: whoever it concerns; whoever holds it when not said."""
+    lock_ledger_tail(session)  # two presses at once are one
     added = suppressions.add(
         session, address_hash, scope="all", cause=LEGAL, origin="staff", subject=subject or _holder(session, address_hash),
         reason=reason, now=now, by=by,
@@ -291,6 +293,7 @@ def unbar_mailbox(
 ) -> None:
     """The same of a mailbox that perhaps nobody is registered with any more; what people said there is none of staff's to lift.
     Raises `NotBarred`."""
+    lock_ledger_tail(session)
     subject = subject or _holder(session, address_hash)
     if not suppressions.lift(
         session, address_hash, causes=(LEGAL,), subject=subject, reason=reason, now=now, by=by

@@ -47,6 +47,7 @@ def ask(
         "subject": rules.check_subject(subject),
         "text": rules.check_text(text),
     }
+    lock_ledger_tail(session)  # two presses at once are one, and count as one
     recent = queries.recent(session, address_hash(ring, address), since=now - rules.WINDOW)
     for earlier in recent:
         if queries.asked(ring, earlier) == asked:
@@ -75,6 +76,7 @@ def open_request(
     """A question in clear; that somebody looked is an entry of its own (standards K8). Raises
     `ContactUnknown`.
     """
+    lock_ledger_tail(session)  # so that nothing is shown of what was erased while this waited
     opened = queries.opened(session, ring, queries.by_public_id(session, public_id))
     ledger.append(session, "contact.read", subject=public_id, body={}, by=by, now=now)
     return opened

@@ -12,13 +12,14 @@ from typing import Any
 from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
-from service.db.locks import lock_ledger_tail
+from service.db.locks import for_update, lock_ledger_tail
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as written
 from service.domain.ledger import safe
 from service.domain.ledger.tables import LedgerEntry
 from service.domain.links.tables import Undo
+from service.domain.mailings.actions import parts
 from service.domain.mailings.tables import Address, Audience, Batch, Mailing
 from service.domain.people import erasing as people_erasing
 from service.domain.people import mailbox
@@ -32,6 +33,7 @@ from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
 
 MESSAGE_ERASED = "contact.erased"
+SINGLE = ("system", "test")  # kinds of mailings that are one mail, and say what is somebody's own
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,22 @@ def preview(session: Session, person: Person) -> Preview:
     )
 
 
+def hold_mails(session: Session, person: Person, *, how: str) -> None:
+    """The mails that an erasure empties and that are not through, ours until commit. To be called before the ledger's tail is locked:
+    whoever stops or ends such a mail holds it, and waits for the tail; what is through the clock empties with the tail in hand."""
+    persons = concerned(session, person, how=how)
+    _hold(session, _mails(session, persons) + _answers(session, queries.messages_of(session, persons)))
+
+
+def _hold(session: Session, mailing_ids: Sequence[int]) -> None:
+    for part in parts(sorted(set(mailing_ids))):
+        these = col(Mailing.id).in_(part), col(Mailing.kind).in_(SINGLE), col(Mailing.finished_at).is_(None)
+        lock = select(Mailing.id).where(*these).order_by(col(Mailing.id))
+        session.connection().execute(for_update(session, lock)).all()
+    session.flush()
+    session.expire_all()  # what was read to find them may be different once they, and the tail, are ours
+
+
 def erase(
     session: Session, ring: Keyring, person: Person, *, how: str, reason: str = "", now: datetime, by: str
 ) -> Erased:
@@ -94,7 +112,7 @@ def erase(
         raise rules.AlreadyErased
     start, persons = len(ledger.appended(session)), concerned(session, person, how=how)
     _end_links(session, persons, now=now)
-    _empty_mails(session, persons)
+    _empty_facts(session, _mails(session, persons))
     _empty_requests(session, persons)
     forget_messages(session, queries.messages_of(session, persons), now=now)
     kept: set[str] = set()
@@ -113,7 +131,7 @@ def forget(session: Session, ring: Keyring, person: Person, *, now: datetime) ->
     """A sign-up that nobody confirmed has had its time (`retention`): as by an erasure, but nobody said no, so whoever comes again,
     or is brought by a site, is welcome."""
     _end_links(session, [person], now=now)
-    _empty_mails(session, [person])
+    _empty_facts(session, _mails(session, [person]))
     people_erasing.empty(session, ring, person, now=now)
     body = {"how": safe.FORGOTTEN, "reason": "nobody confirmed the sign-up"}
     ledger.append(session, "person.erased", subject=person.public_id, body=body, by=ledger.SYSTEM, now=now)
@@ -156,7 +174,7 @@ def _end_links(session: Session, persons: Sequence[Person], *, now: datetime) ->
     )
 
 
-def _empty_mails(session: Session, persons: Sequence[Person]) -> None:
+def _mails(session: Session, persons: Sequence[Person]) -> list[int]:
     """What single mails to them had to say lies under the house key, which outlives theirs; and so do their values in test mails,
     which staff had in their stead and whose entry names them."""
     theirs = select(col(Audience.mailing_id)).where(col(Audience.person_id).in_([one.id for one in persons]))
@@ -164,7 +182,20 @@ def _empty_mails(session: Session, persons: Sequence[Person]) -> None:
     asked = [one.seq for one in tested]
     tests = select(col(Audience.mailing_id)).join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
     tests = tests.where(col(Mailing.kind) == "test", col(Audience.warrant_seq).in_(asked))
-    _empty_facts(session, [*session.exec(theirs), *(session.exec(tests) if asked else ())])
+    return [*session.exec(theirs), *(session.exec(tests) if asked else ())]
+
+
+def _answers(session: Session, found: Sequence[ContactRequest]) -> list[int]:
+    """The mails that answer these messages."""
+    answers = (
+        select(col(Audience.mailing_id))
+        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
+        .where(
+            col(Mailing.purpose) == rules.ANSWER_MAIL,
+            col(Audience.address_id).in_([row.address_id for row in found]),
+        )
+    )
+    return list(session.exec(answers))
 
 
 def _empty_facts(session: Session, mailing_ids: Sequence[int]) -> None:
@@ -173,7 +204,7 @@ def _empty_facts(session: Session, mailing_ids: Sequence[int]) -> None:
             update(Mailing)
             .where(
                 col(Mailing.id).in_(mailing_ids[start : start + 500]),
-                col(Mailing.kind).in_(("system", "test")),
+                col(Mailing.kind).in_(SINGLE),
             )
             .values(facts={})
         )
@@ -201,9 +232,10 @@ def erase_message(
 ) -> None:
     """A message that is nobody's here, with its answers, its address and the words of what was made of it. A second press
     changes nothing. `how`: staff | restore. `reason` stands in the ledger in clear and for good. Raises `ContactUnknown`."""
+    named = select(ContactRequest).where(col(ContactRequest.public_id) == public_id)
+    _hold(session, _answers(session, session.exec(named).all()))
     lock_ledger_tail(session)
-    statement = select(ContactRequest).where(col(ContactRequest.public_id) == public_id).with_for_update()
-    row = session.exec(statement).first()
+    row = session.exec(named.with_for_update()).first()
     if row is None:
         if not written.of_subject(session, public_id, kinds=(MESSAGE_ERASED,)):
             raise rules.ContactUnknown
@@ -236,12 +268,7 @@ def forget_messages(session: Session, found: Sequence[ContactRequest], *, now: d
     if not found:
         return
     places = [row.address_id for row in found]
-    answers = (
-        select(col(Audience.mailing_id))
-        .join(Mailing, col(Mailing.id) == col(Audience.mailing_id))
-        .where(col(Mailing.purpose) == rules.ANSWER_MAIL, col(Audience.address_id).in_(places))
-    )
-    _empty_facts(session, list(session.exec(answers)))
+    _empty_facts(session, _answers(session, found))
     gone = [row.id for row in found]
     session.connection().execute(
         update(RightsRequest)

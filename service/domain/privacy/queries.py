@@ -3,6 +3,7 @@ rights the same way, those first that are due first."""
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -81,11 +82,13 @@ def by_public_id(session: Session, public_id: str) -> ContactRequest:
 
 
 def opened(session: Session, ring: Keyring, row: ContactRequest) -> Opened:
-    """A request in clear; `actions.open_request` records that somebody looked."""
-    written = asked(ring, row)
+    """A request in clear; `actions.open_request` records that somebody looked. Raises `ContactUnknown`: it was erased meanwhile."""
+    written, place = asked(ring, row), session.get_one(Address, row.address_id)
+    if place.sealed is None:
+        raise rules.ContactUnknown
     return Opened(
         row.public_id,
-        mailings.open_address(ring, session.get_one(Address, row.address_id)),
+        mailings.open_address(ring, place),
         written["name"],
         written["subject"],
         written["text"],
@@ -128,7 +131,10 @@ def page(
     if isinstance(key, int):
         statement = statement.where(col(ContactRequest.id) < key)
     rows = session.exec(statement).all()
-    listed = [_listed(opened(session, ring, row)) for row in rows[:size]]
+    listed = []
+    for row in rows[:size]:
+        with suppress(rules.ContactUnknown):  # erased just now
+            listed.append(_listed(opened(session, ring, row)))
     return paging.Page(listed, paging.encode(rows[size - 1].id or 0) if len(rows) > size else None)
 
 
@@ -255,7 +261,8 @@ def requested(session: Session, ring: Keyring, row: RightsRequest) -> Requested:
         said = json.loads(sealing.unseal(ring.house_key, row.sealed, REQUESTED_AT.format(row.public_id)))
     who = said["who"]
     if message is not None:
-        who, said = opened(session, ring, message).address.masked, asked(ring, message)
+        with suppress(rules.ContactUnknown):  # erased just now
+            who, said = opened(session, ring, message).address.masked, asked(ring, message)
     if person is not None:
         address = people.address_of(session, ring, person)
         who = address.masked if address else person.public_id
@@ -338,7 +345,7 @@ def requests_page(
 def _due_after(key: str) -> tuple[date, int]:
     day, _, number = key.partition(" ")
     try:
-        return date.fromisoformat(day), int(number[:18])
+        return date.fromisoformat(day), min(int(number[:18]), paging.ROWS - 1)
     except ValueError as odd:
         raise paging.CursorInvalid(field="cursor") from odd
 

@@ -41,13 +41,14 @@ def receive(
 ) -> RightsRequest:
     """Write down a request; its clock runs from the day it came, by the law of where they live. A message becomes one
     request for each right, and a form with its `reference` one, however often that is pressed. Raises `RightUnknown`, `DayInvalid`,
-    `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`.
+    `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`, and `ContactUnknown` where the message was erased meanwhile.
     """
     if right not in rules.RIGHTS:
         raise rules.RightUnknown(field="right")
     if came_on > now.date():
         raise rules.DayInvalid(field="came_on")
     lock_ledger_tail(session)
+    contact = queries.by_public_id(session, contact.public_id) if contact else None
     public_id = proposed("rr", reference)
     before = queries.request_written(session, public_id, contact, right)
     if before is not None:
@@ -98,6 +99,7 @@ def open_request(
     session: Session, ring: Keyring, public_id: str, *, now: datetime, by: str
 ) -> queries.Requested:
     """A request in clear; that somebody looked is an entry of its own (standards K8). Raises `RequestUnknown`."""
+    lock_ledger_tail(session)  # so that nothing is shown of what was erased while this waited
     found = queries.requested(session, ring, queries.request_by_id(session, public_id))
     ledger.append(session, "request.read", subject=public_id, body={}, by=by, now=now)
     return found

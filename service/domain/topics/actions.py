@@ -12,7 +12,7 @@ from service.db.locks import lock_ledger_tail
 from service.domain.brands import queries as brands
 from service.domain.brands.rules import check_mailbox
 from service.domain.ledger import actions as ledger
-from service.domain.policies.rules import check_locale
+from service.domain.policies.rules import PublishedMeanwhile, check_locale
 from service.domain.topics import queries, rules
 from service.domain.topics.tables import Topic, Wording
 from service.kit.ids import new_alias
@@ -115,6 +115,7 @@ def publish_wording(
     texts: Mapping[str, rules.WordingText],
     *,
     material: bool = False,
+    after: int | None = None,
     now: datetime,
     by: str,
 ) -> list[Wording]:
@@ -123,17 +124,21 @@ def publish_wording(
 
     `material`: it promises more or other mail than the words before. A yes to those goes on for what they covered alone
     (`preferences.renewing` asks for a new one).
-    Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`, `WordingLanguageMissing`, `WordingUnchanged`.
+    `after`: the version the texts were written on.
+    Raises `TopicUnknown`, `WordingEmpty`, `WordingTooLong`, `LocaleInvalid`, `WordingLanguageMissing`, `WordingUnchanged`,
+    `PublishedMeanwhile`.
     """
     checked = {check_locale(locale): rules.check_wording(text) for locale, text in texts.items()}
     if not checked:
         raise rules.WordingEmpty(field="text")
     topic = _locked(session, slug)
     assert topic.id is not None
+    number = max((wording.version for wording in queries.wordings(session, topic.id)), default=0) + 1
+    if after is not None and after != number - 1:
+        raise PublishedMeanwhile
     if material:
         present = queries.current_wordings(session, topic.id)
         rules.check_material(checked, {locale: one.text for locale, one in present.items()})
-    number = max((wording.version for wording in queries.wordings(session, topic.id)), default=0) + 1
     made = [
         Wording(
             public_id=rules.wording_name(slug, number, locale),

@@ -56,7 +56,7 @@ async def one(request: Request, slug: str) -> Response:
                 "effective_at": text.effective_at if text.effective_at != text.published_at else None,
                 "locale": text.locale,
             },
-            "body": Markup(markdown.to_html(text.body)),  # noqa: S704  our renderer lets no HTML through (standards N6)
+            "body": Markup(markdown.published(text.body)),  # noqa: S704  our renderer lets no HTML through (standards N6)
             "there_in": here.languages(texts),
             "spoken": words.spoken(text.locale) == lang,
             "difference": here.difference(older, text) if older else None,

@@ -211,13 +211,20 @@ def _is(person: Person, facts: dict[str, Any]) -> bool:
 
 
 async def perform(
-    request: Request, person: Person, act: Callable[[Session, Person], Value]
+    request: Request,
+    person: Person,
+    act: Callable[[Session, Person], Value],
+    *,
+    before: Callable[[Session, Person], None] | None = None,
 ) -> fence.Fenced[Value] | None:
     """What whoever is signed in does, on them as they stand when it is their turn. None: they were erased, or made one with
-    another, since `signed_in` looked, and are nobody here any more; nothing was done."""
+    another, since `signed_in` looked, and are nobody here any more; nothing was done. `before`: what is to be held before that."""
 
     def run(session: Session) -> Value:
-        return act(session, mailbox.themselves(session, session.get_one(Person, person.id)))
+        found = session.get_one(Person, person.id)
+        if before is not None:
+            before(session, found)
+        return act(session, mailbox.themselves(session, found))
 
     try:
         return await fence.perform(deps.house(request), run)

@@ -4,6 +4,7 @@ Every one of them is signed in by a link mailed within the half hour (`profile`)
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -99,7 +100,7 @@ async def erase(request: Request) -> Response:
     def act(session: Session, held: Person) -> Erased:
         return erasure.erase(session, opened.ring, held, how=HOW, now=now, by=_by(held))
 
-    done = await profile.perform(request, person, act)
+    done = await profile.perform(request, person, act, before=partial(erasing.hold_mails, how=HOW))
     if done is None:
         return await profile.entrance(request, status=403)
     return await _erased(request, done, lang, now)

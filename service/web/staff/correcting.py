@@ -46,8 +46,9 @@ async def page(request: Request, public_id: str, staff: Officer) -> Response:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
 
     def build(session: Session) -> dict[str, Any]:
-        person = _living(session, public_id)
+        person = people.known(session, public_id)
         people_actions.note_read(session, person, "revealed", reason=reason, now=clock.now(), by=staff.by)
+        _not_erased(person)
         known = queries.profiles(session, house.ring, person)
         held = dict(known[-1].profile) if known else {}
         held |= {"locale": words.spoken(person.locale) or "", "zone": person.zone}
@@ -63,7 +64,8 @@ async def save(request: Request, public_id: str, staff: Officer) -> Response:
     house, form = deps.house(request), await forms.read(request)
 
     def correct(session: Session) -> list[str]:
-        person, now, reason = _living(session, public_id), clock.now(), reason_of(form.text("reason"))
+        person, now, reason = people.known(session, public_id), clock.now(), reason_of(form.text("reason"))
+        _not_erased(person)
         profile, locale, zone = _changed(form)
         changed = people_actions.correct(
             session,
@@ -102,18 +104,17 @@ async def _again(request: Request, staff: SignedIn, public_id: str, form: Form, 
     """The page as it was filled in, with what is wrong; nothing more is revealed."""
 
     def build(session: Session) -> dict[str, Any]:
-        errors = faults(wrong, ("reason", *FIELDS))
-        return _page(request, session, _living(session, public_id), form.values(), form.prefixed(WAS), errors)
+        person, errors = people.known(session, public_id), faults(wrong, ("reason", *FIELDS))
+        _not_erased(person)
+        return _page(request, session, person, form.values(), form.prefixed(WAS), errors)
 
     return await show_noted(request, staff, "people", "staff/person_correct.html", build, status=wrong.status)
 
 
-def _living(session: Session, public_id: str) -> Person:
-    """Raises `UnknownPerson`, `AlreadyErased`."""
-    person = people.known(session, public_id)
+def _not_erased(person: Person) -> None:
+    """Raises `AlreadyErased`."""
     if person.state == "erased":
         raise AlreadyErased
-    return person
 
 
 def _page(

@@ -20,6 +20,7 @@ from service.kit import clock
 from service.kit.errors import DomainError
 from service.mail.check import Finding
 from service.ops.house import House
+from service.web.forms import Form
 from service.web.staff import actors
 from service.web.staff import audience as whom
 from service.web.staff.frame import choice
@@ -107,6 +108,12 @@ def locale_list(current: str, content: Mapping[str, Any]) -> list[dict[str, Any]
 def safe_locale(text: str) -> str:
     """A language tag as it may stand in a URL."""
     return "".join(sign for sign in text if sign.isalnum() or sign == "-")[:20]
+
+
+def written_on(form: Form) -> int | None:
+    """The version that was the newest when a form was made; None where it does not say."""
+    text = form.text("based_on")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
 
 
 def language(code: str, told_in: str | None = None) -> str:

@@ -22,12 +22,12 @@ from service.domain.staff.rules import may
 from service.domain.topics import queries as topics
 from service.kit import clock
 from service.kit.errors import DomainError, Invalid
-from service.mail.markdown import to_html
+from service.mail.markdown import published
 from service.web import deps, forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors
-from service.web.staff.desk import OFFERED, language
+from service.web.staff.desk import OFFERED, language, written_on
 from service.web.staff.frame import act, faults, show
 
 router = APIRouter()
@@ -114,16 +114,16 @@ async def tell(request: Request, slug: str, staff: Writer) -> Response:
 async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Response:
     form = await forms.read(request)
     name, then = slug or form.text("slug"), form.text("then")
-    values, texts = form.values(), _texts(form)
+    values, texts, after = form.values(), _texts(form), written_on(form)
     added = then.partition(":")[2] or form.text("locale") if then.startswith("add") else ""
     try:
         if then.startswith("add"):
             rules.check_locale(added)
         if errors := _faults_of(texts) if not then.startswith("add") else {}:
-            return await _editor(request, staff, slug, values, errors, status=422)
+            return await _editor(request, staff, slug, values, errors, after=after, status=422)
         if then != "publish":
-            return await _editor(request, staff, slug, values, {}, added=added, texts=texts)
-        effective_at, after = _effective(form.text("effective_on")), _written_on(form)
+            return await _editor(request, staff, slug, values, {}, after=after, added=added, texts=texts)
+        effective_at = _effective(form.text("effective_on"))
 
         def publish(session: Session) -> tuple[list[str], list[str]]:
             had = queries.newest_of(queries.versions(session, name)) if slug else {}
@@ -142,7 +142,8 @@ async def _publish(request: Request, staff: SignedIn, slug: str | None) -> Respo
         held, left_out = (await act(request, publish)).value
     except DomainError as wrong:
         errors = _named(faults(wrong, {*FIELDS, *TEXTS, "effective_at"}), [*texts, "en"][0])
-        return await _editor(request, staff, slug, values, errors, status=wrong.status)
+        after = None if isinstance(wrong, rules.PublishedMeanwhile) else after
+        return await _editor(request, staff, slug, values, errors, after=after, status=wrong.status)
     words = f"Published in {_listed(held)}{f', without {_listed(left_out)}' if left_out else ''}."
     return pages.redirect(
         request, f"/staff/policies/{name}", flash=("ok", f"{words} It turns nobody’s no into a yes.")
@@ -174,12 +175,6 @@ def _named(errors: dict[str, str], code: str) -> dict[str, str]:
     return {names.get(field, field): sentence for field, sentence in errors.items()}
 
 
-def _written_on(form: Form) -> int | None:
-    """The version that was the newest when the form was made; None where it does not say."""
-    text = form.text("based_on")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
-
-
 def _listed(codes: Sequence[str]) -> str:
     """Languages in a sentence, English first."""
     names = [language(code) for code in sorted(codes, key=lambda code: (code != "en", code))]
@@ -187,13 +182,14 @@ def _listed(codes: Sequence[str]) -> str:
 
 
 def _effective(text: str) -> datetime | None:
-    """The first moment of that day, in UTC."""
+    """The first moment of that day, in UTC; None for today, of which that is over: at once."""
     if not text:
         return None
     try:
-        return datetime.combine(date.fromisoformat(text), time.min, UTC)
+        day = date.fromisoformat(text)
     except ValueError as wrong:
         raise DayInvalid(field="effective_on") from wrong
+    return datetime.combine(day, time.min, UTC) if day != clock.now().date() else None
 
 
 async def _editor(
@@ -203,11 +199,13 @@ async def _editor(
     values: dict[str, str],
     errors: dict[str, str],
     *,
+    after: int | None = None,
     added: str = "",
     texts: Mapping[str, rules.PolicyText | None] | None = None,
     status: int = 200,
 ) -> Response:
-    """The page of a policy. `added`: one language more than are there; `texts`: what was typed, to be previewed."""
+    """The page of a policy. `after`: the version it was written on, the newest where it does not say; `added`: one language more than
+    are there; `texts`: what was typed, to be previewed."""
 
     def build(session: Session) -> dict[str, Any]:
         versions = queries.versions(session, slug) if slug else []
@@ -227,6 +225,7 @@ async def _editor(
             "languages": [{"code": code, "name": language(code)} for code in shown],
             "lost": _lost(versions, shown, slug),
             "newest": number,
+            "based_on": number if after is None else after,
             "offered": [code for code in OFFERED if code not in shown],
             "left_out": _listed([code for code, text in typed.items() if text is None and code in newest]),
             "previews": _previews(typed),
@@ -274,7 +273,7 @@ def _lost(versions: Sequence[PolicyVersion], shown: Sequence[str], slug: str | N
 
 def _previews(texts: Mapping[str, rules.PolicyText | None]) -> list[dict[str, Any]]:
     return [
-        {"name": language(code), "code": code, "html": Markup(to_html(text.body))}  # noqa: S704 - cleaned
+        {"name": language(code), "code": code, "html": Markup(published(text.body))}  # noqa: S704 - cleaned
         for code, text in sorted(texts.items(), key=lambda one: (one[0] != "en", one[0]))
         if text is not None
     ]

@@ -159,11 +159,11 @@ async def _file(
 
     def made(session: Session) -> dict[str, Any]:
         person, now = people.known(session, public_id), clock.now()
-        if person.state == "erased":
-            raise AlreadyErased
         for one in privacy.whole(session, person):
             if one.state != "merged":  # what they had lies under who is left
                 people_actions.note_read(session, one, "exported", reason=reason, now=now, by=staff.by)
+        if person.state == "erased":  # perhaps only while this waited for the ledger
+            raise AlreadyErased
         return make(session, house.ring, person, now=now)
 
     return download((await act(request, made)).value, name)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.domain.brands import queries as brands
 from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
+from service.domain.policies.rules import PublishedMeanwhile
 from service.domain.preferences import expiring, reasking
 from service.domain.preferences import queries as preferences
 from service.domain.preferences.rules import REGISTERED, RENEWAL
@@ -24,7 +25,7 @@ from service.kit.errors import DomainError
 from service.web import forms, pages
 from service.web.forms import Form
 from service.web.sessions import require
-from service.web.staff.desk import OFFERED, language
+from service.web.staff.desk import OFFERED, language, written_on
 from service.web.staff.frame import act, choice, done, faults, show
 
 router = APIRouter()
@@ -47,6 +48,7 @@ CHANGEABLE = {
     "double_opt_in": "double opt-in",
     "mailbox": "the sender’s mailbox",
 }
+WAS = "was:"  # before a field's name: what it held when the page was made
 # What the actions call a field and the form calls otherwise.
 _AS_FORM = {"title": "name", "frequency": "often", "mail_class": "class"}
 
@@ -182,14 +184,16 @@ async def publish_wording(request: Request, slug: str, staff: Writer) -> Respons
     form = await forms.read(request)
 
     def publish(session: Session) -> None:
-        texts, material = _every_text(session, slug, form), "material" in form
-        reasking.publish(session, slug, texts, material=material, now=clock.now(), by=staff.by)
+        texts, material, after = _every_text(session, slug, form), "material" in form, written_on(form)
+        reasking.publish(session, slug, texts, material=material, after=after, now=clock.now(), by=staff.by)
 
     try:
         await act(request, publish)
     except DomainError as wrong:
-        errors = _faults(wrong, [*form.prefixed("text:")])
-        return await _topic(request, staff, slug, form.values(), errors, status=wrong.status)
+        errors, values = _faults(wrong, [*form.prefixed("text:")]), form.values()
+        if isinstance(wrong, PublishedMeanwhile):  # the page shows it now
+            values.pop("based_on", None)
+        return await _topic(request, staff, slug, values, errors, status=wrong.status)
     return pages.redirect(
         request, f"/staff/topics/{slug}", flash=("ok", "Published. It is shown from now on.")
     )
@@ -204,9 +208,7 @@ async def change(request: Request, slug: str, staff: Writer) -> Response:
         return actions.change(
             session,
             slug,
-            visibility=form.text("visibility"),
-            double_opt_in="double_opt_in" in form,
-            mailbox=form.text("mailbox"),
+            **_differs(form),
             now=clock.now(),
             by=staff.by,
         )
@@ -219,6 +221,15 @@ async def change(request: Request, slug: str, staff: Writer) -> Response:
     words = ", ".join(label for name, label in CHANGEABLE.items() if name in changed)
     said = f"Changed: {words}." if changed else "Nothing changed: it was so already."
     return pages.redirect(request, f"/staff/topics/{slug}", flash=("ok", said))
+
+
+def _differs(form: Form) -> dict[str, Any]:
+    """What may change, of it only what the page's reader changed: what a colleague changed meanwhile stays theirs."""
+    typed = {"visibility": form.text("visibility"), "mailbox": form.text("mailbox")}
+    typed["double_opt_in"] = "1" if "double_opt_in" in form else ""
+    was = form.prefixed(WAS)
+    changed: dict[str, Any] = {name: text for name, text in typed.items() if text != was.get(name)}
+    return changed | ({"double_opt_in": bool(typed["double_opt_in"])} if "double_opt_in" in changed else {})
 
 
 @router.post("/staff/topics/{slug}/retire")
@@ -292,7 +303,8 @@ async def _topic(
         wordings = queries.wordings(session, topic.id or 0)
         people = preferences.people_per_topic(session).get(topic.id or 0, 0)
         others = [one for one in current.values() if one.locale != newest.locale]
-        filled = {**_as_it_stands(topic, newest), **_of_others(others), **values}
+        number = max(one.version for one in wordings)
+        filled = {**_as_it_stands(topic, newest, number), **_of_others(others), **values}
         return {
             **_choices(filled),
             "title": newest.title,
@@ -314,12 +326,14 @@ async def _topic(
     return await show(request, staff, "topics", "staff/topic.html", build, status=status)
 
 
-def _as_it_stands(topic: Topic, newest: Wording) -> dict[str, str]:
+def _as_it_stands(topic: Topic, newest: Wording, newest_version: int) -> dict[str, str]:
     """The fields of both forms, before anything is typed."""
+    double = "1" if topic.double_opt_in else ""
+    may_change = {"visibility": topic.visibility, "double_opt_in": double, "mailbox": topic.mailbox}
     return {
-        "visibility": topic.visibility,
-        "double_opt_in": "1" if topic.double_opt_in else "",
-        "mailbox": topic.mailbox,
+        **may_change,
+        **{WAS + name: value for name, value in may_change.items()},
+        "based_on": str(newest_version),
         "name": newest.title,
         "often": newest.frequency,
         "locale": newest.locale,

@@ -1,5 +1,7 @@
 """No advertising, kept and not used, erased: from `/me`, and what old links say afterwards."""
 
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 import verify_ledger
+from service.db.locks import for_update, lock_ledger_tail
 from service.db.session import reading, transaction
 from service.domain.ledger import checkpoints
 from service.domain.links import rules as links
@@ -495,3 +498,27 @@ def test_rel_h39_a_link_from_before_an_erasure_goes_before_a_button_not_pressed_
     with reading(world.house.engine) as session:
         back = session.exec(select(Person).where(col(Person.state) == "active")).one()
     assert world.states(back).get("new-products") != "given"
+
+
+def test_erasing_waits_for_whoever_has_their_mails_and_holds_nobody_up(
+    client: TestClient, world: World
+) -> None:
+    """Who stops or ends single mails holds them, and wants the ledger's tail last."""
+    if world.house.engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time")
+    person, answers = signed_in(client, world), []
+
+    def press() -> None:
+        answers.append(client.post("/me/erase", data=PRESSED, headers=OURS).status_code)
+
+    other = threading.Thread(target=press)
+    with transaction(world.house.engine) as session:
+        session.scalars(for_update(session, select(col(Mailing.id)))).all()
+        other.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while other.is_alive() and not session.connection().exec_driver_sql(waits).scalar():
+            time.sleep(0.01)
+        lock_ledger_tail(session)
+    other.join(20)
+    assert answers == [200]
+    assert state(world, person) == "erased"

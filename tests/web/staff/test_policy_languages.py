@@ -3,13 +3,15 @@ mail finds their own."""
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 
+import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading
-from service.domain.policies import actions, queries
+from service.domain.policies import actions, queries, rules
 from service.domain.policies.rules import PolicyText
 from service.kit import clock
 from tests.web.staff.conftest import Office
@@ -183,3 +185,66 @@ def _lose_german(office: Office) -> None:
 
 def _publish(session: Session, texts: dict[str, PolicyText | None]) -> None:
     actions.publish(session, slug="privacy", texts=texts, now=clock.now(), by="cli")
+
+
+@pytest.mark.parametrize("then", ["preview", "add:fr", "publish"])
+def test_what_a_colleague_published_is_not_passed_over_by_a_look_in_between(
+    browser: Browser, office: Office, then: str
+) -> None:
+    """A preview, a language more, a title that was forgotten: the page that comes back still knows on what it was written."""
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text)
+    officer.post(HERE, data={**form, "body:en": "A colleague’s.", "then": "publish"})
+    typed = {**form, "body:en": "Mine.", "then": then}
+    looked = officer.post(HERE, data=typed | ({"title:en": ""} if then == "publish" else {}))
+    mine = _form(looked.text) | {"title:en": "Mine", "then": "publish"}
+    mine = {name: text for name, text in mine.items() if not name.endswith(":fr")}
+    told = officer.post(HERE, data=mine)
+    assert told.status_code == 409
+    assert "A newer version was published meanwhile." in told.text
+    assert "Mine." in told.text
+    assert _newest(office)["en"] == (2, "A colleague’s.")
+    assert officer.post(HERE, data=_form(told.text) | {"then": "publish"}).status_code == 303, "it was read"
+    assert _newest(office)["en"] == (3, "Mine.")
+
+
+@pytest.mark.parametrize("link", ["[your page](/me)", "![it](/media/it.png)", "[here](javascript:alert(1))"])
+def test_a_text_that_no_page_could_show_is_not_published(browser: Browser, office: Office, link: str) -> None:
+    """Published versions never change: readers, and the editor itself, would find an error there for good."""
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text) | {"body:de": f"Siehe {link}."}
+    for then in ("preview", "publish"):
+        refused = officer.post(HERE, data={**form, "then": then})
+        assert refused.status_code == 422
+        assert 'href="#body:de"' in refused.text
+        assert "must begin with https://, mailto: or tel:" in refused.text
+    assert _newest(office)["de"][0] == 1
+    assert officer.get("/policies/privacy?lang=de").status_code == 200
+
+
+def test_one_that_an_earlier_version_published_is_read_as_it_was_typed_and_can_be_mended(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer = browser("privacy_officer")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(rules, "to_html", lambda source: source)
+        form = _form(officer.get(HERE).text) | {"body:en": "See [<b>yours</b>](/me)."}
+        assert officer.post(HERE, data={**form, "then": "publish"}).status_code == 303
+    page = officer.get("/policies/privacy?lang=en")
+    assert page.status_code == 200
+    assert "See [&lt;b&gt;yours&lt;/b&gt;](/me)." in page.text
+    editor = officer.get(HERE)
+    assert editor.status_code == 200
+    mended = _form(editor.text) | {"body:en": "See your page.", "then": "publish"}
+    assert officer.post(HERE, data=mended).status_code == 303
+    assert _newest(office)["en"] == (3, "See your page.")
+
+
+def test_in_force_from_today_is_at_once(browser: Browser, office: Office) -> None:
+    officer = browser("privacy_officer")
+    form = _form(officer.get(HERE).text) | {"body:en": "Anew.", "then": "publish"}
+    yesterday = clock.now().date() - timedelta(days=1)
+    assert officer.post(HERE, data={**form, "effective_on": yesterday.isoformat()}).status_code == 409
+    today = clock.now().date().isoformat()
+    assert officer.post(HERE, data={**form, "effective_on": today}).status_code == 303
+    assert "Anew." in officer.get("/policies/privacy?lang=en").text

@@ -102,3 +102,18 @@ def test_a_wording_that_is_refused_leaves_the_other_form_as_it_stands(browser: B
 def test_every_part_that_can_change_can_be_reached() -> None:
     wanted = set(inspect.signature(actions.change).parameters) - {"session", "slug", "now", "by"}
     assert wanted == {"visibility", "double_opt_in", "mailbox"}
+
+
+def test_what_a_colleague_changed_meanwhile_stays_as_they_left_it(browser: Browser, office: Office) -> None:
+    """A page that was open shows a tick that is gone by now: it does not come back with another change."""
+    officer, admin = browser("privacy_officer"), browser("admin")
+    page = officer.get(PAGE).text
+    form = page[page.index(f'action="{PAGE}/change"') :].partition("</form>")[0]
+    was = dict(re.findall(r'name="(was:\w+)" value="(\w*)"', form))
+    assert was == {"was:visibility": "public", "was:double_opt_in": "1", "was:mailbox": "updates"}
+    admin.post(f"{PAGE}/change", data={"visibility": "private", "mailbox": "updates"} | was)
+    assert stands(office) == ("private", False, "updates")
+    officer.post(f"{PAGE}/change", data={**AS_IT_IS, "double_opt_in": "1", "mailbox": "hello"} | was)
+    assert stands(office) == ("private", False, "hello")
+    refused = officer.post(f"{PAGE}/change", data={**AS_IT_IS, "mailbox": "two words"} | was)
+    assert 'name="was:visibility" value="public"' in refused.text
