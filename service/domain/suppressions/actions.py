@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from sqlmodel import Session, col, select
 
+from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as entries
 from service.domain.suppressions import rules
@@ -27,6 +28,7 @@ def add(
     reason: str = "",
 ) -> Suppression | None:
     """Suppress an address in a scope; None when it already was, for this cause. `reason`: the ground, where staff wrote it down."""
+    lock_ledger_tail(session)  # two who say it at once say it once
     present = select(Suppression).where(
         col(Suppression.address_hash) == address_hash,
         col(Suppression.scope) == scope,
@@ -99,6 +101,7 @@ def lift(
     `topic_ids`: of what concerns one topic only these; None means any. `others` (topic → mail class) were not confirmed: a no that
     reached over them, too, is narrowed to each of them.
     """
+    lock_ledger_tail(session)
     statement = select(Suppression).where(
         col(Suppression.address_hash) == address_hash,
         col(Suppression.cause).in_(causes),

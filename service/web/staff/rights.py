@@ -14,6 +14,7 @@ from service import fence
 from service.db.engine import keeps_old_rows
 from service.domain.consent.actions import Said
 from service.domain.people import actions as people_actions
+from service.domain.people import mailbox
 from service.domain.people.tables import Person
 from service.domain.preferences import rights
 from service.domain.preferences.rules import LiftNotTold
@@ -121,9 +122,14 @@ async def _said(
         reason = reason_of((await forms.read(request)).text("reason"))
     except ReasonMissing as wrong:
         return await people.shown(request, staff, public_id, reason_missing=wrong.detail)
-    fenced: fence.Fenced[Any] = await act(
-        request, lambda session: say(session, people.known(session, public_id), reason)
-    )
+
+    def perform(session: Session) -> None:
+        person = mailbox.who_is_left(session, people.known(session, public_id))
+        if person.state == "erased":  # perhaps only while this waited for the ledger
+            raise AlreadyErased
+        say(session, person, reason)
+
+    fenced: fence.Fenced[Any] = await act(request, perform)
     return await done(request, staff, fenced, f"/staff/people/{public_id}", words)
 
 

@@ -1,4 +1,4 @@
-"""The law's bar laid or lifted by two at once is laid or lifted once (a double press, two colleagues)."""
+"""What bars a mailbox, put down or lifted by two at once, is put down or lifted once (a double press, two colleagues, two reports)."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,6 +11,7 @@ from service.db.locks import lock_ledger_tail
 from service.db.session import reading, transaction
 from service.domain.ledger import queries as ledger
 from service.domain.preferences import rights
+from service.domain.suppressions import actions
 from service.domain.suppressions.tables import Suppression
 from service.kit.signing import Keyring
 from tests import builders as make
@@ -68,3 +69,14 @@ def test_of_two_who_lift_it_one_hears_that_it_is_lifted(engine: Engine, digest: 
     [refused] = at_once(engine, unbar)
     assert refused.startswith("NotBarred")
     assert entries(engine, "suppression.lifted") == 1
+
+
+@pytest.mark.parametrize("cause", ["complaint", "hard_bounce"])
+def test_so_is_one_that_two_reports_speak_of(engine: Engine, digest: str, now: datetime, cause: str) -> None:
+    def add(session: Session) -> None:
+        actions.add(
+            session, digest, scope="all", cause=cause, origin="api", subject=None, now=now, by="system"
+        )
+
+    assert at_once(engine, add) == []
+    assert entries(engine, "suppression.added") == 1

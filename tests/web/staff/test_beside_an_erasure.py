@@ -70,6 +70,29 @@ def test_nothing_is_handed_out_of_somebody_who_is_being_erased(
         assert not said
 
 
+@pytest.mark.parametrize("path", ["object", "restrict", "bar"])
+def test_nothing_is_written_down_for_somebody_who_is_being_erased(
+    browser: Browser, office: Office, path: str
+) -> None:
+    """It was answered as if it were done."""
+    officer, person = browser("privacy_officer"), office.world.person("ana@example.org")
+
+    def erase(session: Session) -> None:
+        held = make.the_person(session, person.public_id)
+        erasure.erase(session, office.house.ring, held, how="staff", now=clock.now(), by="staff:s_1")
+
+    def press() -> Any:
+        return officer.post(f"/staff/people/{person.public_id}/{path}", data=WHY)
+
+    assert pressed_meanwhile(office, erase, press).status_code == 409
+    with reading(office.house.engine) as session:
+        answered = [one.body["right"] for one in ledger.of_kinds(session, ("request.closed",))]
+        barred = [
+            one for one in ledger.of_kinds(session, ("suppression.added",)) if one.body["cause"] == "legal"
+        ]
+    assert (answered, barred) == (["erasure"], [])
+
+
 def erased(office: Office, public_id: str) -> Callable[[Session], None]:
     def erase(session: Session) -> None:
         erasure.erase_message(
