@@ -98,10 +98,16 @@ def _without(session: Session, seq: int, digest: str) -> checkpoints.Standing | 
 
 
 def gaps(settings: Settings, made: datetime | None) -> str | None:
-    """What is to say of lines that are gone from within the withdrawal file; None where none is missed."""
-    places = safe.gaps(settings.safe, made=made)
-    where = f"within the withdrawal file under {settings.safe}: withdrawals or erasures that stood there would be lost."
-    return f"Lines are missing in {places:,} places {where}" if places else None
+    """What is to say of lines that are gone from within the withdrawal file, or from its end; None where none is missed."""
+    if places := safe.gaps(settings.safe, made=made):
+        where = f"within the withdrawal file under {settings.safe}"
+        return f"Lines are missing in {places:,} places {where}: withdrawals or erasures that stood there would be lost."
+    if cut := checkpoints.cut_short(settings.safe, made):
+        return (
+            f"The withdrawal file under {settings.safe} ends at entry {cut[0]:,}, and went on to {cut[1]:,} once, as the signed heads "
+            "beside it say: the withdrawals and erasures that stood there would be lost."
+        )
+    return None
 
 
 def merge(house: House, *, now: datetime, without_withdrawals: bool = False) -> Merged:

@@ -81,7 +81,7 @@ def test_p7_a_copy_put_back_by_hand_hears_what_an_earlier_restore_put_aside(
     (house.settings.safe / safe.NAME).write_bytes(b"")  # only what was put aside has it
     back = _put_back(house, oldest)
     assert restored.hold(back, now=made + timedelta(seconds=5)).reason == "behind"
-    restored.merge(back, now=made + timedelta(seconds=5))
+    restored.merge(back, now=made + timedelta(seconds=5), without_withdrawals=True)
     assert states(back, person) == ["given", "withdrawn"]
     back.engine.dispose()
 
@@ -211,4 +211,34 @@ def test_p7_a_merge_misses_lines_that_are_gone(house: House, tmp_path: Path) -> 
         assert settings.noted_behind(session), "nothing leaves meanwhile"
     done = restored.merge(back, now=clock.now(), without_withdrawals=True)
     assert (done.without, done.reapplied) == (True, 1)
+    back.engine.dispose()
+
+
+@pytest.mark.parametrize("left", [0, 1, "half"])
+def test_p7_a_withdrawal_file_that_ends_before_what_the_heads_beside_it_say_is_refused(
+    house: House, tmp_path: Path, left: int | str
+) -> None:
+    """Not all of it was brought here: whole lines of it, or one and a half."""
+    person = register(house)
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    for topic in ("updates", "new-products"):
+        stop(house, person, topic)
+    jobs.checkpoint(house, clock.now())
+    path = house.settings.safe / safe.NAME
+    whole = path.read_bytes()
+    end = len(whole) - 10 if left == "half" else sum(map(len, whole.splitlines(keepends=True)[: int(left)]))
+    path.write_bytes(whole[:end])
+    house.engine.dispose()
+    with pytest.raises(backup.WithdrawalsMissing) as refused:
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+    assert "as the signed heads beside it say" in refused.value.detail
+    path.unlink()
+    with pytest.raises(backup.WithdrawalsMissing):
+        backup.restore(house.settings, copy, replace=True, now=clock.now())
+    path.write_bytes(whole)
+    assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 2
+    back = open_house(house.settings)
+    jobs.checkpoint(back, clock.now())
+    assert restored.gaps(house.settings, None) is None, "the files begin anew"
     back.engine.dispose()

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from service.db.locks import insert_or_skip
-from service.domain.ledger import queries, tree
+from service.domain.ledger import queries, safe, tree
 from service.domain.ledger.tables import Checkpoint
 from service.kit import linefile, merkle, notes
 from service.kit.clock import to_micros
@@ -97,11 +97,14 @@ def _latest(session: Session) -> Checkpoint | None:
 
 
 def write_out(session: Session, directory: Path) -> int:
-    """Append to the file outside the heads it has not yet, durably; how many. Raises OSError or ValueError (file unreadable)."""
+    """Append to the file outside the heads it has not yet, durably; how many. Each says how far the withdrawal file beside it went
+    (`taken`), or that would be cut short and leave no trace. Raises OSError or ValueError (file unreadable)."""
 
     def after(size: int) -> list[linefile.Line]:
         newer = select(Checkpoint).where(col(Checkpoint.size) > size).order_by(col(Checkpoint.size))
-        return [{"size": one.size, "at": one.at, "note": one.note} for one in session.scalars(newer)]
+        told = safe.last(directory)
+        taken = {"taken": told[0]} if told else {}
+        return [{"size": one.size, "at": one.at, "note": one.note} | taken for one in session.scalars(newer)]
 
     return linefile.extend(directory / NAME, "size", after)
 
@@ -116,6 +119,19 @@ def kept_outside(directory: Path, made: datetime | None) -> set[str]:
     words."""
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
     return {_note(line) for line in linefile.read([*aside, directory / NAME])}
+
+
+def cut_short(directory: Path, made: datetime | None) -> tuple[int, int] | None:
+    """Where a withdrawal file ends, and the later entry that it once told of by the heads beside it; None where each goes as far as
+    those say. Read for a copy of the database whose last entry was written at `made`, as in `kept_outside`."""
+    aside = linefile.set_aside(directory / NAME, made) if made is not None else []
+    for file in [*aside, directory / NAME]:
+        beside = file.with_name(file.name.replace(Path(NAME).stem, Path(safe.NAME).stem, 1))
+        ends = max((line["seq"] for line in safe.of_file(beside)), default=0)
+        told = max((_taken(line) for line in linefile.read([file])), default=0)
+        if told > ends:
+            return ends, told
+    return None
 
 
 def standing(session: Session, directory: Path, ring: Keyring) -> Standing:
@@ -172,6 +188,14 @@ def _opened(note: str, known: Keys) -> notes.Head | None:
         return notes.opened(note, known)
     except notes.NoteRefused:
         return None
+
+
+def _taken(line: bytes) -> int:
+    try:
+        taken = json.loads(line).get("taken", 0)
+    except (ValueError, AttributeError, RecursionError):
+        return 0
+    return taken if type(taken) is int else 0
 
 
 def _note(line: bytes) -> str:

@@ -70,10 +70,11 @@ def put_aside(directory: Path, now: datetime) -> None:
 def lines(directory: Path, *, made: datetime | None = None) -> list[linefile.Line]:
     """What the file holds; for a copy of the database, its last entry written at `made`, before that what restores have put
     aside since then. Half a line at an end is not among them (`half_lines`). Raises `WithdrawalsUnreadable`."""
-    return [line for file in _files(directory, made) for line in _of(file)]
+    return [line for file in _files(directory, made) for line in of_file(file)]
 
 
-def _of(file: Path) -> list[linefile.Line]:
+def of_file(file: Path) -> list[linefile.Line]:
+    """The lines of one such file; none where there is no file. Raises `WithdrawalsUnreadable`."""
     numbered = list(enumerate(linefile.read([file]), 1))
     found = [_understood(file, *line) for line in numbered]
     with suppress(WithdrawalsUnreadable):  # whole, but for its line feed
@@ -86,7 +87,7 @@ def gaps(directory: Path, *, made: datetime | None) -> int:
     found = 0
     for file in _files(directory, made):
         before = 0
-        for line in _of(file):
+        for line in of_file(file):
             found += line.get("after", before) != before
             before = line["seq"]
     return found
