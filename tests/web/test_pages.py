@@ -18,6 +18,7 @@ from service.domain.topics.rules import TopicUnknown
 from service.kit.errors import DatabaseDamaged, DomainError
 from service.ops.house import House
 from service.web import errors, pages, words
+from service.web.public import told
 from service.web.public.choices import HOW
 from service.web.public.copies import KINDS, RIGHTS
 from service.web.public.held import LABELS, PLACES
@@ -104,6 +105,7 @@ def test_a_word_for_the_next_page_comes_once(house: House) -> None:
 
 PACKAGE = Path(service.__file__).parent
 DOORS = [*(PACKAGE / "web" / "public").glob("*.py")]
+CODES = (told.BASES, told.MAILS, told.PURPOSES, told.CAUSES, told.SCOPES, told.FACTS)
 
 
 def said() -> set[str]:
@@ -115,6 +117,7 @@ def said() -> set[str]:
         *CHANGED.values(),
         *KINDS.values(),
         *RIGHTS.values(),
+        *(text for known in CODES for text in known.values()),
         *FIXED,
         *errors.HEADINGS.values(),
     }
