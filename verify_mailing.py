@@ -274,6 +274,9 @@ def note_standing(record: Record, entry: dict[str, Any]) -> None:
     elif kind == "address.changed":
         record.addresses[subject].append((seq, not body.get("pending")))
         record.turns["waiting", subject].append((seq, bool(body.get("pending"))))
+    elif kind == "address.confirmed" and [on for _, on in record.turns["waiting", subject]][-1:] == [True]:
+        record.addresses[subject].append((seq, True))  # a site has had it confirmed: no button said so
+        record.turns["waiting", subject].append((seq, False))
     elif kind in TURNS:
         what, begins = TURNS[kind]
         record.turns[what, subject].append((seq, begins))

@@ -91,6 +91,7 @@ def test_what_goes_along_stops_from_then_on(name: str) -> None:
 
 
 KEPT: Told = ("address.kept", "p1", {})
+CONFIRMED: Told = ("address.confirmed", "p1", {})
 RETIRED, USED_AGAIN = ("topic.retired", "news", {}), ("topic.restored", "news", {})
 
 
@@ -102,6 +103,14 @@ def test_a_new_address_that_waits_stops_what_is_no_service() -> None:
         assert holds([moved(True)], kind, after=[moved(False)])
         assert not holds([moved(True), KEPT, moved(True)], kind)
     assert holds([moved(True)], "service")
+
+
+def test_a_site_may_have_had_the_new_address_confirmed() -> None:
+    """Older entries call it `pending` then, and no second `address.changed` follows."""
+    assert holds([moved(True), CONFIRMED], "marketing")
+    assert holds([LEGAL, moved(True), CONFIRMED], "service"), "what lay over the old mailbox"
+    assert not holds([LEGAL, CONFIRMED], "service"), "they have not moved"
+    assert not holds([moved(True), CONFIRMED, moved(True)], "marketing")
 
 
 def test_a_retired_topic_permits_nothing() -> None:

@@ -270,6 +270,23 @@ def test_who_used_their_data_again_and_who_wants_no_advertising_get_what_the_gat
     assert (found.holds, found.permitted) == (True, 2), found
 
 
+def test_who_moved_to_a_mailbox_that_a_site_has_had_confirmed_waits_for_no_button(
+    post: Post, tmp_path: Path
+) -> None:
+    """Their mails go to the new one at once, and are permitted."""
+    post.sign_up(2)
+    at = clock.now().isoformat()
+    said = {"topic": "new-products", "given": True, "source": "shop", "evidence": {"at": at}}
+    said |= {"confirmed": {"at": at, "method": "own mail"}}
+    moved = Registration("u1", "u1@example.com", "en", None, None, None, [said])
+    told: dict[str, Any] = {"attest": True, "topics": None, "now": clock.now(), "by": "cli"}
+    with transaction(post.engine) as session:
+        [answer] = register_many(session, post.ring, "site", [moved], **told)
+        assert isinstance(answer, Registered)
+    found = checked(*written(post, _posted(post, post.announce), tmp_path))
+    assert (found.holds, found.permitted) == (True, 2), found
+
+
 @pytest.mark.parametrize("what", ["withdrawn", "restricted", "cancelled"])
 def test_a_doubt_that_outlives_a_no_is_no_breach(post: Post, tmp_path: Path, what: str) -> None:
     """Nobody knows whether the first try arrived; the second did not leave, and says so by its reason or its seal."""

@@ -95,7 +95,7 @@ def change_address(
     )
     session.add(new)
     session.flush()
-    body = {"pending": row.address.confirmed_at is not None}
+    body = {"pending": row.address.confirmed_at is not None and not confirmed}
     seq = ledger.append(session, "address.changed", subject=person.public_id, body=body, by=by, now=now)
     row.changed.append("email")
     if row.address.confirmed_at is None:

@@ -265,6 +265,18 @@ def test_a_changed_address_waits_and_the_old_one_is_told(
     )
 
 
+def test_a_changed_address_that_a_site_has_had_confirmed_waits_for_nothing(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """Nor do the ledger, and the pages that read from it, say so."""
+    ana = make.a_person(session, ring, now=now)
+    said = [_yes(now, "updates", confirmed=True)]
+    make.register(session, ring, "ana2@example.org", said, external_id="ana@example.org", now=now)
+    assert ana.pending_address_id is None
+    [changed] = [one.text for one in ledger.appended(session) if one.kind == "address.changed"]
+    assert '"body":{"pending":false}' in changed
+
+
 def test_giving_the_old_address_again_ends_the_change_and_its_button(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
