@@ -216,9 +216,10 @@ def _hold_what_was_under_way(session: Session, house: House, *, now: datetime) -
 
 
 def _begin_files(house: House, now: datetime) -> None:
-    """The old ones are set aside, new ones written."""
-    safe.put_aside(house.settings.safe, now)
+    """The old ones are set aside, new ones written. Killed in between, a database that lacks something is still told by the last line
+    of the withdrawal file."""
     checkpoints.put_aside(house.settings.safe, now)
+    safe.put_aside(house.settings.safe, now)
     with reading(house.engine) as session:
         restoring.keep(session, house.settings.safe)
         checkpoints.write_out(session, house.settings.safe)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from service.domain.brands import actions as brands
 from service.domain.brands import queries as settings
 from service.domain.ledger import safe
 from service.domain.policies.tables import ProcessingProfile
-from service.kit import clock
+from service.kit import clock, linefile
 from service.ops import backup, restored
 from service.ops.house import House, open_house
 from tests.ops.test_ops_backup import _postgres_tools, register, states, stop  # noqa: F401
@@ -241,4 +241,36 @@ def test_p7_a_withdrawal_file_that_ends_before_what_the_heads_beside_it_say_is_r
     back = open_house(house.settings)
     jobs.checkpoint(back, clock.now())
     assert restored.gaps(house.settings, None) is None, "the files begin anew"
+    back.engine.dispose()
+
+
+def test_a_restore_killed_between_the_two_files_is_run_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is put aside then, the other lies where it lay: nothing is missing."""
+    person = register(house)
+    copy = tmp_path / "copy"
+    backup.backup(house, copy)
+    stop(house, person, "updates")
+    jobs.checkpoint(house, clock.now())
+    house.engine.dispose()
+    made, aside, done = clock.now(), linefile.put_aside, list[Path]()
+
+    def killed(file: Path, now: datetime) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(file)
+        aside(file, now)
+
+    with monkeypatch.context() as half:
+        half.setattr(linefile, "put_aside", killed)
+        with pytest.raises(KeyboardInterrupt):
+            backup.restore(house.settings, copy, replace=True, now=made)
+    back = open_house(house.settings)
+    assert restored.hold(back, now=made + timedelta(seconds=5)).reason in ("behind", "differs")
+    assert restored.gaps(house.settings, made) is None
+    back.engine.dispose()
+    assert backup.restore(house.settings, copy, replace=True, now=made + timedelta(seconds=5)).reapplied == 1
+    back = open_house(house.settings)
+    assert states(back, person) == ["given", "withdrawn"]
     back.engine.dispose()

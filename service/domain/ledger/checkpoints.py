@@ -127,9 +127,11 @@ def cut_short(directory: Path, made: datetime | None) -> tuple[int, int] | None:
     aside = linefile.set_aside(directory / NAME, made) if made is not None else []
     for file in [*aside, directory / NAME]:
         beside = file.with_name(file.name.replace(Path(NAME).stem, Path(safe.NAME).stem, 1))
-        ends = max((line["seq"] for line in safe.of_file(beside)), default=0)
         told = max((_taken(line) for line in linefile.read([file])), default=0)
-        if told > ends:
+        held = {line["seq"] for line in safe.of_file(beside)}
+        if not held:  # a restore that was killed has not put it aside, too
+            held = {line["seq"] for line in safe.of_file(directory / safe.NAME)} & {told}
+        if told > (ends := max(held, default=0)):
             return ends, told
     return None
 
