@@ -120,7 +120,7 @@ def test_every_code_is_in_the_readers_words(client: TestClient, world: World) ->
 def test_a_network_address_whose_time_is_over_is_said_to_be_gone() -> None:
     say = words.speaker("de")
     [gone] = told.proof({"ip": None, "note": None}, say)
-    assert (gone["name"], gone["value"]) == ("Netzadresse", "nach seiner Zeit gelöscht")
+    assert (gone["name"], gone["value"]) == ("Netzadresse", "nach Ablauf der Frist gelöscht")
 
 
 def test_there_are_words_for_every_code_and_in_every_language() -> None:
