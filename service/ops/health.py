@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 from service.db import migrate
 from service.db.session import reading
 from service.domain.brands import queries as brands
-from service.domain.ledger import checkpoints
+from service.domain.ledger import checkpoints, safe
 from service.domain.ledger import queries as ledger
 from service.domain.mailings.tables import Batch, Mailing
 from service.domain.privacy import queries as privacy
@@ -81,12 +81,14 @@ def readiness(house: House, *, now: datetime) -> Readiness:
                 False,
                 [Fact("database", False, "of an older version", "Nothing can be read or written.", fix)],
             )
+        told = safe.last(house.settings.safe)
         with reading(house.engine) as session:
             newer = ", of a newer version" if shape == "newer" else ""
             facts = [Fact("database", True, f"answers ({house.engine.dialect.name}{newer})")]
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
-            facts += [_mailings(session), _queue(session, now), _ledger(session), _checkpoint(session, house)]
+            facts += [_mailings(session), _queue(session, now), _ledger(session)]
+            facts.append(_checkpoint(session, house, told))
             facts += [_forgetting(session, now), _requests(session, now), _breaches(session, now)]
     except SQLAlchemyError as error:
         facts = [
@@ -215,15 +217,15 @@ def _ledger(session: Session) -> Fact:
 
 
 BEHIND = {
-    "behind": "fewer entries than were signed outside it: a copy from an earlier day",
-    "differs": "other entries than were signed outside it",
+    "behind": "fewer entries than the files outside it tell of: a copy from an earlier day",
+    "differs": "other entries than the files outside it tell of",
     "unreadable": "the last signed head outside cannot be read",
 }
 
 
-def _checkpoint(session: Session, house: House) -> Fact:
-    """Whether the database has what was signed last outside it."""
-    found = checkpoints.standing(session, house.settings.safe, house.ring)
+def _checkpoint(session: Session, house: House, told: tuple[int, str] | None) -> Fact:
+    """Whether the database has what was signed last outside it, and what the withdrawal file's last line tells of."""
+    found = checkpoints.standing(session, house.settings.safe, house.ring, told)
     if found.reason is None:
         known = (
             f"signed up to entry {found.known:,}" if found.known else "none yet; the clock signs every minute"

@@ -72,11 +72,9 @@ class Merged:
 def hold(house: House, *, now: datetime) -> checkpoints.Standing:
     """Hold the database against the head outside, and against the last line of the withdrawal file, which may be younger; where it does
     not have one of them, sending goes off and cannot be switched on again before somebody has merged."""
-    told = safe.last(house.settings.safe)  # before the ledger: a line is written once its entry is there
+    told = safe.last(house.settings.safe)
     with reading(house.engine) as session:
-        found = checkpoints.standing(session, house.settings.safe, house.ring)
-        if found.reason is None and told is not None:
-            found = _without(session, *told) or found
+        found = checkpoints.standing(session, house.settings.safe, house.ring, told)
         noted = settings.noted_behind(session)
     if found.reason is None or noted:
         return found
@@ -85,16 +83,6 @@ def hold(house: House, *, now: datetime) -> checkpoints.Standing:
         brands.note_behind(session, facts, now=now)
     log.error("the database is behind what was signed outside it; sending is off", extra={"facts": facts})
     return found
-
-
-def _without(session: Session, seq: int, digest: str) -> checkpoints.Standing | None:
-    """What is to say where the ledger has not the entry that a line tells of."""
-    size, _ = ledger.tail(session)
-    if seq > size:
-        return checkpoints.Standing("behind", size, seq)
-    entry = ledger.entry(session, seq)
-    same = entry is not None and entry.hash == digest
-    return None if same else checkpoints.Standing("differs", size, seq)
 
 
 def gaps(settings: Settings, made: datetime | None) -> str | None:

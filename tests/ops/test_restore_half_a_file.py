@@ -16,7 +16,7 @@ from service.domain.brands import queries as settings
 from service.domain.ledger import safe
 from service.domain.policies.tables import ProcessingProfile
 from service.kit import clock, linefile
-from service.ops import backup, restored
+from service.ops import backup, health, restored
 from service.ops.house import House, open_house
 from tests.ops.test_ops_backup import _postgres_tools, register, states, stop  # noqa: F401
 from tests.ops.test_restored import _copied, _put_back
@@ -130,6 +130,8 @@ def test_p7_a_restore_killed_half_way_sends_nothing_before_it_is_run_again(
     back = open_house(house.settings)
     assert states(back, person) == ["given", "given"], "the no is forgotten"
     assert restored.hold(back, now=clock.now()).reason == "behind"
+    [seen] = [one for one in health.readiness(back, now=clock.now()).facts if one.name == "signed head"]
+    assert not seen.ok, "and the doctor says why"
     back.engine.dispose()
     assert backup.restore(house.settings, copy, replace=True, now=clock.now()).reapplied == 1
     back = open_house(house.settings)

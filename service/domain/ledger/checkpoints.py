@@ -136,20 +136,34 @@ def cut_short(directory: Path, made: datetime | None) -> tuple[int, int] | None:
     return None
 
 
-def standing(session: Session, directory: Path, ring: Keyring) -> Standing:
-    """Whether the database has what was signed last outside. Reads one line and a few hundred hashes."""
+def standing(
+    session: Session, directory: Path, ring: Keyring, told: tuple[int, str] | None = None
+) -> Standing:
+    """Whether the database has what was signed last outside, and the entry that the last line of the withdrawal file beside it tells
+    of, which may be younger (`told`: `safe.last`, read before the session began to look, for a line is written once its entry is
+    there). Reads one line and a few hundred hashes."""
     size, _ = queries.tail(session)
     try:
         line = linefile.last(directory / NAME)
         head = None if line is None else notes.opened(str(line["note"]), keys(ring))
     except (ValueError, KeyError, TypeError, notes.NoteRefused):
         return Standing("unreadable", size, None)
-    if head is None:
-        return Standing(None, size, None)
-    if head.size > size:
+    if head is not None and head.size > size:
         return Standing("behind", size, head.size)
-    same = _root(session, head.size) == head.root
-    return Standing(None if same else "differs", size, head.size)
+    if head is not None and _root(session, head.size) != head.root:
+        return Standing("differs", size, head.size)
+    lacks = _lacks(session, size, *told) if told else None
+    if told and lacks:
+        return Standing(lacks, size, told[0])
+    return Standing(None, size, head.size if head else None)
+
+
+def _lacks(session: Session, size: int, seq: int, digest: str) -> str | None:
+    """Why the ledger, of so many entries, has not the one of that number and hash; None where it has."""
+    entry = queries.entry(session, seq) if seq <= size else None
+    if entry is None:
+        return "behind" if seq > size else "differs"
+    return None if entry.hash == digest else "differs"
 
 
 def _root(session: Session, size: int) -> str | None:
