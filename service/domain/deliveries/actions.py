@@ -101,9 +101,8 @@ def cancel(session: Session, mailing: Mailing, *, now: datetime, by: str) -> Non
 
 def expire(session: Session, *, now: datetime) -> int:
     """Mailings whose time has run out end; who was left is written down by `settle_ended`."""
-    statement = select(Mailing).where(
-        col(Mailing.state).in_(["sending", "paused", "halted"]), col(Mailing.valid_until) <= now
-    )
+    over = col(Mailing.state).in_(["sending", "paused", "halted"]), col(Mailing.valid_until) <= now
+    statement = select(Mailing).where(*over).order_by(col(Mailing.id))  # as everybody who holds several
     rows = session.scalars(for_update(session, statement)).all()
     for mailing in rows:
         mailing.state = "expired"

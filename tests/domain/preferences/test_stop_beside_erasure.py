@@ -166,3 +166,29 @@ def test_what_old_mails_said_is_forgotten_while_their_reader_is_erased(post: Pos
         other.begins(session)
         retention.take(session, post.ring, periods.MAIL_WORDS, numbers, forget=erasure.forget, now=later)
     assert other.ends() == []
+
+
+def test_mails_run_out_in_the_order_in_which_an_erasure_holds_them(post: Post) -> None:
+    """Whatever order they lie in."""
+    _questions(post)
+    with reading(post.engine) as session:
+        first, second = session.scalars(select(Mailing.id).order_by(col(Mailing.id)))
+    for number, one in enumerate(
+        (second, first)
+    ):  # which lie, and stand in the index, in this order from now on
+        due = clock.now() + timedelta(seconds=number)
+        with transaction(post.engine) as session:
+            over = update(Mailing).where(col(Mailing.id) == one)
+            session.execute(over.values(valid_until=clock.now(), due_at=due))
+
+    def run_out() -> None:
+        with transaction(post.engine) as session:
+            assert deliveries.expire(session, now=clock.now()) == 2
+
+    other = Colleague(run_out)
+    with transaction(post.engine) as session:
+        session.execute(for_update(session, select(Mailing.id).where(col(Mailing.id) == first)))
+        other.begins(session)
+        session.execute(for_update(session, select(Mailing.id).where(col(Mailing.id) == second)))
+    assert other.ends() == []
+    assert _states(post) == ["expired", "expired"]
