@@ -27,11 +27,9 @@ from service.kit.clock import from_micros
 from service.kit.errors import Conflict, DomainError, NotFound
 from service.ops import restored
 from service.ops.house import House, open_house, upgrade
+from service.ops.restored import WithdrawalsMissing
 
 log = logging.getLogger("bidden.backup")
-
-
-WithdrawalsMissing = restored.WithdrawalsMissing
 
 
 class CopyThere(Conflict):
@@ -124,9 +122,8 @@ def restore(
     if not file.is_file():
         raise CopyMissing(field=str(file))
     _check_place(settings, replace=replace, now=now)
-    lacking, made = _lacking(
-        settings, file
-    )  # before anything is replaced: each line has to be read afterwards
+    # Before anything is replaced: each line has to be read afterwards.
+    lacking, made = _lacking(settings, file)
     if lacking and not without_withdrawals:
         raise WithdrawalsMissing(lacking)
     url = make_url(settings.database)

@@ -58,9 +58,8 @@ RIGHTS = (
 
 def keep(session: Session, *, now: datetime) -> None:
     """Put a new version down where what is done has changed."""
-    lock_ledger_tail(
-        session
-    )  # before it is read: else whoever waited here would put down again what another has just replaced
+    # Before it is read: else whoever waited here would put down again what another has just replaced.
+    lock_ledger_tail(session)
     policies.publish_profile(session, profile(session), now=now)
 
 

@@ -107,9 +107,8 @@ def merge(house: House, *, now: datetime, without_withdrawals: bool = False) -> 
             raise NothingToMerge
         check_idle(session, now=now)
         noted = settings.noted_behind(session).get("size")
-        ended = (
-            ledger.entry(session, noted) if isinstance(noted, int) else None
-        )  # what was noted since is no part of the copy
+        # Where the copy itself ends: what was noted since is no part of it.
+        ended = ledger.entry(session, noted) if isinstance(noted, int) else None
     made = ended.at if ended else None
     lacking = gaps(house.settings, made)
     if lacking and not without_withdrawals:

@@ -38,10 +38,8 @@ def bring_up_to_date(session: Session, directory: Path, mailboxes: Mailboxes) ->
     def after(seq: int) -> list[linefile.Line]:
         taken = queries.taken_since(session, seq)
         known = mailboxes(session, sorted({one.subject for one in taken if one.subject})) if taken else {}
-        numbers = [
-            seq,
-            *(one.seq for one in taken),
-        ]  # each line names the one before, or one that is gone would leave no trace
+        # Each line names the one before, or one that is gone would leave no trace.
+        numbers = [seq, *(one.seq for one in taken)]
         return [
             _line(one, known.get(one.subject or "")) | {"after": before}
             for before, one in zip(numbers, taken, strict=False)

@@ -269,7 +269,7 @@ def bar_mailbox(
     session: Session, address_hash: str, *, subject: str | None = None, reason: str, now: datetime, by: str
 ) -> bool:
     """The same of a mailbox that perhaps nobody is registered with. `subject`: whoever it concerns; whoever holds it when not said."""
-    lock_ledger_tail(session)  # two presses at once are one
+    lock_ledger_tail(session)  # before it is read who holds it
     added = suppressions.add(
         session, address_hash, scope="all", cause=LEGAL, origin="staff", subject=subject or _holder(session, address_hash),
         reason=reason, now=now, by=by,
