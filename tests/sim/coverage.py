@@ -18,6 +18,7 @@ EDGES = (
     "announcement: freezing → paused",
     "announcement: freezing → cancelled",
     "announcement: freezing → expired",
+    "announcement: freezing → halted",
     "announcement: paused → sending",
     "announcement: sending → sent",
     "announcement: sending → halted",

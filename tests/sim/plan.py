@@ -99,7 +99,10 @@ def draw(seed: int) -> Plan:
         reclaim=chance.choice((60.0, 60.0, 1.0)),
         stale=30.0 if chance.random() < 0.05 else 3.0,
     )
-    plan.strict = random.Random(f"strict {seed}").random() < 0.2
+    strict = random.Random(f"strict {seed}")
+    plan.strict = strict.random() < 0.2
+    if plan.strict:  # and then there has to be something for the guard to count
+        plan.nobody = strict.choice((plan.nobody, 0.1, 0.3))
     plan.events = sorted(_events(chance, plan, often), key=lambda one: one.at)
     plan.calm = max([2.5, *(one.at + 0.5 for one in plan.events)])
     return plan
