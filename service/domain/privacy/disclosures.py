@@ -65,7 +65,7 @@ def disclose(
     `reference` is one disclosure, however often it is pressed. Raises `DayInvalid`, `ReasonMissing`, `ApproverMissing`,
     `ToldUnknown`, `TextTooLong`, `TextControlChar`.
     """
-    if made_on > now.date():
+    if made_on > rules.last_day(now):
         raise rules.DayInvalid(field="made_on")
     texts = {name: rules.check_note(given.get(name, ""), field=name, needed=True) for name in TEXTS}
     if not approver:

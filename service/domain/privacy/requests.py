@@ -45,7 +45,7 @@ def receive(
     """
     if right not in rules.RIGHTS:
         raise rules.RightUnknown(field="right")
-    if came_on > now.date():
+    if came_on > rules.last_day(now):
         raise rules.DayInvalid(field="came_on")
     lock_ledger_tail(session)
     contact = queries.by_public_id(session, contact.public_id) if contact else None

@@ -239,6 +239,11 @@ def check_number(typed: str, *, field: str) -> str:
     return digits
 
 
+def last_day(now: datetime) -> date:
+    """The latest day that has begun somewhere: of those who write down what came today, some live where it is tomorrow."""
+    return (now + timedelta(hours=14)).date()
+
+
 def report_by(noticed_at: datetime) -> datetime:
     """Until when the authority has to know of a breach (GDPR 33(1))."""
     return noticed_at + REPORT_WITHIN

@@ -155,7 +155,7 @@ async def _blank(
         return {
             "values": values,
             "errors": errors,
-            "today": clock.now().date().isoformat(),
+            "latest": rules.last_day(clock.now()).isoformat(),
             "approvers": [
                 choice("", "Choose", not chosen),
                 *[choice(actor, name, actor == chosen) for actor, name in approvers],

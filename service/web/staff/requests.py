@@ -156,7 +156,7 @@ async def _blank(
         "values": values,
         "errors": errors,
         "rights": _rights(values.get("right", "")),
-        "today": clock.now().date().isoformat(),
+        "latest": rules.last_day(clock.now()).isoformat(),
     }
     return await show(request, staff, "privacy", "staff/request_new.html", lambda _: context, status=status)
 

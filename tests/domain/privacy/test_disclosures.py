@@ -64,6 +64,11 @@ def test_nobody_by_name_is_one_entry(engine: Engine, now: datetime) -> None:
         assert disclosures.register(session)[0].people == {}
 
 
+def test_today_is_a_day_that_has_begun_somewhere(session: Session, now: datetime) -> None:
+    evening = now.replace(hour=10, minute=30)  # half past midnight, on the next day, in Kiritimati
+    assert give(session, [], evening, made_on=date(2026, 11, 25))
+
+
 @pytest.mark.parametrize(
     ("more", "refusal"),
     [

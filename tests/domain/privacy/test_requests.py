@@ -95,6 +95,14 @@ def test_what_cannot_be_a_request(
         asked(session, ring, now, **more)
 
 
+def test_today_is_a_day_that_has_begun_somewhere(session: Session, ring: Keyring, now: datetime) -> None:
+    evening = now.replace(hour=10, minute=30)  # half past midnight, on the next day, in Kiritimati
+    row = asked(session, ring, evening, came_on=date(2026, 11, 25))
+    assert row.due_on == date(2026, 12, 25)
+    with pytest.raises(rules.DayInvalid):
+        asked(session, ring, evening, came_on=date(2026, 11, 26))
+
+
 def test_two_further_months_once_told_and_only_within_the_first(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
