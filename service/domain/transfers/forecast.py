@@ -11,14 +11,16 @@ from sqlmodel import Session, col, select
 
 from service.domain.consent import jurisdictions
 from service.domain.consent.rules import NOES, PERMITTING, Item, implied
+from service.domain.mailings.tables import Address
 from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people import rules as people_rules
 from service.domain.people.tables import Identity, Person
+from service.domain.preferences.changes import LIVING
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
-from service.domain.transfers import rules
+from service.domain.transfers import noes, rules
 from service.domain.transfers.judging import Verdict, judge
 from service.domain.transfers.preparing import prepare
 from service.domain.transfers.reading import Record
@@ -49,11 +51,13 @@ def of_rows(
     told = [prepare(ring, plan, row, keep_ip=None) for row in rows]
     verdicts = judge(session, ring, plan.source, told, facts, attest=plan.attested, now=now)
     known = _known(session, ring, plan, verdicts)
-    noes = suppressions.live_for(session, [one.address_hash for one in verdicts if one.row.noes])
+    negative = [one.address_hash for one in verdicts if one.row.noes]
+    live, living = suppressions.live_for(session, negative), _living(session, negative)
     found = []
     for one in verdicts:
         if one.registration is None:
-            held = one.address_hash in noes and not one.row.items
+            stands, standing = live.get(one.address_hash, []), living.get(one.address_hash, set())
+            held = bool(one.row.noes) and noes.is_held(one.row, stands, standing, facts)
             found.append(Outlook(one, "unchanged" if held else "no"))
             continue
         mark = int(one.address_hash[:16], 16)
@@ -66,6 +70,26 @@ def of_rows(
             yeses = _yeses(one, held_as, facts, plan)
             becomes = "changed" if yeses or _differs(session, one, held_as) else "unchanged"
         found.append(Outlook(one, becomes, yeses))
+    return found
+
+
+def _living(session: Session, hashes: Sequence[str]) -> dict[str, set[int]]:
+    """The topics for which anybody of a mailbox has what a no ends."""
+    statement = (
+        select(Address.address_hash, Preference.topic_id)
+        .join(Person, col(Person.id) == col(Address.owner_id))
+        .join(Preference, col(Preference.person_id) == col(Person.id))
+        .where(
+            col(Address.owner_kind) == "person",
+            col(Address.ended_at).is_(None),
+            col(Address.address_hash).in_(hashes),
+            col(Person.state) != "merged",
+            col(Preference.state).in_(LIVING),
+        )
+    )
+    found: dict[str, set[int]] = {}
+    for digest, topic_id in session.exec(statement) if hashes else ():
+        found.setdefault(digest, set()).add(topic_id)
     return found
 
 

@@ -156,13 +156,13 @@ def _verdict(one: Prepared, known: Standing, facts: Facts, *, attest: bool, now:
     if row.noes and not row.items:
         later = stopped is None and _all_later(row, digest, known, facts)
         return Verdict(row, digest, skipped="skipped_later_yes" if later else None)
-    if stopped:
-        return Verdict(row, digest, skipped=stopped)
-    standing = [item for item in one.items if not _said_no(item, digest, known, facts)]
-    refused = tuple([item.topic for item in one.items if item not in standing])
+    standing = [item for item in one.items if not stopped and not _said_no(item, digest, known, facts)]
+    refused = tuple([item.topic for item in one.items if not stopped and item not in standing])
     new = row.external_id not in known.identities
-    if not standing and (refused or (new and _any_no(digest, known))):
-        return Verdict(row, digest, skipped=_which_no(digest, known), kept_noes=refused)
+    if stopped or (not standing and (refused or (new and _any_no(digest, known)))):
+        if row.noes:  # which are said all the same
+            return Verdict(row, digest, kept_noes=refused)
+        return Verdict(row, digest, skipped=stopped or _which_no(digest, known), kept_noes=refused)
     told = Given(
         row.external_id,
         row.email,

@@ -3,7 +3,7 @@
 Called by `actions` for rows whose state there is a no, a block, a dead mailbox or a complaint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -17,6 +17,7 @@ from service.domain.preferences.changes import LIVING, Change, overtake, withdra
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import actions as suppressions
+from service.domain.suppressions.tables import Suppression
 from service.domain.topics.tables import Topic
 from service.domain.transfers.judging import Verdict
 from service.domain.transfers.rows import Row
@@ -29,9 +30,7 @@ def say(
     session: Session, ring: Keyring, import_id: str, one: Verdict, facts: Facts, *, now: datetime, by: str
 ) -> None:
     """A no of the file, kept as the keyed hash alone, and said for everybody of that mailbox. What stands already stays."""
-    concerned = [topic for slug, topic in facts.topics.items() if "*" in one.row.noes or slug in one.row.noes]
-    if one.row.no in ("stopped", "complained"):
-        concerned = [topic for topic in facts.topics.values() if topic.mail_class != "service"]
+    concerned = _concerned(one.row, facts)
     for scope, topic_id in _scopes(one.row, concerned):
         suppressions.add(
             session,
@@ -54,6 +53,25 @@ def say(
             now=now,
             by=by,
         )
+
+
+def is_held(row: Row, live: Sequence[Suppression], ended_by_it: Set[int], facts: Facts) -> bool:
+    """Whether all that a row's no says stands here already. `ended_by_it`: topics for which somebody of the mailbox has what a no
+    ends."""
+    concerned = _concerned(row, facts)
+    held = {(one.scope, one.topic_id) for one in live if one.cause == CAUSES[row.no]}
+    if not held.issuperset(_scopes(row, concerned)):
+        return False
+    return row.no == "bounced" or ended_by_it.isdisjoint(
+        topic.id or 0 for topic in concerned if topic.mail_class != "service"
+    )
+
+
+def _concerned(row: Row, facts: Facts) -> list[Topic]:
+    """The topics a no speaks of."""
+    if row.no in ("stopped", "complained"):
+        return [topic for topic in facts.topics.values() if topic.mail_class != "service"]
+    return [topic for slug, topic in facts.topics.items() if "*" in row.noes or slug in row.noes]
 
 
 def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]]:
