@@ -160,7 +160,7 @@ def _take(
     by: str,
 ) -> None:
     facts = look_up(session, now, transfer_of(row))
-    for part in _apart(good):  # a mailbox twice: the second row is judged by what the first has made
+    for part in _apart(good):  # a mailbox or an id twice: the second row is judged by what the first has made
         verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now)
         told = [one for one in verdicts if one.registration is not None]
         registrations = [one.registration for one in told if one.registration is not None]
@@ -184,15 +184,16 @@ def _take(
 
 
 def _apart(rows: Sequence[Prepared]) -> list[list[Prepared]]:
-    """Runs of rows in which no mailbox stands twice."""
+    """Runs of rows in which no mailbox and no id stands twice."""
     parts: list[list[Prepared]] = [[]]
     seen: set[str] = set()
     for one in rows:
-        if one.address_hash in seen:
+        marks = {"at:" + one.address_hash, "id:" + one.row.external_id}
+        if marks & seen:
             parts.append([])
             seen = set()
         parts[-1].append(one)
-        seen.add(one.address_hash)
+        seen |= marks
     return [part for part in parts if part]
 
 

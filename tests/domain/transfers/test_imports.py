@@ -631,3 +631,12 @@ def test_rel_h64_bad_rows_can_be_written_mended_and_read_again(house: House) -> 
 
 def test_instants_are_read_as_utc() -> None:
     assert rules.instant("2026-01-01 00:00", "iso", datetime(2026, 2, 1, tzinfo=UTC)).tzinfo is UTC
+
+
+def test_an_id_twice_in_one_file_changes_no_address(house: House) -> None:
+    content = b"id,email,subscribed at\n7,ana@example.org,2024-01-02\n7,ben@example.org,2024-01-02\n"
+    done = files.imported(house, files.job(content, files.GRANT))
+    assert done.counts["skipped"] == {"skipped_address_differs": 1}
+    with reading(house.engine) as session:
+        assert person_of(house, session, "ana@example.org").pending_address_id is None
+        assert people.by_address(session, house.ring, addresses.parse("ben@example.org")) == []
