@@ -6,8 +6,8 @@ A state that is a no stays one whatever the plan says (P7). What a row becomes b
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,24 @@ class Row:
     ] = ()  # cells that are not kept, and why: "zone_unknown", "attribute_identifying" …
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a row says of somebody beside their yeses and noes."""
+
+    external_id: str = ""
+    profile: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    locale: str | None = None
+    zone: str | None = None
+
+
+def _may_say_no(role: str) -> bool:
+    """Whether a cell of that meaning is part of a no."""
+    return role in ("email", "status", "no_at", "no_reason", "no_mail", "bounced_at") or role.startswith(
+        "state:"
+    )
+
+
 def understand(
     record: Record, columns: Sequence[str], plan: rules.Plan, *, now: datetime
 ) -> Row | list[Fault]:
@@ -82,28 +100,50 @@ class _Understanding:
         self.left_out: list[str] = []
 
     def row(self) -> Row | list[Fault]:
-        for role, (_, cell) in self.cells.items():
-            if "\ufffd" in cell:
-                self.fault(role, rules.CellUnreadable())
+        self.readable(_may_say_no)
         email = self.checked("email", lambda cell: addresses.parse(cell)) if "email" in self.cells else None
         if email is None and "email" not in self.cells:
             self.fault("email", addresses.AddressSyntax("There is no address in this row."))
         no, no_at = self.no()
+        before = len(self.faults)
+        kept = self.kept()
+        of_what_is_kept = self.faults[before:]
+        items, noes = self.items() if not no else (), self.noes(no)
+        if noes and not items:  # nobody is registered by it, so nothing of this can be in its way
+            kept, self.left_out = _Kept(kept.external_id), []
+            self.faults = [one for one in self.faults if one not in of_what_is_kept]
         found = Row(
             self.record.number,
             email or addresses.Address("", ""),
+            kept.external_id,
+            kept.profile,
+            kept.attributes,
+            kept.locale,
+            kept.zone,
+            items,
+            noes,
+            no or ("no" if noes else ""),
+            no_at,
+            tuple(self.left_out),
+        )
+        return self.faults or found
+
+    def kept(self) -> "_Kept":
+        """What is registered of whoever a row registers."""
+        self.readable(lambda role: not _may_say_no(role))
+        return _Kept(
             self.checked("external_id", lambda cell: people.external_id(cell.strip())) or "",
             self.profile(),
             self.attributes(),
             self.or_left_out("locale", people.locale),
             self.or_left_out("zone", people.zone),
-            self.items() if not no else (),
-            self.noes(no),
-            no or ("no" if self.noes("") else ""),
-            no_at,
-            tuple(self.left_out),
         )
-        return self.faults or found
+
+    def readable(self, chosen: Callable[[str], bool]) -> None:
+        """That cells of a meaning hold no sign that could not be read."""
+        for role, (_, cell) in self.cells.items():
+            if "\ufffd" in cell and chosen(role):
+                self.fault(role, rules.CellUnreadable())
 
     def text(self, role: str) -> str:
         """A cell by what its column means."""

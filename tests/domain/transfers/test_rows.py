@@ -239,3 +239,19 @@ def test_a_plan_is_read_back_as_it_was_kept() -> None:
     assert kept.digest == plan.digest
     assert kept.grants == plan.grants
     assert rules.Plan("old-shop", {"email": "email"}).digest != plan.digest
+
+
+@pytest.mark.parametrize("cell", ["\ufffd", "x" * 300, "=?utf-8?q?x?=", "a\u202eb"])
+@pytest.mark.parametrize("column", ["first name", "id"])
+def test_p7_nothing_that_is_not_kept_is_in_the_way_of_a_no(column: str, cell: str) -> None:
+    columns = {"email": "email", "first name": "first_name", "id": "external_id"}
+    columns |= {"status": "status", "status of updates": "state:new-products"}
+    told = dict.fromkeys(columns, "") | {"email": "ana@example.org"}
+    content = ",".join(columns) + "\n"
+    content += ",".join((told | {"status": "unsubscribed", column: cell}).values()) + "\n"
+    content += ",".join((told | {"status of updates": "no", "status": "yes", "first name": cell}).values())
+    whole, single = understood(content.encode(), columns=columns)
+    assert isinstance(whole, rows.Row)
+    assert (whole.noes, whole.no, whole.profile) == (("new-products",), "no", {})
+    assert isinstance(single, rows.Row)
+    assert (single.noes, single.no, single.profile) == (("new-products",), "no", {})
