@@ -229,7 +229,9 @@ class _Understanding:
     def no(self) -> tuple[str, datetime | None]:
         """Whether the row as a whole is a no, of what kind, and since when. The gravest word wins."""
         word = self.text("status")
-        meant = sources.meaning(word) if word else self.plan.status or "yes"
+        told_in_a_column = "status" in self.plan.columns.values()  # where an empty cell says nothing
+        of_all = self.plan.status or ("waits" if told_in_a_column else "yes")
+        meant = sources.meaning(word) if word else of_all
         if meant is None:
             self.fault("status", rules.StateUnknown())
         told = {meant}

@@ -17,7 +17,7 @@ from service.web import forms
 from service.web.staff.frame import choice
 
 STATES = {
-    "": "Each row’s own column, or all subscribed",
+    "": "Each row’s own column; without one all subscribed",
     "yes": "All of them are subscribed",
     "waits": "None of them confirmed yet",
     "no": "All of them unsubscribed",

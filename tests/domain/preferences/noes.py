@@ -315,7 +315,7 @@ class Noes(RuleBasedStateMachine):
         email=mailboxes,
         which=number,
         day=st.sampled_from(["2024-01-02", "2026-11-23"]),
-        word=st.sampled_from(["", "", "confirmed", *NOES]),
+        word=st.sampled_from(["yes", "yes", "confirmed", *NOES]),
         old=st.booleans(),
     )
     def imports_a_file(self, email: str, which: int, day: str, word: str, old: bool = False) -> None:
@@ -324,7 +324,7 @@ class Noes(RuleBasedStateMachine):
         trail = day if word == "confirmed" else ""
         content = f"email,id,subscribed at,confirmed at,status\n{email},{which % 4},{day},{trail},{word}\n"
         source = "shop" if which % 2 else "old-shop"
-        grant = OF_OLD if old and not word else files.GRANT
+        grant = OF_OLD if old and word == "yes" else files.GRANT
         job = files.job(content.encode(), grant, source=source, attested=bool(trail))
         self.now += STEP
         try:

@@ -107,7 +107,7 @@ def test_a_no_to_an_old_registration_that_counts_for_nothing_is_seen(
     if broken:
         monkeypatch.setattr(chunks.Chunk, "state", _forgetful_label)
     machine = Noes(place)
-    machine.imports_a_file(email=MAILBOXES[1], which=1, day="2024-01-02", word="", old=True)
+    machine.imports_a_file(email=MAILBOXES[1], which=1, day="2024-01-02", word="yes", old=True)
     machine.stops(which=1, slug="offers", how="one_click")
     for _ in range(2):
         machine.registers(people=[(1, 1, {"offers": True}, True, True)], attest=True, join=1)
@@ -170,7 +170,7 @@ def test_an_import_that_grants_over_a_no_is_seen(
         _granting_import(monkeypatch)
     machine = Noes(place)
     machine.stops(which=1, slug="new-products", how="link")
-    machine.imports_a_file(email=MAILBOXES[1], which=1, day="2024-01-02", word="")
+    machine.imports_a_file(email=MAILBOXES[1], which=1, day="2024-01-02", word="yes")
     with pytest.raises(AssertionError, match="a no became a yes") if broken else nullcontext():
         machine.teardown()
 

@@ -255,3 +255,11 @@ def test_p7_nothing_that_is_not_kept_is_in_the_way_of_a_no(column: str, cell: st
     assert (whole.noes, whole.no, whole.profile) == (("new-products",), "no", {})
     assert isinstance(single, rows.Row)
     assert (single.noes, single.no, single.profile) == (("new-products",), "no", {})
+
+
+def test_an_empty_state_is_not_taken_for_a_yes_unless_the_plan_says_so() -> None:
+    content = b"email,status\nana@example.org,subscribed\nben@example.org,\ncem@example.org\n"
+    told = [row.items for row in understood(content, files.DATED) if isinstance(row, rows.Row)]
+    assert [len(items) for items in told] == [1, 0, 0]
+    told = [row.items for row in understood(content, files.DATED, status="yes") if isinstance(row, rows.Row)]
+    assert [len(items) for items in told] == [1, 1, 1]
