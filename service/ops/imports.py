@@ -24,7 +24,7 @@ from service.domain.transfers import actions, forecast, queries, rules
 from service.domain.transfers import reading as files
 from service.domain.transfers.preparing import Prepared, prepare
 from service.domain.transfers.reading import FileFacts, Record
-from service.domain.transfers.rows import Fault, Row, understand
+from service.domain.transfers.rows import Fault, Row, fault_in, understand
 from service.domain.transfers.tables import Import
 from service.kit import clock
 from service.ops.house import House
@@ -102,7 +102,7 @@ def dry_run(
                 facts = look_up(session, now, Transfer("", job.plan.mail, _bases(job.plan)))
                 good = [row for _, row in part if isinstance(row, Row)]
                 outlook = forecast.of_rows(session, house.ring, job.plan, good, facts, seen, now=now)
-            _note(found, part, outlook, bad)
+            _note(found, job, part, outlook, bad)
             if told:
                 told(found.rows, 0)
     return found
@@ -114,6 +114,7 @@ def _bases(plan: rules.Plan) -> dict[str, str]:
 
 def _note(
     found: Examined,
+    job: Job,
     part: Sequence[tuple[Record, Row | list[Fault]]],
     outlook: Iterable[forecast.Outlook],
     bad: Bad | None,
@@ -121,13 +122,18 @@ def _note(
     coming = iter(outlook)
     for record, row in part:
         found.rows += 1
-        faults = row if isinstance(row, list) else forecast.counted(found.counts, next(coming), record)
+        faults = row if isinstance(row, list) else _counted(found.counts, job, next(coming), record)
         if not faults:
             continue
         found.counts.add("refused", faults[0].code)
         found.faults += faults[: max(0, rules.SHOWN - len(found.faults))]
         if bad:
             bad(record, faults)
+
+
+def _counted(counts: rules.Counts, job: Job, outlook: forecast.Outlook, record: Record) -> list[Fault]:
+    wrong = forecast.counted(counts, outlook)
+    return [fault_in(record, job.file.columns, job.plan, outlook.verdict.about, wrong)] if wrong else []
 
 
 def run(house: House, job: Job, row: Import, *, by: str, told: Told | None = None) -> Import:

@@ -23,8 +23,8 @@ from service.domain.suppressions import queries as suppressions
 from service.domain.transfers import noes, rules
 from service.domain.transfers.judging import Verdict, judge
 from service.domain.transfers.preparing import prepare
-from service.domain.transfers.reading import Record
-from service.domain.transfers.rows import Fault, Row
+from service.domain.transfers.rows import Row
+from service.kit.errors import DomainError
 from service.kit.signing import Keyring
 
 
@@ -185,23 +185,13 @@ def _differs(session: Session, one: Verdict, held: Held) -> bool:
     )
 
 
-def counted(counts: rules.Counts, outlook: Outlook, record: Record) -> list[Fault]:
+def counted(counts: rules.Counts, outlook: Outlook) -> DomainError | None:
     """Count a row; returns what is wrong with it where only the database could know."""
     verdict = outlook.verdict
     for reason in (*verdict.row.left_out, *(f"kept_no:{topic}" for topic in verdict.kept_noes)):
         counts.add("left_out", reason)
     if verdict.wrong is not None:
-        wrong = verdict.wrong
-        told = (
-            record.number,
-            record.line,
-            (wrong.field or ""),
-            "",
-            wrong.code,
-            wrong.detail,
-            wrong.fix or "",
-        )
-        return [Fault(*told)]
+        return verdict.wrong
     if verdict.skipped:
         counts.add("skipped", verdict.skipped)
     elif outlook.becomes == "no":
@@ -210,4 +200,4 @@ def counted(counts: rules.Counts, outlook: Outlook, record: Record) -> list[Faul
         setattr(counts, outlook.becomes, getattr(counts, outlook.becomes) + 1)
     for one in outlook.yeses:
         counts.add("given", one)
-    return []
+    return None

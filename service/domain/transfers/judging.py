@@ -4,6 +4,7 @@ Called by `actions` inside the transaction that then writes, and by the dry run.
 keyed hash on the do-not-mail list, an erasure, a restriction), leaves the row or the topic alone.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,6 +47,7 @@ class Verdict:
     registration: Checked | None = None
     skipped: str | None = None
     wrong: DomainError | None = None
+    about: tuple[str, ...] = ()  # what the cell that is wrong may mean
     kept_noes: tuple[str, ...] = ()
 
 
@@ -177,8 +179,20 @@ def _verdict(one: Prepared, known: Standing, facts: Facts, *, attest: bool, now:
     try:
         checked = check_read(row.number, told, standing, facts, attest=attest, now=now)
     except DomainError as wrong:
-        return Verdict(row, digest, wrong=wrong)
+        return Verdict(row, digest, wrong=wrong, about=_about(wrong.field or "", standing))
     return Verdict(row, digest, checked, kept_noes=refused)
+
+
+def _about(at: str, items: Sequence[Item]) -> tuple[str, ...]:
+    """What the cell means that an error of the registration stands at: `consents[1].wording` is the second yes's wording."""
+    if at.startswith("attributes."):
+        name = at.partition(".")[2]
+        return (f"attribute:{name}", *(["tags"] if name == "tags" else []), "attributes")
+    found = re.fullmatch(r"consents\[(\d+)\]\.(wording|evidence\.at)", at)
+    if found is None:
+        return ()
+    topic = items[int(found[1])].topic
+    return (f"wording:{topic}",) if found[2] == "wording" else (f"since:{topic}", "agreed_at", "confirmed_at")
 
 
 def _stopped(row: Row, digest: str, known: Standing) -> str | None:

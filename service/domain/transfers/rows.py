@@ -16,7 +16,7 @@ from service.domain.people import rules as people
 from service.domain.transfers import rules, sources
 from service.domain.transfers.reading import Record
 from service.kit import addresses
-from service.kit.errors import Invalid
+from service.kit.errors import DomainError, Invalid
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ def understand(
         wrong = record.wrong
         return [Fault(record.number, record.line, "", "", wrong.code, wrong.title, wrong.fix or "")]
     return _Understanding(record, columns, plan, now).row()
+
+
+def fault_in(
+    record: Record, columns: Sequence[str], plan: rules.Plan, about: Sequence[str], wrong: DomainError
+) -> Fault:
+    """What showed only beside what is known here, at the cell it is about: the first of these meanings that a column has."""
+    named = [column for role in about for column, meant in plan.columns.items() if meant == role]
+    told = [column for column in named if record.cells[columns.index(column)].strip()] or named
+    column, cell = (told[0], record.cells[columns.index(told[0])]) if told else ("", "")
+    return Fault(record.number, record.line, column, cell[:200], wrong.code, wrong.detail, wrong.fix or "")
 
 
 def _graver(cell: str, other: str) -> bool:
@@ -298,8 +308,8 @@ class _Understanding:
                 return found
         if grant.on:
             return rules.instant(grant.on, "iso", self.now)
-        column = "agreed_at" if "agreed_at" in self.plan.columns.values() else f"since:{grant.topic}"
-        self.fault(column, rules.DateMissing())
+        asked = ("agreed_at", f"since:{grant.topic}", "confirmed_at")
+        self.fault(next(role for role in asked if role in self.plan.columns.values()), rules.DateMissing())
         return None
 
     def _confirmed(self) -> dict[str, Any] | None:
