@@ -3,9 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,14 +108,16 @@ def import_(
 ) -> None:
     """Take over the people of a file. Running it again goes on where it stopped, or changes nothing."""
     house = desk.house()
+    if bad_rows is not None and bad_rows.exists():
+        raise exports.FileThere("There is a file by that name already.", field=str(bad_rows))
     facts = imports.look_at(lambda: file.open("rb"))
     if plan is not None:
-        made = _read_plan(plan, facts)
+        made = _read_plan(plan, facts, file.name)
+        made = replace(made, leave_out_bad=made.leave_out_bad or leave_out_bad_rows)
     else:
         columns = _columns(facts, column or [], [one.slug for one in desk.ask(house, topics.active)])
         grants = _grants(topic or [], wording or [], text, on, said, rules.LEGACY if legacy else basis)
-        if not status and "status" not in columns.values():
-            status = sources.state_of_all(file.name) or ""
+        status = status or _status(columns, file.name)
         word = source or sources.system_of(facts.columns) or "import"
         made = rules.Plan(word, columns, grants, dates, confirmed, mail, status, leave_out_bad_rows)
     made = rules.check_plan(made, facts.columns, now=clock.now())
@@ -125,14 +127,20 @@ def import_(
         _import(house, job, file, bad_rows, dry=dry_run, as_json=as_json)
 
 
-def _read_plan(plan: Path, facts: FileFacts) -> rules.Plan:
+def _status(columns: Mapping[str, str], name: str) -> str:
+    """What a file's name says of everybody in it, where no column tells."""
+    return "" if "status" in columns.values() else sources.state_of_all(name) or ""
+
+
+def _read_plan(plan: Path, facts: FileFacts, name: str) -> rules.Plan:
     try:
         said = json.loads(plan.read_text(encoding="utf-8"))
     except ValueError as wrong:
         raise rules.PlanInvalid("That plan is not JSON.", field=plan.name) from wrong
     if not isinstance(said, dict):
         raise rules.PlanInvalid(field=plan.name)
-    return rules.plan_of({"source": "import", "columns": sources.proposed(facts.columns, ()), **said})
+    made = rules.plan_of({"source": "import", "columns": sources.proposed(facts.columns, ()), **said})
+    return made if made.status else replace(made, status=_status(made.columns, name))
 
 
 def _columns(facts: FileFacts, told: list[str], known: list[str]) -> dict[str, str]:
@@ -142,7 +150,10 @@ def _columns(facts: FileFacts, told: list[str], known: list[str]) -> dict[str, s
         name, sign, role = one.rpartition("=")
         if not sign:
             raise rules.PlanInvalid("Write it so: NAME=MEANING.", field="column")
-        columns = {key: value for key, value in columns.items() if key != name and value != role}
+        once = role not in sources.SEVERAL
+        columns = {
+            key: value for key, value in columns.items() if key != name and not (once and value == role)
+        }
         if role:
             columns[name] = role
     return columns
@@ -193,9 +204,10 @@ def _import(
 
 
 def _tried(house: House, job: imports.Job, bad_rows: Path | None, *, as_json: bool) -> imports.Examined:
-    out = bad_rows.open("w", encoding="utf-8", newline="") if bad_rows else None
+    out = bad_rows.open("x", encoding="utf-8", newline="") if bad_rows else None
     with out or nullcontext(), _bar("Looking at", as_json=as_json) as told:
-        if out:
+        if out and bad_rows:
+            bad_rows.chmod(0o600)
             out.write(exports.bad_rows_header(job.file.columns))
 
         def bad(record: Record, faults: list[Fault]) -> None:

@@ -104,6 +104,61 @@ def test_a_plan_as_json_speaks_of_several_topics(bidden: Run, tmp_path: Path) ->
     assert "plan_invalid" in bidden("people", "import", path, "--plan", str(plan)).err
 
 
+def test_a_plan_as_json_heeds_what_is_said_beside_it(bidden: Run, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    grants = [{"topic": "updates", "said": "old shop", "text": "Tell me."}]
+    plan.write_text(json.dumps({"source": "old-shop", "grants": grants}))
+    path = a_file(tmp_path, files.simple("ana@example.org", "ben@"))
+    done = bidden("people", "import", path, "--plan", str(plan), "--leave-out-bad-rows", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["counts"]["new"], done.json["counts"]["refused"]) == (1, {"address_syntax": 1})
+    path = a_file(tmp_path, files.simple("cem@example.org"), "nonsubscribed_members_1.csv")
+    done = bidden("people", "import", path, "--plan", str(plan), "--json")
+    assert (done.json["counts"]["new"], done.json["counts"]["given"]) == (1, {})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attested": "no"},
+        {"mail": "false"},
+        {"source": 5},
+        {"columns": {"email": 5}},
+        {"columns": "email"},
+        {"dates": ["iso"]},
+        {"status": {}},
+        {"grants": [{"topic": "updates", "said": "shop", "text": "Tell me.", "on": 20240102}]},
+        {"grants": [{"topic": ["updates"], "said": "shop", "text": "Tell me."}]},
+        {"grants": [["updates"]]},
+    ],
+)
+def test_a_plan_of_other_kinds_of_values_is_none(
+    bidden: Run, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    """“no” between quotation marks would be a yes."""
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"source": "old-shop", **wrong}))
+    path = a_file(tmp_path, files.simple("ana@example.org"))
+    done = bidden("people", "import", path, "--plan", str(plan), "--dry-run")
+    assert (done.code, "plan_invalid" in done.err) == (1, True), done.err
+
+
+def test_p7_a_second_column_of_noes_leaves_the_first_one_its_meaning(bidden: Run, tmp_path: Path) -> None:
+    content = b"email,firstname,lastname,points,doNotEmail,Left\nana@example.org,A,B,1,1,0\nben@example.org,A,B,1,0,1\n"
+    done = bidden("people", "import", a_file(tmp_path, content), "--column", "Left=no_mail", "--json")
+    assert done.json["counts"]["noes"] == {"no": 2}, done.err
+
+
+def test_bad_rows_overwrite_nothing_and_are_for_their_owner(bidden: Run, tmp_path: Path) -> None:
+    content = files.simple("ana@example.org", "ben@")
+    path, bad = a_file(tmp_path, content), tmp_path / "bad.csv"
+    refused = bidden("people", "import", path, *PROOF, "--bad-rows", path, "--leave-out-bad-rows")
+    assert (refused.code, "file_there" in refused.err) == (1, True)
+    assert Path(path).read_bytes() == content
+    bidden("people", "import", path, *PROOF, "--bad-rows", str(bad))
+    assert stat.S_IMODE(bad.stat().st_mode) == 0o600
+
+
 def test_taking_back_and_export(bidden: Run, tmp_path: Path, engine: Engine, ring: Keyring) -> None:
     made = bidden("people", "import", a_file(tmp_path, files.MAILCHIMP), *PROOF, "--confirmed", "--json").json
     back = bidden("people", "take-back", made["id"], "--reason", "wrong file", "--json")

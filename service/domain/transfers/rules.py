@@ -180,6 +180,11 @@ def plan_of(said: Mapping[str, Any]) -> Plan:
         plan = Plan(**{**said, "columns": dict(said["columns"]), "grants": grants})
     except (KeyError, TypeError, ValueError) as wrong:
         raise PlanInvalid(field="plan") from wrong
+    texts = [plan.source, plan.dates, plan.status, *plan.columns, *plan.columns.values()]
+    texts += [value for grant in grants for value in asdict(grant).values()]
+    flags = (plan.attested, plan.mail, plan.leave_out_bad)
+    if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, bool) for one in flags):
+        raise PlanInvalid("Its values are texts, but for attested and mail: true or false.", field="plan")
     return plan
 
 
