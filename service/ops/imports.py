@@ -33,7 +33,6 @@ LOG = logging.getLogger("bidden.imports")
 LONGEST = 0.05  # seconds a transaction is to hold the database (design.md 3) …
 SMALLEST = 100  # … but no fewer rows than this: what a transaction costs by itself would be most of it
 AT_A_LOOK = 500  # rows of one reading transaction
-STILL = 5.0  # seconds without a sign after which a run counts as dead; two at once do no harm (`ImportMoved`)
 
 Open = Callable[[], BinaryIO]
 Told = Callable[[int, int], None]  # rows done, rows in all (0 while nobody knows)
@@ -194,7 +193,7 @@ def in_background(work: Callable[[], object]) -> None:
 
 def is_still(row: Import, *, now: datetime) -> bool:
     """Whether nobody seems to work on a running import any more, so that somebody else may go on with it."""
-    return row.beat_at is None or (now - row.beat_at).total_seconds() > STILL
+    return rules.is_still(row.beat_at, now)
 
 
 def take_back(house: House, public_id: str, *, reason: str, by: str, told: Told | None = None) -> Import:

@@ -280,16 +280,18 @@ def end(session: Session, import_id: int, *, now: datetime, by: str) -> Import:
 
 
 def begin_taking_back(session: Session, public_id: str, *, reason: str, now: datetime, by: str) -> Import:
-    """The controller takes back what an import gave, for a reason. Raises `ReasonMissing`, `ImportNotDone`."""
+    """The controller takes back what an import gave, for a reason; of one whose process ended in the middle, what it gave so far: it
+    goes on no more. Raises `ReasonMissing`, `ImportNotDone`."""
     lock_ledger_tail(session)
     row = queries.by_public_id(session, public_id)
     if row.state in ("taking_back", "taken_back"):
         return row
     if not reason.strip():
         raise rules.ReasonMissing(field="reason")
-    if row.state != "done":
+    cut_off = row.state == "running" and rules.is_still(row.beat_at, now)
+    if row.state != "done" and not cut_off:
         raise rules.ImportNotDone
-    row.state, row.back_after, row.beat_at = "taking_back", 0, now
+    row.state, row.back_after, row.beat_at, row.mended = "taking_back", 0, now, None
     body = {"reason": reason.strip()[:200]}
     ledger.append(session, "import.revoked", subject=row.public_id, body=body, by=by, now=now)
     session.add(row)

@@ -32,6 +32,7 @@ DATES = {
 SHOWN = 100  # bad cells shown in full; the others are counted, and stand in the file of bad rows
 NOES = ("no", "stopped", "bounced", "complained")
 LONGEST_SAID = 120
+STILL = 5.0  # seconds without a sign after which a run counts as dead; two at once do no harm (`ImportMoved`)
 
 # Why a row is left alone though nothing in it is wrong. From the gravest, as the gate orders them.
 SKIPPED = {
@@ -115,7 +116,7 @@ class BadRows(Conflict):
 
 
 class ImportNotDone(Conflict):
-    """That import is still running, or never ran; what it gave can be taken back once it has ended."""
+    """That import is still running, or never ran; what it gave can be taken back once it has ended or stands still."""
 
 
 class ReasonMissing(Invalid):
@@ -263,6 +264,11 @@ def _instant(text: str, way: str, now: datetime) -> datetime:
     if found > now:
         raise DateToCome
     return found
+
+
+def is_still(beat_at: datetime | None, now: datetime) -> bool:
+    """Whether a run has given no sign for so long that its process must have ended."""
+    return beat_at is None or (now - beat_at).total_seconds() > STILL
 
 
 @dataclass

@@ -189,6 +189,7 @@ async def take_back(request: Request, public_id: str, staff: Importer) -> Respon
     except rules.ReasonMissing as wrong:
         return await _page(request, staff, public_id, errors=faults(wrong, ("reason",)), status=422)
     house, row = deps.house(request), fenced.value
+    uploads.remove(house, public_id)  # of one that ended in the middle
     few = await deps.read(house, lambda session: _standing(session, row)) <= AT_ONCE
     if few:
         await run_in_threadpool(imports.take_back, house, public_id, reason=reason, by=staff.by)

@@ -469,6 +469,31 @@ def test_going_on_after_an_end_in_the_middle(house: House) -> None:
     holds(house)
 
 
+def test_what_one_gave_that_ended_in_the_middle_is_taken_back_and_it_goes_on_no_more(
+    house: House, ring: Keyring
+) -> None:
+    job = files.job(files.MAILCHIMP, files.GRANT, attested=True)
+    row = files.begun(house, job, rows=2)
+    with job.open() as stream:
+        told = [one for _, one in job.rows(stream, now=clock.now())]
+    [first] = [prepare(ring, job.plan, one, keep_ip=None) for one in told[:1] if isinstance(one, Row)]
+
+    def take(session: Session) -> Import:
+        return actions.take_chunk(session, ring, row.id or 0, 0, [first], now=clock.now(), by="cli")
+
+    fence.perform_now(house, take)
+    with pytest.raises(rules.ImportNotDone):  # somebody is at work on it
+        imports.take_back(house, row.public_id, reason="wrong file", by="cli")
+    assert states(house) == ["given"]
+    with transaction(house.engine) as session:
+        queries.by_public_id(session, row.public_id).beat_at = clock.now() - timedelta(minutes=1)
+    back = imports.take_back(house, row.public_id, reason="wrong file", by="cli")
+    assert (back.state, back.taken_back, states(house)) == ("taken_back", 1, ["invalidated"])
+    with pytest.raises(rules.ImportMoved):  # its process wakes up after all
+        imports.run(house, job, row, by="cli")
+    holds(house)
+
+
 def test_rows_that_cannot_be_taken_over_are_counted_and_harm_no_other(house: House) -> None:
     content = files.simple("ana@example.org", "b@", "ben@example.org", more=["x@example.org,soon", "y,z,q,r"])
     done = files.imported(house, files.job(content, files.GRANT))

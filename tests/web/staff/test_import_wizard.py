@@ -4,12 +4,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.domain.people import queries as people
-from service.kit import addresses
+from service.domain.transfers import actions, queries
+from service.kit import addresses, clock
 from tests import builders as make
 from tests.domain.transfers import files
 from tests.web.staff.conftest import Office
@@ -238,3 +241,24 @@ def test_many_consents_are_taken_back_behind_a_page_that_says_so(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert office.world.entries("consent.invalidated") == 5
+
+
+def test_one_that_ended_in_the_middle_can_be_taken_back_instead_of_ended(
+    browser: Browser, office: Office
+) -> None:
+    officer = browser("privacy_officer")
+    path = uploaded(officer, files.simple("ana@example.org"))
+
+    def cut_off(session: Session) -> None:
+        row = actions.begin(
+            session, queries.by_public_id(session, path.rpartition("/")[2]), now=clock.now(), by="t"
+        )
+        row.beat_at = clock.now() - timedelta(minutes=1)
+
+    office.world.change(cut_off)
+    page = officer.get(path).text
+    assert "It stands still" in page
+    assert f'action="{path}/take-back"' in page
+    assert officer.post(f"{path}/take-back", data={"reason": "wrong file"}).status_code == 303
+    assert "0 consents it gave are taken back" in officer.get(path).text
+    assert list((office.house.settings.data_dir / "imports").glob("*")) == []
