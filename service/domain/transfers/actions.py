@@ -83,21 +83,24 @@ def note_bad_rows(session: Session, public_id: str, rows: int, *, now: datetime,
 
 
 def _drafted(session: Session, public_id: str) -> Import:
-    row = queries.by_public_id(session, public_id)
+    row = queries.held(session, public_id)
     if row.state != "draft":
         raise rules.ImportMoved
     return row
 
 
-def begin(session: Session, row: Import, *, now: datetime, by: str) -> Import:
+def begin(session: Session, row: Import, *, tried: str | None = None, now: datetime, by: str) -> Import:
     """Start to run it: the entry holds the file's hash, the plan, and the words that were shown in full.
 
-    A file that was imported under the same plan before is that import, and nothing begins: the earlier one is returned.
+    A file that was imported under the same plan before is that import, and nothing begins: the earlier one is returned. `tried`: the
+    digest of the plan it was tried under. Raises `PlanMoved`, `ImportUnknown`.
     """
     lock_ledger_tail(session)
-    session.refresh(row)
+    row = queries.held(session, row.public_id)
     if row.state != "draft":
         return row
+    if tried is not None and tried != row.plan_sha256:
+        raise rules.PlanMoved
     earlier = queries.of_file(session, row.file_sha256, row.plan_sha256)
     if earlier is not None:
         session.delete(row)

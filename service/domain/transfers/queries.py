@@ -7,6 +7,7 @@ from sqlalchemy import func
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
+from service.db.locks import for_update
 from service.domain.consent.rules import PERMITTING
 from service.domain.consent.tables import Consent
 from service.domain.mailings import queries as mailings
@@ -50,6 +51,17 @@ def by_public_id(session: Session, public_id: str) -> Import:
     if row is None:
         raise rules.ImportUnknown
     return row
+
+
+def held(session: Session, public_id: str) -> Import:
+    """One import as it stands now, which nobody else changes before this transaction ends. Raises `ImportUnknown`."""
+    session.flush()
+    statement = for_update(session, select(Import).where(col(Import.public_id) == public_id))
+    row = session.execute(statement.execution_options(populate_existing=True)).scalar_one_or_none()
+    if row is None:
+        raise rules.ImportUnknown
+    found: Import = row
+    return found
 
 
 def of_file(session: Session, file_sha256: str, plan_sha256: str) -> Import | None:

@@ -109,6 +109,10 @@ class ImportMoved(Conflict):
     """Another run of this import is at work."""
 
 
+class PlanMoved(Conflict):
+    """Somebody has changed the plan of this import meanwhile; please try it again."""
+
+
 class BadRows(Conflict):
     """Some rows cannot be taken over, and nothing was imported."""
 

@@ -157,7 +157,8 @@ async def run(request: Request, public_id: str, staff: Importer) -> Response:
             return await _page(request, staff, public_id, found=found, errors=errors, status=409)
 
     def begin(session: Session) -> Import:
-        return actions.begin(session, queries.by_public_id(session, public_id), now=clock.now(), by=staff.by)
+        draft = queries.by_public_id(session, public_id)
+        return actions.begin(session, draft, tried=row.plan_sha256, now=clock.now(), by=staff.by)
 
     begun = (await act(request, begin)).value
     if begun.public_id != public_id:
@@ -165,7 +166,7 @@ async def run(request: Request, public_id: str, staff: Importer) -> Response:
         words = "This file was imported under this plan already; nothing changed."
         return pages.redirect(request, _path(begun), flash=("ok", words))
     if begun.state == "running" and (not begun.rows_done or imports.is_still(begun, now=clock.now())):
-        job = _job(house, row, file)
+        job = _job(house, begun, file)
         imports.in_background(lambda: _to_its_end(house, job, begun, staff))
     return pages.redirect(request, _path(begun))
 

@@ -4,7 +4,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import Session
@@ -13,6 +15,8 @@ from starlette.testclient import TestClient
 from service.domain.people import queries as people
 from service.domain.transfers import actions, queries
 from service.kit import addresses, clock
+from service.ops import imports
+from service.ops.house import House
 from tests import builders as make
 from tests.domain.transfers import files
 from tests.web.staff.conftest import Office
@@ -262,3 +266,24 @@ def test_one_that_ended_in_the_middle_can_be_taken_back_instead_of_ended(
     assert officer.post(f"{path}/take-back", data={"reason": "wrong file"}).status_code == 303
     assert "0 consents it gave are taken back" in officer.get(path).text
     assert list((office.house.settings.data_dir / "imports").glob("*")) == []
+
+
+def test_a_plan_changed_while_it_was_tried_is_not_run(
+    browser: Browser, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer = browser("privacy_officer")
+    path = uploaded(officer, files.simple("ana@example.org"))
+    officer.post(f"{path}/try", data=PROOF)
+    tried = imports.dry_run
+
+    def meanwhile(house: House, job: imports.Job, **how: Any) -> imports.Examined:
+        other = replace(job.plan, mail=True)
+        public_id = path.rpartition("/")[2]
+        office.world.change(lambda session: actions.revise(session, house.ring, public_id, other))
+        return tried(house, job, **how)
+
+    monkeypatch.setattr(imports, "dry_run", meanwhile)
+    refused = officer.post(f"{path}/run", data={})
+    assert refused.status_code == 409
+    assert "try it again" in refused.text
+    assert office.world.entries("import.started") == 0
