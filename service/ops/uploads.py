@@ -23,16 +23,20 @@ class UploadGone(NotFound):
 
 
 def keep(house: House, public_id: str, content: bytes) -> None:
-    """Seal a file."""
+    """Seal a file. It is there when it is there as a whole."""
     path = _path(house, public_id)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("xb") as out:
-        path.chmod(0o600)
-        for number, start in enumerate(range(0, len(content), PART)):
-            sealed = sealing.seal(
-                house.ring.house_key, content[start : start + PART], _place(public_id, number)
-            )
-            out.write(len(sealed).to_bytes(4) + sealed)
+    coming = path.with_name(f"{path.name}.part")
+    try:
+        with coming.open("xb") as out:
+            coming.chmod(0o600)
+            for number, start in enumerate(range(0, len(content), PART)):
+                part = content[start : start + PART]
+                sealed = sealing.seal(house.ring.house_key, part, _place(public_id, number))
+                out.write(len(sealed).to_bytes(4) + sealed)
+        coming.rename(path)
+    finally:
+        coming.unlink(missing_ok=True)
 
 
 def opened(house: House, public_id: str) -> BinaryIO:
