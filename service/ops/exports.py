@@ -65,13 +65,15 @@ def bad_rows_header(columns: Sequence[str]) -> str:
 
 
 def bad_row(record: Record, width: int, faults: Sequence[Fault]) -> str:
-    """A row that was not taken over, as it was, with every reason; mended, the file can be imported as it is."""
-    cells = list(record.cells) or [""] * width
+    """A row that was not taken over, as it was, with every reason; mended, the file can be imported as it is. Cells beyond the last
+    column stand behind the reason."""
+    cells = [*record.cells, *[""] * (width - len(record.cells))]
     told = [
         " ".join(part for part in (f"{one.column}:" if one.column else "", one.sentence, one.fix) if part)
         for one in faults
     ]
-    return _csv([[*cells, f"Row {record.number}, line {record.line}. " + " ".join(told)]])
+    reason = f"Row {record.number}, line {record.line}. " + " ".join(told)
+    return _csv([[*cells[:width], reason, *cells[width:]]])
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

@@ -88,7 +88,7 @@ class FileFacts:
 @dataclass(frozen=True)
 class Record:
     """One row of the file: its number (the first after the header is 1), the line it begins on, and its cells; or what is
-    wrong with it as a whole."""
+    wrong with it as a whole, with as many cells as could be told apart."""
 
     number: int
     line: int
@@ -257,10 +257,10 @@ class _Lines:
 def _record(number: int, line: int, cells: list[str], width: int, wrong: Invalid | None) -> Record:
     if wrong is None and any(cell.strip() for cell in cells[width:]):
         wrong = CellsTooMany()
+    told = tuple([restored(cell) for cell in cells])
     if wrong is not None:
-        return Record(number, line, wrong=wrong)
-    told = [restored(cell) for cell in cells[:width]]
-    return Record(number, line, (*told, *[""] * (width - len(told))))
+        return Record(number, line, told, wrong)
+    return Record(number, line, (*told[:width], *[""] * (width - len(told))))
 
 
 def restored(cell: str) -> str:

@@ -1,5 +1,6 @@
 """Imports on real databases: what is given, what no import may give, running twice, running on, and taking back."""
 
+import csv
 import json
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -652,6 +653,17 @@ def test_rel_h64_bad_rows_can_be_written_mended_and_read_again(house: House) -> 
         ]
         == 1
     )
+
+
+def test_a_bad_row_of_too_many_cells_comes_with_all_of_them() -> None:
+    given = files.job(b"email,first name\nana@example.org,Kov,Ana\n")
+    with given.open() as stream:
+        [(record, faults)] = given.rows(stream, now=clock.now())
+    assert isinstance(faults, list)
+    assert [one.code for one in faults] == ["cells_too_many"]
+    [cells] = csv.reader([exports.bad_row(record, 2, faults)])
+    assert [*cells[:2], *cells[3:]] == ["ana@example.org", "Kov", "Ana"]
+    assert cells[2].startswith("Row 1, line 2.")
 
 
 def test_instants_are_read_as_utc() -> None:
