@@ -93,14 +93,14 @@ def dry_run(
     house: House, job: Job, *, now: datetime, told: Told | None = None, bad: Bad | None = None
 ) -> Examined:
     """What an import would make of every row, nothing written. `bad` is handed each row that cannot be taken over."""
-    found, seen = Examined(), set[int]()
+    found, before = Examined(), forecast.Before()
     with job.open() as stream:
         pairs = job.rows(stream, now=now)
         while part := list(islice(pairs, AT_A_LOOK)):
             with reading(house.engine) as session:
                 facts = look_up(session, now, Transfer("", job.plan.mail, _bases(job.plan)))
                 good = [row for _, row in part if isinstance(row, Row)]
-                outlook = forecast.of_rows(session, house.ring, job.plan, good, facts, seen, now=now)
+                outlook = forecast.of_rows(session, house.ring, job.plan, good, facts, before, now=now)
             _note(found, job, part, outlook, bad)
             if told:
                 told(found.rows, 0)

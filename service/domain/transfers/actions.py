@@ -24,7 +24,7 @@ from service.domain.preferences.rules import CONSENTED
 from service.domain.preferences.tables import Preference
 from service.domain.topics import queries as topics
 from service.domain.transfers import noes, queries, rules
-from service.domain.transfers.judging import Verdict, judge
+from service.domain.transfers.judging import Verdict, apart, judge
 from service.domain.transfers.preparing import Prepared
 from service.domain.transfers.reading import FileFacts
 from service.domain.transfers.rows import Fault
@@ -163,7 +163,7 @@ def _take(
     by: str,
 ) -> None:
     facts = look_up(session, now, transfer_of(row))
-    for part in _apart(good):  # a mailbox or an id twice: the second row is judged by what the first has made
+    for part in apart(good):  # a mailbox or an id twice: the second row is judged by what the first has made
         verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now)
         told = [one for one in verdicts if one.registration is not None]
         registrations = [one.registration for one in told if one.registration is not None]
@@ -184,20 +184,6 @@ def _take(
                 _say_no(session, ring, row, one, facts, now=now, by=by)
         _others(session, ring, row, verdicts, facts, counts, now=now, by=by)
         session.flush()
-
-
-def _apart(rows: Sequence[Prepared]) -> list[list[Prepared]]:
-    """Runs of rows in which no mailbox and no id stands twice."""
-    parts: list[list[Prepared]] = [[]]
-    seen: set[str] = set()
-    for one in rows:
-        marks = {"at:" + one.address_hash, "id:" + one.row.external_id}
-        if marks & seen:
-            parts.append([])
-            seen = set()
-        parts[-1].append(one)
-        seen |= marks
-    return [part for part in parts if part]
 
 
 def _others(

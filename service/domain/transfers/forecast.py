@@ -4,7 +4,7 @@ Called by the dry run of `ops.imports`. It asks what `judging` asks, and compare
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -20,8 +20,9 @@ from service.domain.preferences.changes import LIVING
 from service.domain.preferences.intake import Facts
 from service.domain.preferences.tables import Preference
 from service.domain.suppressions import queries as suppressions
+from service.domain.suppressions.tables import Suppression
 from service.domain.transfers import noes, rules
-from service.domain.transfers.judging import Verdict, judge
+from service.domain.transfers.judging import Verdict, apart, judge
 from service.domain.transfers.preparing import prepare
 from service.domain.transfers.rows import Row
 from service.kit.errors import DomainError
@@ -37,40 +38,104 @@ class Outlook:
     yeses: tuple[str, ...] = ()  # topic:state
 
 
+Line = tuple[str, int | None, str]  # of the do-not-mail list: scope, topic, cause
+
+
+@dataclass
+class Before:
+    """What the rows before would have made, as far as later ones may meet it: by a number for each, for there may be a million."""
+
+    ids: set[int] = field(default_factory=set)  # of those who were new
+    confirmed: set[int] = field(default_factory=set)  # their mailboxes, where the plan attests them
+    noes: dict[int, tuple[Line, ...]] = field(default_factory=dict)  # by mailbox
+    alike: dict[tuple[Line, ...], tuple[Line, ...]] = field(
+        default_factory=dict
+    )  # a million equal noes are one
+    kinds: dict[str, str] = field(default_factory=dict)  # of attributes that were new
+
+    def tell_no(self, digest: str, lines: tuple[Line, ...]) -> None:
+        """A row says no for a mailbox."""
+        together = tuple(dict.fromkeys((*self.noes.get(hash(digest), ()), *lines)))
+        self.noes[hash(digest)] = self.alike.setdefault(together, together)
+
+    def told_no(self, digest: str, now: datetime) -> list[Suppression]:
+        """What stands against a mailbox by the rows before."""
+        return [
+            Suppression(
+                address_hash=digest, scope=scope, topic_id=topic_id, cause=cause, since_at=now, source_seq=0
+            )
+            for scope, topic_id, cause in self.noes.get(hash(digest), ())
+        ]
+
+
 def of_rows(
     session: Session,
     ring: Keyring,
     plan: rules.Plan,
     rows: Sequence[Row],
     facts: Facts,
-    seen: set[int],
+    before: Before,
     *,
     now: datetime,
 ) -> list[Outlook]:
-    """Each row's outlook, in order. `seen` holds, through one dry run, the mailboxes that were new (8 octets of each hash)."""
-    told = [prepare(ring, plan, row, keep_ip=None) for row in rows]
-    verdicts = judge(session, ring, plan.source, told, facts, attest=plan.attested, now=now)
+    """Each row's outlook, in order; `before` grows by them."""
+    facts.kinds = {**before.kinds, **facts.kinds}
+    found = []
+    for part in apart([prepare(ring, plan, row, keep_ip=None) for row in rows]):
+        digests = [one.address_hash for one in part]
+        said = {digest: told for digest in digests if (told := before.told_no(digest, now))}
+        verdicts = judge(session, ring, plan.source, part, facts, attest=plan.attested, now=now, said=said)
+        found += _outlooks(session, ring, plan, verdicts, facts, before, now=now)
+    before.kinds = facts.kinds
+    return found
+
+
+def _outlooks(
+    session: Session,
+    ring: Keyring,
+    plan: rules.Plan,
+    verdicts: Sequence[Verdict],
+    facts: Facts,
+    before: Before,
+    *,
+    now: datetime,
+) -> list[Outlook]:
     known = _known(session, ring, plan, verdicts)
     negative = [one.address_hash for one in verdicts if one.row.noes]
     live, living = suppressions.live_for(session, negative), _living(session, negative)
     found = []
     for one in verdicts:
+        digest = one.address_hash
         if one.registration is None:
-            stands, standing = live.get(one.address_hash, []), living.get(one.address_hash, set())
-            held = bool(one.row.noes) and noes.is_held(one.row, stands, standing, facts)
-            found.append(Outlook(one, "unchanged" if held else "no"))
-            continue
-        mark = int(one.address_hash[:16], 16)
-        held_as = known.get(one.row.external_id)
-        if held_as is None:
-            becomes = "unchanged" if mark in seen else "new"
-            seen.add(mark)
-            yeses = _yeses(one, None, facts, plan) if becomes == "new" else ()
+            becomes = "no"
+            if one.row.noes and one.skipped is None and one.wrong is None:
+                stands = [*live.get(digest, ()), *before.told_no(digest, now)]
+                held = noes.is_held(one.row, stands, living.get(digest, set()), facts)
+                becomes = "unchanged" if held else "no"
+            found.append(Outlook(one, becomes))
+        elif (held_as := known.get(one.row.external_id)) is None:
+            found.append(_newcomer(one, facts, plan, before))
         else:
             yeses = _yeses(one, held_as, facts, plan)
             becomes = "changed" if yeses or _differs(session, one, held_as) else "unchanged"
-        found.append(Outlook(one, becomes, yeses))
+            found.append(Outlook(one, becomes, yeses))
+        if one.row.noes and one.skipped is None and one.wrong is None:
+            before.tell_no(digest, noes.as_kept(one.row, facts))
     return found
+
+
+def _newcomer(one: Verdict, facts: Facts, plan: rules.Plan, before: Before) -> Outlook:
+    """Of somebody who is not known here; a row before may have brought them, or another of their ids."""
+    assert one.registration is not None
+    mark, mailbox_mark = hash(one.row.external_id), hash(one.address_hash)
+    if mark in before.ids:
+        return Outlook(one, "unchanged")
+    before.ids.add(mark)
+    if one.registration.given.confirmed:
+        if mailbox_mark in before.confirmed:
+            return Outlook(one, "changed")
+        before.confirmed.add(mailbox_mark)
+    return Outlook(one, "new", _yeses(one, None, facts, plan))
 
 
 def _living(session: Session, hashes: Sequence[str]) -> dict[str, set[int]]:

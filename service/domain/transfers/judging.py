@@ -5,7 +5,7 @@ keyed hash on the do-not-mail list, an erasure, a restriction), leaves the row o
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -63,6 +63,20 @@ class Standing:
     yeses: dict[tuple[str, int], datetime] = field(default_factory=dict)  # (keyed hash, topic) → since when
 
 
+def apart(rows: Sequence[Prepared]) -> list[list[Prepared]]:
+    """Runs of rows in which no mailbox and no id stands twice."""
+    parts: list[list[Prepared]] = [[]]
+    seen: set[str] = set()
+    for one in rows:
+        marks = {"at:" + one.address_hash, "id:" + one.row.external_id}
+        if marks & seen:
+            parts.append([])
+            seen = set()
+        parts[-1].append(one)
+        seen |= marks
+    return [part for part in parts if part]
+
+
 def judge(
     session: Session,
     ring: Keyring,
@@ -72,9 +86,13 @@ def judge(
     *,
     attest: bool,
     now: datetime,
+    said: Mapping[str, Sequence[Suppression]] = {},
 ) -> list[Verdict]:
-    """Each row's verdict, in order. Reads only; `facts` is what the registration itself will look up."""
+    """Each row's verdict, in order. Reads only; `facts` is what the registration itself will look up. `said`: by keyed hash, noes of
+    this file that are not written yet (a dry run's)."""
     known = _standing(session, ring, source, [one.row for one in rows], [one.address_hash for one in rows])
+    for digest, noes in said.items():
+        known.suppressed[digest] = [*known.suppressed.get(digest, ()), *noes]
     return [_verdict(one, known, facts, attest=attest, now=now) for one in rows]
 
 

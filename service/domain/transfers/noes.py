@@ -55,6 +55,13 @@ def say(
         )
 
 
+def as_kept(row: Row, facts: Facts) -> tuple[tuple[str, int | None, str], ...]:
+    """What a row's no puts on the do-not-mail list: scope, topic and cause of each line."""
+    return tuple(
+        [(scope, topic_id, CAUSES[row.no]) for scope, topic_id in _scopes(row, _concerned(row, facts))]
+    )
+
+
 def is_held(row: Row, live: Sequence[Suppression], ended_by_it: Set[int], facts: Facts) -> bool:
     """Whether all that a row's no says stands here already. `ended_by_it`: topics for which somebody of the mailbox has what a no
     ends."""
