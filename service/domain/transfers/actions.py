@@ -219,8 +219,15 @@ def _count(counts: rules.Counts, answer: Registered | DomainError) -> None:
     if isinstance(answer, DomainError):
         counts.add("refused", answer.code)
         return
-    still = ("unchanged", "kept_no", "confirmation_pending", "always_on")
-    written = [one for one in answer.consents if one["result"] not in still]
+    still, asked = (
+        ("unchanged", "kept_no", "confirmation_pending", "always_on"),
+        ("requested", "confirmation_sent"),
+    )
+    written = [
+        one
+        for one in answer.consents
+        if one["result"] not in still and (one["result"] not in asked or one["state"] == "requested")
+    ]
     for one in written:
         counts.add("given", f"{one['topic']}:{one['state']}")
     if answer.created:

@@ -3,7 +3,7 @@
 Called by the dry run of `ops.imports`. It asks what `judging` asks, and compares with what is held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -101,8 +101,8 @@ def _outlooks(
     now: datetime,
 ) -> list[Outlook]:
     known = _known(session, ring, plan, verdicts)
-    negative = [one.address_hash for one in verdicts if one.row.noes]
-    live, living = suppressions.live_for(session, negative), _living(session, negative)
+    negative = {one.address_hash: one.row for one in verdicts if one.row.noes}
+    live, living = suppressions.live_for(session, list(negative)), _living(session, ring, negative)
     found = []
     for one in verdicts:
         digest = one.address_hash
@@ -138,23 +138,24 @@ def _newcomer(one: Verdict, facts: Facts, plan: rules.Plan, before: Before) -> O
     return Outlook(one, "new", _yeses(one, None, facts, plan))
 
 
-def _living(session: Session, hashes: Sequence[str]) -> dict[str, set[int]]:
-    """The topics for which anybody of a mailbox has what a no ends."""
+def _living(session: Session, ring: Keyring, negative: Mapping[str, Row]) -> dict[str, set[int]]:
+    """The topics for which anybody of a mailbox has what its row's no ends."""
     statement = (
-        select(Address.address_hash, Preference.topic_id)
+        select(Address.address_hash, Person, Preference)
         .join(Person, col(Person.id) == col(Address.owner_id))
         .join(Preference, col(Preference.person_id) == col(Person.id))
         .where(
             col(Address.owner_kind) == "person",
             col(Address.ended_at).is_(None),
-            col(Address.address_hash).in_(hashes),
+            col(Address.address_hash).in_(negative),
             col(Person.state) != "merged",
             col(Preference.state).in_(LIVING),
         )
     )
     found: dict[str, set[int]] = {}
-    for digest, topic_id in session.exec(statement) if hashes else ():
-        found.setdefault(digest, set()).add(topic_id)
+    for digest, person, preference in session.exec(statement) if negative else ():
+        if not noes.is_older(session, ring, person, preference, negative[digest]):
+            found.setdefault(digest, set()).add(preference.topic_id)
     return found
 
 

@@ -119,7 +119,7 @@ def _withdraw(
         change = Change(session, person, None, Said("import", "", transfer=import_id), now, by)
         for topic in concerned:
             preference = change.preference(topic)
-            if preference is None or _is_older(session, ring, person, preference, one.row):
+            if preference is None or is_older(session, ring, person, preference, one.row):
                 continue
             if preference.state in LIVING:
                 withdraw(change, topic, preference)
@@ -127,7 +127,7 @@ def _withdraw(
                 say_no_again(change, topic, preference, said_at=said, revocable=False)  # overtaken above
 
 
-def _is_older(session: Session, ring: Keyring, person: Person, preference: Preference, row: Row) -> bool:
+def is_older(session: Session, ring: Keyring, person: Person, preference: Preference, row: Row) -> bool:
     """Whether a dated no was said before what stands here; the person has answered again since, and may have been asked again. A yes
     that was told since may have been said before, and what a sale or an old list permits is none."""
     if row.no != "no" or row.no_at is None or row.no_at >= preference.since_at:

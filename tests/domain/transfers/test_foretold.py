@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
+from service.domain.transfers import rules
 from service.kit.signing import Keyring
 from service.ops import imports
 from service.ops.house import House
@@ -71,3 +72,20 @@ def test_an_attribute_of_two_kinds_far_apart(house: House, monkeypatch: pytest.M
     columns = {"email": "email", "subscribed at": "agreed_at", "group": "attribute:group"}
     done = both(house, content, columns=columns)
     assert (done.counts["new"], done.counts["refused"]) == (1, {"attribute_invalid": 1})
+
+
+def test_who_is_only_asked_while_a_purchase_permits_has_given_nothing(house: House) -> None:
+    """What the purchase permits goes on; the import's yes waits for a button, and is no yes of the import's."""
+    bought = rules.Grant("new-products", "shop", text=files.WORDS, basis="implied_purchase")
+    job = files.job(files.simple("ana@example.org").replace(b"2024", b"2026"), bought, attested=True)
+    assert files.imported(house, job).counts["given"] == {"new-products:given": 1}
+    for mail in (False, True):
+        done = both(house, f"email,subscribed at\nana@example.org,{DAY}\n" + "\n" * mail, mail=mail)
+        assert done.counts == {"unchanged": 1}
+
+
+def test_a_no_older_than_what_stands_is_held_once_it_is_listed(house: House) -> None:
+    both(house, f"email,subscribed at\nana@example.org,{DAY}\n")
+    no = "email,subscribed at,unsubscribed at\nana@example.org,,2023-01-01\n"
+    assert both(house, no).counts == {"noes": {"no": 1}}
+    assert both(house, f"{no}\n").counts == {"unchanged": 1}
