@@ -281,14 +281,15 @@ def _step(
     )
     wording = writer.facts.said(topic, item, row.person.locale)
     shown, stood = wording.version if wording else 0, (before.wording_version or 0) if before else 0
+    imported = writer.facts.transfer is not None  # whose yes waits, unless its trail is whole (docs/adr/0020)
     step = consent_rules.answer(
         state="unknown" if implied and item.given else state,
         since=since,
         given=item.given,
         agreed_at=item.agreed_at,
         attested=(basis == LEGACY or (attest and item.confirmed is not None)) and not doubtful,
-        confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None,
-        newer_words=writer.facts.transfer is None and shown >= stood,
+        confirm=topic.double_opt_in or doubtful or row.address.confirmed_at is None or imported,
+        newer_words=not imported and shown >= stood,
         wider=before is not None and covers_less(before.basis, stood, topic.since_version, shown),
     )
     if implied and step.kind == "consent.requested":

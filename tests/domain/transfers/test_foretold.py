@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
+from service.db.session import transaction
+from service.domain.topics import queries as topics
 from service.domain.transfers import rules
 from service.kit.signing import Keyring
 from service.ops import imports
 from service.ops.house import House
 from tests import builders as make
 from tests.domain.transfers import files
+from tests.domain.transfers.test_imports import states
 
 DAY = "2024-01-02"
 
@@ -89,3 +92,19 @@ def test_a_no_older_than_what_stands_is_held_once_it_is_listed(house: House) -> 
     no = "email,subscribed at,unsubscribed at\nana@example.org,,2023-01-01\n"
     assert both(house, no).counts == {"noes": {"no": 1}}
     assert both(house, f"{no}\n").counts == {"unchanged": 1}
+
+
+def test_std_h1_an_imported_yes_waits_also_where_a_topic_asks_for_no_button(
+    house: House, ring: Keyring
+) -> None:
+    """A topic of single opt-in trusts a site that was there when they agreed; what a file says of the past waits (ADR 0020)."""
+    trail = rules.Grant("updates", "old shop", text=files.WORDS)
+    files.imported(house, files.job(files.MAILCHIMP, trail, attested=True))
+    with transaction(house.engine) as session:
+        topic = topics.by_slug(session, "new-products")
+        topic.double_opt_in = False
+    job = files.job(files.MAILCHIMP, files.GRANT)
+    done = files.imported(house, job)
+    assert done.counts["given"] == {"new-products:requested": 2}
+    assert done.examined.counts.as_json() == done.row.counts
+    assert states(house) == ["requested"]
