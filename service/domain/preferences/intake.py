@@ -73,6 +73,7 @@ class Facts:
     kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     transfer: Transfer | None = None
+    retired: list[Topic] = field(default_factory=list)  # which nobody can say yes to
 
     def policy(self, locale: str) -> tuple[str, int | None]:
         """What a yes of theirs names, and its row: the policy in their language, or in English, or any."""
@@ -119,7 +120,8 @@ def look_up(
     session: Session, now: datetime, transfer: Transfer | None = None, policy: PolicyVersion | None = None
 ) -> Facts:
     """Read what every registration of a transaction needs to know. `policy`: the version that was shown, where a form says it."""
-    everything = {topic.slug: topic for topic in topics.active(session)}
+    every = topics.everything(session)
+    everything = {topic.slug: topic for topic in every if topic.state == "active"}
     told = topics.wordings_by_topic(session)
     kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
     words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
@@ -133,6 +135,7 @@ def look_up(
         brands.setting(session, "ip_evidence"),
         people_queries.attribute_kinds(session),
         transfer=transfer,
+        retired=[topic for topic in every if topic.state != "active"],
     )
 
 

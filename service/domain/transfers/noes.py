@@ -75,10 +75,11 @@ def is_held(row: Row, live: Sequence[Suppression], ended_by_it: Set[int], facts:
 
 
 def _concerned(row: Row, facts: Facts) -> list[Topic]:
-    """The topics a no speaks of."""
+    """The topics a no speaks of. One to everything speaks of those that are retired, too: they may be taken into use again."""
+    every = [*facts.topics.values(), *facts.retired]
     if row.no in ("stopped", "complained"):
-        return [topic for topic in facts.topics.values() if topic.mail_class != "service"]
-    return [topic for slug, topic in facts.topics.items() if "*" in row.noes or slug in row.noes]
+        return [topic for topic in every if topic.mail_class != "service"]
+    return [topic for topic in every if "*" in row.noes or topic.slug in row.noes]
 
 
 def _scopes(row: Row, concerned: Sequence[Topic]) -> list[tuple[str, int | None]]:
