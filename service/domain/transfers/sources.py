@@ -66,6 +66,7 @@ _KNOWN: dict[str, tuple[frozenset[str], dict[str, str]]] = {
             "id": "external_id", "email": "email", "firstname": "first_name", "lastname": "last_name",
             "company": "company", "phone": "telephone", "timezone": "zone", "preferredlocale": "locale",
             "tags": "tags", "donotemail": "no_mail", "donotcontact": "no_mail", "dnc": "no_mail",
+            "dncreason": "no_mail",
         },
     ),
 }  # fmt: skip
@@ -81,6 +82,10 @@ _USUAL = {
     "sprache": "locale", "timezone": "zone", "status": "status", "state": "status", "subscribedat": "agreed_at",
     "optintime": "agreed_at", "optindate": "agreed_at", "consentdate": "agreed_at", "confirmedat": "confirmed_at",
     "unsubscribedat": "no_at", "tags": "tags",
+    **dict.fromkeys(
+        ("donotemail", "donotcontact", "dnc", "dncreason", "unsubscribed", "optedout", "optout", "emailoptout",
+         "hasoptedoutofemail"), "no_mail"
+    ),
 }  # fmt: skip
 
 SEVERAL = ("no_mail",)  # what more than one column may say, each by itself

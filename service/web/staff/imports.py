@@ -1,6 +1,8 @@
 """The import wizard: the file, what its columns mean and where the consent comes from, a trial, the run, and taking it back."""
 
+import re
 from io import BytesIO
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -50,18 +52,19 @@ async def upload(request: Request, staff: Importer) -> Response:
         if content is None:
             raise FileMissing(field="file")
         facts = await run_in_threadpool(imports.look_at, lambda: BytesIO(content))
-        name = form.text("name") or form.file_name("file")
-        row = (await act(request, lambda session: _draft(session, facts, name, staff))).value
+        called = form.file_name("file")
+        name = form.text("name") or called
+        row = (await act(request, lambda session: _draft(session, facts, name, called, staff))).value
         await run_in_threadpool(uploads.keep, house, row.public_id, content)
     except DomainError as wrong:
         return await _start(request, staff, faults(wrong, ("file",)), status=wrong.status)
     return pages.redirect(request, _path(row))
 
 
-def _draft(session: Session, facts: FileFacts, name: str, staff: SignedIn) -> Import:
+def _draft(session: Session, facts: FileFacts, name: str, called: str, staff: SignedIn) -> Import:
     known = [topic.slug for topic in topics.active(session)]
     columns = sources.proposed(facts.columns, known)
-    status = "" if "status" in columns.values() else sources.state_of_all(name) or ""
+    status = "" if "status" in columns.values() else sources.state_of_all(called) or ""
     plan = rules.Plan(sources.system_of(facts.columns) or "import", columns, status=status)
     now = clock.now()
     return actions.draft(session, facts, plan, file_name=name, rows=0, now=now, by=staff.by)
@@ -141,8 +144,16 @@ async def bad_rows(request: Request, public_id: str, staff: Importer) -> Respons
         request,
         lambda session: actions.note_bad_rows(session, public_id, taken, now=clock.now(), by=staff.by),
     )
-    headers = {"Content-Disposition": 'attachment; filename="bad-rows.csv"'}
+    headers = {"Content-Disposition": f'attachment; filename="{_bad_rows_name(row)}"'}
     return StreamingResponse(iter(parts), media_type=exports.FORMS["csv"], headers=headers)
+
+
+def _bad_rows_name(row: Import) -> str:
+    """What bad rows are called: mended and uploaded, they are taken for what was said of everybody in the file."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(row.file_name).stem).strip("-") or "people"
+    word = {"no": "unsubscribed", "bounced": "cleaned", "waits": "nonsubscribed"}.get(row.plan["status"])
+    known = word is None or sources.state_of_all(stem) == row.plan["status"]
+    return f"{stem if known else f'{word}-{stem}'}-bad-rows.csv"
 
 
 @router.post("/staff/people/import/{public_id}/run")

@@ -220,3 +220,13 @@ def test_known_exports_are_known_by_their_header() -> None:
 )
 def test_the_name_of_a_mailchimp_file_says_what_holds_of_all(name: str, state: str | None) -> None:
     assert sources.state_of_all(name) == state
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["doNotEmail", "Do not contact", "DNC", "dnc_reason", "Unsubscribed", "Opted out", "HasOptedOutOfEmail"],
+)
+def test_p7_a_column_of_noes_is_known_by_its_name_in_any_file(name: str) -> None:
+    for columns in (["email", "firstname", name], ["email", "firstname", "lastname", "points", name]):
+        if name in ("doNotEmail", "dnc_reason") or "points" not in columns:
+            assert sources.proposed(columns, [])[name] == "no_mail"

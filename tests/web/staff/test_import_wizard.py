@@ -287,3 +287,21 @@ def test_a_plan_changed_while_it_was_tried_is_not_run(
     assert refused.status_code == 409
     assert "try it again" in refused.text
     assert office.world.entries("import.started") == 0
+
+
+def test_what_a_files_name_says_of_everybody_holds_under_whatever_name_it_is_given(browser: Browser) -> None:
+    officer, content = browser("privacy_officer"), files.simple("ana@example.org", "ben@")
+    sent = {"file": ("unsubscribed_members_7f.csv", content, "text/csv")}
+    path = officer.post("/staff/people/import", data={"name": "May"}, files=sent).headers["location"]
+    assert '<option value="no" selected' in officer.get(path).text
+    path = officer.post("/staff/people/import", data={"name": ""}, files=sent).headers["location"]
+    bad = officer.post(f"{path}/bad-rows")  # mended, they come back as a file of people who left
+    assert 'filename="unsubscribed_members_7f-bad-rows.csv"' in bad.headers["content-disposition"]
+    path = officer.post("/staff/people/import", data={"name": "May"}, files=sent).headers["location"]
+    assert (
+        'filename="unsubscribed-May-bad-rows.csv"'
+        in officer.post(f"{path}/bad-rows").headers["content-disposition"]
+    )
+    path = uploaded(officer, content, name='"évil\r\n; x=1".csv')
+    said = officer.post(f"{path}/bad-rows").headers["content-disposition"]
+    assert re.fullmatch(r'attachment; filename="[\w.-]+-bad-rows\.csv"', said)
