@@ -4,7 +4,7 @@ Called by the dry run of `ops.imports`. It asks what `judging` asks, and compare
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -45,7 +45,7 @@ Line = tuple[str, int | None, str]  # of the do-not-mail list: scope, topic, cau
 class Before:
     """What the rows before would have made, as far as later ones may meet it: by a number for each, for there may be a million."""
 
-    ids: set[int] = field(default_factory=set)  # of those who were new
+    ids: dict[int, int] = field(default_factory=dict)  # of those who were new, and their mailboxes
     confirmed: set[int] = field(default_factory=set)  # their mailboxes, where the plan attests them
     noes: dict[int, tuple[Line, ...]] = field(default_factory=dict)  # by mailbox
     alike: dict[tuple[Line, ...], tuple[Line, ...]] = field(
@@ -128,9 +128,12 @@ def _newcomer(one: Verdict, facts: Facts, plan: rules.Plan, before: Before) -> O
     """Of somebody who is not known here; a row before may have brought them, or another of their ids."""
     assert one.registration is not None
     mark, mailbox_mark = hash(one.row.external_id), hash(one.address_hash)
-    if mark in before.ids:
-        return Outlook(one, "unchanged")
-    before.ids.add(mark)
+    if (known_at := before.ids.get(mark)) is not None:
+        if known_at == mailbox_mark:
+            return Outlook(one, "unchanged")
+        skipped = None if one.row.noes else "skipped_address_differs"  # its noes are said all the same
+        return Outlook(replace(one, registration=None, skipped=skipped), "no")
+    before.ids[mark] = mailbox_mark
     if one.registration.given.confirmed:
         if mailbox_mark in before.confirmed:
             return Outlook(one, "changed")

@@ -69,6 +69,14 @@ def test_one_mailbox_under_two_ids_is_two_registrations(house: House) -> None:
     assert (done.counts["new"], done.counts["changed"]) == (1, 1)
 
 
+def test_one_id_with_several_mailboxes_is_one_registration(house: House) -> None:
+    told = [("ana", "given", "given"), ("ben", "given", ""), ("cem", "no", ""), ("dan", "given", "no")]
+    rows = [f"{name}@example.org,1,{DAY},{one},{other}\n" for name, one, other in told]
+    done = both(house, "email,id,subscribed at,new-products state,updates state\n" + "".join(rows))
+    assert done.counts["new"] == 1
+    assert (done.counts["skipped"], done.counts["noes"]) == ({"skipped_address_differs": 1}, {"no": 2})
+
+
 def test_an_attribute_of_two_kinds_far_apart(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "AT_A_LOOK", 1)
     content = f"email,subscribed at,group\nana@example.org,{DAY},7\nben@example.org,{DAY},seven\n"
