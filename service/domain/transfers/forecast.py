@@ -3,7 +3,8 @@
 Called by the dry run of `ops.imports`. It asks what `judging` asks, and compares with what is held.
 """
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -41,22 +42,38 @@ class Outlook:
 Line = tuple[str, int | None, str]  # of the do-not-mail list: scope, topic, cause
 
 
+class Marks:
+    """A great many strings, each by a hash of 8 octets and in no more room than that: there may be millions of them."""
+
+    def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(2**14)]
+
+    def __contains__(self, text: str) -> bool:
+        mark = hash(text)
+        return mark in self._parts[mark % len(self._parts)]
+
+    def add(self, text: str) -> None:
+        """Keep one."""
+        mark = hash(text)
+        part = self._parts[mark % len(self._parts)]
+        if mark not in part:
+            part.append(mark)
+
+
 @dataclass
 class Before:
-    """What the rows before would have made, as far as later ones may meet it: by a number for each, for there may be a million."""
+    """What the rows before would have made, as far as later ones may meet it."""
 
-    ids: dict[int, int] = field(default_factory=dict)  # of those who were new, and their mailboxes
-    confirmed: set[int] = field(default_factory=set)  # their mailboxes, where the plan attests them
-    noes: dict[int, tuple[Line, ...]] = field(default_factory=dict)  # by mailbox
-    alike: dict[tuple[Line, ...], tuple[Line, ...]] = field(
-        default_factory=dict
-    )  # a million equal noes are one
+    ids: Marks = field(default_factory=Marks)  # of those who were new,
+    pairs: Marks = field(default_factory=Marks)  # each with the mailbox it came with
+    confirmed: Marks = field(default_factory=Marks)  # their mailboxes, where the plan attests them
+    noes: dict[Line, Marks] = field(default_factory=dict)  # the mailboxes against which a line would stand
     kinds: dict[str, str] = field(default_factory=dict)  # of attributes that were new
 
-    def tell_no(self, digest: str, lines: tuple[Line, ...]) -> None:
+    def tell_no(self, digest: str, lines: Iterable[Line]) -> None:
         """A row says no for a mailbox."""
-        together = tuple(dict.fromkeys((*self.noes.get(hash(digest), ()), *lines)))
-        self.noes[hash(digest)] = self.alike.setdefault(together, together)
+        for line in lines:
+            self.noes.setdefault(line, Marks()).add(digest)
 
     def told_no(self, digest: str, now: datetime) -> list[Suppression]:
         """What stands against a mailbox by the rows before."""
@@ -64,7 +81,8 @@ class Before:
             Suppression(
                 address_hash=digest, scope=scope, topic_id=topic_id, cause=cause, since_at=now, source_seq=0
             )
-            for scope, topic_id, cause in self.noes.get(hash(digest), ())
+            for (scope, topic_id, cause), said in self.noes.items()
+            if digest in said
         ]
 
 
@@ -127,17 +145,19 @@ def _outlooks(
 def _newcomer(one: Verdict, facts: Facts, plan: rules.Plan, before: Before) -> Outlook:
     """Of somebody who is not known here; a row before may have brought them, or another of their ids."""
     assert one.registration is not None
-    mark, mailbox_mark = hash(one.row.external_id), hash(one.address_hash)
-    if (known_at := before.ids.get(mark)) is not None:
-        if known_at == mailbox_mark:
+    mine, digest = one.row.external_id, one.address_hash
+    pair = f"{digest} {mine}"
+    if mine in before.ids:
+        if pair in before.pairs:
             return Outlook(one, "unchanged")
         skipped = None if one.row.noes else "skipped_address_differs"  # its noes are said all the same
         return Outlook(replace(one, registration=None, skipped=skipped), "no")
-    before.ids[mark] = mailbox_mark
+    before.ids.add(mine)
+    before.pairs.add(pair)
     if one.registration.given.confirmed:
-        if mailbox_mark in before.confirmed:
+        if digest in before.confirmed:
             return Outlook(one, "changed")
-        before.confirmed.add(mailbox_mark)
+        before.confirmed.add(digest)
     return Outlook(one, "new", _yeses(one, None, facts, plan))
 
 
