@@ -72,7 +72,7 @@ def mended_of(form: forms.Form) -> dict[int, dict[str, str]]:
     for name, value in form.prefixed("mend:").items():
         row, _, column = name.partition(":")
         if value.strip() and re.fullmatch(r"[0-9]{1,9}", row):
-            found.setdefault(int(row), {})[column] = value.strip()[:500]
+            found.setdefault(int(row), {})[column] = value.strip()
     return found
 
 

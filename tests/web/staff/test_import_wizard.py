@@ -86,6 +86,8 @@ def test_the_whole_way_with_a_cell_mended(browser: Browser, office: Office) -> N
     assert bad.headers["content-type"].startswith("text/csv")
     assert b"ana@,2024-01-02" in bad.content
     assert office.world.entries("import.bad_rows_taken") == 1
+    longer = officer.post(f"{path}/try", data={**PROOF, "mend:1:email": "ana@example.org" + " " * 600 + "x"})
+    assert 'name="mend:1:email"' in longer.text
     again = officer.post(f"{path}/try", data={**PROOF, "mend:1:email": "ana@example.org"})
     assert "Cells to mend" not in again.text
     assert "New people" in again.text
