@@ -65,7 +65,7 @@ async def _page(request: Request, link: Link) -> Response:
             "kind": "topics" if asked.topics else "address",
             "first_name": _first_name(request, session, asked),
             "masked": _masked(request, session, asked),
-            "topics": [_topic(session, topic, seen.lang) for topic in asked.topics],
+            "topics": [_topic(session, asked, topic, seen.lang) for topic in asked.topics],
         }
 
     asked, context = await deps.read(opened, look)
@@ -90,7 +90,7 @@ async def _done(
         )
         return asked, {
             "kind": "topics" if asked.topics else "address",
-            "topics": [_topic(session, topic, seen.lang) for topic in asked.topics],
+            "topics": [_topic(session, asked, topic, seen.lang) for topic in asked.topics],
             "at": asked.confirmation.confirmed_at or clock.now(),
             "already": already,
             "receipt": receipt,
@@ -116,7 +116,9 @@ def _masked(request: Request, session: Session, asked: Asked) -> str | None:
     return mailings.open_address(ring, row, people.person_key(ring, asked.person)).masked
 
 
-def _topic(session: Session, topic: Topic, lang: str) -> dict[str, str]:
+def _topic(session: Session, asked: Asked, topic: Topic, lang: str) -> dict[str, str]:
+    """In the words that a press puts on record, whatever was published since; the newest where another system showed its own."""
     assert topic.id is not None
-    words = topics.wording_for(session, topic.id, lang)
+    named = next(one.get("wording") for one in asked.confirmation.topics if one["topic"] == topic.id)
+    words = topics.wording_by_id(session, named) if named else topics.wording_for(session, topic.id, lang)
     return {"name": words.title, "text": words.text}
