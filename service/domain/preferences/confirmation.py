@@ -129,13 +129,14 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
     """The yes itself, with the words that were shown; nothing when it stands already and covers them."""
     preference = change.preference(topic) or changes.fresh(change.person, topic, now=change.now)
     wording = topics.wording_by_id(change.session, asked["wording"]) if asked.get("wording") else None
-    stands = rules.own_yes(preference.state, preference.basis)
+    stands = rules.own_yes(preference.state, preference.basis) and preference.basis != rules.SALE
     shown = wording.version if wording else 0
     less = rules.covers_less(preference.basis, preference.wording_version, topic.since_version, shown)
     if stands and not less:
         return
     policy = policies.by_id(change.session, asked["policy"]) if asked.get("policy") else None
     source, state = asked.get("source") or "", "renewed" if stands else "given"
+    basis = rules.pressed(topic.basis)
     seq = consent.note(
         change.session,
         f"consent.{state}",
@@ -149,17 +150,18 @@ def _grant(change: changes.Change, topic: Topic, asked: dict[str, Any]) -> None:
         by=change.by,
         wording=wording,
         policy=policies.name_of(change.session, policy) if policy else None,
+        basis=basis,
     )
-    preference.state, preference.basis, preference.since_at = state, topic.basis, change.now
+    preference.state, preference.basis, preference.since_at = state, basis, change.now
     preference.warrant_seq = preference.last_seq = seq
-    preference.wording_version = rules.wording_version(state, topic.basis, shown)
+    preference.wording_version = rules.wording_version(state, basis, shown)
     preference.valid_until = None
     change.session.add(preference)
     consent.keep_record(
         change.session,
         change.person,
         topic,
-        basis=topic.basis,
+        basis=basis,
         wording=wording,
         policy_id=asked.get("policy"),
         source=source,

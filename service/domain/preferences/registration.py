@@ -38,7 +38,7 @@ from service.domain.preferences.changes import (
 )
 from service.domain.preferences.chunks import Chunk
 from service.domain.preferences.intake import Checked, Facts, Registration, apart, check, look_up
-from service.domain.preferences.rules import LEGACY, covers_less
+from service.domain.preferences.rules import LEGACY, covers_less, told
 from service.domain.topics.tables import Topic, Wording
 from service.kit.errors import DomainError
 from service.kit.signing import Keyring
@@ -231,7 +231,8 @@ def _one_answer(
         if not item.given:
             step = _no_again(writer, row, topic, item, source, step, attest=attest)
         return step, None, wording
-    basis, before = writer.facts.basis(topic, item), writer.present.get((row.person.id, topic.id))
+    before = writer.present.get((row.person.id, topic.id))
+    basis = told(writer.facts.basis(topic, item), state, before.basis if before else "")
     until = jurisdictions.ends(basis, item.agreed_at) if item.given and item.agreed_at else None
     seq = consent.note(
         writer.session,

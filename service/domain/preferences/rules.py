@@ -14,7 +14,8 @@ from service.kit.errors import Conflict, Invalid
 
 PERMITTING = ("given", "renewed")
 LEGACY = "legacy_registration"
-WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown, and no more
+OWN, SALE = "consent", "soft_opt_in"
+WORDED = (OWN, SALE)  # bases that cover what the words said which were shown, and no more
 NOES = ("refused", "withdrawn", "invalidated")
 REGISTERED, RENEWAL = "registered", "renewal"  # what a mail that asks may be about
 CONTRACT = ("contract", "legal_obligation")  # bases of what rests on a registration itself
@@ -162,11 +163,21 @@ def own_yes(state: str, basis: str) -> bool:
     return state in PERMITTING and basis not in (LEGACY, *jurisdictions.MONTHS)
 
 
+def pressed(basis: str) -> str:
+    """What a button of ours makes of a topic's basis: where a sale would be enough, whoever pressed it said yes all the same."""
+    return OWN if basis == SALE else basis
+
+
+def told(basis: str, state: str, stood: str) -> str:
+    """What an answer that a site brings rests on: a sale takes nothing from their own yes that stands (`stood`: its basis)."""
+    return OWN if basis == SALE and stood == OWN and state in PERMITTING else basis
+
+
 def without_a_word(kind: str, body: Mapping[str, Any]) -> bool:
     """Whether an entry permits without a word of theirs: that they registered, or, where a sale is enough (soft opt-in), what a site
     or a file told and nobody confirmed by a button of ours."""
-    told = body.get("basis") == "soft_opt_in" and body.get("method") != "doi_click"
-    return told or kind == "person.registered"
+    sale = body.get("basis") == SALE and body.get("method") != "doi_click"
+    return sale or kind == "person.registered"
 
 
 def decide(standing: Standing, *, topic: TopicFacts, now: datetime) -> Decision:
