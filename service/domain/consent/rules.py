@@ -178,6 +178,8 @@ def kept_ip(ip: str, policy: str) -> str | None:
         address = ipaddress.ip_address(ip.strip())
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address):  # one of version 4 in the form of 6 is cut as what it is
+        address = address.ipv4_mapped or address.sixtofour or address
     return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 

@@ -120,6 +120,9 @@ def test_a_whole_item_is_read() -> None:
     [
         ("203.0.113.9", "truncated", "203.0.113.0/24"),
         ("2001:db8:1:2::9", "truncated", "2001:db8:1::/48"),
+        # One of version 4 as a socket for both tells of it, and 6to4, whose first 48 bits hold all of one.
+        ("::ffff:203.0.113.9", "truncated", "203.0.113.0/24"),
+        ("2002:cb00:7109:5::9", "truncated", "203.0.113.0/24"),
         ("203.0.113.9", "full", "203.0.113.9"),
         ("203.0.113.9", "none", None),
         ("not an address", "truncated", None),
