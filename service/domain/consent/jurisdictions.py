@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-COUNTRY = "country"  # the attribute that says where somebody lives: ISO 3166-1 alpha-2, in either case
+from service.domain.people import rules as people
+
+COUNTRY = people.COUNTRY  # the attribute that says where somebody lives: ISO 3166-1 alpha-2, in either case
 PURCHASE, INQUIRY = "implied_purchase", "implied_inquiry"
 MONTHS = {PURCHASE: 24, INQUIRY: 6}  # how long each stands (S.C. 2010 c. 23, s. 10(10))
 WITHOUT_A_YES = ("soft_opt_in", *MONTHS)  # bases that depend on the country

@@ -217,8 +217,8 @@ def _merge_limits(session: Session, person: Person, into: Person, *, now: dateti
 
 
 def _merge_attributes(session: Session, person_id: int, into_id: int) -> None:
-    """What the remaining person has stays; tags are joined."""
-    tags = set(session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")))
+    """What the remaining person has stays; tags are joined, and countries."""
+    tags = {*session.exec(select(AttributeKind.name).where(col(AttributeKind.type) == "tags")), rules.COUNTRY}
     present = queries.attributes(session, into_id)
     new = [
         {"person_id": into_id, "name": row.name, "value": row.value, "set_at": row.set_at}

@@ -11,6 +11,7 @@ from service.kit.errors import Conflict, Invalid, NotFound
 PROFILE = ("first_name", "last_name", "company", "postal_address", "telephone")
 LIMITS = {"first_name": 200, "last_name": 200, "company": 200, "postal_address": 500, "telephone": 50}
 MAX_ATTRIBUTES = 40
+COUNTRY = "country"  # two that become one live where either was said to: the law is as strict as the stricter
 MAX_DAYS, MAX_PURPOSE = 3650, 200
 KINDS = {
     "text": "a text or a list of texts",
