@@ -349,12 +349,19 @@ def _set_break(change: Change, until: date | Unchanged | None) -> bool:
     """No mail of any topic that can be stopped until the day given, in the reader's own zone; None ends the break."""
     ends = None
     if isinstance(until, date):
-        today = change.now.date()
-        if not today < until <= today + timedelta(days=366):
-            raise rules.BreakInvalid(field="break_until")
         zone = ZoneInfo(change.person.zone) if change.person.zone else ZoneInfo("UTC")
-        ends = datetime.combine(until, time(), zone).astimezone(ZoneInfo("UTC"))
+        today, ends = change.now.astimezone(zone).date(), _break_that_runs(change, until, zone)
+        if ends is None and not today < until <= today + timedelta(days=366):
+            raise rules.BreakInvalid(field="break_until")
+        ends = ends or datetime.combine(until, time(), zone).astimezone(ZoneInfo("UTC"))
     return changes.set_break(change, ends)
+
+
+def _break_that_runs(change: Change, until: date, zone: ZoneInfo) -> datetime | None:
+    """The end of a break that runs until this day already: a page that is saved says it again, also of somebody whose zone changed."""
+    rows = queries.of_person(change.session, change.person.id or 0).values()
+    ends = [row.break_until for row in rows if row.break_until and row.break_until > change.now]
+    return max((end for end in ends if end.astimezone(zone).date() == until), default=None)
 
 
 def _set_cap(change: Change, most: int | Unchanged | None) -> bool:

@@ -78,7 +78,7 @@ async def page(
             {"name": row.wording.title, "what": row.wording.text} for row in overview.rows if row.always_on
         ],
         "break_until": _break(overview, seen.person, now, typed),
-        "break_min": (now.date() + timedelta(days=1)).isoformat(),
+        "break_min": _first_day(overview, seen.person, now),
         "max_per_week": _limits(overview.max_per_week, say, typed),
         "saved": _saved(saved, overview, seen, say, now) if saved else None,
         "in_flight": status == 202,
@@ -173,6 +173,11 @@ def _break(overview: Overview, person: Person | None, now: datetime, typed: dict
         return day if _DAY.fullmatch(day) else ""
     runs = overview.break_until and overview.break_until > now
     return _local(overview.break_until, person) if overview.break_until and runs else ""
+
+
+def _first_day(overview: Overview, person: Person | None, now: datetime) -> str:
+    """The reader's own tomorrow, or the day of a break that runs, which is said again with the page."""
+    return min(_local(now + timedelta(days=1), person), _break(overview, person, now, None) or "9999")
 
 
 def _local(at: datetime, person: Person | None) -> str:

@@ -244,6 +244,45 @@ def test_a_break_is_of_a_day_to_a_year(session: Session, ring: Keyring, now: dat
         _save(session, ring, make.a_person(session, ring, now=now), Choices(break_until=until), now)
 
 
+@pytest.mark.parametrize(
+    ("zone", "hour", "until", "good"),
+    [
+        ("Pacific/Pago_Pago", 9, date(2026, 11, 24), True),  # there it is the evening of the 23rd
+        ("America/New_York", 3, date(2026, 11, 24), True),  # a break’s last evening, said again
+        ("Pacific/Kiritimati", 12, date(2026, 11, 25), False),  # there that day has begun
+        ("Pacific/Kiritimati", 12, date(2026, 11, 26), True),
+    ],
+)
+def test_tomorrow_is_the_readers_own(
+    session: Session, ring: Keyring, now: datetime, zone: str, hour: int, until: date, good: bool
+) -> None:
+    ana, at = make.a_person(session, ring, now=now, zone=zone), now.replace(hour=hour)
+    if not good:
+        with pytest.raises(rules.BreakInvalid):
+            _save(session, ring, ana, Choices(break_until=until), at)
+        return
+    _save(session, ring, ana, Choices(break_until=until), at)
+    row = make.the_preference(session, ana)
+    assert row is not None
+    assert row.break_until is not None
+    assert row.break_until > at
+
+
+def test_a_stop_is_not_refused_for_a_break_that_ends_today_where_the_reader_has_moved(
+    session: Session, ring: Keyring, now: datetime
+) -> None:
+    """The page says the day again with whatever else is chosen."""
+    ana = make.a_person(session, ring, now=now, zone="Europe/Berlin")
+    _save(session, ring, ana, Choices(break_until=date(2026, 12, 24)), now)
+    ana.zone = "America/New_York"
+    eve = datetime(2026, 12, 23, 15, tzinfo=UTC)
+    choices = Choices({"new-products": "off"}, break_until=date(2026, 12, 23))
+    assert _save(session, ring, ana, choices, eve).changed == ["new-products"]
+    row = make.the_preference(session, ana, "updates")
+    assert row is not None
+    assert row.break_until == datetime(2026, 12, 23, 23, tzinfo=UTC)
+
+
 def test_everything_that_takes_away_makes_the_door_wait(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
