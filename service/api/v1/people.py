@@ -56,7 +56,7 @@ class ConsentItem(Strict):
     topic: str
     given: bool
     wording: str | None = Field(
-        None, description="The id of the wording shown; the current one when not said."
+        None, description="The id of the wording shown; the one current at `evidence.at` when not said."
     )
     source: str | None = None
     evidence: Evidence | None = None

@@ -13,6 +13,7 @@ from service.kit.errors import Invalid
 PERMITTING = ("given", "renewed")
 NOES = ("refused", "withdrawn", "invalidated")
 CONFIRM_WITHIN = timedelta(days=7)
+FAST_CLOCK = timedelta(minutes=5)  # so far others' clocks may be apart from ours
 MAILS_PER_DAY = (
     2  # confirmations to one mailbox in 24 hours: nobody can be bombed by our form (standards N11)
 )
@@ -32,6 +33,12 @@ class EvidenceInvalid(Invalid):
 
 class WordingUnknown(Invalid):
     """That is not a wording of this topic."""
+
+
+class WordingNotThereYet(Invalid):
+    """Those words were published after the person agreed."""
+
+    fix_hint = "Name the words they were shown, or none: then it is those of that day."
 
 
 class TopicTwice(Invalid):
@@ -160,7 +167,7 @@ def instant(said: Any, field: str, now: datetime) -> datetime:
         at = datetime.fromisoformat(said) if isinstance(said, str) else None
     except ValueError:
         at = None
-    if at is not None and at.tzinfo is not None and at > now + timedelta(minutes=5):
+    if at is not None and at.tzinfo is not None and at > now + FAST_CLOCK:
         raise EvidenceInvalid(field=field, fix="That instant has not come yet; evidence speaks of what was.")
     if at is None or at.tzinfo is None or at.year < 1990:
         raise EvidenceInvalid(field=field, fix="Write it with its offset, such as 2026-11-24T09:20:00Z.")

@@ -81,16 +81,20 @@ class Facts:
             self.policies[locale] = self.policies[best_locale(set(self.policies), locale)]
         return self.policies[locale]
 
-    def wording(self, topic: Topic, locale: str) -> Wording | None:
-        """The newest words in a language, or in English, or any."""
+    def wording(self, topic: Topic, locale: str, *, at: datetime | None = None) -> Wording | None:
+        """The newest words in a language, or in English, or any; of those published by `at`, or the first, where that is said."""
         assert topic.id is not None
-        by_locale = self.words[topic.id]
-        return (
-            by_locale.get(locale)
-            or by_locale.get(locale.partition("-")[0])
-            or by_locale.get("en")
-            or next(iter(by_locale.values()), None)
-        )
+        found = _in_language(self.words[topic.id], locale)
+        if at is None or found is None or not self.came_after(found, at):
+            return found
+        kept = [one for one in self.versions.values() if one.topic_id == topic.id]
+        known = [one for one in kept if not self.came_after(one, at)]
+        return _in_language(topics.newest_of(known), locale)
+
+    def came_after(self, wording: Wording, at: datetime) -> bool:
+        """Whether words were published after a moment. A topic's first may have been a site's own before."""
+        first = min(one.version for one in self.versions.values() if one.topic_id == wording.topic_id)
+        return wording.version > first and wording.published_at > at + consent_rules.FAST_CLOCK
 
     def contract(self, locale: str) -> list[dict[str, str]]:
         """What rests on a registration itself, with the words for it: part of the registration's entry."""
@@ -104,16 +108,25 @@ class Facts:
         return self.contracts[locale]
 
     def said(self, topic: Topic, item: consent_rules.Item, locale: str) -> Wording | None:
-        """The words a person saw: the version named, else the newest; none of ours where another system showed its own."""
+        """The words a person saw: the version named, else that of the day; none of ours where another system showed its own."""
         if item.elsewhere:
             return None
-        return self.versions[item.wording] if item.wording else self.wording(topic, locale)
+        return self.versions[item.wording] if item.wording else self.wording(topic, locale, at=item.agreed_at)
 
     def basis(self, topic: Topic, item: consent_rules.Item | None = None) -> str:
         """What a yes to a topic stands on: what was said with it, the label of an import, or the topic's own basis."""
         if item and item.basis:
             return item.basis
         return self.transfer.bases.get(topic.slug, topic.basis) if self.transfer else topic.basis
+
+
+def _in_language(by_locale: Mapping[str, Wording], locale: str) -> Wording | None:
+    return (
+        by_locale.get(locale)
+        or by_locale.get(locale.partition("-")[0])
+        or by_locale.get("en")
+        or next(iter(by_locale.values()), None)
+    )
 
 
 def look_up(
@@ -182,9 +195,23 @@ def _check_items(
         topic = facts.topics.get(item.topic)
         if topic is None or (topics is not None and item.topic not in topics):
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
-        if item.wording and getattr(facts.versions.get(item.wording), "topic_id", None) != topic.id:
-            raise consent_rules.WordingUnknown(field=f"consents[{n}].wording")
+        _check_wording(item, topic, facts, f"consents[{n}].wording")
         _check_implied(item, topic, facts.basis(topic, item), f"consents[{n}]", attest=attest, now=now)
+
+
+def _check_wording(item: consent_rules.Item, topic: Topic, facts: Facts, field: str) -> None:
+    """Words that are named are the topic's, and were there on the day of a yes. Of an import its officer says what was shown when."""
+    named = facts.versions.get(item.wording) if item.wording else None
+    if item.wording and (named is None or named.topic_id != topic.id):
+        raise consent_rules.WordingUnknown(field=field)
+    if (
+        named
+        and item.given
+        and item.agreed_at
+        and not facts.transfer
+        and facts.came_after(named, item.agreed_at)
+    ):
+        raise consent_rules.WordingNotThereYet(field=field)
 
 
 def _accepted(

@@ -207,6 +207,8 @@ def _answers(
         step, seq, wording = _one_answer(writer, row, topic, item, source, attest=attest)
         said.append({"topic": topic.slug, "state": step.state, "result": step.result})
         if step.confirm:
+            named = item.wording or item.elsewhere  # else our button stands beside today's
+            wording = wording if named else writer.facts.wording(topic, row.person.locale)
             words = wording.id if wording else None
             ask.append(
                 {
