@@ -97,6 +97,28 @@ def test_a_repeat_answers_the_same_and_does_nothing(api: TestClient, house: Hous
     assert_problem(refused, 409, "idempotency_key_reused")
 
 
+def test_long_keys_that_end_otherwise_are_two_requests(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else of the second only the first lines would be done, and the noes in the others be acknowledged and lost."""
+    monkeypatch.setattr(bulk, "PER_TRANSACTION", 1)
+    content, key = lines(reader(1, locale="de"), reader(2, locale="de")), "k" * 199
+    first = post(api, content, **{"idempotency-key": key + "1"})
+    assert [one["code"] for one in first] == ["created", "created"]
+    post(api, lines(reader(1, locale="en"), reader(2, locale="en")))
+    again = post(api, content, **{"idempotency-key": key + "2"})
+    assert [one["code"] for one in again] == ["changed", "changed"]
+
+
+def test_a_key_of_another_request_is_none_of_a_later_part_of_this_one(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PER_TRANSACTION", 1)
+    post(api, lines(reader(9)), **{"idempotency-key": "day-7#1"})
+    done = post(api, lines(reader(1), reader(2)), **{"idempotency-key": "day-7"})
+    assert [one["code"] for one in done] == ["created", "created"]
+
+
 def test_rel_h45_too_much(api: TestClient) -> None:
     assert_problem(api.post("people/bulk", content=b"{}\n" * 5001, headers=MEDIA), 422, "too_many_lines")
     assert_problem(

@@ -127,7 +127,7 @@ async def _chunk(job: Job, number: int, lines: Sequence[tuple[int, bytes]]) -> l
 def chunk_key(repeat: str, number: int) -> str:
     """The first chunk has the request's own key, so that its use for another request is noticed."""
     rules.check_idempotency_key(repeat)
-    return repeat if number == 0 else f"{repeat[:180]}#{number}"
+    return repeat if number == 0 else f"{rules.key_hash(repeat)}#{number}"
 
 
 def _read(lines: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, BulkLine]], list[BulkResult]]:
