@@ -86,6 +86,7 @@ def confirm(
         causes=causes,
         topic_ids={topic.id or 0 for topic in asked},
         others=_others(session, asked),
+        marketing=any(topic.mail_class == "marketing" for topic in asked),
         subject=left.public_id,
         now=now,
         by=by,

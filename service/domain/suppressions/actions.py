@@ -94,12 +94,14 @@ def lift(
     by: str,
     topic_ids: Collection[int] | None = None,
     others: Mapping[int, str] = MappingProxyType({}),
+    marketing: bool = True,
     reason: str = "",
 ) -> int:
     """Lift what is in force for these causes, because the owner of the mailbox confirmed anew; how many were lifted.
 
     `topic_ids`: of what concerns one topic only these; None means any. `others` (topic → mail class) were not confirmed: a no that
-    reached over them, too, is narrowed to each of them.
+    reached over them, too, is narrowed to each of them. `marketing`: False where nothing of it was confirmed, so that a no to all of
+    it stands, for what there will be as well.
     """
     lock_ledger_tail(session)
     statement = select(Suppression).where(
@@ -110,7 +112,8 @@ def lift(
     rows = [
         row
         for row in session.exec(statement)
-        if row.topic_id is None or topic_ids is None or row.topic_id in topic_ids
+        if (row.topic_id is None or topic_ids is None or row.topic_id in topic_ids)
+        and (marketing or row.scope != "marketing" or row.cause not in rules.OWN)
     ]
     for row in rows:
         row.lifted_at = now
@@ -118,12 +121,12 @@ def lift(
         body = {"address_hash": address_hash, "scope": row.scope, "cause": row.cause}
         body |= _concerning(session, row.topic_id) | ({"reason": reason} if reason else {})
         ledger.append(session, "suppression.lifted", subject=subject, body=body, by=by, now=now)
-        for topic_id in _still_refused(row, others):
+        for scope, topic_id, cause in _still_refused(row, others, marketing):
             add(
                 session,
                 address_hash,
-                scope="topic",
-                cause="withdrawal",
+                scope=scope,
+                cause=cause,
                 origin=row.origin,
                 subject=subject,
                 topic_id=topic_id,
@@ -140,11 +143,18 @@ def note_look(session: Session, shown: Sequence[Suppression], *, now: datetime, 
     ledger.append(session, "suppression.viewed", subject=None, body=body, by=by, now=now)
 
 
-def _still_refused(row: Suppression, others: Mapping[int, str]) -> list[int]:
-    """The topics that a lifted no was about as well."""
+def _still_refused(
+    row: Suppression, others: Mapping[int, str], marketing: bool
+) -> list[tuple[str, int | None, str]]:
+    """What a lifted no was about as well: scope, topic, cause."""
     if row.topic_id is not None or row.cause not in rules.OWN:
         return []
-    return [topic_id for topic_id, kind in others.items() if row.scope == "all" or kind == "marketing"]
+    advertising = [] if marketing else [("marketing", None, row.cause)]
+    concerned = {
+        topic_id: kind for topic_id, kind in others.items() if row.scope == "all" or kind == "marketing"
+    }
+    each = [topic_id for topic_id, kind in concerned.items() if marketing or kind != "marketing"]
+    return [*advertising, *(("topic", topic_id, "withdrawal") for topic_id in each)]
 
 
 def _concerning(session: Session, topic_id: int | None) -> dict[str, str]:

@@ -91,6 +91,25 @@ def test_a_new_confirmation_from_the_mailbox_lifts_what_its_owner_may_lift(
     assert {one.cause for one in queries.live_for(session, [digest])[digest]} == {"legal", "objection"}
 
 
+@pytest.mark.parametrize("cause", ["complaint", "withdrawal"])
+def test_p7_a_button_for_notices_leaves_what_stops_advertising_as_it_is(
+    session: Session, ring: Keyring, now: datetime, cause: str
+) -> None:
+    """Also for topics that are made later: nothing was said about advertising."""
+    ana = make.a_person(session, ring, now=now, yes=())
+    digest = make.address_hash(ring, "ana@example.org")
+    for scope in ("marketing", "all"):
+        actions.add(session, digest, scope=scope, cause=cause, origin="", subject=None, now=now, by="cli")
+    save(session, ring, ana, Choices({"updates": "each"}), how="page", evidence={}, now=now, by="cli")
+    make.press(session, ring, make.buttons(session, ana)[-1], now=now)
+    offers = make.a_topic(session, now=now)
+    session.flush()
+    left = queries.live_for(session, [digest])[digest]
+    assert ("marketing", cause) in {(one.scope, one.cause) for one in left}
+    assert queries.scopes_for(left, offers.id or 0, "marketing")
+    assert not queries.scopes_for(left, make.the_topic(session, "updates").id or 0, "notice")
+
+
 def test_confirming_an_address_alone_does_not_lift_a_complaint(
     session: Session, ring: Keyring, now: datetime
 ) -> None:
