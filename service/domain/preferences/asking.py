@@ -15,6 +15,7 @@ from service.domain.consent import queries as consents
 from service.domain.consent.rules import MAILS_PER_DAY
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
+from service.domain.ledger.rules import sealed_part
 from service.domain.links.tables import Undo
 from service.domain.mailings import actions as mailings
 from service.domain.mailings.queries import open_address
@@ -53,7 +54,7 @@ def mail_buttons(
     """Mail the button where something waits for it; whether it was, for each person. `policy`: the one for a language, with its row.
 
     At most two go to one mailbox a day, and none for an old answer repeated. An ask: topic and wording (row numbers), source,
-    seq (the entry that asked, or None), agreed_at.
+    seq (the entry that asked, or None), agreed_at, said (how they agreed, where no entry says it).
     """
     if not any(asks):
         return [False] * len(known)
@@ -82,11 +83,9 @@ def _mail_one(
     now: datetime,
     by: str,
 ) -> None:
-    seq = next((one["seq"] for one in new if one["seq"] is not None), None)
-    if seq is None:
-        seq = ledger.append(
-            session, "confirmation.requested", subject=row.person.public_id, body={}, by=by, now=now
-        )
+    written = [one["seq"] for one in new if one["seq"] is not None]
+    noted = [_note_asked(session, row, one, now=now, by=by) for one in new if one["seq"] is None]
+    seq = next(iter([*written, *noted]))
     assert row.address.id is not None
     consent.ask_confirmation(
         session,
@@ -101,6 +100,23 @@ def _mail_one(
         purpose="confirm",
         now=now,
     )
+
+
+def _note_asked(session: Session, row: Known, ask: dict[str, Any], *, now: datetime, by: str) -> int:
+    """That somebody is asked again, after a no or while a button waits, and how their site or form said that they agreed."""
+    said, kind, subject = ask["said"], "confirmation.requested", row.person.public_id
+    body: dict[str, Any] = {
+        "topics": [topics.by_id(session, ask["topic"]).slug],
+        "method": said.method,
+        "source": said.source,
+    }
+    if ask["wording"]:
+        body["wording"] = topics.wording_by_id(session, ask["wording"]).public_id
+    if said.transfer:
+        body["import"] = said.transfer
+    if said.evidence:
+        body["evidence"] = sealed_part(row.key, said.evidence, subject=subject, kind=kind)
+    return ledger.append(session, kind, subject=subject, body=body, by=by, now=now)
 
 
 def _last_asked(session: Session, addresses: list[int | None]) -> dict[tuple[int | None, int], datetime]:

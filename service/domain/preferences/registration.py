@@ -210,15 +210,9 @@ def _answers(
             named = item.wording or item.elsewhere  # else our button stands beside today's
             wording = wording if named else writer.facts.wording(topic, row.person.locale)
             words = wording.id if wording else None
-            ask.append(
-                {
-                    "topic": topic.id,
-                    "wording": words,
-                    "source": item.source,
-                    "seq": seq,
-                    "agreed_at": item.agreed_at,
-                }
-            )
+            how = _unsealed(writer, source, item, attest=attest) if seq is None else None
+            asked = {"topic": topic.id, "wording": words, "source": item.source, "seq": seq}
+            ask.append(asked | {"agreed_at": item.agreed_at, "said": how})
     return said, ask
 
 
@@ -307,6 +301,10 @@ def _said_with_evidence(
     sealed, policy = item.sealed, writer.facts.ip_evidence
     if sealed and (sealed.subject, sealed.kind, sealed.ip_evidence) == (row.person.public_id, kind, policy):
         return _said(writer, source, item, sealed=sealed.part)
+    return _unsealed(writer, source, item, attest=attest)
+
+
+def _unsealed(writer: Chunk, source: str, item: consent_rules.Item, *, attest: bool) -> consent.Said:
     keep = partial(_with_kept_ip, writer)
     return _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
 
@@ -338,8 +336,7 @@ def _no_again(
     preference = writer.present.get((row.person.id or 0, topic.id or 0))
     if preference is None:
         return step
-    keep = partial(_with_kept_ip, writer)
-    said = _said(writer, source, item, evidence=of_item(item, keep, attest=attest))
+    said = _unsealed(writer, source, item, attest=attest)
     change = Change(writer.session, row.person, row.key, said, writer.now, writer.by)
     revocable = row.person.id in writer.revocable
     say_no_again(change, topic, preference, said_at=item.agreed_at, revocable=revocable)
