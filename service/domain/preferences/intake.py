@@ -73,7 +73,12 @@ class Facts:
     kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     transfer: Transfer | None = None
-    retired: list[Topic] = field(default_factory=list)  # which nobody can say yes to
+    retired: dict[str, Topic] = field(default_factory=dict)  # which may come into use again: a no is taken
+
+    def topic(self, slug: str, *, given: bool) -> Topic | None:
+        """The topic of an answer; of a no one that is out of use, too. Of an import it is in use."""
+        no = not given and self.transfer is None
+        return self.topics.get(slug) or (self.retired.get(slug) if no else None)
 
     def policy(self, locale: str) -> tuple[str, int | None]:
         """What a yes of theirs names, and its row: the policy in their language, or in English, or any."""
@@ -133,22 +138,21 @@ def look_up(
     session: Session, now: datetime, transfer: Transfer | None = None, policy: PolicyVersion | None = None
 ) -> Facts:
     """Read what every registration of a transaction needs to know. `policy`: the version that was shown, where a form says it."""
-    every = topics.everything(session)
-    everything = {topic.slug: topic for topic in every if topic.state == "active"}
+    every = {topic.slug: topic for topic in topics.everything(session)}
     told = topics.wordings_by_topic(session)
-    kept = {topic.id: told.get(topic.id, []) for topic in everything.values() if topic.id is not None}
+    kept = {topic.id: told.get(topic.id, []) for topic in every.values() if topic.id is not None}
     words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
     versions = {one.public_id: one for those in kept.values() for one in those}
     shown = {policy.locale: policy} if policy else policies.in_force(session, "privacy", now=now)
     return Facts(
-        everything,
+        {slug: topic for slug, topic in every.items() if topic.state == "active"},
         words,
         versions,
         {locale: (policies.name_of(session, text), text.id) for locale, text in shown.items()},
         brands.setting(session, "ip_evidence"),
         people_queries.attribute_kinds(session),
         transfer=transfer,
-        retired=[topic for topic in every if topic.state != "active"],
+        retired={slug: topic for slug, topic in every.items() if topic.state != "active"},
     )
 
 
@@ -192,7 +196,7 @@ def _check_items(
     for n, item in enumerate(items):
         if n and any(item.topic == earlier.topic for earlier in items[:n]):
             raise consent_rules.TopicTwice(field=f"consents[{n}].topic")
-        topic = facts.topics.get(item.topic)
+        topic = facts.topic(item.topic, given=item.given)
         if topic is None or (topics is not None and item.topic not in topics):
             raise topic_rules.TopicUnknown(field=f"consents[{n}].topic")
         _check_wording(item, topic, facts, f"consents[{n}].wording")

@@ -200,7 +200,7 @@ def _answers(
     said: list[dict[str, str]] = []
     ask: list[dict[str, Any]] = []
     for item in one.items:
-        topic = writer.facts.topics[item.topic]
+        topic = writer.facts.topics.get(item.topic) or writer.facts.retired[item.topic]
         if topic.mail_class == "service":
             said.append({"topic": topic.slug, "state": "given", "result": "always_on"})
             continue
@@ -351,8 +351,9 @@ def _noes_of_the_address(writer: Chunk, row: Known, one: Checked) -> None:
         datetime | None, list[Topic]
     ] = {}  # by when they were said: one look at the mailbox for all of a moment
     for item in one.items:
-        if not item.given:
-            noes.setdefault(item.agreed_at, []).append(writer.facts.topics[item.topic])
+        topic = writer.facts.topic(item.topic, given=item.given)
+        if topic is not None and not item.given:
+            noes.setdefault(item.agreed_at, []).append(topic)
     if row.address.confirmed_at is not None:
         every = [topic for said_then in noes.values() for topic in said_then]
         if every:

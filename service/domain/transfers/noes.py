@@ -76,7 +76,7 @@ def is_held(row: Row, live: Sequence[Suppression], ended_by_it: Set[int], facts:
 
 def _concerned(row: Row, facts: Facts) -> list[Topic]:
     """The topics a no speaks of. One to everything speaks of those that are retired, too: they may be taken into use again."""
-    every = [*facts.topics.values(), *facts.retired]
+    every = [*facts.topics.values(), *facts.retired.values()]
     if row.no in ("stopped", "complained"):
         return [topic for topic in every if topic.mail_class != "service"]
     return [topic for topic in every if "*" in row.noes or topic.slug in row.noes]
