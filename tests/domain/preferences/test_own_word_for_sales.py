@@ -47,16 +47,19 @@ def test_a_button_pressed_is_a_yes_of_their_own_wherever_they_live(
     assert _differences(session) == []
 
 
+@pytest.mark.parametrize("times", [1, 2])
 def test_it_takes_the_place_of_a_sale_told_while_the_button_waited(
-    session: Session, ring: Keyring, now: datetime
+    session: Session, ring: Keyring, now: datetime, times: int
 ) -> None:
     make.a_topic(session, "sales", basis="soft_opt_in", now=now)
     asked = [make.an_answer("sales", at=now)]
     ana = make.the_person(
         session, make.register(session, ring, consents=asked, now=now, attest=False).person_id
     )
-    later = now + HOUR
-    make.register(session, ring, consents=[make.an_answer("sales", at=later, confirmed=True)], now=later)
+    later = now + times * HOUR
+    for hours in range(1, times + 1):
+        told = [make.an_answer("sales", at=now + hours * HOUR, confirmed=True)]
+        make.register(session, ring, consents=told, now=now + hours * HOUR)
     assert _refusal(session, ana, later) == "law_wants_a_yes"
     session.exec(select(Confirmation)).one()
     make.press(session, ring, make.buttons(session, ana)[-1], now=later)
