@@ -277,6 +277,7 @@ def test_the_gravest_reason_is_named_first(
 WITHOUT_A_YES = {
     "de": {"soft_opt_in"},
     "no": {"soft_opt_in"},
+    "pl": set(),
     "gb": {"soft_opt_in"},
     "us": {"soft_opt_in", "implied_purchase", "implied_inquiry"},
     "ca": {"implied_purchase", "implied_inquiry"},

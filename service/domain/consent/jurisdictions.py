@@ -44,7 +44,7 @@ class Jurisdiction:
     answers_source: str = ""
 
 
-_EEA = "at be bg cy cz de dk ee es fi fr gr hr hu ie is it li lt lu lv mt nl no pl pt ro se si sk"
+_EEA = "at be bg cy cz de dk ee es fi fr gr hr hu ie is it li lt lu lv mt nl no pt ro se si sk"
 TABLE = (
     Jurisdiction(
         "European Union and EEA",
@@ -53,6 +53,14 @@ TABLE = (
         False,
         "Directive 2002/58/EC Art. 13(1) and (2); CJEU C-654/23",
         date(2026, 11, 29),
+    ),
+    Jurisdiction(
+        "Poland",  # has not taken over the exception for customers
+        frozenset({"pl"}),
+        frozenset(),
+        False,
+        "Prawo komunikacji elektronicznej of 12 July 2024, Art. 398(1) and (2), 400",
+        date(2026, 11, 30),
     ),
     Jurisdiction(
         "United Kingdom",
