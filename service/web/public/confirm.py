@@ -13,6 +13,7 @@ from service.domain.links.rules import Link, LinkExpired
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import queries as people
+from service.domain.people.tables import Person
 from service.domain.preferences import confirmation
 from service.domain.preferences import pages as shown_pages
 from service.domain.preferences.pages import Asked
@@ -109,11 +110,12 @@ def _first_name(request: Request, session: Session, asked: Asked) -> str | None:
 
 
 def _masked(request: Request, session: Session, asked: Asked) -> str | None:
-    """The address the mail went to, which is the one being confirmed."""
+    """The address the mail went to, which is the one being confirmed; sealed for whom it was mailed to, merged or not."""
     row, ring = session.get(Address, asked.confirmation.address_id), deps.house(request).ring
-    if row is None or row.sealed is None or not asked.person.wrapped_key:
+    owner = session.get(Person, row.owner_id) if row else None
+    if row is None or row.sealed is None or owner is None or not owner.wrapped_key:
         return None
-    return mailings.open_address(ring, row, people.person_key(ring, asked.person)).masked
+    return mailings.open_address(ring, row, people.person_key(ring, owner)).masked
 
 
 def _topic(session: Session, asked: Asked, topic: Topic, lang: str) -> dict[str, str]:
