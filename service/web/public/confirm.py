@@ -16,6 +16,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import confirmation
 from service.domain.preferences import pages as shown_pages
+from service.domain.preferences import queries as preferences
 from service.domain.preferences.pages import Asked
 from service.domain.preferences.rules import GrantNeedsNewConfirmation
 from service.domain.topics import queries as topics
@@ -67,6 +68,7 @@ async def _page(request: Request, link: Link) -> Response:
             "first_name": _first_name(request, session, asked),
             "masked": _masked(request, session, asked),
             "topics": [_topic(session, asked, topic, seen.lang) for topic in asked.topics],
+            "objected": _objected(session, asked),
         }
 
     asked, context = await deps.read(opened, look)
@@ -92,6 +94,7 @@ async def _done(
         return asked, {
             "kind": "topics" if asked.topics else "address",
             "topics": [_topic(session, asked, topic, seen.lang) for topic in asked.topics],
+            "objected": _objected(session, asked),
             "at": asked.confirmation.confirmed_at or clock.now(),
             "already": already,
             "receipt": receipt,
@@ -116,6 +119,13 @@ def _masked(request: Request, session: Session, asked: Asked) -> str | None:
     if row is None or row.sealed is None or owner is None or not owner.wrapped_key:
         return None
     return mailings.open_address(ring, row, people.person_key(ring, owner)).masked
+
+
+def _objected(session: Session, asked: Asked) -> bool:
+    """Whether an objection to advertising stands over what is asked: a yes to a topic of it takes that back nowhere."""
+    advertising = any(topic.mail_class == "marketing" for topic in asked.topics)
+    left = people.followed(session, asked.person) or asked.person
+    return advertising and any(one.cause == "objection" for one in preferences.suppressed(session, left))
 
 
 def _topic(session: Session, asked: Asked, topic: Topic, lang: str) -> dict[str, str]:
