@@ -98,8 +98,11 @@ class Facts:
 
     def came_after(self, wording: Wording, at: datetime) -> bool:
         """Whether words were published after a moment. A topic's first may have been a site's own before."""
-        first = min(one.version for one in self.versions.values() if one.topic_id == wording.topic_id)
-        return wording.version > first and wording.published_at > at + consent_rules.FAST_CLOCK
+        if wording.published_at <= at + consent_rules.FAST_CLOCK:
+            return False
+        return wording.version > min(
+            one.version for one in self.versions.values() if one.topic_id == wording.topic_id
+        )
 
     def contract(self, locale: str) -> list[dict[str, str]]:
         """What rests on a registration itself, with the words for it: part of the registration's entry."""
