@@ -17,9 +17,9 @@ from service.kit.signing import (
     FORMER,
     LINK,
     MASTER,
+    MOST,
     RETIRED,
     SIGNING,
-    WAITING,
     KeyFileRefused,
     Keyring,
     draft_of,
@@ -107,25 +107,24 @@ def _stamp(path: Path) -> _Stamp | None:
 
 
 def follows(later: Keyring, ring: Keyring) -> bool:
-    """Whether a ring is this one some rotations later. A key that only waited to sign heads may have been ended."""
-    marks = ring.marks()
-    for key in ring.of(SIGNING).values():
-        if key.state == WAITING:
-            del marks[SIGNING][str(key.id)]
-    return later.installation == ring.installation and lacks(later, marks, ring.used()) is None
+    """Whether a ring is this one some rotations later."""
+    return later.installation == ring.installation and lacks(later, ring.marks(), ring.used()) is None
 
 
 def lacks(ring: Keyring, marks: Mapping[str, Mapping[str, str]], used: Mapping[str, int]) -> str | None:
     """How a ring stands to the marks of one from before, and to the numbers that it used: None where it goes on from it, `older`
     where it lacks what is never given up (keys that look up, verify or seal for ever) or has a former one in use, `foreign`
-    where a number means another key."""
+    where a number means another key. A key that only waited then to sign heads may be lacking: it signed none, and can be ended.
+    """
     known, mine_used = ring.marks(), ring.used()
-    told = [(kind, known[kind].get(kid), mark) for kind in known for kid, mark in marks.get(kind, {}).items()]
-    if any(mine not in (None, mark) for _, mine, mark in told):
+    told = [(kind, kid, mark) for kind in known for kid, mark in marks.get(kind, {}).items()]
+    if any(known[kind].get(kid, mark) != mark for kind, kid, mark in told):
         return "foreign"
     if any(mine_used[kind] < number for kind, number in used.items()):
         return "older"
-    return "older" if any(mine is None and kind in KEPT for kind, mine, _ in told) else None
+    waited = [(SIGNING, kid) for kid in marks.get(SIGNING, {}) if int(kid) > used.get(SIGNING, MOST)]
+    gone = [(kind, kid) for kind, kid, _ in told if kid not in known[kind] and kind in KEPT]
+    return "older" if any(one not in waited for one in gone) else None
 
 
 def with_masters_of(former: Keyring, ring: Keyring, state: str = FORMER) -> Keyring:
