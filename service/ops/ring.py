@@ -247,17 +247,21 @@ def _check_signing(session: Session, ring: Keyring, *, handed_on: bool) -> None:
 def rewrap(house: House, *, now: datetime, by: str = brands.SYSTEM) -> Rewrapped:
     """Wrap every person's key by the master in use, two hundred at a time; others may write in between, and whoever is killed in
     the midst has lost nothing. Who is in somebody's hand just now is tried again, a few times; what is left then has no master
-    in the ring, or is in that hand still. Raises `RingForeign`, `RingOlder`: an older ring would wrap everybody back."""
+    in the ring, or is in that hand still. Each time that anybody was is an entry: copies of the database from before need the other
+    master. Raises `RingForeign`, `RingOlder`: an older ring would wrap everybody back."""
+    moved = False
     for rounds_left in reversed(range(ROUNDS)):
         with reading(house.engine) as session:
             check_fits(session, house.ring)
             left = persons.masters(session)
             left.pop(house.ring.in_use(signing.MASTER).id, None)
-            used, done = _last_use(session, signing.MASTER), _last(session, REWRAPPED)
+            told = _last(session, REWRAPPED)
         if not rounds_left or not left.keys() & house.ring.wrap_keys.keys():
             break
+        moved = True
         _rewrap_all(house)
-    if not left and used is not None and (done is None or done.seq < used.seq):
+    known = told.body["in_use"][signing.MASTER] if told else 1  # the entry of its use may have been lost
+    if not left and (moved or house.ring.in_use(signing.MASTER).id != known):
         note(house, house.ring, REWRAPPED, now=now, by=by)
     return Rewrapped(left)
 
@@ -333,11 +337,6 @@ def _said(ring: Keyring) -> dict[str, Any]:
 
 def _last(session: Session, act: str) -> ledger.Seen | None:
     found = ledger.of_kinds(session, (f"ring.{act}",))
-    return found[-1] if found else None
-
-
-def _last_use(session: Session, kind: str) -> ledger.Seen | None:
-    found = [one for one in ledger.of_kinds(session, (f"ring.{USED}",)) if one.body["key"] == kind]
     return found[-1] if found else None
 
 

@@ -7,9 +7,11 @@ from sqlalchemy.engine import Engine
 
 from scheduler import jobs
 from service.db.session import reading
+from service.domain.ledger import queries as ledger
 from service.kit import clock, keyfile
 from service.ops import ring, ring_fits
-from tests.ops.test_ring import BY, Place, head, installed
+from service.ops.house import House
+from tests.ops.test_ring import BY, Place, head, installed, masters, sign_up, sign_up_one
 
 
 @pytest.fixture
@@ -59,3 +61,36 @@ def test_a_ring_from_before_a_key_that_signs_is_older_still(place: Place) -> Non
     place.rotate("signing")
     keyfile.replace(place.house.settings.key_file, older)
     assert standing(place) == "older"
+
+
+def test_which_copies_need_a_former_master_is_said_by_its_own_rewrapping(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second master was taken into use and its entry was lost; copies from between the two rewrappings need the first one's
+    follower, and deleting those from before the first rewrapping alone would leave them unreadable."""
+    sign_up(place)
+    place.rotate("master")
+    ring.rewrap(place.house, now=clock.now(), by=BY)
+    place.retire("master", 1, copies_gone=True)
+    ring.new(place.house, "master", now=clock.now(), by=BY)
+    place.back_up("third")
+    broken_off(place, monkeypatch, "use", "master")
+    jobs.tend_ring(place.house, clock.now())
+    assert list(masters(place.house)) == [3]
+    with reading(place.house.engine) as session:
+        done = ledger.of_kinds(session, (f"ring.{ring_fits.REWRAPPED}",))
+    assert [one.body["in_use"]["master"] for one in done] == [2, 3]
+
+
+def test_whoever_came_late_by_a_former_master_dates_the_copies_anew(place: Place) -> None:
+    """A copy made between the rewrapping and theirs holds a key that the former master alone opens."""
+    sign_up(place)
+    late = House(place.house.settings, place.house.engine, place.house.ring)  # has not read it again
+    place.rotate("master")
+    ring.rewrap(place.house, now=clock.now(), by=BY)
+    sign_up_one(Place(late, place.away))
+    assert masters(place.house) == {1: 1, 2: 3}
+    ring.rewrap(place.house, now=clock.now(), by=BY)
+    ring.rewrap(place.house, now=clock.now(), by=BY)
+    with reading(place.house.engine) as session:
+        assert len(ledger.of_kinds(session, (f"ring.{ring_fits.REWRAPPED}",))) == 2
