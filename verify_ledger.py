@@ -547,7 +547,7 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
     words: dict[str, set[str]] = {}
     for one in people:
-        check_person(one, texts, words)
+        check_person(one, texts, words, datetime.fromisoformat(file["on"]))
     for one in file["wordings"]:
         agree("wordings", one["sha256"], hash_of(one))
         agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
@@ -559,9 +559,12 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
 
 
 def check_person(
-    part: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], words: dict[str, set[str]]
+    part: dict[str, Any],
+    texts: dict[int, tuple[str, dict[str, Any]]],
+    words: dict[str, set[str]],
+    on: datetime,
 ) -> None:
-    """The events and the standing of one registration; the hashes of the words it was shown are added to `words`."""
+    """The events and the standing of one registration at `on`; the hashes of the words it was shown are added to `words`."""
     last: dict[str, dict[str, Any]] = {}
     listed, shut = [event["entry"] for event in part["events"]], False
     if listed != sorted(listed):
@@ -587,12 +590,19 @@ def check_person(
         body, state = entry["body"], state_of(entry)
         facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
         facts |= {
-            "permits": state in ("given", "renewed") and not shut,
+            "permits": state in ("given", "renewed") and not shut and in_time(body, texts, on),
             "basis": body.get("basis", "consent"),
         }
         facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}
         for name, value in facts.items():
             agree(name, one[name], value, entry["seq"])
+
+
+def in_time(body: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], on: datetime) -> bool:
+    """Whether a yes is one that permits, and its time was not over; one that was brought back has the time it had."""
+    _, stood = texts.get(body.get("restores") or 0, ("", {}))
+    ends = (stood.get("body") or body).get("valid_until")
+    return body.get("basis") != "legacy_registration" and (not ends or datetime.fromisoformat(ends) > on)
 
 
 def agree(name: str, found: object, said: object, number: int | None = None) -> None:

@@ -4,7 +4,7 @@ what was said and before which words, with the proof that it stands in the ledge
 The texts of entries are those the hashes cover; what stands sealed in them is opened beside them, while the person's key exists.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from service.domain.people import erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences.rules import PERMITTING
+from service.domain.preferences.rules import LEGACY, PERMITTING
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -88,17 +88,21 @@ def _said(
     seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
     kinds = [one.kind for one in seen if one.kind in (*SHUTS, "person.restriction_lifted")]
     shut = bool(kinds) and kinds[-1] in SHUTS
-    key = _key(ring, person)
+    key, bodies = _key(ring, person), {one.seq: one.body for one in seen}
     standing = [
-        {**one, "since": one["since"].isoformat(), "permits": _permits(one) and not shut}
+        {**one, "since": one["since"].isoformat(), "permits": _permits(one, bodies, on) and not shut}
         for one in consents.states(session, subject, until=on)
     ]
     events = [_event(one, key, opener) for one in seen]
     return seen, {"person": subject, "standing": standing, "events": events}
 
 
-def _permits(standing: dict[str, Any]) -> bool:
-    return standing["state"] in PERMITTING
+def _permits(standing: dict[str, Any], bodies: Mapping[int, dict[str, Any]], on: datetime) -> bool:
+    """Whether it is a yes, whose time was not over; what an undo brought back has the time that it had."""
+    said = bodies[standing["entry"]]
+    ends = bodies.get(said.get("restores") or 0, said).get("valid_until")
+    over = bool(ends) and datetime.fromisoformat(ends) <= on
+    return standing["state"] in PERMITTING and standing["basis"] != LEGACY and not over
 
 
 def _key(ring: Keyring, person: Person) -> bytes | None:
