@@ -4,7 +4,7 @@ what was said and before which words, with the proof that it stands in the ledge
 The texts of entries are those the hashes cover; what stands sealed in them is opened beside them, while the person's key exists.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -86,23 +86,42 @@ def _said(
     """The entries of one registration, and what they come to. Nothing permits while it is restricted, nor once it is merged or erased."""
     subject, opener = person.public_id, Opener(session, ring)
     seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
-    kinds = [one.kind for one in seen if one.kind in (*SHUTS, "person.restriction_lifted")]
-    shut = bool(kinds) and kinds[-1] in SHUTS
-    key, bodies = _key(ring, person), {one.seq: one.body for one in seen}
+    key = _key(ring, person)
     standing = [
-        {**one, "since": one["since"].isoformat(), "permits": _permits(one, bodies, on) and not shut}
-        for one in consents.states(session, subject, until=on)
+        {**said, "since": said["since"].isoformat(), "permits": stops is None}
+        for said, stops in stood(session, subject, until=on)
     ]
     events = [_event(one, key, opener) for one in seen]
     return seen, {"person": subject, "standing": standing, "events": events}
 
 
-def _permits(standing: dict[str, Any], bodies: Mapping[int, dict[str, Any]], on: datetime) -> bool:
-    """Whether it is a yes, whose time was not over; what an undo brought back has the time that it had."""
-    said = bodies[standing["entry"]]
-    ends = bodies.get(said.get("restores") or 0, said).get("valid_until")
-    over = bool(ends) and datetime.fromisoformat(ends) <= on
-    return standing["state"] in PERMITTING and standing["basis"] != LEGACY and not over
+def stood(session: Session, subject: str, *, until: datetime) -> list[tuple[dict[str, Any], str | None]]:
+    """What had been said about each topic by a moment, and why that permitted no mail, as the gate names it (or `merged`); None
+    where it did, by what the ledger says of the person."""
+    closed = shut(session, subject, until=until)
+    return [
+        (one, closed or _stops(session, one, until)) for one in consents.states(session, subject, until=until)
+    ]
+
+
+def shut(session: Session, subject: str, *, until: datetime) -> str | None:
+    """Whether at a moment nothing permitted, whatever had been said: restricted | erased | merged, or None."""
+    acts = ledger.of_subject(session, subject, kinds=(*SHUTS, "person.restriction_lifted"))
+    kinds = [one.kind for one in acts if one.at <= until]
+    return kinds[-1].partition(".")[2] if kinds and kinds[-1] in SHUTS else None
+
+
+def _stops(session: Session, standing: dict[str, Any], until: datetime) -> str | None:
+    """Whether it is no yes, or one whose time was over; what an undo brought back has the time that it had."""
+    if standing["state"] not in PERMITTING:
+        return str(standing["state"])
+    if standing["basis"] == LEGACY:
+        return "legacy_unconfirmed"
+    said = ledger.entry(session, standing["entry"])
+    if said is not None and said.body.get("restores"):
+        said = ledger.entry(session, said.body["restores"]) or said
+    ends = said.body.get("valid_until") if said is not None else None
+    return "expired" if ends and datetime.fromisoformat(ends) <= until else None
 
 
 def _key(ring: Keyring, person: Person) -> bytes | None:

@@ -285,7 +285,7 @@ def on_the_list(row: Suppression, names: Mapping[int | None, str], role: str) ->
 
 
 def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
-    yes = [one["topic"] for one in standing if one["state"] in gate.PERMITTING]
+    yes = [one["topic"] for one in standing if one["said"] and one["state"] in gate.PERMITTING]
     if not yes:
         return (
             "Had not said yes to any topic by the end of that day."

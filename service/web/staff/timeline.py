@@ -16,14 +16,15 @@ from service.domain.announcements.tables import Announcement
 from service.domain.consent import queries as consent
 from service.domain.consent.evidence import Opener
 from service.domain.consent.rules import stopped_again
+from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
 from service.domain.mailings.queries import Received
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
-from service.domain.preferences.rules import PERMITTING
 from service.domain.privacy.rules import RIGHTS
+from service.domain.reports import evidence
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -320,16 +321,46 @@ def _became(one: Received) -> str:
 def _standing(
     session: Session, person: Person, names: dict[str, str], until: datetime | None
 ) -> list[dict[str, Any]]:
-    """What had been said by then, from the ledger alone."""
-    return [
-        {
-            "slug": one["topic"],
-            "topic": names.get(one["topic"], one["topic"]),
-            "state": one["state"],
-            "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}"
-            + (f", {one['wording']}" if one["wording"] else ""),
-            "allowed": one["state"] in PERMITTING,
-            "why": f"entry {one['entry']} of the ledger",
-        }
-        for one in consent.states(session, person.public_id, until=until)
-    ]
+    """What had been said by then, from the ledger alone; of a day in the past also whether it permitted mail, as the evidence file of
+    that day has it."""
+    if until is None:
+        return [_stood(one, names, None) for one in consent.states(session, person.public_id)]
+    said = evidence.stood(session, person.public_id, until=until)
+    rows = [_stood(one, names, stops) for one, stops in said]
+    return rows + _registered(session, person, names, rows, until)
+
+
+def _stood(one: Mapping[str, Any], names: Mapping[str, str], stops: str | None) -> dict[str, Any]:
+    return {
+        "slug": one["topic"],
+        "topic": names.get(one["topic"], one["topic"]),
+        "state": one["state"],
+        "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}"
+        + (f", {one['wording']}" if one["wording"] else ""),
+        "allowed": stops is None,
+        "why": whom.words_of_one(stops) if stops else f"entry {one['entry']} of the ledger",
+        "said": True,
+    }
+
+
+def _registered(
+    session: Session,
+    person: Person,
+    names: Mapping[str, str],
+    said: Sequence[Mapping[str, Any]],
+    until: datetime,
+) -> list[dict[str, Any]]:
+    """What rested on the person's registration by then and nothing had been `said` about: no consent, and no entry of its own."""
+    shut = evidence.shut(session, person.public_id, until=until)
+    found: dict[str, dict[str, Any]] = {}
+    for seen in ledger.of_subject(session, person.public_id, kinds=("person.registered",)):
+        for one in seen.body.get("topics") or [] if seen.at <= until else []:
+            told = {"topic": one["topic"], "state": "given", "since": seen.at, "entry": seen.seq}
+            found.setdefault(
+                one["topic"], _stood(told | {"wording": one.get("wording")}, names, shut) | {"said": False}
+            )
+    for slug in {str(one["slug"]) for one in said} & found.keys():
+        del found[slug]
+    for slug, row in found.items():
+        row["note"] += f", stands on {topics.by_slug(session, slug).basis.replace('_', ' ')}"
+    return list(found.values())
