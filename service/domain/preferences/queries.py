@@ -346,7 +346,8 @@ def suppressed(session: Session, person: Person) -> list[Suppression]:
 
 
 def people_per_topic(session: Session, resting_on: ColumnElement[bool] | None = None) -> dict[int, int]:
-    """How many people's yes stands, by topic id; what erased people had said counts no more.
+    """How many people's yes stands, by topic id; what erased people had said counts no more, nor what was said under a registration
+    that was merged into another, nor that somebody registered long ago.
 
     `resting_on`: only where the record (`Consent`) of that yes is such a one, of a wording or a version of a policy, say. They
     would have to be asked anew if that text fell.
@@ -354,7 +355,11 @@ def people_per_topic(session: Session, resting_on: ColumnElement[bool] | None = 
     counted = (
         select(col(Preference.topic_id), func.count())
         .join(Person, col(Person.id) == col(Preference.person_id))
-        .where(col(Preference.state).in_(PERMITTING), col(Person.state) != "erased")
+        .where(
+            col(Preference.state).in_(PERMITTING),
+            col(Preference.basis) != LEGACY,
+            col(Person.state).not_in(("erased", "merged")),
+        )
         .group_by(col(Preference.topic_id))
     )
     if resting_on is not None:
