@@ -19,7 +19,7 @@ from service.domain.staff.queries import SignedIn
 from service.kit import clock, notes
 from service.web import deps
 from service.web.sessions import require
-from service.web.staff import days, people, timeline
+from service.web.staff import actors, days, people, timeline
 from service.web.staff.frame import act, show
 
 router = APIRouter()
@@ -31,8 +31,10 @@ Officer = Annotated[SignedIn, require("people:reveal")]
 async def page(request: Request, public_id: str, staff: Officer) -> Response:
     """For people: what was said by the end of that day, before which words, and how to check it."""
     file = await _file(request, public_id, staff)
-    context = _page(file, f"/staff/people/{public_id}", request.query_params.get("on", ""))
-    return await show(request, staff, "people", "staff/evidence.html", lambda _: context)
+    base, on = f"/staff/people/{public_id}", request.query_params.get("on", "")
+    return await show(
+        request, staff, "people", "staff/evidence.html", lambda session: _page(session, file, base, on)
+    )
 
 
 @router.get("/staff/people/{public_id}/evidence.json")
@@ -63,7 +65,9 @@ async def _file(request: Request, public_id: str, staff: SignedIn) -> dict[str, 
     return (await act(request, build)).value
 
 
-def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
+def _page(session: Session, file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
+    parts = (file, *file["merged"])
+    by = actors.names(session, [event["actor"] for one in parts for event in one["events"]])
     head = notes.read_head(file["proof"]["checkpoint"]) if "proof" in file else None
     return {
         "base": base,
@@ -71,7 +75,7 @@ def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
         "person": file["person"],
         "on": datetime.fromisoformat(file["on"]),
         "made_at": datetime.fromisoformat(file["made_at"]),
-        "parts": [_part(one) for one in (file, *file["merged"])],
+        "parts": [_part(one, by) for one in parts],
         "wordings": file["wordings"],
         "policies": [
             {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
@@ -84,15 +88,15 @@ def _page(file: dict[str, Any], base: str, on: str) -> dict[str, Any]:
     }
 
 
-def _part(one: dict[str, Any]) -> dict[str, Any]:
+def _part(one: dict[str, Any], by: dict[str, str]) -> dict[str, Any]:
     return {
         "person": one["person"],
         "standing": [{**row, "since": datetime.fromisoformat(row["since"])} for row in one["standing"]],
-        "events": [_event(event) for event in one["events"]],
+        "events": [_event(event, by) for event in one["events"]],
     }
 
 
-def _event(one: dict[str, Any]) -> dict[str, Any]:
+def _event(one: dict[str, Any], by: dict[str, str]) -> dict[str, Any]:
     sign, what, _ = timeline.words_of(one["kind"])
     opened = one.get("evidence")
     return {
@@ -101,6 +105,8 @@ def _event(one: dict[str, Any]) -> dict[str, Any]:
         "sign": sign,
         "what": what,
         "topic": one["body"].get("topic"),
+        "reason": one["body"].get("reason"),
+        "by": by[one["actor"]],
         "detail": timeline.detail(one["body"]),
         "facts": timeline.facts_of(opened) if opened else [],
         "closed": "evidence" in one and opened is None,

@@ -25,6 +25,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy.rules import RIGHTS
 from service.domain.reports import evidence
+from service.domain.suppressions import rules as suppressions
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
@@ -241,16 +242,40 @@ def detail(body: Mapping[str, Any]) -> str | None:
     parts = [
         STEPS.get(method, method.replace("_", " ")),
         PLACES.get(source, f"at “{source}”") if source and source not in OUR_PLACES else "",
-        f"wording {body['wording']}" if body.get("wording") else "",
+        f"wording {body['wording']}" if body.get("wording") else _words_elsewhere(body),
         f"policy {body['policy']}" if body.get("policy") else "",
         f"while policy {body['in_force']} was in force, which is no consent to it"
         if body.get("in_force")
         else "",
         f"import {body['import']}" if body.get("import") else "",
+        f"on {str(body['basis']).replace('_', ' ')}" if body.get("basis", "consent") != "consent" else "",
+        f"ends {_readable(body['valid_until'])}" if body.get("valid_until") else "",
         f"until {_readable(body['until'])}" if body.get("until") else "",
+        f"as by entry {body['restores']}" if body.get("restores") else "",
+        f"into {body['into']}" if body.get("into") else "",
+        _resting(body.get("topics")),
+        _listed(body) if body.get("cause") else "",
         _limit(body["max_per_week"]) if "max_per_week" in body else "",
     ]
     return ", ".join(part for part in parts if part) or None
+
+
+def _words_elsewhere(body: Mapping[str, Any]) -> str:
+    """Words that are none of ours are known by their hash; the entry of the import has them in full."""
+    return f"words with SHA-256 {body['wording_sha256']}" if body.get("wording_sha256") else ""
+
+
+def _resting(told: object) -> str:
+    """The topics that rest on a registration."""
+    slugs = [str(one["topic"]) for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    return f"for {', '.join(slugs)}" if slugs else ""
+
+
+def _listed(body: Mapping[str, Any]) -> str:
+    """How far a line of the do-not-mail list reaches, why, and whence it came."""
+    scope, origin = str(body.get("scope")), str(body.get("origin") or "")
+    why = suppressions.words_of(str(body["cause"]))[0]
+    return f"{suppressions.SCOPES.get(scope, scope)}, {f'from {suppressions.origin_words(origin)}: ' if origin else ''}{why}"
 
 
 def _limit(most: int | None) -> str:
