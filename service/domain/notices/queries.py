@@ -1,6 +1,7 @@
 """Reading notices: for staff, for the changelog and its feeds, and what one would look like as a mail. Writes
 nothing."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -86,10 +87,17 @@ def by_public_id(session: Session, public_id: str) -> Notice:
 
 
 def of_policy(session: Session, slug: str, version: int) -> Notice | None:
-    """The notice that tells of a version of a policy, if one was written and not cancelled."""
+    """The notice that tells everybody of a version of a policy, if one was written and not cancelled: by that name, with a number
+    where it was taken, and under a topic that everybody gets. Another's name may begin like it."""
     name = rules.amended_slug(slug, version)
-    mine = (col(Notice.slug) == name) | col(Notice.slug).startswith(f"{name}-", autoescape=True)
-    return session.scalars(select(Notice).where(mine, col(Notice.state) != "cancelled")).first()
+    found = (
+        select(Notice)
+        .join(Topic, col(Topic.id) == col(Notice.topic_id))
+        .where(col(Notice.slug).startswith(name, autoescape=True), col(Topic.mail_class) == "service")
+        .where(col(Notice.state) != "cancelled")
+    )
+    mine = re.compile(rf"{re.escape(name)}(?:-[0-9]+)?")
+    return next((one for one in session.scalars(found) if mine.fullmatch(one.slug)), None)
 
 
 def same_text(session: Session, content_hash: str) -> Notice | None:
