@@ -1,4 +1,5 @@
-"""Which lines stand on a page of one person's record: ledger entries and mails by moment, newest first. Called by the timeline."""
+"""Which lines stand on a page of one person's record: ledger entries and mails by moment, newest first, whichever of
+their registrations they are of. Called by the timeline."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -58,29 +59,32 @@ def end_of(until: datetime) -> Place:
 
 def older(
     session: Session,
-    person: Person,
+    persons: Sequence[Person],
     before: Place | None,
     *,
     kinds: Mapping[str, Sequence[str]] | None,
     mails: bool,
 ) -> list[Line]:
-    """What a page tells and one line more, from before a place on. `kinds`: of entries, `kinds` or `other_than` of
-    `ledger.newest_of`; None for no entries at all. `mails`: whether mails are told."""
+    """What a page tells and one line more, from before a place on, of these registrations. `kinds`: of entries, `kinds` or `other_than`
+    of `ledger.newest_of`; None for no entries at all. `mails`: whether mails are told."""
     lines: list[Line] = []
-    if kinds is not None:
-        seen = ledger.newest_of(
-            session,
-            person.public_id,
-            before=before and (before.at, before.number if before.entry else 0),
-            most=PAGE + 1,
-            **kinds,
-        )
-        lines += [Line(Place(to_micros(one.at), True, one.seq), one) for one in seen]
-    if mails:
-        received = mailings.newest_of(session, person.id or 0, before=before and _mail(before), most=PAGE + 1)
-        lines += [
-            Line(Place(to_micros(one.at), False, one.mailing.id or 0, one.pos), one) for one in received
-        ]
+    for person in persons:
+        if kinds is not None:
+            seen = ledger.newest_of(
+                session,
+                person.public_id,
+                before=before and (before.at, before.number if before.entry else 0),
+                most=PAGE + 1,
+                **kinds,
+            )
+            lines += [Line(Place(to_micros(one.at), True, one.seq), one) for one in seen]
+        if mails:
+            received = mailings.newest_of(
+                session, person.id or 0, before=before and _mail(before), most=PAGE + 1
+            )
+            lines += [
+                Line(Place(to_micros(one.at), False, one.mailing.id or 0, one.pos), one) for one in received
+            ]
     return sorted(lines, key=lambda line: line.place, reverse=True)[: PAGE + 1]
 
 

@@ -1,7 +1,7 @@
 """People: the list, finding one, and one person's page with all that is on record, as of any day."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.domain.deliveries import queries as deliveries
 from service.domain.ledger import checkpoints
-from service.domain.people import actions, queries
+from service.domain.people import actions, erasing, queries
 from service.domain.people.rules import UnknownPerson
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
@@ -143,11 +143,18 @@ async def page(request: Request, public_id: str, staff: Reader) -> Response:
 
 async def _day_chosen(request: Request, public_id: str) -> Response:
     query, now = request.query_params, clock.now()
-    first = await deps.read(deps.house(request), lambda session: known(session, public_id).created_at.date())
+    first = await deps.read(
+        deps.house(request), lambda session: _first_day(session, known(session, public_id))
+    )
     on = days.chosen(query, first, now)
     kept = {"on": on.isoformat()} if on < now.date() else {}
     kept |= {"show": query["show"]} if query.get("show") in FILTERS else {}
     return pages.redirect(request, f"/staff/people/{public_id}?{urlencode(kept)}".rstrip("?"))
+
+
+def _first_day(session: Session, person: Person) -> date:
+    """The day of their first entry, under whichever registration."""
+    return min(one.created_at for one in erasing.with_merged(session, person)).date()
 
 
 async def shown(
@@ -231,7 +238,7 @@ def _page(
         "on": on.isoformat(),
         "today": now.date().isoformat(),
         "on_words": days.in_words(on) if until else None,
-        "slider": days.slider(person.created_at.date(), on, now),
+        "slider": days.slider(_first_day(session, person), on, now),
         "sentence": _sentence(log.standing, until),
         "standing": log.standing if until else _today(session, person, now, log.standing),
         "filters": [tab(label, f"{base}?show={key}{keep}", key == chosen) for key, label in FILTERS.items()],

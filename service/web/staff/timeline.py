@@ -13,24 +13,22 @@ from sqlmodel import Session
 
 from service.domain.announcements import queries as announcements
 from service.domain.announcements.tables import Announcement
-from service.domain.consent import queries as consent
 from service.domain.consent.evidence import Opener
 from service.domain.consent.rules import stopped_again
-from service.domain.ledger import queries as ledger
 from service.domain.ledger.queries import Seen
 from service.domain.mailings.queries import Received
 from service.domain.notices import queries as notices
 from service.domain.notices.tables import Notice
+from service.domain.people import erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy.rules import RIGHTS
-from service.domain.reports import evidence
 from service.domain.suppressions import rules as suppressions
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
 from service.web import words
-from service.web.staff import actors, lines
+from service.web.staff import actors, lines, standing
 from service.web.staff import audience as whom
 
 # kind → (sign, what was done, the filter it belongs to)
@@ -142,29 +140,32 @@ def of_person(
     may see what lies sealed (the network address of a yes, the program); else it says that it is there. `after`: the cursor of the
     page before, "" for the newest lines; None for the first look, which is at those too, or from `until` on down where a whole page
     came later. Raises `CursorInvalid`."""
-    found, begins = _lines(session, person, only, lines.read(after)), False
+    persons = erasing.with_merged(session, person)
+    found, begins = _lines(session, persons, only, lines.read(after)), False
     if after is None and until is not None and found[lines.PAGE :] and found[lines.PAGE - 1].told.at > until:
-        by_then = _lines(session, person, only, lines.end_of(until))
+        by_then = _lines(session, persons, only, lines.end_of(until))
         found, begins = by_then or found, bool(by_then)
     names, page = _topic_names(session), found[: lines.PAGE]
-    told = _told(session, ring, person, page, names, opens=opens)
+    told = _told(session, ring, persons, page, names, opens=opens)
     shown = [{**line, "later": until is not None and line["at"] > until} for line in told]
     following = page[-1].place.cursor if len(found) > len(page) else None
-    return Record(shown, _standing(session, person, names, until), following, begins)
+    return Record(shown, standing.of_person(session, persons, names, until), following, begins)
 
 
-def _lines(session: Session, person: Person, only: str, before: lines.Place | None) -> list[lines.Line]:
-    """The lines of one filter; a kind of entry without words of its own is a change."""
+def _lines(
+    session: Session, persons: Sequence[Person], only: str, before: lines.Place | None
+) -> list[lines.Line]:
+    """The lines of one filter, of a person and of whoever was merged into them; a kind of entry without words of its own is a change."""
     theirs = [kind for kind, (_, _, filtered) in WORDS.items() if filtered == only]
     others = [kind for kind in WORDS if kind not in theirs]
     kinds = {"": {}, "mail": None, "change": {"other_than": others}}.get(only, {"kinds": theirs})
-    return lines.older(session, person, before, kinds=kinds, mails=only in ("", "mail"))
+    return lines.older(session, persons, before, kinds=kinds, mails=only in ("", "mail"))
 
 
 def _told(
     session: Session,
     ring: Keyring,
-    person: Person,
+    persons: Sequence[Person],
     page: Sequence[lines.Line],
     names: dict[str, str],
     *,
@@ -174,10 +175,13 @@ def _told(
     entries = [one.told for one in page if isinstance(one.told, Seen)]
     mails = [one.told.mailing.id or 0 for one in page if isinstance(one.told, Received)]
     by = actors.names(session, [one.actor for one in entries])
-    key, opener = _key(ring, person), Opener(session, ring) if opens else None
+    keys, opener = (
+        {one.public_id: _key(ring, one) for one in persons},
+        Opener(session, ring) if opens else None,
+    )
     announced, noticed = announcements.by_mailings(session, mails), notices.by_mailings(session, mails)
     return [
-        _entry(told, names, by, key, opener)
+        _entry(told, names, by, keys, opener)
         if isinstance(told, Seen)
         else _mail(told, announced.get(told.mailing.id or 0), noticed.get(told.mailing.id or 0))
         for _, told in page
@@ -203,9 +207,15 @@ def words_of(kind: str) -> tuple[str, str, str]:
 
 
 def _entry(
-    seen: Seen, names: dict[str, str], by: dict[str, str], key: bytes | None, opener: Opener | None
+    seen: Seen,
+    names: dict[str, str],
+    by: dict[str, str],
+    keys: dict[str, bytes | None],
+    opener: Opener | None,
 ) -> dict[str, Any]:
-    """One ledger entry as a line."""
+    """One ledger entry as a line. `keys` are those of the registrations, the first of which is not named."""
+    subject = seen.subject or ""
+    under = f" as {subject}" if subject != next(iter(keys)) else ""
     sign, what, _ = words_of(seen.kind)
     body = seen.body
     if seen.kind == "address.changed" and body.get("pending"):
@@ -216,10 +226,10 @@ def _entry(
         "at": seen.at,
         "sign": sign,
         "what": what,
-        "text": _text(seen, names, by),
+        "text": _text(seen, names, by) + under,
         "detail": detail(body),
         "samp": None,
-        "facts": _evidence(seen, key, opener),
+        "facts": _evidence(seen, keys[subject], opener),
         "link": {"href": f"/staff/ledger?entry={seen.seq}", "label": f"entry {seen.seq}"},
     }
 
@@ -341,51 +351,3 @@ def _became(one: Received) -> str:
         one.state, one.state
     )
     return f"{words} ({whom.words_of_one(one.reason)})" if one.reason else words
-
-
-def _standing(
-    session: Session, person: Person, names: dict[str, str], until: datetime | None
-) -> list[dict[str, Any]]:
-    """What had been said by then, from the ledger alone; of a day in the past also whether it permitted mail, as the evidence file of
-    that day has it."""
-    if until is None:
-        return [_stood(one, names, None) for one in consent.states(session, person.public_id)]
-    said = evidence.stood(session, person.public_id, until=until)
-    rows = [_stood(one, names, stops) for one, stops in said]
-    return rows + _registered(session, person, names, rows, until)
-
-
-def _stood(one: Mapping[str, Any], names: Mapping[str, str], stops: str | None) -> dict[str, Any]:
-    return {
-        "slug": one["topic"],
-        "topic": names.get(one["topic"], one["topic"]),
-        "state": one["state"],
-        "note": f"since {one['since'].day} {one['since']:%b %Y}, entry {one['entry']}"
-        + (f", {one['wording']}" if one["wording"] else ""),
-        "allowed": stops is None,
-        "why": whom.words_of_one(stops) if stops else f"entry {one['entry']} of the ledger",
-        "said": True,
-    }
-
-
-def _registered(
-    session: Session,
-    person: Person,
-    names: Mapping[str, str],
-    said: Sequence[Mapping[str, Any]],
-    until: datetime,
-) -> list[dict[str, Any]]:
-    """What rested on the person's registration by then and nothing had been `said` about: no consent, and no entry of its own."""
-    shut = evidence.shut(session, person.public_id, until=until)
-    found: dict[str, dict[str, Any]] = {}
-    for seen in ledger.of_subject(session, person.public_id, kinds=("person.registered",)):
-        for one in seen.body.get("topics") or [] if seen.at <= until else []:
-            told = {"topic": one["topic"], "state": "given", "since": seen.at, "entry": seen.seq}
-            found.setdefault(
-                one["topic"], _stood(told | {"wording": one.get("wording")}, names, shut) | {"said": False}
-            )
-    for slug in {str(one["slug"]) for one in said} & found.keys():
-        del found[slug]
-    for slug, row in found.items():
-        row["note"] += f", stands on {topics.by_slug(session, slug).basis.replace('_', ' ')}"
-    return list(found.values())

@@ -7,7 +7,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from service.db.session import transaction
 from service.domain.ledger import actions as ledger
+from service.domain.people import mailbox
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import rights
 from service.kit import clock
@@ -92,3 +95,38 @@ def test_what_rests_on_a_registration_is_there_from_its_day_on(
     page = browser("privacy_officer").get(f"/staff/people/{ana.public_id}?on={day}").text
     assert "Had not said yes to any topic" in page
     assert "stands on contract" in page
+
+
+def test_what_was_said_under_a_former_registration_is_on_the_page(
+    browser: Browser, office: Office, later: Callable[[timedelta], datetime]
+) -> None:
+    """Two registrations turned out to be one person's: the page is about both, as the evidence file is."""
+    ben, first = office.world.person("ben@example.org", yes=("updates",)), clock.now().date()
+    second = later(2 * DAY).date()
+    ana = office.world.person("ana@example.org", yes=("new-products",))
+    third = later(4 * DAY).date()
+    with transaction(office.house.engine) as session:
+        gone, left = (make.the_person(session, one.public_id) for one in (ben, ana))
+        known = mailbox.Known(gone, None, None, people.person_key(office.house.ring, gone))  # type: ignore[arg-type]
+        mailbox.merge(session, office.house.ring, known, left, now=clock.now(), by="person")
+    later(6 * DAY)
+    officer, base = browser("privacy_officer"), f"/staff/people/{ana.public_id}"
+    page = officer.get(f"{base}?on={first}").text
+    assert {topic: permits for topic, (permits, _) in shown(page).items()} == {
+        "Updates": True,
+        "Important notices": True,
+    }
+    assert "Had said yes to Updates by the end of that day." in page
+    [part] = officer.get(f"{base}/evidence.json?on={first}").json()["merged"]
+    assert [(one["topic"], one["permits"]) for one in part["standing"]] == [("updates", True)]
+    both = shown(officer.get(f"{base}?on={second}").text)
+    assert both["Updates"][0]
+    assert both["New products"][0]
+    after = officer.get(f"{base}?on={third}").text
+    assert "Updates" not in shown(after), "no yes goes along"
+    assert page.count(f"as {ben.public_id}") >= 3
+    today = officer.get(base).text
+    assert "Merged" in today
+    assert today.count("shop.example.org/join") == 2, "the evidence of both opens, each with its key"
+    assert f"as {ana.public_id}" not in today
+    assert f'data-first="{first}"' in today, "the slider begins with the first of both"
