@@ -93,9 +93,3 @@ def per_wording(session: Session, topic_id: int) -> dict[int, int]:
         .group_by(col(Consent.wording_id))
     )
     return {wording_id: people for wording_id, people in session.exec(counted) if wording_id is not None}
-
-
-def per_policy(session: Session) -> dict[int, int]:
-    """How many records name each version of a policy, by its row number."""
-    counted = select(Consent.policy_version_id, func.count()).group_by(col(Consent.policy_version_id))
-    return {version_id: records for version_id, records in session.exec(counted) if version_id is not None}

@@ -9,7 +9,6 @@ from markupsafe import Markup
 from sqlmodel import Session, col
 from starlette.responses import Response
 
-from service.domain.consent import queries as consent
 from service.domain.consent.tables import Consent
 from service.domain.ledger import queries as ledger
 from service.domain.notices import actions as notices
@@ -49,9 +48,8 @@ async def listing(request: Request, staff: Reader) -> Response:
     """Every policy with its newest version and the consents given under it."""
 
     def build(session: Session) -> dict[str, Any]:
-        agreed = consent.per_policy(session)
         rows = [
-            _row(queries.versions(session, policy.slug), policy.slug, agreed)
+            _row(session, queries.versions(session, policy.slug), policy.slug)
             for policy in queries.slugs(session)
         ]
         return {"rows": rows, "may_write": may(staff.role, "policies:write")}
@@ -59,7 +57,7 @@ async def listing(request: Request, staff: Reader) -> Response:
     return await show(request, staff, "policies", "staff/policies.html", build)
 
 
-def _row(versions: list[PolicyVersion], slug: str, agreed: dict[int, int]) -> dict[str, Any]:
+def _row(session: Session, versions: list[PolicyVersion], slug: str) -> dict[str, Any]:
     newest = queries.best(queries.newest_of(versions), "en")
     return {
         "title": newest.title,
@@ -67,7 +65,7 @@ def _row(versions: list[PolicyVersion], slug: str, agreed: dict[int, int]) -> di
         "slug": slug,
         "version": newest.version,
         "published_at": newest.published_at,
-        "agreed": sum(agreed.get(one.id or 0, 0) for one in versions),
+        "agreed": sum(_resting(session, [one.id for one in versions]).values()),
     }
 
 
@@ -308,7 +306,7 @@ def _without(session: Session, versions: list[PolicyVersion], fell: str) -> dict
     texts = [one.id for one in versions if str(one.version) == fell]
     if not texts:
         return None
-    resting = preferences.people_per_topic(session, col(Consent.policy_version_id).in_(texts))
+    resting = _resting(session, texts)
     every = preferences.people_per_topic(session)
     rows = [
         {
@@ -317,9 +315,16 @@ def _without(session: Session, versions: list[PolicyVersion], fell: str) -> dict
             "rest": every[one.id or 0] - resting[one.id or 0],
         }
         for one in topics.everything(session)
-        if resting.get(one.id or 0) and one.basis not in NOT_ASKED
+        if resting.get(one.id or 0)
     ]
     return {"version": fell, "rows": rows}
+
+
+def _resting(session: Session, texts: Sequence[int | None]) -> dict[int, int]:
+    """How many people's yes stands under these texts, by topic; what rests on a registration is no consent."""
+    found = preferences.people_per_topic(session, col(Consent.policy_version_id).in_(texts))
+    asked = {one.id for one in topics.everything(session) if one.basis not in NOT_ASKED}
+    return {topic_id: people for topic_id, people in found.items() if topic_id in asked}
 
 
 def _versions(session: Session, slug: str | None, versions: list[PolicyVersion]) -> list[dict[str, Any]]:

@@ -66,3 +66,20 @@ def test_an_old_registration_is_no_yes_that_would_still_be_covered(browser: Brow
     office.world.change(old)
     assert ana.public_id != ben.public_id
     assert fell(browser) == (0, 1), "the gate mails nobody on it"
+
+
+def test_who_said_no_is_no_consent_under_a_policy(browser: Browser, office: Office) -> None:
+    """Their record names the policy that was shown as well, and so does that of who stopped since."""
+    office.world.person("ana@example.org", yes=("updates",))
+    stopped = office.world.person("cem@example.org", yes=("updates",))
+    browser("privacy_officer").post(
+        office.world.stop_link(stopped, "updates"), data={"List-Unsubscribe": "One-Click"}
+    )
+
+    def refuses(session: Session) -> None:
+        said = {"topic": "updates", "given": False, "source": "shop", "evidence": {}}
+        make.register(session, office.house.ring, "ben@example.org", [said], now=clock.now())
+
+    office.world.change(refuses)
+    page = browser("privacy_officer").get("/staff/policies").text
+    assert re.findall(r'data-label="Consents under it">(\d+)<', page) == ["1"]
