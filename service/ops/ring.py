@@ -124,6 +124,7 @@ class NoHeadYet(Conflict):
 
 
 FIXED = {signing.LOOKUP: LookupKeyStays, signing.MESSAGE: MessageKeyStays, signing.HOUSE: HouseKeyStays}
+_ENDABLE = (signing.WAITING, signing.FORMER)
 Step = Callable[[Session, Keyring], tuple[Keyring, Key, dict[str, object]]]
 
 
@@ -342,8 +343,12 @@ def _last(session: Session, act: str) -> ledger.Seen | None:
 
 def _highest(session: Session, kind: str) -> int:
     """The highest number a key of that kind ever had: a retired one's never comes back with another key."""
-    held = [one.body["holds"].get(kind, {}) for one in ledger.of_kinds(session, KINDS)]
-    return max((int(number) for one in held for number in one), default=0)
+    told = ledger.of_kinds(session, KINDS)
+    held = [int(number) for one in told for number in one.body["holds"].get(kind, {})]
+    ended = [
+        one.body["id"] for one in told if one.body.get("key") == kind
+    ]  # its making may have left no entry
+    return max(held + ended, default=0)
 
 
 def _with(ring: Keyring, key: Key) -> Keyring:
@@ -353,6 +358,16 @@ def _with(ring: Keyring, key: Key) -> Keyring:
         ring.installation,
         tuple(key if (one.kind, one.id) == (key.kind, key.id) else one for one in ring.keys),
     )
+
+
+def without_ended(session: Session, ring: Keyring) -> Keyring:
+    """A ring from before some keys were ended, without them: perhaps somebody has them. Masters stay, by which copies of the database
+    can be read, and wrap nobody."""
+    gone = {(one.body["key"], one.body["id"]) for one in ledger.of_kinds(session, (f"ring.{ENDED}",))}
+    for key in ring.keys:
+        if (key.kind, key.id) in gone and key.kind != signing.MASTER and key.state in _ENDABLE:
+            ring = _without(ring, key)
+    return ring
 
 
 def _without(ring: Keyring, key: Key) -> Keyring:

@@ -58,8 +58,8 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> Path:
     """Put a backup in the key file's place; where a database answers, only one that fits it. Returns that place.
 
     A backup from before some rotations of the present ring does not take its place: the masters it has, and the ring no more,
-    are added to it, so that copies of the database from then can be read. Raises `RingBackupMissing`, `RingThere`, `RingForeign`,
-    `RingOlder`, `KeyFileRefused`.
+    are added to it, so that copies of the database from then can be read. Of what was ended since the backup only masters come back.
+    Raises `RingBackupMissing`, `RingThere`, `RingForeign`, `RingOlder`, `KeyFileRefused`.
     """
     if not file.is_file():
         raise RingBackupMissing(field=str(file))
@@ -69,7 +69,8 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> Path:
         return place
     if place.exists() and not replace:
         raise RingThere(field=str(place))
-    if (found := _standing(settings, ring)) is not None:
+    found, ring = _held_to_database(settings, ring)
+    if found is not None:
         raise RingForeign(field=str(file)) if found == "foreign" else RingOlder(field=str(file))
     keyfile.replace(place, ring)
     return place
@@ -82,13 +83,14 @@ def _present(place: Path) -> Keyring | None:
         return None  # a damaged one is what a backup is for
 
 
-def _standing(settings: Settings, ring: Keyring) -> str | None:
-    """As `ring.standing`; where there is no database yet, or it does not answer, nothing speaks against it."""
+def _held_to_database(settings: Settings, ring: Keyring) -> tuple[str | None, Keyring]:
+    """As `ring_fits.standing`, and the ring without what was ended; where there is no database yet, or it does not answer, nothing
+    speaks against it."""
     engine = make_engine(settings.database)
     try:
         with reading(engine) as session:
-            return standing(session, ring)
+            return standing(session, ring), keys.without_ended(session, ring)
     except SQLAlchemyError:
-        return None
+        return None, ring
     finally:
         engine.dispose()

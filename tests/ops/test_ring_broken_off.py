@@ -8,8 +8,8 @@ from sqlalchemy.engine import Engine
 from scheduler import jobs
 from service.db.session import reading
 from service.domain.ledger import queries as ledger
-from service.kit import clock, keyfile
-from service.ops import ring, ring_fits
+from service.kit import clock, keyfile, signing
+from service.ops import ring, ring_copies, ring_fits
 from service.ops.house import House
 from tests.ops.test_ring import BY, Place, head, installed, masters, sign_up, sign_up_one
 
@@ -63,6 +63,14 @@ def test_a_ring_from_before_a_key_that_signs_is_older_still(place: Place) -> Non
     assert standing(place) == "older"
 
 
+def test_a_number_never_comes_back_though_only_its_end_was_written_down(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_off(place, monkeypatch, "new", "session")
+    place.retire("session", 2)
+    assert ring.new(place.house, "session", now=clock.now(), by=BY).id == 3
+
+
 def test_which_copies_need_a_former_master_is_said_by_its_own_rewrapping(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,3 +102,28 @@ def test_whoever_came_late_by_a_former_master_dates_the_copies_anew(place: Place
     ring.rewrap(place.house, now=clock.now(), by=BY)
     with reading(place.house.engine) as session:
         assert len(ledger.of_kinds(session, (f"ring.{ring_fits.REWRAPPED}",))) == 2
+
+
+# --- a backup from before a key was ended ---
+
+
+def test_what_was_ended_does_not_come_back_with_an_older_backup(place: Place) -> None:
+    """Whoever has a key that was ended, perhaps because they had it, could sign readers in again, or heads, without a word."""
+    sign_up(place)
+    for kind in ("session", "signing", "master"):
+        place.rotate(kind)
+    head(place.house)
+    ring.rewrap(place.house, now=clock.now(), by=BY)
+    older = place.back_up("older")
+    place.retire("session", 1)
+    place.retire("signing", 1, handed_on=True)
+    place.retire("master", 1, copies_gone=True)
+    told = place.file.marks()
+    place.house.settings.key_file.unlink()
+    ring_copies.restore(place.house.settings, older, replace=False)
+    assert [key.id for key in place.file.of("session").values()] == [2]
+    assert list(place.file.checkpoint_keys) == [2], "it signs no more"
+    assert place.file.marks()["signing"] == told["signing"], "and verifies what it signed"
+    assert sorted(place.file.wrap_keys) == [1, 2], "a master may be wanted for an old copy of the database"
+    assert standing(place) is None
+    assert len(signing.load(older).checkpoint_keys) == 2, "the backup is as it was"
