@@ -62,7 +62,8 @@ def _words(older: str, newer: str) -> Paragraph:
     whole = (Piece("out", older), Piece("in", newer))
     if max(len(before), len(after)) > MOST:
         return whole
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    # By the words alone: what follows one, a space, the end of a line or of the paragraph, is no part of it.
+    matcher = SequenceMatcher(None, older.split(), newer.split(), autojunk=False)
     if matcher.ratio() < 0.3:
         return whole
     pieces: list[Piece] = []

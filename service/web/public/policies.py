@@ -107,6 +107,8 @@ class _Place:
         since, same = next(iter(older.values())).version, older.get(newer.locale)
         before = queries.before(self.every, newer)
         paragraphs = differences.between(same.body, newer.body) if same else ()
+        if same and same.title != newer.title:
+            paragraphs = differences.between(same.title, newer.title) + paragraphs
         return {
             "since": since,
             "missing": same is None,

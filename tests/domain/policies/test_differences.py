@@ -57,3 +57,17 @@ def test_a_hostile_text_does_not_take_long() -> None:
     many = "\n\n".join(["a paragraph"] * 15_000)
     assert differences.changed(between(many, many + "\n\nmore")) == 1
     assert time.process_time() - began < 20, "minutes, were every word compared with every other"
+
+
+def test_words_that_are_added_at_the_end_leave_the_last_one_as_it_was() -> None:
+    [paragraph] = between("We keep your address", "We keep your address and your name")
+    assert [(one.kind, one.words.strip()) for one in paragraph] == [
+        ("same", "We keep your address"),
+        ("in", "and your name"),
+    ]
+    [paragraph] = between("We keep your\naddress always.", "We keep your address\nalways, safely.")
+    assert [(one.kind, one.words.strip()) for one in paragraph] == [
+        ("same", "We keep your address"),
+        ("out", "always."),
+        ("in", "always, safely."),
+    ]
