@@ -62,6 +62,15 @@ class ToolFailed(DomainError):
     """PostgreSQL's own tool did not succeed."""
 
 
+def beside_data(settings: Settings, file: Path) -> bool:
+    """Whether a place lies with the data, or in the directory of a database's file that lies elsewhere. For the ring's backup."""
+    url = make_url(settings.database)
+    database = Path(url.database or "").resolve() if url.get_backend_name() == "sqlite" else None
+    return file.is_relative_to(settings.data_dir.resolve()) or (
+        database is not None and file.parent == database.parent
+    )
+
+
 def backup(house: House, file: Path) -> int:
     """Copy the database into a new file (0600); returns its octets. Raises `CopyThere`, `ToolMissing` or `ToolFailed`."""
     if file.exists():

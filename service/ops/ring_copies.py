@@ -12,7 +12,7 @@ from service.kit import keyfile, signing
 from service.kit.errors import Conflict, NotFound
 from service.kit.signing import Keyring
 from service.ops import ring as keys
-from service.ops.backup import CopyThere
+from service.ops.backup import CopyThere, beside_data
 from service.ops.house import House
 from service.ops.ring_fits import BACKED_UP, RingForeign, RingOlder, check_fits, standing
 
@@ -36,7 +36,7 @@ class RingThere(Conflict):
 def back_up(house: House, file: Path, *, now: datetime, by: str) -> None:
     """Copy the ring into a new file (0400), read it back, and note that there is such a copy. Raises `CopyThere`,
     `BackupBesideDatabase`, `RingForeign`, `RingOlder`."""
-    if file.resolve().is_relative_to(house.settings.data_dir.resolve()):
+    if beside_data(house.settings, file.resolve()):
         raise BackupBesideDatabase(field=str(file))
     ring = signing.load(house.settings.key_file)  # and not what this process remembers beside
     with reading(house.engine) as session:

@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from scheduler import jobs
+from service.db import migrate
+from service.db.engine import make_engine
 from service.db.session import reading
 from service.domain.ledger import queries as ledger
 from service.kit import clock, keyfile, signing
@@ -127,3 +129,18 @@ def test_what_was_ended_does_not_come_back_with_an_older_backup(place: Place) ->
     assert sorted(place.file.wrap_keys) == [1, 2], "a master may be wanted for an old copy of the database"
     assert standing(place) is None
     assert len(signing.load(older).checkpoint_keys) == 2, "the backup is as it was"
+
+
+def test_a_backup_beside_a_database_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    """`BIDDEN_DATABASE_URL` may name a file outside `DATA_DIR`; what loses the one loses the other there as well."""
+    file = tmp_path / "disk" / "bidden.db"
+    file.parent.mkdir()
+    engine = make_engine(f"sqlite:///{file}")
+    migrate.upgrade(engine)
+    there = installed(engine, f"sqlite:///{file}", tmp_path)
+    for place in (file.parent / "ring", file.parent / "copies" / ".." / "ring"):
+        with pytest.raises(ring_copies.BackupBesideDatabase):
+            ring_copies.back_up(there.house, place, now=clock.now(), by=BY)
+    assert [one.name for one in file.parent.glob("ring*")] == []
+    assert there.back_up("kept").exists()
+    engine.dispose()
