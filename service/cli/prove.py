@@ -76,6 +76,7 @@ def _found(session: Session, ring: Keyring, person: str) -> Person:
     """Who answers to that. Raises `UnknownPerson`, `SeveralPeople`."""
     if "@" in person:
         people = list(queries.by_address(session, ring, addresses.parse(person)))
+        people = people or queries.by_external_id(session, person)  # some sites know people by an address
     else:
         one = queries.by_public_id(session, person)
         people = [one] if one else queries.by_external_id(session, person)

@@ -79,3 +79,17 @@ def test_refusals(bidden: Run, engine: Engine, tmp_path: Path) -> None:
     assert "unknown_person" in bidden("prove", "p_0").err
     assert "day_invalid" in bidden("prove", "ana@example.org", "--on", "yesterday").err
     assert "address" in bidden("prove", "not@an@address").err
+
+
+def test_a_sites_own_id_that_looks_like_an_address_is_found(
+    bidden: Run, engine: Engine, tmp_path: Path
+) -> None:
+    """Many sites know people by the address they came with, which may be another by now."""
+    bidden("ledger", "checkpoint")
+    with transaction(engine) as session:
+        ring, now = load_or_make(tmp_path / "secret.key"), clock.now()
+        ana = make.a_person(session, ring, "new@example.org", external_id="old@example.org", now=now)
+        named = ana.public_id
+    assert bidden("prove", "old@example.org").json["person"] == named
+    assert bidden("prove", "new@example.org").json["person"] == named
+    assert "unknown_person" in bidden("prove", "zoe@example.org").err

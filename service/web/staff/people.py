@@ -57,14 +57,19 @@ async def listing(request: Request, staff: Reader) -> Response:
 async def find(request: Request, staff: Reader) -> Response:
     """By whole address, opaque id, or a site's own id. A POST: an address has no place in a URL (P6)."""
     house, q = deps.house(request), (await forms.read(request)).text("q")
-    found = await deps.read(house, lambda session: [one.public_id for one in answering_to(session, house, q)])
+    found = await deps.read(house, lambda session: [one.public_id for one in _called(session, house, q)])
     if len(found) == 1:
         return pages.redirect(request, f"/staff/people/{found[0]}")
 
     def build(session: Session) -> dict[str, Any]:
-        return _list(session, house, staff, answering_to(session, house, q), q) | {"pager": None}
+        return _list(session, house, staff, _called(session, house, q), q) | {"pager": None}
 
     return await show_noted(request, staff, "people", "staff/people.html", build)
+
+
+def _called(session: Session, house: House, q: str) -> list[Person]:
+    """The same for whoever looks, and is shown whom they found: also who is known to a site by an address that is not theirs now."""
+    return answering_to(session, house, q) or list(queries.by_external_id(session, q))
 
 
 def answering_to(session: Session, house: House, q: str) -> list[Person]:

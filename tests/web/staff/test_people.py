@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.db.session import reading, transaction
@@ -201,3 +202,16 @@ def test_the_evidence_of_a_former_registration_is_on_the_page(browser: Browser, 
     page = browser("privacy_officer").get(f"/staff/people/{ana.public_id}/evidence").text
     assert f"under the former registration {name}" in page
     assert page.count("Send me news") == 1
+
+
+def test_a_sites_own_id_that_looks_like_an_address_is_found(browser: Browser, office: Office) -> None:
+    def came(session: Session) -> str:
+        ring, now = office.house.ring, clock.now()
+        return make.a_person(
+            session, ring, "new@example.org", external_id="old@example.org", now=now
+        ).public_id
+
+    ana, marketing = office.world.change(came), browser("marketing")
+    for q in ("old@example.org", "new@example.org"):
+        found = marketing.post("/staff/people/find", data={"q": q})
+        assert found.headers.get("location") == f"/staff/people/{ana}", q
