@@ -100,7 +100,8 @@ def keep_record(
     now: datetime,
     until: datetime | None = None,
 ) -> None:
-    """Make or bring up to date the record of one person and topic."""
+    """Make or bring up to date the record of one person and topic: it names what the last answer was said before, and nothing that was
+    shown with an earlier one."""
     assert person.id is not None
     assert topic.id is not None
     row = session.get(Consent, (person.id, topic.id))
@@ -109,8 +110,8 @@ def keep_record(
             person_id=person.id, topic_id=topic.id, record_id=new_id("c"), basis=basis, changed_at=now
         )
     row.basis, row.changed_at, row.valid_until = basis, now, until
-    row.wording_id = wording.id if wording else row.wording_id
-    row.policy_version_id = policy_id or row.policy_version_id
+    row.wording_id = wording.id if wording else None
+    row.policy_version_id = policy_id
     row.source = source or row.source
     session.add(row)
 
