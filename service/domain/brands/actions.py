@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from service.db.locks import insert_or_skip
+from service.db.locks import insert_or_skip, lock_ledger_tail
 from service.domain.brands import queries, rules
 from service.domain.brands.tables import Brand, DkimKey, Setting
 from service.domain.ledger import actions as ledger
@@ -134,9 +134,11 @@ def retire_dkim_key(
 
 
 def _locked_brand(session: Session, name: str) -> Brand:
-    """The brand, ours until commit, so that two changes of its keys come one after the other."""
+    """The brand, ours until commit, so that two changes of its keys come one after the other. After the ledger's tail, as everybody who
+    writes there has that first; and not against whoever only refers to the brand, as each mailing does."""
+    lock_ledger_tail(session)
     brand = queries.by_name(session, name)
-    session.refresh(brand, with_for_update=True)
+    session.refresh(brand, with_for_update={"key_share": True})
     return brand
 
 
