@@ -300,12 +300,12 @@ def _sentence(standing: list[dict[str, Any]], until: datetime | None) -> str:
     yes = [one["topic"] for one in standing if one["said"] and one["state"] in gate.PERMITTING]
     if not yes:
         return (
-            "Had not said yes to any topic by the end of that day."
+            "Had not said yes to any topic by the end of that day (UTC)."
             if until
             else "Has not said yes to any topic."
         )
     said = ", ".join(yes)
-    return f"Had said yes to {said} by the end of that day." if until else f"Says yes to {said}."
+    return f"Had said yes to {said} by the end of that day (UTC)." if until else f"Says yes to {said}."
 
 
 def _today(

@@ -121,7 +121,7 @@ def test_the_page_shows_what_stood_on_any_day_and_what_came_later(
         assert "Sealed: shown to whoever may see addresses in clear." in log
     assert "Sealed: shown" not in today
     then = officer.get(f"{base}?on={given_on + timedelta(days=3)}").text
-    assert "Had said yes to New products by the end of that day." in then
+    assert "Had said yes to New products by the end of that day (UTC)." in then
     assert 'class="later"' in then
     before = officer.get(f"{base}?on={given_on - timedelta(days=30)}").text
     assert "Had not said yes to any topic" in before

@@ -116,7 +116,7 @@ def test_what_was_said_under_a_former_registration_is_on_the_page(
         "Updates": True,
         "Important notices": True,
     }
-    assert "Had said yes to Updates by the end of that day." in page
+    assert "Had said yes to Updates by the end of that day (UTC)." in page
     [part] = officer.get(f"{base}/evidence.json?on={first}").json()["merged"]
     assert [(one["topic"], one["permits"]) for one in part["standing"]] == [("updates", True)]
     both = shown(officer.get(f"{base}?on={second}").text)
