@@ -94,10 +94,11 @@ class World:
         email: str = "ana@example.org",
         *,
         yes: tuple[str, ...] = ("new-products", "updates"),
+        at: datetime | None = None,
         **more: Any,
     ) -> Person:
-        """Somebody whose address is confirmed and who said yes to these topics."""
-        at = clock.now() - timedelta(days=3)
+        """Somebody whose address is confirmed and who said yes to these topics, three days ago where nothing else is said."""
+        at = at or clock.now() - timedelta(days=3)
         said = {
             "source": "signup-form",
             "evidence": {"url": "https://shop.example.org/join", "at": at.isoformat()},

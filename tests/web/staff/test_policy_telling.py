@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from starlette.testclient import TestClient
 
+from service.kit import clock
 from tests.web.staff.conftest import Office
 
 Browser = Callable[..., TestClient]
@@ -52,7 +53,7 @@ def test_who_would_still_be_covered_if_a_text_fell(browser: Browser, office: Off
     world.person("ben@example.org")
     newer = {"name": "Updates", "often": "Weekly", "locale": "en", "text": "Tell me more."}
     assert officer.post("/staff/topics/updates/wordings", data=newer).status_code == 303
-    world.person("dora@example.org")
+    world.person("dora@example.org", at=clock.now())
     page = officer.get("/staff/topics/updates?fell=1-en").text
     assert "1 person would still be covered" in _plain(page)
     assert "2 people would have to be asked anew" in _plain(page)

@@ -294,7 +294,7 @@ def test_only_the_entries_of_one_person_are_gone_through(browser: Browser, offic
     ana = a_long_record(office, moments=4, mails=4)
     with transaction(office.house.engine) as session:
         for n in range(3_000):
-            for kind in ("consent.renewed", "person.exported"):
+            for kind in ("person.registered", "consent.renewed", "person.exported"):
                 pen.append(session, kind, subject=f"p_{n}", body={}, by="cli", now=clock.now())
     lite = office.house.engine.dialect.name == "sqlite"
     if not lite:
