@@ -72,6 +72,13 @@ STATES = {
 }  # fmt: skip
 NAMES = {"proof": "proof", "receipt": "receipt", "evidence": "evidence file"}
 SHUTS = ("person.restricted", "person.erased", "person.merged")
+WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
+NAMED = (
+    "address_hash",
+    "scope",
+    "cause",
+    "topic",
+)  # what two entries share of which one lifts what the other laid
 REPEATED = ("method", "source", "wording", "wording_sha256", "policy")  # by a receipt, from a body
 SHOWN = ("topic", "version", "locale", "title", "frequency", "text")  # what the hash of a wording is over
 NAME = r"[^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
@@ -536,18 +543,22 @@ def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
 
 def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
-    for name in ("processing", "merged", "wordings", "disclosures"):
+    for name in ("processing", "merged", "topics", "wordings", "disclosures"):
         if type(file[name]) is not list:
             raise TypeError(name)
     told = check_processing(file["processing"], told)
     texts = {entry["seq"]: (leaf, entry) for leaf, entry in told}
     people = [file, *file["merged"]]
-    listed = [event["entry"] for one in people for event in one["events"]]
+    listed = [one["entry"] for part in people for one in part["events"]]
+    listed += [one["entry"] for part in file["topics"] for one in part["entries"]]
     if sorted(listed + [one["entry"] for one in file["disclosures"]]) != [*texts]:
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
+    check_topics(file["topics"], {one["topic"] for part in people for one in part["standing"]}, texts)
+    stops = Stops(people, texts)
     words: dict[str, set[str]] = {}
     for one in people:
-        check_person(one, texts, words, datetime.fromisoformat(file["on"]))
+        check_person(one, texts, words)
+        check_standing(one, texts, stops, file)
     for one in file["wordings"]:
         agree("wordings", one["sha256"], hash_of(one))
         agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
@@ -558,15 +569,32 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
             agree(name, one[name], entry["body"].get(name), entry["seq"])
 
 
-def check_person(
-    part: dict[str, Any],
-    texts: dict[int, tuple[str, dict[str, Any]]],
-    words: dict[str, set[str]],
-    on: datetime,
+def check_topics(
+    topics: list[dict[str, Any]], wanted: set[str], texts: dict[int, tuple[str, dict[str, Any]]]
 ) -> None:
-    """The events and the standing of one registration at `on`; the hashes of the words it was shown are added to `words`."""
-    last: dict[str, dict[str, Any]] = {}
-    listed, shut = [event["entry"] for event in part["events"]], False
+    """The topics somebody had answered about, as their entries have them: the class, whether in use, since which words."""
+    slugs = [one["topic"] for one in topics]
+    if slugs != sorted(set(slugs)) or not wanted.issuperset(slugs):
+        raise Fault("retold_differs", why="its topics are not those of its standing")
+    for one in topics:
+        entries = [texts[said["entry"]][1] for said in one["entries"]]
+        created, *later = [entry for entry in entries if entry["kind"] != "wording.published"]
+        agree("topics", created["kind"], "topic.created", created["seq"])
+        for said, entry in zip(one["entries"], entries, strict=True):
+            agree("topics", one["topic"], entry["subject"], entry["seq"])
+            agree("topics", [said["kind"], said["at"]], [entry["kind"], moment(entry["at"])], entry["seq"])
+        words = [entry["body"] for entry in entries if entry["kind"] == "wording.published"]
+        since = max((body["version"] for body in words if body.get("material")), default=0)
+        agree("topics", one["class"], created["body"]["class"], created["seq"])
+        agree("topics", one["retired"], [entry["kind"] for entry in later][-1:] == ["topic.retired"])
+        agree("topics", one["since_version"], since)
+
+
+def check_person(
+    part: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], words: dict[str, set[str]]
+) -> None:
+    """The events of one registration; the hashes of the words it was shown are added to `words`."""
+    listed = [event["entry"] for event in part["events"]]
     if listed != sorted(listed):
         raise Fault("retold_differs", why="its events do not stand in their order")
     for event in part["events"]:
@@ -576,21 +604,126 @@ def check_person(
         facts |= {"at": moment(entry["at"]), "hash": leaf}
         for name, value in facts.items():
             agree(name, event[name], value, entry["seq"])
-        body, shut = (
-            entry["body"],
-            entry["kind"] in SHUTS or (shut and entry["kind"] != "person.restriction_lifted"),
-        )
-        if entry["kind"].startswith("consent.") and body.get("topic"):
-            last[body["topic"]] = entry
+        body = entry["body"]
         if body.get("wording"):
             words.setdefault(body["wording"], set()).update(filter(None, [body.get("wording_sha256")]))
+
+
+class Stops:
+    """What lay over the registrations of one person after their last entry, whatever they had said (docs/ledger.md, "A proof")."""
+
+    def __init__(self, people: list[dict[str, Any]], texts: dict[int, tuple[str, dict[str, Any]]]) -> None:
+        self.shut: dict[str, bool] = {}
+        self.into: dict[str, str] = {}
+        self.waiting: dict[str, bool] = {}
+        self.moved: set[str] = set()
+        self.bars: list[
+            tuple[str, dict[str, Any], bool]
+        ] = []  # whose, what, and whether it goes where they go
+        self.breaks: dict[tuple[str, str], str] = {}
+        self.answered: dict[str, set[str]] = {one["person"]: set() for one in people}
+        for number in sorted(event["entry"] for one in people for event in one["events"]):
+            entry = texts[number][1]
+            self.heed(entry["kind"], entry["subject"], entry["body"])
+
+    def heed(self, kind: str, person: str, body: dict[str, Any]) -> None:
+        """One entry, in their order."""
+        self.shut[person] = kind in SHUTS or (
+            self.shut.get(person, False) and kind != "person.restriction_lifted"
+        )
+        if kind == "person.merged":
+            self.into[person] = "" + body["into"]
+            self.moved.add(self.who(person))
+            self.bars = [
+                bar for bar in self.bars if bar[0] != person or bar[2] or bar[1].get("origin") == "moved"
+            ]
+        elif kind in ("address.changed", "address.confirmed", "address.kept"):
+            self.heed_address(kind, person, bool(body.get("pending")))
+        elif kind == "person.objected":
+            self.bars.append((person, {"scope": "marketing"}, True))
+        elif kind == "suppression.added":
+            bounced = body.get("cause") == "hard_bounce" and person in self.moved
+            if body.get("origin") != "restore" and not bounced:
+                self.bars.append((person, body, False))
+        elif kind == "suppression.lifted":
+            self.lift(self.who(person), body)
+        elif kind in ("preference.break_set", "preference.break_ended"):
+            for topic in [body["topic"]] if body.get("topic") else self.answered[person]:
+                self.breaks[person, topic] = body.get("until") or ""
+        elif kind == "person.registered":
+            self.answered[person] |= {one["topic"] for one in body.get("topics") or []}
+        elif kind.startswith("consent.") and body.get("topic"):
+            self.answered[person].add(body["topic"])
+
+    def who(self, person: str) -> str:
+        """The registration that one counts under by then."""
+        seen = set()
+        while person in self.into and person not in seen:
+            seen.add(person)
+            person = self.into[person]
+        return person
+
+    def heed_address(self, kind: str, person: str, pending: bool) -> None:
+        """What lies over a mailbox ends for whoever leaves it."""
+        changed = kind == "address.changed"
+        leaves = (changed and not pending) or (
+            kind == "address.confirmed" and self.waiting.get(person, False)
+        )
+        self.moved |= {person} if changed else set()
+        self.waiting[person] = changed and pending
+        if leaves:
+            who = self.who(person)
+            self.bars = [bar for bar in self.bars if bar[2] or self.who(bar[0]) != who]
+
+    def lift(self, who: str, body: dict[str, Any]) -> None:
+        """Something is lifted, by its name; with what their objection laid, the objection itself."""
+        name, objection = [body.get(word) for word in NAMED], body.get("cause") == "objection"
+        self.bars = [
+            (person, bar, goes_along)
+            for person, bar, goes_along in self.bars
+            if not (
+                (objection and self.who(person) == who)
+                if goes_along
+                else [bar.get(word) for word in NAMED] == name
+            )
+        ]
+
+    def over(self, person: str, topic: dict[str, Any], on: datetime) -> bool:
+        """Whether something stopped mail of that topic to them at `on`."""
+        kind, slug = topic["class"], topic["topic"]
+        reaches = {"all": True, "marketing": kind == "marketing"}
+        barred = any(
+            self.who(whose) == person
+            and (
+                kind != "service" and bar.get("topic") == slug
+                if bar["scope"] == "topic"
+                else reaches.get(bar["scope"], False)
+            )
+            for whose, bar, _ in self.bars
+        )
+        ends = self.breaks.get((person, slug))
+        resting = self.waiting.get(person, False) or bool(ends and datetime.fromisoformat(ends) > on)
+        return self.shut.get(person, False) or barred or topic["retired"] or (kind != "service" and resting)
+
+
+def check_standing(
+    part: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], stops: Stops, file: dict[str, Any]
+) -> None:
+    """What one registration had said at the end, and whether it permitted mail."""
+    last: dict[str, dict[str, Any]] = {}
+    for event in part["events"]:
+        entry = texts[event["entry"]][1]
+        if entry["kind"].startswith("consent.") and entry["body"].get("topic"):
+            last[entry["body"]["topic"]] = entry
+    topics, on = {one["topic"]: one for one in file["topics"]}, datetime.fromisoformat(file["on"])
     agree("standing", [one["topic"] for one in part["standing"]], sorted(last))
     for one in part["standing"]:
-        entry = last[one["topic"]]
+        entry, topic = last[one["topic"]], topics.get(one["topic"])
         body, state = entry["body"], state_of(entry)
+        permits = topic is not None and state in ("given", "renewed") and covers(body, texts, topic, on)
         facts = {"state": state, "since": moment(entry["at"]), "entry": entry["seq"]}
         facts |= {
-            "permits": state in ("given", "renewed") and not shut and in_time(body, texts, on),
+            "permits": permits and not stops.over(part["person"], topic or {}, on),
             "basis": body.get("basis", "consent"),
         }
         facts |= {name: body.get(name) for name in ("wording", "policy", "source", "method")}
@@ -598,11 +731,18 @@ def check_person(
             agree(name, one[name], value, entry["seq"])
 
 
-def in_time(body: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], on: datetime) -> bool:
-    """Whether a yes is one that permits, and its time was not over; one that was brought back has the time it had."""
+def covers(
+    body: dict[str, Any], texts: dict[int, tuple[str, dict[str, Any]]], topic: dict[str, Any], on: datetime
+) -> bool:
+    """Whether a yes is one that permits, its time was not over, and its words promised what the topic does; one that was brought
+    back has the time and the words it had."""
     _, stood = texts.get(body.get("restores") or 0, ("", {}))
-    ends = (stood.get("body") or body).get("valid_until")
-    return body.get("basis") != "legacy_registration" and (not ends or datetime.fromisoformat(ends) > on)
+    said = stood.get("body") or body
+    ends, basis = said.get("valid_until"), body.get("basis", "consent")
+    found = re.fullmatch(re.escape(f"{topic['topic']}-v") + r"(\d+)-.+", str(said.get("wording")))
+    less = basis in WORDED and (int(found[1]) if found else 0) < topic["since_version"]
+    in_time = not ends or datetime.fromisoformat(ends) > on
+    return basis != "legacy_registration" and in_time and not (less and topic["class"] != "service")
 
 
 def agree(name: str, found: object, said: object, number: int | None = None) -> None:

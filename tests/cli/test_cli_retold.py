@@ -121,6 +121,17 @@ EVIDENCE: dict[str, Change] = {
     "a no among what was given to others": hidden,
     "nobody, in place of no list of people made one": to("merged", {}),
     "words that are no list": to("wordings", ""),
+    "another class of a topic": to("topics/0/class", "service"),
+    "a topic out of use": to("topics/0/retired", True),
+    "a topic in use, in another word": to("topics/0/retired", "no"),
+    "a topic that promises more": to("topics/0/since_version", 2),
+    "another name of a topic": to("topics/0/topic", "offers"),
+    "a topic made on another day": to("topics/0/entries/0/at", "2020-01-01T00:00:00+00:00"),
+    "a topic made otherwise": to("topics/0/entries/0/kind", "topic.restored"),
+    "a topic without its beginning": lambda document: document["topics"][0]["entries"].pop(),
+    "a topic left out": lambda document: document["topics"].pop(),
+    "a topic twice": lambda document: document["topics"].append(document["topics"][0]),
+    "topics that are no list": to("topics", {}),
     "a disclosure left out": lambda document: document["disclosures"].pop(),
 }
 

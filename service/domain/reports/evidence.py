@@ -19,29 +19,13 @@ from service.domain.people import erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies import queries as policies
-from service.domain.preferences.rules import LEGACY, PERMITTING
+from service.domain.reports.permitted import STOPS, ByThen, TopicThen
 from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
 
 FORMAT, VERSION = "bidden-evidence", 1
-ABOUT = (
-    "person.registered",
-    "address.confirmed",
-    "address.changed",
-    "confirmation.requested",
-    *consents.KINDS,
-)
-RESTRICTS = (
-    "suppression.added",
-    "suppression.lifted",
-    "person.objected",
-    "person.restricted",
-    "person.restriction_lifted",
-    "person.erased",
-    "person.merged",
-)
-SHUTS = ("person.restricted", "person.erased", "person.merged")
+KINDS = ("confirmation.requested", *STOPS, *consents.KINDS)
 
 
 def of_person(
@@ -60,9 +44,12 @@ def of_person(
     The proof is that of `bidden ledger prove`; `verify_ledger.py` checks it in this very file. Raises `NotSignedYet` where the
     last signed head is older than the last entry, `TreeDiffers`.
     """
-    mine, *merged = [_said(session, ring, one, on=on) for one in erasing.with_merged(session, person)]
+    persons = erasing.with_merged(session, person)
+    then = ByThen(session, [one.public_id for one in persons], until=on)
+    mine, *merged = [_said(session, ring, one, then, on=on) for one in persons]
     merged = [one for one in merged if one[0]]
     seen = [one for found, _ in (mine, *merged) for one in found]
+    told = _topics(then, [one["topic"] for _, part in (mine, *merged) for one in part["standing"]])
     file: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -71,57 +58,48 @@ def of_person(
         "made_at": now.isoformat(),
         **mine[1],
         "merged": [part for _, part in merged],
+        "topics": [_topic(one) for one in told],
         "wordings": _wordings(session, seen),
         "policies": _policies(session, seen),
         "processing": _processing(session, seen),
         "disclosures": list(disclosed),
     }
-    proven = sorted({one.seq for one in seen} | {one["entry"] for one in (*disclosed, *file["processing"])})
-    return file | ({"proof": bundles.proof(session, proven, ring)} if proven else {})
+    proven = {one.seq for one in seen} | {one["entry"] for one in (*disclosed, *file["processing"])}
+    proven |= {one.seq for topic in told for one in topic.entries}
+    return file | ({"proof": bundles.proof(session, sorted(proven), ring)} if proven else {})
 
 
 def _said(
-    session: Session, ring: Keyring, person: Person, *, on: datetime
+    session: Session, ring: Keyring, person: Person, then: ByThen, *, on: datetime
 ) -> tuple[list[Seen], dict[str, Any]]:
-    """The entries of one registration, and what they come to. Nothing permits while it is restricted, nor once it is merged or erased."""
+    """The entries of one registration, and what they come to."""
     subject, opener = person.public_id, Opener(session, ring)
-    seen = [one for one in ledger.of_subject(session, subject, kinds=ABOUT + RESTRICTS) if one.at <= on]
+    seen = [one for one in ledger.of_subject(session, subject, kinds=KINDS) if one.at <= on]
     key = _key(ring, person)
     standing = [
-        {**said, "since": said["since"].isoformat(), "permits": stops is None}
-        for said, stops in stood(session, subject, until=on)
+        {**said, "since": said["since"].isoformat(), "permits": stops is None, "stops": stops}
+        for said, stops in then.stood(subject)
     ]
     events = [_event(one, key, opener) for one in seen]
     return seen, {"person": subject, "standing": standing, "events": events}
 
 
-def stood(session: Session, subject: str, *, until: datetime) -> list[tuple[dict[str, Any], str | None]]:
-    """What had been said about each topic by a moment, and why that permitted no mail, as the gate names it (or `merged`); None
-    where it did, by what the ledger says of the person."""
-    closed = shut(session, subject, until=until)
-    return [
-        (one, closed or _stops(session, one, until)) for one in consents.states(session, subject, until=until)
-    ]
+def _topics(then: ByThen, slugs: Iterable[str]) -> list[TopicThen]:
+    """The topics something had been said about, as they were."""
+    return [topic for slug in sorted(set(slugs)) if (topic := then.topic(slug)) is not None]
 
 
-def shut(session: Session, subject: str, *, until: datetime) -> str | None:
-    """Whether at a moment nothing permitted, whatever had been said: restricted | erased | merged, or None."""
-    acts = ledger.of_subject(session, subject, kinds=(*SHUTS, "person.restriction_lifted"))
-    kinds = [one.kind for one in acts if one.at <= until]
-    return kinds[-1].partition(".")[2] if kinds and kinds[-1] in SHUTS else None
-
-
-def _stops(session: Session, standing: dict[str, Any], until: datetime) -> str | None:
-    """Whether it is no yes, or one whose time was over; what an undo brought back has the time that it had."""
-    if standing["state"] not in PERMITTING:
-        return str(standing["state"])
-    if standing["basis"] == LEGACY:
-        return "legacy_unconfirmed"
-    said = ledger.entry(session, standing["entry"])
-    if said is not None and said.body.get("restores"):
-        said = ledger.entry(session, said.body["restores"]) or said
-    ends = said.body.get("valid_until") if said is not None else None
-    return "expired" if ends and datetime.fromisoformat(ends) <= until else None
+def _topic(one: TopicThen) -> dict[str, Any]:
+    """What of a topic decides whether a yes to it permits mail, with the entries that say so."""
+    return {
+        "topic": one.slug,
+        "class": one.mail_class,
+        "retired": one.retired,
+        "since_version": one.since_version,
+        "entries": [
+            {"entry": said.seq, "kind": said.kind, "at": said.at.isoformat()} for said in one.entries
+        ],
+    }
 
 
 def _key(ring: Keyring, person: Person) -> bytes | None:

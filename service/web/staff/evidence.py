@@ -20,6 +20,7 @@ from service.kit import clock, notes
 from service.web import deps
 from service.web.sessions import require
 from service.web.staff import actors, days, people, timeline
+from service.web.staff import audience as whom
 from service.web.staff.frame import act, show
 
 router = APIRouter()
@@ -91,7 +92,14 @@ def _page(session: Session, file: dict[str, Any], base: str, on: str) -> dict[st
 def _part(one: dict[str, Any], by: dict[str, str]) -> dict[str, Any]:
     return {
         "person": one["person"],
-        "standing": [{**row, "since": datetime.fromisoformat(row["since"])} for row in one["standing"]],
+        "standing": [
+            {
+                **row,
+                "since": datetime.fromisoformat(row["since"]),
+                "why": whom.words_of_one(row["stops"]) if row["stops"] else "",
+            }
+            for row in one["standing"]
+        ],
         "events": [_event(event, by) for event in one["events"]],
     }
 

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from service.domain.consent import queries as consent
 from service.domain.ledger import queries as ledger
 from service.domain.people.tables import Person
-from service.domain.reports import evidence
+from service.domain.reports.permitted import ByThen
 from service.domain.topics import queries as topics
 from service.web.staff import audience as whom
 
@@ -25,20 +25,21 @@ def of_person(
     person, *former = persons
     if until is None:
         return [_stood(one, names, None) for one in consent.states(session, person.public_id)]
-    rows = _by_then(session, person, names, until)
+    then = ByThen(session, [one.public_id for one in persons], until=until)
+    rows = _by_then(session, person, names, then, until)
     for one in former:
-        if evidence.shut(session, one.public_id, until=until) != "merged":
+        if then.shut(one.public_id) != "merged":
             under = f", as {one.public_id}"
-            rows += [{**row, "note": row["note"] + under} for row in _by_then(session, one, names, until)]
+            found = _by_then(session, one, names, then, until)
+            rows += [{**row, "note": row["note"] + under} for row in found]
     return rows
 
 
 def _by_then(
-    session: Session, person: Person, names: Mapping[str, str], until: datetime
+    session: Session, person: Person, names: Mapping[str, str], then: ByThen, until: datetime
 ) -> list[dict[str, Any]]:
-    said = evidence.stood(session, person.public_id, until=until)
-    rows = [_stood(one, names, stops) for one, stops in said]
-    return rows + _registered(session, person, names, rows, until)
+    rows = [_stood(one, names, stops) for one, stops in then.stood(person.public_id)]
+    return rows + _registered(session, person, names, rows, then, until)
 
 
 def _stood(one: Mapping[str, Any], names: Mapping[str, str], stops: str | None) -> dict[str, Any]:
@@ -59,16 +60,17 @@ def _registered(
     person: Person,
     names: Mapping[str, str],
     said: Sequence[Mapping[str, Any]],
+    then: ByThen,
     until: datetime,
 ) -> list[dict[str, Any]]:
     """What rested on the person's registration by then and nothing had been `said` about: no consent, and no entry of its own."""
-    shut = evidence.shut(session, person.public_id, until=until)
     found: dict[str, dict[str, Any]] = {}
     for seen in ledger.of_subject(session, person.public_id, kinds=("person.registered",)):
         for one in seen.body.get("topics") or [] if seen.at <= until else []:
             told = {"topic": one["topic"], "state": "given", "since": seen.at, "entry": seen.seq}
+            stops = then.stops(person.public_id, one["topic"])
             found.setdefault(
-                one["topic"], _stood(told | {"wording": one.get("wording")}, names, shut) | {"said": False}
+                one["topic"], _stood(told | {"wording": one.get("wording")}, names, stops) | {"said": False}
             )
     for slug in {str(one["slug"]) for one in said} & found.keys():
         del found[slug]

@@ -4,6 +4,8 @@ Its acts are the domain's own on a real database; what the persons said stands b
 example begins from the same rows in one database of the machine's own. Called by `test_noes_kept`.
 """
 
+import io
+import json
 import random
 import shutil
 import sqlite3
@@ -22,18 +24,22 @@ from sqlalchemy import bindparam, event, text
 from sqlmodel import Session, SQLModel, col, select, true
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+import verify_ledger
 from scheduler import jobs
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import reading, transaction
 from service.domain.brands import actions as brands
 from service.domain.consent.tables import Confirmation
 from service.domain.deliveries import claims
+from service.domain.deliveries import queries as delivery_queries
 from service.domain.deliveries.rules import Result
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import checkpoints
 from service.domain.ledger import queries as entries
 from service.domain.links.tables import Undo
 from service.domain.mailings import queries as mailing_queries
 from service.domain.mailings.tables import Address
+from service.domain.people import erasing
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.policies import actions as policies
@@ -51,6 +57,7 @@ from service.domain.preferences import (
 )
 from service.domain.preferences.registration import Registration, register_many
 from service.domain.preferences.tables import Preference
+from service.domain.reports import evidence, permitted
 from service.domain.senders import actions as senders
 from service.domain.suppressions.tables import Suppression
 from service.domain.topics import actions as topics
@@ -73,6 +80,8 @@ STEP = timedelta(minutes=1)  # between two acts: a press within less is the one 
 WORDS = {"en": WordingText("Newer words", "Now and then", "Send me more of this.")}
 OWN = ("complaint", "objection")  # what only the person takes back, whatever topic
 NOES = {"unsubscribed": "withdrawal", "blocklisted": "objection", "complained": "complaint"}  # of a file
+# Or not in clear, or (a dead mailbox) perhaps of one that they have left.
+NOT_IN_LEDGER = ("unconfirmed", "no_address", "law_wants_a_yes", "bounced")
 OF_OLD = replace(files.GRANT, topic="offers", basis=rules.LEGACY)
 Key = tuple[str, str]  # a person's public id or a mailbox's keyed hash, a topic's slug
 
@@ -202,6 +211,7 @@ class Noes(RuleBasedStateMachine):
             self.judged.clear()
             self.look()
             self.the_ledger_tells_the_same()
+            self.evidence_says_what_the_gate_says()
         finally:
             self.patched.stop()
 
@@ -710,3 +720,35 @@ class Noes(RuleBasedStateMachine):
         with reading(self.house.engine) as session:
             assert projection.differences(session) == []
             assert entries.verify(session).holds
+
+    def evidence_says_what_the_gate_says(self) -> None:
+        """Whether what somebody said permits mail now, by the ledger alone: what the gate refuses is permitted there for a reason only
+        that the ledger does not show, and what it lets through is. verify_ledger.py finds the same in each one's evidence file."""
+        with reading(self.house.engine) as session:
+            living = session.exec(select(Person).where(col(Person.state) != "merged")).all()
+            for person in living:
+                family = [one.public_id for one in erasing.with_merged(session, person)]
+                then = permitted.ByThen(session, family, until=self.now)
+                for said, stops in then.stood(person.public_id):
+                    if then.topic(said["topic"]) is None:  # made after the copy that was put back
+                        assert stops
+                        continue
+                    by_gate = self._by_gate(session, person, topic_queries.by_slug(session, said["topic"]))
+                    assert stops is None or not by_gate.allowed, f"evidence says {stops}, the gate yes"
+                    assert stops or by_gate.allowed or by_gate.reason in NOT_IN_LEDGER, (
+                        f"evidence permits what the gate calls {by_gate.reason}"
+                    )
+        self._evidence_holds([one.public_id for one in living])
+
+    def _by_gate(self, session: Session, person: Person, topic: Topic) -> rules.Decision:
+        facts = delivery_queries.topic_facts(topic, topic.since_version)
+        return rules.decide(queries.standing(session, person, facts), topic=facts, now=self.now)
+
+    def _evidence_holds(self, public_ids: Sequence[str]) -> None:
+        with transaction(self.house.engine) as session:
+            checkpoints.sign(session, self.ring, now=self.now)
+            keys = verify_ledger.read_keys([*checkpoints.keys(self.ring)])
+            for person in [make.the_person(session, one) for one in public_ids]:
+                file = evidence.of_person(session, self.ring, person, on=self.now, now=self.now)
+                found = verify_ledger.check(io.BytesIO(json.dumps(file).encode()), keys)
+                assert found.holds or "proof" not in file, f"{found.fault}: {found.why}"

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlmodel import Session, col, select
 
+import verify_ledger
 from service.domain.consent.actions import Said
 from service.domain.consent.rules import Step
 from service.domain.links.tables import Undo
@@ -24,6 +25,8 @@ from service.domain.people.tables import Person
 from service.domain.preferences import actions, changes, chunks, queries, registration, rules
 from service.domain.preferences.tables import Preference
 from service.domain.privacy import periods, retention
+from service.domain.reports import permitted
+from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
 from service.domain.transfers import judging
 from service.kit.signing import Keyring
@@ -208,12 +211,45 @@ def test_a_yes_to_older_words_taken_for_one_to_newer_is_seen(
 
 
 @pytest.mark.sabotage
+@pytest.mark.parametrize("broken", ["", "product", "checker"])
+def test_evidence_that_calls_an_objection_permitted_is_seen(
+    place: Place, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """What a site told after it: a yes, which does not count against it."""
+    if broken == "product":
+        monkeypatch.setattr(permitted.ByThen, "_barred", lambda *_: None)
+    if broken == "checker":
+        monkeypatch.setattr(verify_ledger.Stops, "over", lambda *_: False)
+    machine = Noes(place)
+    machine.act(lambda session: _objected(session, machine.now))
+    said = {"": nullcontext(), "product": _red("evidence permits what"), "checker": _red("retold_differs")}
+    with said[broken]:
+        machine.evidence_says_what_the_gate_says()
+    machine.patched.stop()
+
+
+def _red(what: str) -> Any:
+    return pytest.raises(AssertionError, match=what)
+
+
+def _objected(session: Session, now: datetime) -> None:
+    """An objection that lies over a mailbox in which a yes stands, as it does where somebody moves to it with theirs."""
+    person = session.exec(select(Person)).first()
+    address = session.get_one(Address, person.address_id if person else None)
+    suppressions.add(
+        session, address.address_hash, scope="marketing", cause="objection", origin="moved",
+        subject=person.public_id if person else None, now=now, by="person",
+    )  # fmt: skip
+
+
+@pytest.mark.sabotage
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("broken", [_granting_import, _yes_taking_merge])
 def test_the_machine_finds_who_turns_a_no_into_a_yes(
     place: Place, monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
-    """Within the size that it plays in the suite."""
+    """Within the size that it plays in the suite, and by what it wrote down itself."""
     broken(monkeypatch)
+    monkeypatch.setattr(Noes, "evidence_says_what_the_gate_says", lambda _: None)
     with pytest.raises(AssertionError, match="a no became a yes"):
         play(place, Phase.generate)
