@@ -46,6 +46,7 @@ WORDS = {
     "person.exported": ("seen", "Exported", "staff"),
     "address.changed": ("changed", "New address", "change"),
     "address.confirmed": ("given", "Address confirmed", "consent"),
+    "address.kept": ("changed", "Address kept, the new one dropped", "change"),
     "confirmation.requested": ("held", "Asked to confirm", "consent"),
     "link.requested": ("seen", "Asked for a link", "change"),
     "consent.requested": ("held", "Asked for", "consent"),
