@@ -543,7 +543,7 @@ def check_notice(receipt: dict[str, Any], shown: dict[str, Any] | None) -> None:
 
 def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> None:
     """What was said, how it stood at the end, before which words, and what went to others: an evidence file against its entries."""
-    for name in ("processing", "merged", "topics", "wordings", "disclosures"):
+    for name in ("processing", "merged", "topics", "wordings", "imports", "disclosures"):
         if type(file[name]) is not list:
             raise TypeError(name)
     told = check_processing(file["processing"], told)
@@ -551,7 +551,8 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
     people = [file, *file["merged"]]
     listed = [one["entry"] for part in people for one in part["events"]]
     listed += [one["entry"] for part in file["topics"] for one in part["entries"]]
-    if sorted(listed + [one["entry"] for one in file["disclosures"]]) != [*texts]:
+    listed += [one["entry"] for one in (*file["imports"], *file["disclosures"])]
+    if sorted(listed) != [*texts]:
         raise Fault("retold_differs", why="it does not tell of every entry of the proof, or of others")
     check_topics(file["topics"], {one["topic"] for part in people for one in part["standing"]}, texts)
     stops = Stops(people, texts)
@@ -562,11 +563,33 @@ def retold_by_evidence(file: dict[str, Any], told: list[tuple[str, dict[str, Any
     for one in file["wordings"]:
         agree("wordings", one["sha256"], hash_of(one))
         agree("wordings", sorted(words[one["id"]]) or [hash_of(one)], [hash_of(one)])
+    check_imports(file["imports"], [event["body"] for part in people for event in part["events"]], texts)
     for one in file["disclosures"]:
         _, entry = texts[one["entry"]]
         agree("disclosures", entry["kind"], "disclosure.made", entry["seq"])
         for name in ("on", "to", "ground", "document", "scope"):
             agree(name, one[name], entry["body"].get(name), entry["seq"])
+
+
+def check_imports(
+    imports: list[dict[str, Any]],
+    bodies: list[dict[str, Any]],
+    texts: dict[int, tuple[str, dict[str, Any]]],
+) -> None:
+    """What files brought: what was said of where it came from, and that the words shown elsewhere are those whose hash was kept."""
+    for one in imports:
+        entry = texts[one["entry"]][1]
+        plan, brought = entry["body"]["plan"], [body for body in bodies if body.get("import") == one["id"]]
+        agree("imports", entry["kind"], "import.started", entry["seq"])
+        facts = {"id": entry["subject"], "at": moment(entry["at"]), "actor": entry["actor"]}
+        facts |= {"file_sha256": entry["body"]["file_sha256"]}
+        facts |= {name: plan[name] for name in ("source", "grants")}
+        for name, value in facts.items():
+            agree("imports", one[name], value, entry["seq"])
+        hashes = {grant["topic"]: sha256(grant["text"].encode()).hexdigest() for grant in one["grants"]}
+        named = [body for body in brought if body.get("wording_sha256") and not body.get("wording")]
+        if not brought or any(hashes.get(body.get("topic")) != body["wording_sha256"] for body in named):
+            raise Fault("retold_differs", entry["seq"], "it is not the import that brought what was said")
 
 
 def check_topics(

@@ -24,6 +24,7 @@ from service.domain.topics import queries as topics
 from service.kit import sealing
 from service.kit.signing import Keyring
 
+IMPORTED = "import.started"
 FORMAT, VERSION = "bidden-evidence", 1
 KINDS = ("confirmation.requested", *STOPS, *consents.KINDS)
 
@@ -49,6 +50,9 @@ def of_person(
     mine, *merged = [_said(session, ring, one, then, on=on) for one in persons]
     merged = [one for one in merged if one[0]]
     seen = [one for found, _ in (mine, *merged) for one in found]
+    brought = [
+        one for name in _named(seen, "import") for one in ledger.of_subject(session, name, kinds=(IMPORTED,))
+    ]
     told = _topics(then, [one["topic"] for _, part in (mine, *merged) for one in part["standing"]])
     file: dict[str, Any] = {
         "format": FORMAT,
@@ -60,12 +64,13 @@ def of_person(
         "merged": [part for _, part in merged],
         "topics": [_topic(one) for one in told],
         "wordings": _wordings(session, seen),
+        "imports": [_import(one) for one in brought],
         "policies": _policies(session, seen),
         "processing": _processing(session, seen),
         "disclosures": list(disclosed),
     }
     proven = {one.seq for one in seen} | {one["entry"] for one in (*disclosed, *file["processing"])}
-    proven |= {one.seq for topic in told for one in topic.entries}
+    proven |= {one.seq for topic in told for one in topic.entries} | {one.seq for one in brought}
     return file | ({"proof": bundles.proof(session, sorted(proven), ring)} if proven else {})
 
 
@@ -158,6 +163,20 @@ def _wordings(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:
         for one in found
         if one is not None
     ]
+
+
+def _import(one: Seen) -> dict[str, Any]:
+    """Where what a file brought came from: the words that were shown elsewhere, and who vouched for them."""
+    plan = one.body["plan"]
+    return {
+        "id": one.subject,
+        "entry": one.seq,
+        "at": one.at.isoformat(),
+        "actor": one.actor,
+        "file_sha256": one.body["file_sha256"],
+        "source": plan["source"],
+        "grants": plan["grants"],
+    }
 
 
 def _processing(session: Session, seen: list[Seen]) -> list[dict[str, Any]]:

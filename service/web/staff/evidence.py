@@ -78,6 +78,7 @@ def _page(session: Session, file: dict[str, Any], base: str, on: str) -> dict[st
         "made_at": datetime.fromisoformat(file["made_at"]),
         "parts": [_part(one, by) for one in parts],
         "wordings": file["wordings"],
+        "imports": [{**one, "at": datetime.fromisoformat(one["at"])} for one in file["imports"]],
         "policies": [
             {**one, "published_at": datetime.fromisoformat(one["published_at"])} for one in file["policies"]
         ],

@@ -58,7 +58,9 @@ def rests(session: Session, office: Office, person: Person, now: datetime) -> No
 
 
 def promises_more(session: Session, office: Office, person: Person, now: datetime) -> None:
-    texts = {code: WordingText("New products", "Often", f"Send me far more ({code}).") for code in ("en", "de")}
+    texts = {
+        code: WordingText("New products", "Often", f"Send me far more ({code}).") for code in ("en", "de")
+    }
     topics.publish_wording(session, "new-products", texts, material=True, now=now, by="cli")
 
 
