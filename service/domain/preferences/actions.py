@@ -55,7 +55,7 @@ class Choices:
     max_per_week: int | Unchanged | None = UNCHANGED
     agreed: frozenset[str] = (
         frozenset()
-    )  # slugs whose new words they agree to, where their yes was to older ones
+    )  # slugs whose words they agree to, where their yes was to older ones, or none of theirs stands
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def save(
             slug in choices.agreed
             and choice != "off"
             and outcome != "add"
-            and queries.agreed_to_less(change.preference(topic), topic)
+            and _asks_for_more(change, topic)
         ):
             added.append(topic)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
@@ -308,6 +308,14 @@ def save(
     sent = ask_for(change, added) if added else []
     return Saved(
         changes.slip(session, change.start), _keep_undo(change), changed, sent, len(added) > len(sent)
+    )
+
+
+def _asks_for_more(change: Change, topic: Topic) -> bool:
+    """Whether a yes of theirs would permit more than what stands: newer words, or anything at all."""
+    row = change.preference(topic)
+    return queries.agreed_to_less(row, topic) or queries.wants_a_yes(
+        change.session, change.person, row, topic
     )
 
 

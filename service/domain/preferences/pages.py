@@ -58,6 +58,7 @@ class TopicRow:
     last_mails: list[tuple[str, datetime]]
     always_on: bool
     older: bool = False  # their yes was to words before the last material change
+    wants_yes: bool = False  # what stands is no yes of theirs, and carries nothing to them without one
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def overview(session: Session, ring: Keyring, person: Person, locale: str, now: 
                 last_mails(session, person.id, topic.id),
                 topic.mail_class == "service",
                 queries.agreed_to_less(preference, topic),
+                queries.wants_a_yes(session, person, preference, topic),
             )
         )
     address = people.address_of(session, ring, person)
@@ -307,7 +309,7 @@ def _stands(session: Session, asking: Confirmation, asked: list[Topic], asked_of
 
 def _covers(session: Session, row: Preference | None, topic: Topic, shown: dict[int, int | None]) -> bool:
     """Whether somebody's own yes stands already, for the words that are asked about, too."""
-    if row is None or not rules.own_yes(row.state, row.basis):
+    if row is None or row.basis == rules.SALE or not rules.own_yes(row.state, row.basis):
         return False
     wording = shown.get(topic.id or 0)
     version = topics.wording_by_id(session, wording).version if wording else 0

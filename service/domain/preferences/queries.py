@@ -370,6 +370,13 @@ def people_per_topic(session: Session, resting_on: ColumnElement[bool] | None = 
     return {topic_id: people for topic_id, people in session.connection().execute(counted)}
 
 
+def wants_a_yes(session: Session, person: Person, row: Preference | None, topic: Topic) -> bool:
+    """Whether somebody is on record for a topic and gets nothing of it before they say yes themselves."""
+    return row is not None and rules.wants_a_yes(
+        row.state, row.basis, topic.mail_class, countries(session, person)
+    )
+
+
 def agreed_to_less(row: Preference | None, topic: Topic) -> bool:
     """Whether somebody's yes was to words older than the topic's last material change."""
     return row is not None and rules.agreed_to_less(

@@ -4,7 +4,7 @@
 compares them. What a choice may become is here too, so that no door can turn a no into a yes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -156,6 +156,13 @@ def covers_less(basis: str, stood: int | None, topic_since: int, shown: int) -> 
 def agreed_to_less(state: str, basis: str, stood: int | None, topic_since: int) -> bool:
     """Whether a yes that stands was to words before the topic's last material change, and so goes on for what they covered alone."""
     return state in PERMITTING and basis in WORDED and (stood or 0) < topic_since
+
+
+def wants_a_yes(state: str, basis: str, mail_class: str, countries: Collection[str]) -> bool:
+    """Whether what stands without a yes of their own carries nothing to them: an old registration, and a sale or an inquiry where the
+    law of where they live asks for a yes."""
+    without = basis == LEGACY or not jurisdictions.permitted(basis, countries)
+    return state in PERMITTING and without and mail_class != "service"
 
 
 def own_yes(state: str, basis: str) -> bool:

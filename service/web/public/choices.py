@@ -22,7 +22,7 @@ from service.domain.preferences.pages import Overview, TopicRow
 from service.kit import clock
 from service.kit.ids import receipt
 from service.web import deps, pages, words
-from service.web.public import tokens
+from service.web.public import tokens, told
 
 REPORT = "/contact?subject=complaint"
 LIMITS = (1, 2, 3, 4, 5, 7, 10)  # mails a week that are offered; a site may have set another
@@ -148,7 +148,9 @@ def _topic(row: TopicRow, say: words.Say, typed: dict[str, str] | None) -> dict[
         "since": row.since_at,
         "how": say(HOW[row.how]) if row.how in HOW else None,
         "last": [tokens.plain(subject) for subject, _ in row.last_mails],
-        "words": row.wording.text if row.older else None,
+        "ground": say(told.BASES[row.basis]) if row.basis in told.BASES and row.basis != rules.OWN else None,
+        "wants_yes": row.wants_yes,
+        "words": row.wording.text if row.older or row.wants_yes else None,
         "agreed": bool((typed or {}).get(f"agree:{row.topic.slug}")),
     }
 
