@@ -29,6 +29,7 @@ from service.domain.topics import queries as topics
 from service.kit.signing import Keyring
 
 RESTRICTED, LIFTED, OBJECTED = "person.restricted", "person.restriction_lifted", "person.objected"
+MERGED = "person.merged"
 PERSON, CONTROLLER = "person", "controller"  # who asks for a restriction: `asked` in its entry
 LEGAL = "legal"  # cause, there, of what the law or an authority asks for: the one that is nobody’s own no
 KEPT = "restriction"  # cause, on the do-not-mail list, of what a restored copy does not know whose it is
@@ -138,15 +139,40 @@ def heed_mailboxes(session: Session, arrived: Mapping[int, str], *, how: str, no
 
 
 def asked_for_restriction(session: Session, person: Person) -> bool:
-    """Whether the restriction a person is under is one that they alone lift."""
+    """Whether the restriction a person is under is one that they alone lift, by their own word or by that of one who was merged into
+    them."""
     last = _last_restriction(session, person)
-    return last is not None and _asked_for(session, person, last)
+    return last is not None and (_asked_for(session, person, last) or _brought(session, person))
 
 
 def _asks(session: Session, other: Person, person: Person) -> bool:
     """Whether what stands for the other was asked for by them, and they did not merely go along with this person."""
     last = _last_restriction(session, other)
-    return last is not None and last.along != person.public_id and _asked_for(session, other, last)
+    if last is None:
+        return False
+    return (last.along != person.public_id and _asked_for(session, other, last)) or _brought(session, other)
+
+
+def _brought(session: Session, person: Person) -> bool:
+    """Whether one who was merged into them had asked for it under their own name, and it was not lifted since."""
+    lifted = _last_of(session, person, LIFTED)
+    merged = session.exec(select(Person).where(col(Person.merged_into) == person.id)).all()
+    return any(
+        _last_of(session, one, MERGED) > lifted
+        and _last_of(session, one, RESTRICTED) > _last_of(session, one, LIFTED)
+        and asked_for_restriction(session, one)
+        for one in merged
+    )
+
+
+def _last_of(session: Session, person: Person, kind: str) -> int:
+    """The last entry of that kind about a person; 0: none."""
+    here = [
+        one.seq for one in ledger.appended(session) if (one.kind, one.subject) == (kind, person.public_id)
+    ]
+    return max(
+        [one.seq for one in entries.of_subject(session, person.public_id, kinds=(kind,))] + here, default=0
+    )
 
 
 def _not_yet_their_own(session: Session, person: Person, by: str) -> bool:
@@ -174,11 +200,13 @@ def _along(session: Session, other: Person, person: Person, by: str) -> bool:
 
 @dataclass(frozen=True)
 class _Said:
-    """Who restricted somebody last, who had asked for it (None in older entries), and with whom they went along, if with anybody."""
+    """Who restricted somebody last, who had asked for it (None in older entries), with whom they went along, if with anybody, and
+    whether it came with one who was merged into them."""
 
     actor: str
     asked: str | None
     along: str | None
+    merged: bool
 
 
 def _last_restriction(session: Session, person: Person) -> _Said | None:
@@ -191,12 +219,14 @@ def _last_restriction(session: Session, person: Person) -> _Said | None:
 
 
 def _said(actor: str, body: Mapping[str, Any]) -> _Said:
-    return _Said(actor, body.get("asked"), body.get("with"))
+    return _Said(actor, body.get("asked"), body.get("with"), body.get("how") == "merge")
 
 
 def _asked_for(session: Session, person: Person, said: _Said) -> bool:
     """Whether the person asked for it. An older entry does not say: staff's is the controller's then, unless a request of theirs
-    for it had been written down and was not refused."""
+    for it had been written down and was not refused. What came with a merge is whose word it was before."""
+    if said.merged:
+        return _brought(session, person)
     if said.asked is not None:
         return said.asked != CONTROLLER
     if not said.actor.startswith("staff:"):
