@@ -44,9 +44,10 @@ def erase(
     erasing.hold_mails(session, person, how=how)
     person = mailbox.who_is_left(session, person)
     written_to = people_erasing.in_clear(session, ring, erasing.concerned(session, person, how=how))
+    asked = requests.asking(session, person, "erasure")
     done = erasing.erase(session, ring, person, how=how, reason=reason, now=now, by=by)
     if how in DOORS:
-        requests.fulfilled(session, person, "erasure", door=DOORS[how], now=now, by=by)
+        requests.fulfilled(session, person, "erasure", door=DOORS[how], asked=asked, now=now, by=by)
     captured.forget(session, written_to)
     if not session.info.get("tidying"):
         session.info["tidying"] = True

@@ -24,7 +24,7 @@ from service.domain.people import queries as people
 from service.domain.people.tables import AttributeKind, Person
 from service.domain.policies import queries as policies
 from service.domain.preferences import queries as preferences
-from service.domain.privacy import disclosures, periods, queries
+from service.domain.privacy import disclosures, periods, queries, requests
 from service.domain.privacy.tables import ContactRequest
 from service.domain.suppressions import queries as suppressions
 from service.domain.topics import queries as topics
@@ -41,7 +41,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
     ISO 8601 in UTC. Raises `Unsealable` once the person is erased."""
     persons = queries.whole(session, person)
     keys = {one.public_id: people.person_key(ring, one) for one in persons if one.wrapped_key}
-    asked = queries.requests_of(session, ring, persons)
+    asked = [queries.requested(session, ring, row) for row in requests.asked_by(session, persons)]
     wrote = queries.messages_of(session, persons)
     looks = _looks(session, [one.row.public_id for one in asked], [one.public_id for one in wrote])
     events = _events(session, ring, persons, keys, [*looks, *_listed(session, persons)])

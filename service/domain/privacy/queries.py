@@ -311,14 +311,6 @@ def noted(row: RightsRequest) -> bool:
     return row.outcome == "done" and bool(row.note)
 
 
-def requests_of(session: Session, ring: Keyring, persons: Sequence[Person]) -> list[Requested]:
-    """Everything they asked for, oldest first."""
-    ids = [one.id for one in persons]
-    statement = select(RightsRequest).where(col(RightsRequest.person_id).in_(ids))
-    rows = session.exec(statement.order_by(col(RightsRequest.id)))
-    return [requested(session, ring, row) for row in rows]
-
-
 def requests_page(
     session: Session, ring: Keyring, *, closed: bool, after: str | None = None, limit: int | None = None
 ) -> paging.Page[Requested]:

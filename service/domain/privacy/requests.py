@@ -67,17 +67,25 @@ def receive(
     return row
 
 
-def fulfilled(session: Session, person: Person, right: str, *, door: str, now: datetime, by: str) -> None:
+def fulfilled(
+    session: Session,
+    person: Person,
+    right: str,
+    *,
+    door: str,
+    asked: Sequence[RightsRequest] | None = None,
+    now: datetime,
+    by: str,
+) -> None:
     """A right was just had: its open requests of this person are closed; with none, one is written that is closed at once. The
     same by the same door within the hour is a second press. A copy or a correction asked for by another door stays open: who wrote
-    a letter waits for its answer, and it may be about something else. What staff do answers what they were written, too."""
+    a letter waits for its answer, and it may be about something else. What staff do answers what they were written, too.
+
+    `asked`: what `asking` said before the act, where nobody can tell any more whose it was."""
     person = mailbox.who_is_left(session, person)
-    ids = [one.id for one in erasing.with_merged(session, person)]
-    had = (right, *rules.DOES_TOO.get(right, ()))
-    rows = session.exec(
-        select(RightsRequest).where(col(RightsRequest.person_id).in_(ids), col(RightsRequest.right).in_(had))
-    ).all()
+    rows = asking(session, person, right) if asked is None else asked
     waiting = [row for row in rows if row.closed_at is None and _answered(session, row, right, door)]
+    own = [one.id for one in erasing.with_merged(session, person)]
     if not waiting:
         lately = now - rules.WINDOW
         if any((row.outcome, row.door) == ("done", door) and row.created_at > lately for row in rows):
@@ -85,7 +93,28 @@ def fulfilled(session: Session, person: Person, right: str, *, door: str, now: d
         made = _row(session, right, door, person, now.date(), public_id=new_id("rr"), now=now, by=by)
         waiting = [made]
     for row in waiting:
-        _end(session, row, person, "done", "", now=now, by=by)
+        row.person_id = row.person_id or person.id
+        whose = person if row.person_id in own else session.get_one(Person, row.person_id)
+        _end(session, row, whose, "done", "", now=now, by=by)
+
+
+def asking(session: Session, person: Person, right: str) -> list[RightsRequest]:
+    """The requests that having a right may answer, open or not: of this person, and of whoever else is in the mailbox where what is
+    done reaches them as well."""
+    reached = erasing.with_merged if right in rules.BY_DOOR else queries.whole
+    had = (right, *rules.DOES_TOO.get(right, ()))
+    return [row for row in asked_by(session, reached(session, person)) if row.right in had]
+
+
+def asked_by(session: Session, persons: Sequence[Person]) -> list[RightsRequest]:
+    """Everything these persons asked for, oldest first; also by a message from a mailbox that was not known to be theirs then."""
+    wrote = queries.written_from(session, erasing.addresses_of(session, persons))
+    theirs = col(RightsRequest.person_id).in_([one.id for one in persons])
+    nobodys = col(RightsRequest.person_id).is_(None)
+    statement = select(RightsRequest).where(
+        theirs | (nobodys & col(RightsRequest.contact_id).in_([row.id for row in wrote]))
+    )
+    return list(session.exec(statement.order_by(col(RightsRequest.id))))
 
 
 def _answered(session: Session, row: RightsRequest, right: str, door: str) -> bool:
