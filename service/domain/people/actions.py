@@ -232,12 +232,11 @@ def _update(
 ) -> None:
     """Bring a known person up to what the source says now; each source changes its own profile only."""
     person = row.person
-    if one.locale and person.locale != one.locale:
-        person.locale = one.locale
-        row.changed.append("locale")
-    if one.zone and person.zone != one.zone:
-        person.zone = one.zone
-        row.changed.append("zone")
+    site = row.identity.source != queries.OWN
+    for name, said in (("locale", one.locale), ("zone", one.zone)):
+        if said and getattr(person, name) != said and not (site and queries.corrected(session, person, name)):
+            setattr(person, name, said)
+            row.changed.append(name)
     if one.profile is not None and "identity" not in row.changed:
         before = queries.open_profile(row.key, row.identity)
         after = {**before, **one.profile}

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, LargeBinary, and_, bindparam, func, litera
 from sqlmodel import Session, col, select
 
 from service.db.bulk import among
+from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
 from service.domain.mailings.tables import Address
 from service.domain.people import rules
@@ -179,6 +180,13 @@ def profiles(session: Session, ring: Keyring, person: Person) -> list[Opened]:
     return [
         Opened(row.source, row.external_id, open_profile(key, row)) for row in identities(session, person.id)
     ]
+
+
+def corrected(session: Session, person: Person, name: str) -> bool:
+    """Whether the person had their language (`locale`) or `zone` corrected: that goes before what any site says later, as their
+    profile does. To be asked only where a site says otherwise: it reads their entries."""
+    changes = ledger.of_subject(session, person.public_id, kinds=("person.changed",))
+    return any(one.body.get("source") == OWN and name in one.body.get("fields", ()) for one in changes)
 
 
 def attribute_kinds(session: Session) -> dict[str, str]:

@@ -263,8 +263,9 @@ def _differs(session: Session, one: Verdict, held: Held) -> bool:
     row, person = one.row, held.person
     if held.linked or any(held.profile.get(name, "") != value for name, value in row.profile.items()):
         return True
-    if (row.locale and row.locale != person.locale) or (row.zone and row.zone != person.zone):
-        return True
+    for name, said in (("locale", row.locale), ("zone", row.zone)):
+        if said and said != getattr(person, name) and not people.corrected(session, person, name):
+            return True
     if not row.attributes:
         return False
     held_values = people.attributes(session, person.id or 0)
