@@ -11,9 +11,12 @@ from sqlmodel import Session
 
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
+from service.domain.ledger import queries as entries
 from service.domain.privacy import queries, rules
 from service.domain.privacy.tables import Breach
 from service.kit.ids import proposed
+
+NOTICED = "breach.noticed"
 
 
 def notice(
@@ -27,21 +30,24 @@ def notice(
 ) -> Breach:
     """Write one down; its clock runs from when it was noticed. What is not known yet may be empty, but for `what`. A form with
     its `reference` is one breach, however often it is pressed. Raises `MomentInvalid`, `ReasonMissing`, `NumberInvalid`,
-    `TextTooLong`, `TextControlChar`.
+    `TextTooLong`, `TextControlChar`, `FormUsed`.
     """
     if noticed_at > now:
         raise rules.MomentInvalid(field="noticed_at")
     facts = _checked(given)
     lock_ledger_tail(session)
     public_id = proposed("b", reference)
+    body = {"noticed_at": noticed_at.isoformat(timespec="seconds")} | facts
     before = queries.breach_written(session, public_id)
     if before is not None:
+        first = entries.of_subject(session, public_id, kinds=(NOTICED,))
+        if first and first[0].body != body:
+            raise rules.FormUsed
         return before
     row = Breach(public_id=public_id, noticed_at=noticed_at, created_at=now, created_by=by, **facts)
     session.add(row)
     session.flush()
-    body = {"noticed_at": noticed_at.isoformat(timespec="seconds")} | facts
-    ledger.append(session, "breach.noticed", subject=row.public_id, body=body, by=by, now=now)
+    ledger.append(session, NOTICED, subject=row.public_id, body=body, by=by, now=now)
     return row
 
 

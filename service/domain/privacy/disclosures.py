@@ -63,7 +63,7 @@ def disclose(
 ) -> str:
     """Write one down; returns its id. `given` holds `TEXTS`; `people` may be empty where nobody was named. A form with its
     `reference` is one disclosure, however often it is pressed. Raises `DayInvalid`, `ReasonMissing`, `ApproverMissing`,
-    `ToldUnknown`, `TextTooLong`, `TextControlChar`.
+    `ToldUnknown`, `TextTooLong`, `TextControlChar`, `FormUsed`.
     """
     if made_on > rules.last_day(now):
         raise rules.DayInvalid(field="made_on")
@@ -77,11 +77,14 @@ def disclose(
     body |= {"why_not": why} if told != "told" else {}
     public_id = proposed("d", reference)
     lock_ledger_tail(session)
-    if entries.of_subject(session, public_id, kinds=(MADE,)):
+    bodies = [body | {"person": one.public_id} for one in people] or [body]
+    if before := entries.of_subject(session, public_id, kinds=(MADE,)):
+        was = {str(one.body.get("person", "")): one.body for one in before}
+        if was != {one.get("person", ""): one for one in bodies}:
+            raise rules.FormUsed
         return public_id
-    concerned = [{"person": one.public_id} for one in people] or [{}]
-    for one in concerned:
-        ledger.append(session, MADE, subject=public_id, body=body | one, by=by, now=now)
+    for one in bodies:
+        ledger.append(session, MADE, subject=public_id, body=one, by=by, now=now)
     return public_id
 
 

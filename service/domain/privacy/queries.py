@@ -256,17 +256,25 @@ def requested(session: Session, ring: Keyring, row: RightsRequest) -> Requested:
     """A request in clear; `requests.open_request` records that somebody looked."""
     person = people.followed(session, session.get(Person, row.person_id)) if row.person_id else None
     message = session.get(ContactRequest, row.contact_id) if row.contact_id else None
-    said = {"who": "", "text": ""}
-    if row.sealed is not None:
-        said = json.loads(sealing.unseal(ring.house_key, row.sealed, REQUESTED_AT.format(row.public_id)))
-    who = said["who"]
+    wrote = said(ring, row)
+    who = wrote["who"]
     if message is not None:
         with suppress(rules.ContactUnknown):  # erased just now
-            who, said = opened(session, ring, message).address.masked, asked(ring, message)
+            who, wrote = opened(session, ring, message).address.masked, asked(ring, message)
     if person is not None:
         address = people.address_of(session, ring, person)
         who = address.masked if address else person.public_id
-    return Requested(row, person, message, who, said["text"])
+    return Requested(row, person, message, who, wrote["text"])
+
+
+def said(ring: Keyring, row: RightsRequest) -> dict[str, str]:
+    """Who is said to ask for it, and in which words, as staff wrote them down; empty where that is gone, or stands in a message."""
+    if row.sealed is None:
+        return {"who": "", "text": ""}
+    found: dict[str, str] = json.loads(
+        sealing.unseal(ring.house_key, row.sealed, REQUESTED_AT.format(row.public_id))
+    )
+    return found
 
 
 def proven(session: Session, row: RightsRequest) -> bool:

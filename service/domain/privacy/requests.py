@@ -41,7 +41,7 @@ def receive(
 ) -> RightsRequest:
     """Write down a request; its clock runs from the day it came, by the law of where they live. A message becomes one
     request for each right, and a form with its `reference` one, however often that is pressed. Raises `RightUnknown`, `DayInvalid`,
-    `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`, and `ContactUnknown` where the message was erased meanwhile.
+    `NameTooLong`, `TextEmpty`, `TextTooLong`, `TextControlChar`, `FormUsed`, and `ContactUnknown` where the message was erased meanwhile.
     """
     if right not in rules.RIGHTS:
         raise rules.RightUnknown(field="right")
@@ -50,12 +50,18 @@ def receive(
     lock_ledger_tail(session)
     contact = queries.by_public_id(session, contact.public_id) if contact else None
     public_id = proposed("rr", reference)
+    said = {"who": rules.check_name(who), "text": rules.check_text(text, field="text")} if not contact else {}
     before = queries.request_written(session, public_id, contact, right)
     if before is not None:
+        if (
+            said
+            and before.sealed
+            and (right, came_on, said) != (before.right, before.came_on, queries.said(ring, before))
+        ):
+            raise rules.FormUsed
         return before
     row = _row(session, right, door, person, came_on, public_id=public_id, now=now, by=by)
     if contact is None:
-        said = {"who": rules.check_name(who), "text": rules.check_text(text, field="text")}
         row.sealed = sealing.seal(
             ring.house_key, canonical(said).encode(), queries.REQUESTED_AT.format(row.public_id)
         )

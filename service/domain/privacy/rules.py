@@ -96,6 +96,10 @@ class RightUnknown(Invalid):
     """Please say what is asked for."""
 
 
+class FormUsed(Conflict):
+    """This form was sent before, with something else in it; that stands as it was. Send this if it is another one."""
+
+
 class OutcomeUnknown(Invalid):
     """Please say how it ended."""
 

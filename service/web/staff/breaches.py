@@ -21,7 +21,7 @@ from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors
 from service.web.staff.frame import act, change, choice, faults, show
-from service.web.staff.requests import rooms
+from service.web.staff.requests import rooms, typed
 
 router = APIRouter()
 
@@ -99,7 +99,8 @@ async def notice(request: Request, staff: Officer) -> Response:
     try:
         made = (await act(request, keep)).value
     except DomainError as wrong:
-        return await _blank(request, staff, form.values(), faults(wrong, FIELDS), status=wrong.status)
+        values = typed(form, wrong, "b")
+        return await _blank(request, staff, values, faults(wrong, FIELDS), status=wrong.status)
     return pages.redirect(request, f"{HERE}/{made}", flash=("ok", "Written down; the 72 hours run."))
 
 

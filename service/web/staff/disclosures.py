@@ -23,7 +23,7 @@ from service.web.forms import Form
 from service.web.sessions import require
 from service.web.staff import actors, people
 from service.web.staff.frame import act, choice, faults, show
-from service.web.staff.requests import PersonUnclear, rooms
+from service.web.staff.requests import PersonUnclear, rooms, typed
 
 router = APIRouter()
 
@@ -101,7 +101,8 @@ async def disclose(request: Request, staff: Officer) -> Response:
     try:
         made = (await act(request, keep)).value
     except DomainError as wrong:
-        return await _blank(request, staff, form.values(), faults(wrong, FIELDS), status=wrong.status)
+        values = typed(form, wrong, "d")
+        return await _blank(request, staff, values, faults(wrong, FIELDS), status=wrong.status)
     return pages.redirect(request, f"{HERE}#{made}", flash=("ok", "Written down, for good."))
 
 

@@ -145,8 +145,14 @@ async def receive(request: Request, staff: Officer) -> Response:
     try:
         made = (await act(request, keep)).value
     except DomainError as wrong:
-        return await _blank(request, staff, form.values(), faults(wrong, FIELDS), status=wrong.status)
+        values = typed(form, wrong, "rr")
+        return await _blank(request, staff, values, faults(wrong, FIELDS), status=wrong.status)
     return pages.redirect(request, f"{HERE}/requests/{made}", flash=("ok", "Written down; its clock runs."))
+
+
+def typed(form: Form, wrong: DomainError, prefix: str) -> dict[str, str]:
+    """What the form was filled in with; for something of its own, where what it was sent with before stands."""
+    return form.values() | ({"reference": new_id(prefix)} if isinstance(wrong, rules.FormUsed) else {})
 
 
 async def _blank(
