@@ -1,7 +1,8 @@
 """What is past its time (`periods`): counted, found a few rows at a time, and taken away, each class with one entry in the ledger.
 
 Called by `ops.retention`, which the clock and `bidden privacy retention` ask. Everything is asked again in the transaction that
-takes it away, behind the ledger's tail: whoever says something meanwhile stays.
+takes it away, behind the ledger's tail: whoever says something meanwhile stays. What is kept of somebody under restriction (GDPR 18)
+stays: they may have asked for that in place of its erasure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -234,12 +235,30 @@ def _messages(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool]]
         col(RightsRequest.contact_id) == col(ContactRequest.id),
         or_(col(RightsRequest.closed_at).is_(None), col(RightsRequest.closed_at) > since),
     )
-    return ContactRequest, and_(col(ContactRequest.state) != "open", ~lately, ~asked)
+    return ContactRequest, and_(col(ContactRequest.state) != "open", ~lately, ~asked, ~_wrote_restricted())
+
+
+def _wrote_restricted() -> ColumnElement[bool]:
+    """Whether somebody under restriction wrote a message: from a mailbox of theirs, or as what became a request of theirs."""
+    sent, theirs = aliased(Address), aliased(Address)
+    same = col(theirs.address_hash) == col(sent.address_hash), col(sent.id) == col(ContactRequest.address_id)
+    owned = col(theirs.owner_kind) == "person", col(theirs.confirmed_at).is_not(None)
+    made = col(RightsRequest.contact_id) == col(ContactRequest.id), _restricted(col(RightsRequest.person_id))
+    return or_(exists().where(*same, *owned, _restricted(col(theirs.owner_id))), exists().where(*made))
+
+
+def _restricted(person_id: Any) -> ColumnElement[bool]:
+    """Whether that person is under restriction, or was merged into somebody who is."""
+    one, left = aliased(Person), aliased(Person)
+    into = exists().where(col(left.id) == col(one.merged_into), col(left.state) == "restricted")
+    return exists().where(col(one.id) == person_id, or_(col(one.state) == "restricted", into))
 
 
 def _requests(since: datetime, now: datetime) -> tuple[Any, ColumnElement[bool]]:
     return RightsRequest, and_(
-        col(RightsRequest.closed_at).is_not(None), col(RightsRequest.closed_at) <= since
+        col(RightsRequest.closed_at).is_not(None),
+        col(RightsRequest.closed_at) <= since,
+        ~_restricted(col(RightsRequest.person_id)),
     )
 
 
@@ -271,7 +290,7 @@ def _old_attributes(session: Session, now: datetime) -> ColumnElement[bool]:
         and_(col(PersonAttribute.name) == name, col(PersonAttribute.set_at) <= now - timedelta(days=days))
         for name, _, days in attribute_days(session)
     ]
-    return or_(False, *old)
+    return and_(or_(False, *old), ~_restricted(col(PersonAttribute.person_id)))
 
 
 def _named(session: Session, when: ColumnElement[bool]) -> dict[str, int]:
