@@ -112,10 +112,11 @@ async def _blank(
 
 
 def _moment(form: Form, name: str) -> datetime:
-    """What a date and time field says, in UTC. Raises `MomentInvalid`."""
+    """What a date and time field says, in UTC where it names no offset. Raises `MomentInvalid`."""
     try:
-        return datetime.fromisoformat(form.text(name)).replace(tzinfo=UTC)
-    except ValueError as odd:
+        given = datetime.fromisoformat(form.text(name))
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as odd:
         raise rules.MomentInvalid(field=name) from odd
 
 
