@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from service.db.locks import lock_ledger_tail
 from service.domain.ledger import actions as ledger
 from service.domain.people import erasing, mailbox
+from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences import queries as preferences
 from service.domain.privacy import queries, rules
@@ -191,15 +192,28 @@ def hasten(session: Session, public_ids: Sequence[str], *, now: datetime) -> Non
 
 
 def close(session: Session, public_id: str, *, outcome: str, note: str, now: datetime, by: str) -> None:
-    """End a request; a refusal says why, and what is done for a sender who is not `queries.proven` how they showed who they are.
-    Raises `RequestUnknown`, `RequestClosed`, `OutcomeUnknown`, `ReasonMissing`, `ProofMissing`, `TextTooLong`."""
+    """End a request; a refusal says why, what is done for a sender who is not `queries.proven` how they showed who they are, and
+    what was done in place of that which would show here what it was. Raises `RequestUnknown`, `RequestClosed`, `OutcomeUnknown`,
+    `ReasonMissing`, `ProofMissing`, `NotDone`, `TextTooLong`."""
     row = _open(session, public_id)
     if outcome not in rules.OUTCOMES:
         raise rules.OutcomeUnknown(field="outcome")
     note = rules.check_note(note, field="note", needed=outcome in rules.EXPLAINED)
     if outcome == "done" and not note and not queries.proven(session, row):
         raise rules.ProofMissing(field="note")
+    if outcome == "done" and not note and not _shows(session, row):
+        raise rules.NotDone(field="note")
     _end(session, row, _person(session, row), outcome, note, now=now, by=by)
+
+
+def _shows(session: Session, row: RightsRequest) -> bool:
+    """Whether what is held of them is as they asked, as far as that can be seen."""
+    person = people.followed(session, _person(session, row))
+    if person is None or row.right not in ("erasure", "restriction", "objection"):
+        return True
+    if row.right == "objection":
+        return any(one.cause in ("objection", "erasure") for one in preferences.suppressed(session, person))
+    return person.state == "erased" or (row.right, person.state) == ("restriction", "restricted")
 
 
 def _row(

@@ -116,6 +116,10 @@ class ProofMissing(Invalid):
     """Please say how they showed that it is theirs, or have them sign in by a mailed link first."""
 
 
+class NotDone(Invalid):
+    """Nothing here shows that this was done: do it on their page, which closes this by itself, or say what was done in its place."""
+
+
 class NotToldYet(Invalid):
     """More time counts only once the person has been told, with the reason."""
 

@@ -305,7 +305,7 @@ def test_who_signed_in_since_is_who_asked(browser: Browser, office: Office) -> N
 
     signs_in(timedelta(hours=2))
     message = typed_by_a_visitor(office)
-    path = officer.post(f"/staff/contact/{message}/request", data={"right": "erasure"}).headers["location"]
+    path = officer.post(f"/staff/contact/{message}/request", data={"right": "access"}).headers["location"]
     assert UNPROVEN in officer.get(path).text, "before it came, it says nothing of who wrote it"
     signs_in(timedelta())
     page = officer.get(path).text
