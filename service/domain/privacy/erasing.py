@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
 from service.db.locks import for_update, lock_ledger_tail
+from service.domain.brands import queries as brands
 from service.domain.consent.tables import Confirmation
 from service.domain.ledger import actions as ledger
 from service.domain.ledger import queries as written
@@ -26,7 +27,7 @@ from service.domain.people import mailbox
 from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.preferences.changes import overtake, slip
-from service.domain.privacy import queries, rules
+from service.domain.privacy import periods, queries, rules
 from service.domain.privacy.tables import ContactRequest, RightsRequest
 from service.domain.suppressions import actions as suppressions
 from service.domain.topics import queries as topics
@@ -47,6 +48,7 @@ class Preview:
     messages: int
     entries: int
     mails: int
+    requests_days: int  # for so long what was asked for by law is kept, without its words
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def preview(session: Session, person: Person) -> Preview:
         messages=len(queries.messages_of(session, persons)),
         entries=session.connection().execute(entries).scalar_one(),
         mails=session.connection().execute(mails).scalar_one(),
+        requests_days=periods.BY_NAME[periods.REQUESTS].period(brands.settings(session)) or 0,
     )
 
 

@@ -128,7 +128,11 @@ async def _preview(request: Request, person: Person) -> Response:
             "attributes": [one.replace("_", " ") for one in found.attributes],
             "messages": found.messages,
         },
-        "stays": {"entries": found.entries, "mails": found.mails},
+        "stays": {
+            "entries": found.entries,
+            "mails": found.mails,
+            "requests_days": found.requests_days,
+        },
         "shared": keeps_old_rows(opened.engine),
     }
     return await pages.public(request, "public/me_erase.html", context, person=person)
