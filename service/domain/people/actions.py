@@ -299,6 +299,9 @@ def correct(
             created_at=now,
             changed_at=now,
         )
+    elif own.id != row.identity.id:
+        # One who was merged into them had something corrected later: that goes on standing.
+        own.profile = mailbox.seal_profile(row.key, queries.OWN, person.public_id, before)
     row.identity = own
     one = Given(
         person.public_id,
