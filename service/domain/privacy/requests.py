@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
+from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
 from service.db.locks import lock_ledger_tail
@@ -129,6 +130,18 @@ def _answered(session: Session, row: RightsRequest, right: str, door: str) -> bo
     if right not in rules.BY_DOOR or row.door == door:
         return True
     return (row.door, door) == ("form", "staff") and queries.proven(session, row)
+
+
+def not_routed(session: Session, ring: Keyring) -> list[date]:
+    """By when each open message about data and rights would be due, the first first, of which nobody has made a request yet: whatever
+    it turns out to be, its month runs since it came."""
+    made = exists().where(col(RightsRequest.contact_id) == col(ContactRequest.id))
+    waiting = select(ContactRequest).where(col(ContactRequest.state) == "open", ~made)
+    return [
+        rules.months_after(row.created_at.date(), 1)
+        for row in session.exec(waiting.order_by(col(ContactRequest.created_at)))
+        if queries.asked(ring, row)["subject"] == rules.SUBJECTS["data"]
+    ]
 
 
 def open_request(

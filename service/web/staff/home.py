@@ -12,11 +12,14 @@ from service.domain.brands import queries as brands
 from service.domain.notices import queries as notices
 from service.domain.people import queries as people
 from service.domain.privacy import queries as privacy
+from service.domain.privacy import requests
 from service.domain.reports import figures as reports
 from service.domain.reports import plots
 from service.domain.staff.queries import SignedIn
 from service.domain.staff.rules import may
 from service.kit import clock
+from service.kit.signing import Keyring
+from service.web import deps
 from service.web.sessions import require
 from service.web.staff.announcements import reason_words
 from service.web.staff.frame import drawing, show
@@ -27,10 +30,11 @@ router = APIRouter()
 @router.get("/staff")
 async def page(request: Request, staff: Annotated[SignedIn, require("announcements:read")]) -> Response:
     """Home."""
+    house = deps.house(request)
 
     def build(session: Session) -> dict[str, Any]:
         now = clock.now()
-        recent, needs = reports.recent(session, 8), _needs(session, staff)
+        recent, needs = reports.recent(session, 8), _needs(session, house.ring, staff)
         coming = announcements.upcoming(session, now=now)
         return {
             "today": now,
@@ -61,7 +65,7 @@ def _sentence(coming: int, needs: int) -> str:
     return f"{plans}; {waits}."
 
 
-def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
+def _needs(session: Session, ring: Keyring, staff: SignedIn) -> list[dict[str, str]]:
     """What this person could do something about."""
     needs = []
     if may(staff.role, "settings:write") and not brands.default_brand(session).postal_address:
@@ -99,12 +103,13 @@ def _needs(session: Session, staff: SignedIn) -> list[dict[str, str]]:
     if waiting:
         text = f"{waiting} {'message' if waiting == 1 else 'messages'} to answer"
         needs.append({"sign": "note", "text": text, "href": "/staff/contact?state=open"})
-    return needs + (_rights(session) if may(staff.role, "people:rights") else [])
+    return needs + (_rights(session, ring) if may(staff.role, "people:rights") else [])
 
 
-def _rights(session: Session) -> list[dict[str, str]]:
-    """Requests under somebody's rights, those past their day by that word."""
-    counts = privacy.request_counts(session, clock.now().date())
+def _rights(session: Session, ring: Keyring) -> list[dict[str, str]]:
+    """Requests under somebody's rights, those past their day by that word; and messages that may be some."""
+    today = clock.now().date()
+    counts, messages = privacy.request_counts(session, today), requests.not_routed(session, ring)
     needs = []
     if counts["overdue"]:
         text = f"{counts['overdue']} overdue of what people asked for under their rights"
@@ -112,6 +117,11 @@ def _rights(session: Session) -> list[dict[str, str]]:
     if waiting := counts["open"] - counts["overdue"]:
         text = f"{waiting} {'request' if waiting == 1 else 'requests'} under somebody’s rights to answer"
         needs.append({"sign": "note", "text": text, "href": "/staff/privacy"})
+    if messages:
+        late = sum(day < today for day in messages)
+        text = f"Look through {len(messages)} {'message' if len(messages) == 1 else 'messages'} about somebody’s data or rights"
+        text += f", {late} of them past a month" if late else ""
+        needs.append({"sign": "failed" if late else "note", "text": text, "href": "/staff/privacy"})
     return needs
 
 

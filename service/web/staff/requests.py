@@ -72,6 +72,7 @@ async def listing(request: Request, staff: Officer) -> Response:
             ],
             "closed": closed,
             "overdue": counts["overdue"],
+            "messages": [] if closed else requests.not_routed(session, house.ring),
             "rows": [_row(one, today) for one in found.rows],
             "pager": pager(request, found.next),
         }
