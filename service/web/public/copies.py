@@ -13,7 +13,6 @@ from starlette.responses import Response
 from service import fence
 from service.domain.consent.rules import stopped_again
 from service.domain.ledger import checkpoints
-from service.domain.people import queries as people
 from service.domain.people.tables import Person
 from service.domain.privacy import copies, requests
 from service.domain.reports import receipts
@@ -99,7 +98,8 @@ async def ask(request: Request) -> Response:
     person = await profile.signed_in(request)
     if person is None:
         return await profile.entrance(request, status=403)
-    await _on_record(request, person, "access")
+    if not await _on_record(request, person, "access"):
+        return await profile.entrance(request, status=403)
     return pages.redirect(request, "/me/copy")
 
 
@@ -109,17 +109,19 @@ async def take_along(request: Request) -> Response:
     person = await profile.signed_in(request)
     if person is None:
         return await profile.entrance(request, status=403)
-    await _on_record(request, person, "portability")
+    if not await _on_record(request, person, "portability"):
+        return await profile.entrance(request, status=403)
     return await portable(request)
 
 
-async def _on_record(request: Request, person: Person, right: str) -> None:
-    def note(session: Session) -> None:
-        held = people.by_public_id(session, person.public_id) or person
+async def _on_record(request: Request, person: Person, right: str) -> bool:
+    """False: they are nobody here any more, and have asked for nothing."""
+
+    def note(session: Session, held: Person) -> None:
         by = f"person:{held.public_id}"
         requests.fulfilled(session, held, right, door="link", now=clock.now(), by=by)
 
-    await fence.perform(deps.house(request), note)
+    return await profile.perform(request, person, note) is not None
 
 
 @router.get("/me/copy.json")
