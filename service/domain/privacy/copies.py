@@ -17,7 +17,7 @@ from service.domain.consent import queries as consents
 from service.domain.consent.evidence import Opener
 from service.domain.ledger import queries as ledger
 from service.domain.mailings import queries as mailings
-from service.domain.mailings.tables import Mailing
+from service.domain.mailings.tables import Address, Mailing
 from service.domain.notices import queries as notices
 from service.domain.people import erasing as people_erasing
 from service.domain.people import queries as people
@@ -61,7 +61,7 @@ def access_copy(session: Session, ring: Keyring, person: Person, *, now: datetim
         "events": events,
         "mails": _mails(session, persons),
         "suppressions": _suppressions(session, persons),
-        "messages": _messages(ring, wrote, asked),
+        "messages": _messages(session, ring, wrote, asked),
         "requests": _requests(asked),
         "disclosures": disclosed(session, persons),
         "kept": _kept(session, persons),
@@ -353,7 +353,7 @@ def disclosed(
 
 
 def _messages(
-    ring: Keyring, wrote: Sequence[ContactRequest], asked: Sequence[queries.Requested]
+    session: Session, ring: Keyring, wrote: Sequence[ContactRequest], asked: Sequence[queries.Requested]
 ) -> list[dict[str, Any]]:
     """What was written from their mailboxes or in their name, and what was answered; anybody can type an address into the form, so
     it is `proven` theirs only where staff wrote down how they showed it."""
@@ -361,6 +361,7 @@ def _messages(
     found = []
     for row in wrote:
         answers = [{"at": _at(one.at), "text": one.text} for one in queries.answers(ring, row)]
-        known = {"proven": row.id in shown, "answers": answers}
+        came = mailings.open_address(ring, session.get_one(Address, row.address_id))
+        known = {"from": came.text, "proven": row.id in shown, "answers": answers}
         found.append({"at": _at(row.created_at), **queries.asked(ring, row), **known})
     return found
