@@ -294,12 +294,7 @@ def save(
             added.append(topic)
         elif outcome:
             changed.append(slug)
-        if (
-            slug in choices.agreed
-            and choice != "off"
-            and outcome != "add"
-            and _asks_for_more(change, topic)
-        ):
+        if slug in choices.agreed and choice != "off" and outcome != "add" and _asks_for_more(change, topic):
             added.append(topic)
     if choices.break_until is not UNCHANGED and _set_break(change, choices.break_until):
         changed.append("break_until")
