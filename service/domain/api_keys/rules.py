@@ -20,7 +20,7 @@ SCOPES = {
     "announcements:send": "Approve, schedule, pause, resume and cancel announcements.",
     "notices:write": "Write notices.",
     "notices:publish": "Publish notices and mail them.",
-    "ledger:read": "Read the ledger.",
+    "ledger:read": "Read the whole ledger, with what nobody is to be told of yet.",
     "metrics": "Read the metrics.",
 }
 ALL = "all"

@@ -76,7 +76,8 @@ def _processing(session: Session) -> dict[str, Any] | None:
 
 
 def portable_copy(session: Session, ring: Keyring, person: Person, *, now: datetime) -> dict[str, Any]:
-    """What the person gave, directly or by a site, in a form that another service can read."""
+    """What the person gave, directly or by a site, in a form that another service can read; what sites say about them stands in the
+    access copy."""
     persons = queries.whole(session, person)
     address = people.address_of(session, ring, person)
     return {
