@@ -12,11 +12,13 @@ from sqlmodel import Session
 from service.cli import desk
 from service.db.engine import found_damaged
 from service.db.session import reading
+from service.domain.brands.rules import DatabaseBehind
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
 from service.domain.reports import outcomes as reports
 from service.kit import clock
 from service.kit.errors import Conflict, DatabaseDamaged
+from service.ops import restored
 from service.ops import witness as memory
 from service.ops.backup import CopyThere
 from service.ops.house import House
@@ -105,6 +107,12 @@ def checkpoint(key: PublicKey = False, as_json: desk.Json = False) -> None:
 
 
 def _sign(house: House) -> None:
+    """Not over a head that a copy from an earlier day lacks: by it alone is such a copy known."""
+    found = restored.hold(house, now=clock.now())
+    if found.reason == "unreadable":
+        raise HeadsUnreadable(field=str(house.settings.safe / checkpoints.NAME))
+    if found.reason is not None:
+        raise DatabaseBehind
     desk.change(house, lambda session: checkpoints.sign(session, house.ring, now=clock.now()))
     try:
         with reading(house.engine) as session:
