@@ -62,7 +62,9 @@ def check(as_json: desk.Json = False) -> None:
             then=GUARDS_FIX,
             as_json=as_json,
         )
-    verdict = desk.ask(opened, lambda session: checkpoints.verify(session, opened.settings.safe, opened.ring))
+    verdict = desk.ask_once(
+        opened, lambda session: checkpoints.verify(session, opened.settings.safe, opened.ring)
+    )
     if not verdict.holds:
         desk.refuse(
             f"The ledger does not hold at entry {verdict.position}: {verdict.fault}.",

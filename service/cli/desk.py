@@ -15,7 +15,7 @@ from sqlmodel import Session
 from service import fence
 from service.config import Settings
 from service.db.engine import is_damaged
-from service.db.session import reading
+from service.db.session import reading, snapshot
 from service.kit.errors import DatabaseDamaged, DomainError
 from service.kit.signing import KeyFileRefused
 from service.ops import ring_fits
@@ -126,6 +126,12 @@ def house_that_runs() -> House:
 def ask(opened: House, question: Callable[[Session], Result]) -> Result:
     """A reading transaction around one question."""
     with reading(opened.engine) as session:
+        return question(session)
+
+
+def ask_once(opened: House, question: Callable[[Session], Result]) -> Result:
+    """The same around a question of many statements, whose answers have to be of one moment."""
+    with snapshot(opened.engine) as session:
         return question(session)
 
 

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from service.cli import desk
 from service.db.engine import found_damaged
-from service.db.session import reading
+from service.db.session import reading, snapshot
 from service.domain.brands.rules import DatabaseBehind
 from service.domain.ledger import bundles, checkpoints
 from service.domain.preferences import projection as preferences
@@ -87,7 +87,7 @@ def verify(projection: Projection = False, as_json: desk.Json = False) -> None:
 def _read(house: House, query: Callable[[Session], Value]) -> Value:
     """What the query finds; a date or a body that is none any more is a damage SQLite itself does not see."""
     try:
-        return desk.ask(house, query)
+        return desk.ask_once(house, query)
     except (TypeError, ValueError) as unreadable:
         raise DatabaseDamaged from unreadable
 
@@ -128,7 +128,7 @@ def export(file: Annotated[Path, typer.Argument(help="A new file.")], as_json: d
     house = desk.house()
     if file.exists():
         raise CopyThere(field=str(file))
-    with reading(house.engine) as session:
+    with snapshot(house.engine) as session:
         entries = _write(file, bundles.lines(session, house.settings.safe, house.ring))
     desk.say({"file": str(file), "lines": entries}, f"{entries:,} lines in {file}.", as_json=as_json)
 
@@ -144,7 +144,7 @@ def outcomes(
     house = desk.house()
     if file.exists():
         raise CopyThere(field=str(file))
-    with reading(house.engine) as session:
+    with snapshot(house.engine) as session:
         found = reports.find(session, mailing)
         count = _write(file, reports.lines(session, house.ring, found)) - 1
     desk.say({"file": str(file), "outcomes": count}, f"{count:,} outcomes in {file}.", as_json=as_json)

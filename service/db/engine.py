@@ -248,6 +248,12 @@ def keeps_old_rows(engine: Engine) -> bool:
     return not is_sqlite(engine)
 
 
+def at_one_moment(engine: Engine) -> Engine:
+    """The same engine for a transaction that sees one moment to its end. SQLite's all do; PostgreSQL's see at each statement what is
+    committed by then."""
+    return engine if is_sqlite(engine) else engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def rest(engine: Engine) -> float:
     """Seconds that bulk work leaves to others between two of its transactions: SQLite has one writer (design.md 3)."""
     return 0.02 if is_sqlite(engine) else 0.0

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
+from service.db.engine import at_one_moment
+
 
 @contextmanager
 def transaction(engine: Engine, *, since: float | None = None) -> Iterator[Session]:
@@ -24,8 +26,15 @@ def transaction(engine: Engine, *, since: float | None = None) -> Iterator[Sessi
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A reading transaction: one consistent view, no lock, never committed."""
+    """A reading transaction: no lock, never committed. What it sees may grow from one statement to the next (`snapshot`)."""
     with Session(engine, expire_on_commit=False, autoflush=False) as session:
+        yield session
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """The same, seeing the moment of its first statement to the end: for what is held against something else that it reads."""
+    with reading(at_one_moment(engine)) as session:
         yield session
 
 

@@ -27,14 +27,16 @@ class NotSignedYet(NotFound):
 
 
 def lines(session: Session, directory: Path, ring: Keyring) -> Iterator[str]:
-    """The bundle, line by line, in bounded memory: all entries as they lie there, and every signed head that is known."""
+    """The bundle, line by line: all entries as they lie there, in bounded memory, and every signed head that is known. The heads are
+    looked up before the entries, which others may add to meanwhile; the session is a `snapshot`."""
+    heads = checkpoints.notes_known(session, directory)
     size, _ = queries.tail(session)
     head = {"format": "bidden-ledger", "version": 1, "origin": checkpoints.origin(ring), "size": size}
     yield _line({"bundle": head})
     for one, takes in queries.stored(session, start=-(1 << 62)):
         entry = {"seq": one.seq, "at": one.at, "kind": one.kind, "subject": one.subject}
         yield _line({"entry": {**entry, "takes": takes, "hash": one.hash, "text": one.text}})
-    for note in checkpoints.notes_known(session, directory):
+    for note in heads:
         yield _line({"checkpoint": note})
 
 

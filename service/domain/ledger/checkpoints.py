@@ -175,8 +175,10 @@ def _root(session: Session, size: int) -> str | None:
 
 
 def verify(session: Session, directory: Path, ring: Keyring) -> queries.Verdict:
-    """Read the whole ledger, and hold it against every signed head of the database and of the file outside."""
-    heads = [*_stored_heads(session, ring), *_heads_outside(directory, ring)]
+    """Read the whole ledger, and hold it against every signed head of the database and of the file outside. The file comes first, or
+    it might have a head of what this transaction does not see (`snapshot`)."""
+    outside = list(_heads_outside(directory, ring))
+    heads = [*_stored_heads(session, ring), *outside]
     grown = merkle.Growing(tree.WIDTH)
     verdict = queries.verify(session, heads, grown)
     wrong = tree.wrong(session, grown.tiles) if verdict.holds else None
@@ -222,6 +224,8 @@ def _note(line: bytes) -> str:
 
 
 def notes_known(session: Session, directory: Path) -> list[str]:
-    """Every signed head in its own words, those of the database and those outside, oldest first, each once."""
+    """Every signed head in its own words, those of the database and those outside, oldest first, each once; the file is read first, as
+    in `verify`."""
+    outside = [_note(line) for line in linefile.read([directory / NAME])]
     stored = [one.note for one in session.scalars(select(Checkpoint).order_by(col(Checkpoint.size)))]
-    return list(dict.fromkeys([*stored, *(_note(line) for line in linefile.read([directory / NAME]))]))
+    return list(dict.fromkeys([*stored, *outside]))
