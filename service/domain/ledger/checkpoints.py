@@ -80,10 +80,12 @@ def latest(session: Session, ring: Keyring) -> notes.Head | None:
 def latest_with_note(session: Session, ring: Keyring) -> tuple[notes.Head, str] | None:
     """The same with its own words, of one look: between two another might be signed. Raises `TreeDiffers`."""
     row = _latest(session)
-    try:
-        return (notes.opened(row.note, keys(ring)), row.note) if row else None
-    except notes.NoteRefused as odd:
-        raise TreeDiffers from odd
+    if row is None:
+        return None
+    head = _opened(row.note, keys(ring))
+    if head is None or head.size != row.size:
+        raise TreeDiffers
+    return head, row.note
 
 
 def latest_note(session: Session) -> str | None:
@@ -98,13 +100,18 @@ def _latest(session: Session) -> Checkpoint | None:
 
 def write_out(session: Session, directory: Path) -> int:
     """Append to the file outside the heads it has not yet, durably; how many. Each says how far the withdrawal file beside it went
-    (`taken`), or that would be cut short and leave no trace. Raises OSError or ValueError (file unreadable)."""
+    (`taken`), or that would be cut short and leave no trace. One under another size than its own is none: after a larger one no head
+    would be written out any more. Raises OSError or ValueError (file unreadable)."""
 
     def after(size: int) -> list[linefile.Line]:
         newer = select(Checkpoint).where(col(Checkpoint.size) > size).order_by(col(Checkpoint.size))
         told = safe.last(directory)
         taken = {"taken": told[0]} if told else {}
-        return [{"size": one.size, "at": one.at, "note": one.note} | taken for one in session.scalars(newer)]
+        return [
+            {"size": one.size, "at": one.at, "note": one.note} | taken
+            for one in session.scalars(newer)
+            if _claims(one.note) == one.size
+        ]
 
     return linefile.extend(directory / NAME, "size", after)
 
@@ -146,7 +153,10 @@ def standing(
     try:
         line = linefile.last(directory / NAME)
         head = None if line is None else notes.opened(str(line["note"]), keys(ring))
+        odd = head is not None and line is not None and head.size != line["size"]
     except (ValueError, KeyError, TypeError, notes.NoteRefused):
+        odd = True
+    if odd:
         return Standing("unreadable", size, None)
     if head is not None and head.size > size:
         return Standing("behind", size, head.size)
@@ -198,12 +208,21 @@ def _heads_outside(directory: Path, ring: Keyring) -> Iterator[queries.Signed]:
     known = keys(ring)
     for line in linefile.read([directory / NAME]):
         head = _opened(_note(line), known)
-        yield queries.Signed(head.size if head else 0, head.root if head else None)
+        fits = head is not None and json.loads(line).get("size") == head.size
+        yield queries.Signed(head.size if head else 0, head.root if head and fits else None)
 
 
 def _opened(note: str, known: Keys) -> notes.Head | None:
     try:
         return notes.opened(note, known)
+    except notes.NoteRefused:
+        return None
+
+
+def _claims(note: str) -> int | None:
+    """The size a note speaks of, its signature aside."""
+    try:
+        return notes.read_head(note).size
     except notes.NoteRefused:
         return None
 
