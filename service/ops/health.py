@@ -24,7 +24,9 @@ from service.domain.senders import queries as senders
 from service.ops.house import House
 
 FORGETS = timedelta(days=1)  # the clock does it every hour
-LATE = timedelta(minutes=5)  # a batch due for longer waits for something that is not there
+LATE = timedelta(
+    minutes=5
+)  # a batch due, or an entry unsigned, for longer waits for something that is not there
 GUARDS_FIX = (
     "Find out who took them down, and run: bidden ledger verify. What puts them up again stands in "
     "service/db/migrations/guards.py."
@@ -88,7 +90,7 @@ def readiness(house: House, *, now: datetime) -> Readiness:
             facts.append(_guards(house))
             facts += [_sending(session), _wall_clock(session), _senders(session, now), _servers(session)]
             facts += [_mailings(session), _queue(session, now), _ledger(session)]
-            facts.append(_checkpoint(session, house, told))
+            facts.append(_checkpoint(session, house, told, now))
             facts += [_forgetting(session, now), _requests(session, now), _breaches(session, now)]
     except SQLAlchemyError as error:
         facts = [
@@ -223,10 +225,16 @@ BEHIND = {
 }
 
 
-def _checkpoint(session: Session, house: House, told: tuple[int, str] | None) -> Fact:
-    """Whether the database has what was signed last outside it, and what the withdrawal file's last line tells of."""
+def _checkpoint(session: Session, house: House, told: tuple[int, str] | None, now: datetime) -> Fact:
+    """Whether the database has what was signed last outside it, and what the withdrawal file's last line tells of; and whether
+    heads are still signed."""
     found = checkpoints.standing(session, house.settings.safe, house.ring, told)
     if found.reason is None:
+        if (waits := ledger.waits_since(session, found.known or 0, now=now)) > LATE:
+            says = f"signed up to entry {found.known or 0:,} only; the next waits for {waits // timedelta(minutes=1)} minutes"
+            why = "What no head outside covers could be written anew, and nobody would see it."
+            fix = "See that the clock runs (bidden clock); what keeps it from signing is said by: bidden ledger checkpoint."
+            return Fact("signed head", False, says, why, fix, found.known or 0)
         known = (
             f"signed up to entry {found.known:,}" if found.known else "none yet; the clock signs every minute"
         )

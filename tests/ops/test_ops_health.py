@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from scheduler import jobs
 from service.db.engine import is_sqlite, make_engine
 from service.db.session import transaction
 from service.domain.brands import actions as brands
@@ -41,6 +42,7 @@ def owe_a_mail(house: House) -> None:
 
 def test_ready_and_what_is_missing(house: House) -> None:
     assert health.readiness(house, now=clock.now()).ready
+    jobs.checkpoint(house, clock.now())
     found = facts(house)
     assert {name for name, fact in found.items() if not fact.ok} == {"senders"}
     assert all(fact.why and fact.fix for fact in found.values() if not fact.ok)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -108,6 +108,15 @@ def entry(session: Session, seq: int) -> Seen | None:
     """One entry by its number."""
     row = session.connection().execute(select(LedgerEntry).where(col(LedgerEntry.seq) == seq)).first()
     return read(row) if row else None
+
+
+def waits_since(session: Session, size: int, *, now: datetime) -> timedelta:
+    """For how long there has been an entry after the first so many; nothing where there is none."""
+    first = (
+        select(col(LedgerEntry.at)).where(col(LedgerEntry.seq) > size).order_by(col(LedgerEntry.seq)).limit(1)
+    )
+    at = session.connection().execute(first).scalar()
+    return timedelta(microseconds=to_micros(now) - at) if isinstance(at, int) else timedelta()
 
 
 def of_subject(session: Session, subject: str, *, kinds: tuple[str, ...] = ()) -> list[Seen]:
