@@ -6,10 +6,14 @@ can sign another past, but not to somebody who remembers this one.
 
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +28,7 @@ from service.kit import merkle, notes
 from service.kit.errors import Conflict, DomainError, Invalid
 from service.ops.house import House
 
-TIMEOUT = 30  # seconds for one answer
+TIMEOUT = 30  # seconds for one answer, the whole of it: one that drips would keep the witness from ever saying anything
 MOST = 1 << 20  # octets of an answer: a proof has at most 64 hashes
 
 
@@ -54,6 +58,12 @@ class StateUnreadable(Invalid):
     """That file is not what a witness keeps."""
 
 
+class SeenMeanwhile(Conflict):
+    """What this witness remembers was changed while it looked, by another look perhaps; what this one has seen is not put over it."""
+
+    fix_hint = "Run it again."
+
+
 class KeyMissing(Invalid):
     """A witness trusts a key it was given, not one that comes with the head."""
 
@@ -73,21 +83,25 @@ Source = Callable[[int], tuple[str, list[str]]]
 
 
 def watch(state: Path, source: Source, trusted: list[str]) -> Seen:
-    """Look once. What holds is remembered in `state`; what does not is refused and nothing is changed there.
+    """Look once. What holds is remembered in `state`; what does not is refused and nothing is changed there. What was seen before may
+    bear a signature that was trusted then, and is no more.
 
-    Raises what it is refused for, or `SourceAway`, `NothingSigned`, `StateUnreadable`, `KeyMissing`.
+    Raises what it is refused for, or `SourceAway`, `NothingSigned`, `StateUnreadable`, `KeyMissing`, `SeenMeanwhile`.
     """
-    kept = _kept(state)
+    state = state.resolve()
+    octets = _octets(state)
+    kept = _kept(state, octets)
     keys = dict.fromkeys(trusted or kept.get("keys", []))
     if not keys:
         raise KeyMissing
     known = {text: _key(text) for text in keys}
-    before = _opened(kept["note"], known) if "note" in kept else None
+    trusted_then = known | {text: _key(text) for text in kept.get("keys", [])}
+    before = _opened(kept["note"], trusted_then) if "note" in kept else None
     note, path = source(before.size if before else 0)
     head = _opened(note, known)
     if before is not None:
         _check(before, head, path)
-    _remember(state, note, list(keys))
+    _remember(state, octets, note, list(keys))
     return Seen(head, head.size - before.size if before else None)
 
 
@@ -114,11 +128,15 @@ def _opened(note: str, keys: dict[str, Ed25519PublicKey]) -> notes.Head:
         raise HeadBadlySigned from odd
 
 
-def _kept(state: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(state.read_text())
-    except FileNotFoundError:
+def _octets(state: Path) -> bytes | None:
+    return state.read_bytes() if state.exists() else None
+
+
+def _kept(state: Path, octets: bytes | None) -> dict[str, Any]:
+    if octets is None:
         return {}
+    try:
+        kept = json.loads(octets)
     except (ValueError, RecursionError) as odd:
         raise StateUnreadable(field=str(state)) from odd
     if not isinstance(kept, dict) or not isinstance(kept.get("note"), str) or not _texts(kept.get("keys")):
@@ -130,11 +148,20 @@ def _texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _remember(state: Path, note: str, keys: list[str]) -> None:
-    """Whole or not at all: half a file would be no memory."""
+def _remember(state: Path, before: bytes | None, note: str, keys: list[str]) -> None:
+    """Whole and durably, or not at all: half a file would be no memory."""
     draft = state.with_name(f".{state.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"note": note, "keys": keys}, indent=1) + "\n")
-    draft.replace(state)
+    draft.unlink(missing_ok=True)
+    try:
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(json.dumps({"note": note, "keys": keys}, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if _octets(state) != before:  # else one held up with an older head would put the memory back to it
+            raise SeenMeanwhile(field=str(state))
+        draft.replace(state)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def from_house(house: House) -> Source:
@@ -153,22 +180,55 @@ def from_house(house: House) -> Source:
     return ask
 
 
+class _HereAlone(urllib.request.HTTPRedirectHandler):
+    """The key was meant for this place, and might go on from it in the clear."""
+
+    def redirect_request(self, *about: object) -> None:
+        """Nowhere: the redirect is the answer, and none that a witness can use."""
+
+
 def from_url(url: str, api_key: str) -> Source:
     """The API of an installation elsewhere; the key needs the scope `ledger:read`."""
 
     def ask(since: int) -> tuple[str, list[str]]:
         address = f"{url.rstrip('/')}/api/v1/ledger/checkpoint?since={since}"
-        asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {api_key}"})  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=TIMEOUT) as answer:  # noqa: S310 - the scheme was looked at
-                said = json.loads(answer.read(MOST))
+            asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {api_key}"})  # noqa: S310
+            said = _within(TIMEOUT, partial(_fetch, asked))
             return str(said["note"]), [str(one) for one in said["consistency"]]
-        except (OSError, ValueError, KeyError, TypeError, urllib.error.URLError) as odd:
+        except urllib.error.HTTPError as odd:
+            odd.close()
+            raise SourceAway(
+                f"The installation answered with status {odd.code}, and not with a signed head.", field=url
+            ) from odd
+        except _NO_ANSWER as odd:
             raise SourceAway(field=url) from odd
 
     if not _safe(url):
         raise SourceAway("A witness asks over https.", field=url)
     return ask
+
+
+_NO_ANSWER = (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError)
+
+
+def _fetch(asked: urllib.request.Request) -> Any:
+    with urllib.request.build_opener(_HereAlone).open(asked, timeout=TIMEOUT) as answer:
+        return json.loads(answer.read(MOST))
+
+
+def _within(seconds: float, ask: Callable[[], Any]) -> Any:
+    """What is answered within so many seconds. Raises TimeoutError, and what asking raises."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as odd:
+            answer.set_exception(odd)
+
+    threading.Thread(target=run, name="witness", daemon=True).start()
+    return answer.result(seconds)
 
 
 def _safe(url: str) -> bool:
