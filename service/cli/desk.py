@@ -1,11 +1,16 @@
 """What every command leans on: the opened house, one way to say what was done, one way to say what was refused."""
 
+import errno
 import functools
 import json
+import os
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -37,6 +42,9 @@ NEXT = {
 # A file that is not there, may not be read, or stands where a directory should, or the other way round.
 MISPLACED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
+# A disk that is full, over somebody's share of it, worn out, or there to be read alone.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
@@ -57,6 +65,12 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
             refuse(error.detail, why=error.code, field=error.field, then=error.fix, as_json=as_json)
         except (KeyFileRefused, *MISPLACED) as error:
             refuse(str(error), why=type(error).__name__, as_json=as_json)
+        except (OSError, sqlite3.OperationalError) as error:
+            if not _no_room(error):
+                raise
+            what = f"What was to be written could not be: {error}."
+            then = "Make room, or name another place; then run it again."
+            refuse(what, why="not_written", then=then, as_json=as_json)
         except ValidationError as error:
             refuse(_of_settings(error), why="config", then="See docs/configuration.md.", as_json=as_json)
         except (OperationalError, ProgrammingError):
@@ -76,6 +90,26 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
                 _opened.pop().engine.dispose()
 
     return guarded
+
+
+def _no_room(error: OSError | sqlite3.OperationalError) -> bool:
+    """Whether a disk takes no more, be it that a copy of SQLite's database finds it so."""
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return error.errno in NO_ROOM
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[TextIO]:
+    """A file of its owner alone, in UTF-8, that takes its name when it is whole: half of one would pass for all of it."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(descriptor, "w", encoding="utf-8", newline="") as opened:
+            yield opened
+        draft.rename(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _of_settings(error: ValidationError) -> str:

@@ -151,16 +151,12 @@ def outcomes(
 
 
 def _write(file: Path, lines: Iterable[str]) -> int:
-    """Into a draft that takes its name when it is whole."""
-    draft, count = file.with_name(f".{file.name}.{os.getpid()}"), 0
-    try:
-        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
-            for line in lines:
-                opened.write(line)
-                count += 1
-        draft.rename(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Into a new file; how many."""
+    count = 0
+    with desk.new_file(file) as opened:
+        for line in lines:
+            opened.write(line)
+            count += 1
     return count
 
 

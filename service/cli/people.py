@@ -333,8 +333,7 @@ def export(
     desk.change(
         house, lambda session: actions.note_export(session, reason=reason, form=form, now=now, by=desk.BY)
     )
-    with file.open("x", encoding="utf-8", newline="") as out:
-        file.chmod(0o600)
+    with desk.new_file(file) as out:
         for text, count in exports.parts(house, form=form, by=desk.BY):
             out.write(text)
             people += count

@@ -249,14 +249,18 @@ def text_of(ring: Keyring) -> str:
 
 
 def draft_of(path: Path, text: str) -> Path:
-    """The text, whole and on the disk, in a file (0400) beside the one it is to become."""
+    """The text, whole and on the disk, in a file (0400) beside the one it is to become; where it could not be written, none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink()
+        raise
     return draft
 
 
