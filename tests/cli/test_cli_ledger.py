@@ -101,3 +101,9 @@ def test_a_witness_follows_and_refuses(bidden: Run, key: str, tmp_path: Path) ->
 def test_merge_has_nothing_to_do(bidden: Run) -> None:
     refused = bidden("db", "merge")
     assert (refused.code, "nothing_to_merge" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("number", ["1000000", str(2**63), str(2**200)])
+def test_an_entry_that_cannot_be_is_unknown(bidden: Run, number: str) -> None:
+    refused = bidden("ledger", "prove", "--", number)
+    assert (refused.code, "entry_unknown" in refused.err, refused.err.count("Not done:")) == (1, True, 1)

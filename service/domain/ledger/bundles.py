@@ -61,7 +61,7 @@ def proof(session: Session, seqs: Sequence[int], ring: Keyring) -> dict[str, Any
 
 
 def _text(session: Session, seq: int) -> str:
-    found = queries.entry(session, seq)
+    found = queries.entry(session, seq) if 0 < seq <= queries.tail(session)[0] else None
     if found is None:
         raise EntryUnknown(field=str(seq))
     return found.entry
