@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,23 @@ def unended(file: Path) -> bytes:
 
 
 def put_aside(file: Path, now: datetime) -> None:
-    """Set the file aside under the moment until which it was kept; the next line begins a new one."""
+    """Set the file aside under the moment until which it was kept, or the next second whose name is free; the next line begins a new
+    one."""
+    until = now.astimezone(UTC)
+    while (place := _aside(file, until)).exists():
+        until += timedelta(seconds=1)
     if file.exists():
-        file.rename(file.with_name(f"{file.stem}.until-{now.astimezone(UTC):{_STAMP}}{file.suffix}"))
+        file.rename(place)
 
 
 def set_aside(file: Path, since: datetime) -> list[Path]:
     """What has been put aside since a moment, oldest first."""
-    first = f"{file.stem}.until-{since.astimezone(UTC):{_STAMP}}{file.suffix}"
+    first = _aside(file, since.astimezone(UTC)).name
     return sorted(one for one in file.parent.glob(f"{file.stem}.until-*{file.suffix}") if one.name >= first)
+
+
+def _aside(file: Path, until: datetime) -> Path:
+    return file.with_name(f"{file.stem}.until-{until:{_STAMP}}{file.suffix}")
 
 
 def _private(path: str, flags: int) -> int:
