@@ -82,17 +82,27 @@ def _private(path: str, flags: int) -> int:
 
 
 def _cut_torn(descriptor: int) -> None:
-    """A crash while writing left half a line: it never counted."""
-    size = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, _LONGEST, max(0, size - _LONGEST))
-    if tail and not tail.endswith(b"\n"):
-        os.ftruncate(descriptor, size - (len(tail) - len(tail[: tail.rfind(b"\n") + 1])))
+    """A crash while writing left half a line, or a stretch in which nothing was ever written: it never counted."""
+    if (end := _end(descriptor)) < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, end)
+
+
+def _end(descriptor: int) -> int:
+    """Where the last whole line ends."""
+    before = os.fstat(descriptor).st_size
+    while before > 0:
+        start = max(0, before - _LONGEST)
+        found = os.pread(descriptor, before - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        before = start
+    return 0
 
 
 def _last(descriptor: int) -> Line | None:
-    size = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, _LONGEST, max(0, size - _LONGEST))
-    whole = tail[: tail.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
+    end = _end(descriptor)
+    start = max(0, end - _LONGEST)
+    whole = os.pread(descriptor, end - start, start).rstrip(b"\n").rpartition(b"\n")[2]
     if not whole:
         return None
     try:
