@@ -44,6 +44,16 @@ class CopyUnreadable(DomainError):
     """That file is not a whole copy of a database of ours."""
 
 
+class CopyIsDatabase(Conflict):
+    """That file is the database itself, and no copy of it."""
+
+    fix_hint = "Name a copy, as bidden db backup makes one."
+
+
+class CopyNotFolded(Conflict):
+    """Beside that copy lies a write-ahead log, in which stands what was written last; it would be lost."""
+
+
 class DatabaseThere(Conflict):
     """There is a database already."""
 
@@ -125,11 +135,11 @@ def restore(
     """Put a copy in the place of the database. Afterwards sending is off, no sender has a lease, announcements that were
     under way are paused, and what was taken away since the copy was made (SAFE_DIR) is taken away again.
 
-    Raises `CopyMissing`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`, `WithdrawalsUnreadable`, `WithdrawalsMissing`
+    Raises `CopyMissing`, `CopyIsDatabase`, `CopyNotFolded`, `CopyUnreadable`, `DatabaseThere`, `StillRunning`,
+    `WithdrawalsUnreadable`, `WithdrawalsMissing`
     (not `without_withdrawals`: what is there is applied nevertheless), `ToolMissing` or `ToolFailed`.
     """
-    if not file.is_file():
-        raise CopyMissing(field=str(file))
+    _check_copy(settings, file)
     _check_place(settings, replace=replace, now=now)
     # Before anything is replaced: each line has to be read afterwards.
     lacking, made = _lacking(settings, file)
@@ -150,6 +160,20 @@ def restore(
         return restored.begin_again(house, now=now, without=bool(lacking), made=made)
     finally:
         house.engine.dispose()
+
+
+def _check_copy(settings: Settings, file: Path) -> None:
+    """Whether that file is all of a copy: one of SQLite's made by hand has what came last in a log of its own."""
+    if not file.is_file():
+        raise CopyMissing(field=str(file))
+    url = make_url(settings.database)
+    place = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if place is not None and place.exists() and file.samefile(place):
+        raise CopyIsDatabase(field=str(file))
+    log_beside = file.with_name(f"{file.name}-wal")
+    if log_beside.is_file() and log_beside.stat().st_size:
+        fix = f'Fold it in, then run this again: sqlite3 {file} "PRAGMA wal_checkpoint(TRUNCATE)"'
+        raise CopyNotFolded(field=str(file), fix=fix)
 
 
 def _check_place(settings: Settings, *, replace: bool, now: datetime) -> None:
