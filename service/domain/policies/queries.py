@@ -52,9 +52,13 @@ def in_force(session: Session, slug: str, *, now: datetime) -> dict[str, PolicyV
 
     Of a policy whose first version is not yet in effect, that one. Raises `PolicyUnknown`.
     """
-    texts = versions(session, slug)
-    in_effect = [text.version for text in texts if text.effective_at <= now]
-    return of_version(texts, max(in_effect) if in_effect else min(text.version for text in texts))
+    return in_effect(versions(session, slug), now)
+
+
+def in_effect(texts: Sequence[PolicyVersion], at: datetime) -> dict[str, PolicyVersion]:
+    """The same of these texts, of which there is one at least."""
+    numbers = [text.version for text in texts if text.effective_at <= at]
+    return of_version(texts, max(numbers) if numbers else min(text.version for text in texts))
 
 
 def of_version(texts: Sequence[PolicyVersion], number: int) -> dict[str, PolicyVersion]:

@@ -46,9 +46,11 @@ class Chunk:
         """Who of the chunk has a button or an undo that could still make a yes; asked once, and only after a repeated no."""
         return revocable(self.session, [one for one in self.old if one], now=self.now)
 
-    def shown(self, person: Person) -> tuple[str | None, int | None]:
-        """The policy that was shown with an answer, by name and row: nobody elsewhere was shown ours."""
-        return (None, None) if self.facts.transfer else self.facts.policy(person.locale)
+    def shown(self, person: Person, said_at: datetime | None) -> tuple[str | None, int | None]:
+        """The policy that was shown with an answer, by name and row: nobody elsewhere was shown ours, nor one that is still to come."""
+        if self.facts.transfer:
+            return None, None
+        return self.facts.policy(person.locale, at=min(said_at, self.now) if said_at else None)
 
     def _refused_under(self, known: list[Known]) -> set[tuple[str, int]]:
         """(keyed hash of a mailbox, topic) to which somebody registered there has said no: no site attests that away (P7)."""
@@ -74,6 +76,7 @@ class Chunk:
         wording: Wording | None,
         source: str,
         until: datetime | None = None,
+        said_at: datetime | None = None,
     ) -> None:
         """Bring the projection to what the entry `seq` says."""
         assert person.id is not None
@@ -88,7 +91,7 @@ class Chunk:
             row.wording_version = version
             self.session.add(row)
             consent.keep_record(
-                self.session, person, topic, basis=basis, wording=wording, policy_id=self.shown(person)[1],
+                self.session, person, topic, basis=basis, wording=wording, policy_id=self.shown(person, said_at)[1],
                 source=source, until=row.valid_until, now=self.now,
             )  # fmt: skip
             return
@@ -104,7 +107,7 @@ class Chunk:
         }
         self.records[key] = names | {
             "wording_id": wording.id if wording else None,
-            "policy_version_id": self.shown(person)[1],
+            "policy_version_id": self.shown(person, said_at)[1],
             "source": source,
             "changed_at": self.now,
         }

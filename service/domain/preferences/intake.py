@@ -1,7 +1,7 @@
 """What a door said about people, read and checked before anything is written. Called by `registration`, and by imports that look
 first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from service.domain.people import actions as people
 from service.domain.people import queries as people_queries
 from service.domain.people import rules as people_rules
 from service.domain.policies import queries as policies
-from service.domain.policies.rules import best_locale
+from service.domain.policies.rules import best_locale, version_name
 from service.domain.policies.tables import PolicyVersion
 from service.domain.preferences.rules import CONTRACT
 from service.domain.topics import queries as topics
@@ -23,6 +23,7 @@ from service.domain.topics import rules as topic_rules
 from service.domain.topics.tables import Topic, Wording
 from service.kit import addresses
 
+POLICY = "privacy"  # shown with every question
 WINDOW = 200  # people looked up at once for a chunk; a caller brings no more to a transaction (design.md 3)
 
 
@@ -69,6 +70,7 @@ class Facts:
     policies: dict[
         str, tuple[str, int | None]
     ]  # name and row of the policy in force (or that was shown), by language
+    kept: Sequence[PolicyVersion]  # every version of it; none where a form says which was shown
     ip_evidence: str
     kinds: dict[str, str]  # of the attributes: name → type; what this transaction declares is added
     contracts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
@@ -80,8 +82,12 @@ class Facts:
         no = not given and self.transfer is None
         return self.topics.get(slug) or (self.retired.get(slug) if no else None)
 
-    def policy(self, locale: str) -> tuple[str, int | None]:
-        """What a yes of theirs names, and its row: the policy in their language, or in English, or any."""
+    def policy(self, locale: str, *, at: datetime | None = None) -> tuple[str, int | None]:
+        """What an answer of theirs names, and its row: the policy in their language, or in English, or any; that of the moment when it
+        was said, where a site tells of it later."""
+        if at is not None and self.kept:
+            text = policies.best(policies.in_effect(self.kept, at), locale)
+            return version_name(POLICY, text.version, text.locale), text.id
         if locale not in self.policies:
             self.policies[locale] = self.policies[best_locale(set(self.policies), locale)]
         return self.policies[locale]
@@ -146,12 +152,14 @@ def look_up(
     kept = {topic.id: told.get(topic.id, []) for topic in every.values() if topic.id is not None}
     words = {topic_id: topics.newest_of(versions) for topic_id, versions in kept.items()}
     versions = {one.public_id: one for those in kept.values() for one in those}
-    shown = {policy.locale: policy} if policy else policies.in_force(session, "privacy", now=now)
+    texts = [] if policy else policies.versions(session, POLICY)
+    shown = {policy.locale: policy} if policy else policies.in_effect(texts, now)
     return Facts(
         {slug: topic for slug, topic in every.items() if topic.state == "active"},
         words,
         versions,
         {locale: (policies.name_of(session, text), text.id) for locale, text in shown.items()},
+        texts,
         brands.setting(session, "ip_evidence"),
         people_queries.attribute_kinds(session),
         transfer=transfer,

@@ -244,13 +244,14 @@ def _one_answer(
         now=writer.now,
         by=writer.by,
         wording=wording,
-        policy=writer.shown(row.person)[0],
+        policy=writer.shown(row.person, item.agreed_at)[0],
         basis=basis,
         until=until,
     )
     writer.put(
-        row.person, topic, step.state, seq, basis=basis, wording=wording, source=item.source, until=until
-    )
+        row.person, topic, step.state, seq, basis=basis, wording=wording, source=item.source, until=until,
+        said_at=item.agreed_at,
+    )  # fmt: skip
     return step, seq, wording
 
 
