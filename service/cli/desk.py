@@ -4,7 +4,6 @@ import errno
 import functools
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,8 +64,8 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
             refuse(error.detail, why=error.code, field=error.field, then=error.fix, as_json=as_json)
         except (KeyFileRefused, *MISPLACED) as error:
             refuse(str(error), why=type(error).__name__, as_json=as_json)
-        except (OSError, sqlite3.OperationalError) as error:
-            if not _no_room(error):
+        except OSError as error:
+            if error.errno not in NO_ROOM:
                 raise
             what = f"What was to be written could not be: {error}."
             then = "Make room, or name another place; then run it again."
@@ -90,13 +89,6 @@ def command(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
                 _opened.pop().engine.dispose()
 
     return guarded
-
-
-def _no_room(error: OSError | sqlite3.OperationalError) -> bool:
-    """Whether a disk takes no more, be it that a copy of SQLite's database finds it so."""
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-    return error.errno in NO_ROOM
 
 
 @contextmanager

@@ -44,6 +44,12 @@ class CopyUnreadable(DomainError):
     """That file is not a whole copy of a database of ours."""
 
 
+class CopyNotWritten(DomainError):
+    """The copy could not be written."""
+
+    fix_hint = "Make room, or name another place; then run it again."
+
+
 class CopyIsDatabase(Conflict):
     """That file is the database itself, and no copy of it."""
 
@@ -82,7 +88,8 @@ def beside_data(settings: Settings, file: Path) -> bool:
 
 
 def backup(house: House, file: Path) -> int:
-    """Copy the database into a new file (0600); returns its octets. Raises `CopyThere`, `ToolMissing` or `ToolFailed`."""
+    """Copy the database into a new file (0600); returns its octets. Raises `CopyThere`, `CopyNotWritten`, `ToolMissing` or
+    `ToolFailed`."""
     if file.exists():
         raise CopyThere(field=str(file))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +129,14 @@ def _bring_up_to_date(house: House) -> None:
 
 
 def _copy_sqlite(house: House, target: Path) -> None:
-    """SQLite's online backup: a consistent copy beside running writers."""
+    """SQLite's online backup: a consistent copy beside running writers. Raises `CopyNotWritten`."""
     with house.engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
         source = connection.connection.driver_connection
         assert isinstance(source, sqlite3.Connection)
-        source.backup(copy, pages=1000, sleep=0.005)
+        try:
+            source.backup(copy, pages=1000, sleep=0.005)
+        except sqlite3.OperationalError as odd:
+            raise CopyNotWritten(f"The copy could not be written: {odd}.", field=str(target)) from odd
 
 
 def restore(

@@ -73,7 +73,7 @@ def test_a_full_disk_under_a_copy_is_said(
 
     monkeypatch.setattr(backup.sqlite3, "connect", small)
     done = bidden("db", "backup", str(tmp_path / "copy" / "file"))
-    assert (done.code, done.err.count("Not done:"), "why:  not_written" in done.err) == (1, 1, True)
+    assert (done.code, done.err.count("Not done:"), "why:  copy_not_written" in done.err) == (1, 1, True)
     assert list((tmp_path / "copy").iterdir()) == []
 
 
