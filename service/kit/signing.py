@@ -197,7 +197,7 @@ def load(path: Path) -> Keyring:
             raise KeyFileRefused(f"The key file {path.name} can be read by others. Run: chmod 0400 {path}")
         try:
             return _read(json.loads(file.read()))
-        except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as broken:
             raise KeyFileRefused(
                 f"The key file {path.name} is damaged. Restore it from its backup."
             ) from broken

@@ -389,8 +389,9 @@ def test_nothing_that_is_printed_holds_a_key(place: Place, caplog: pytest.LogCap
 
 @pytest.mark.parametrize(
     "text",
-    ['{"installation": "i", "keys": ["a"]}', "[]", '{"version": 2, "installation": "i", "keys": {"a": 1}}'],
-)
+    ['{"installation": "i", "keys": ["a"]}', "[]", '{"version": 2, "installation": "i", "keys": {"a": 1}}', "[" * 100_000,
+     '{"installation": "i", "keys": [{"id": 1e999, "secret": "00"}]}'],
+)  # fmt: skip
 def test_rel_h80_every_shape_of_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "secret.key"
     path.write_text(text)
