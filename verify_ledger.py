@@ -70,6 +70,7 @@ STATES = {
     "unknown": "ConsentUnknown", "requested": "ConsentRequested", "given": "ConsentGiven", "renewed": "RenewedConsentGiven",
     "refused": "ConsentRefused", "withdrawn": "ConsentWithdrawn", "expired": "ConsentExpired", "invalidated": "ConsentRevoked",
 }  # fmt: skip
+BESIDE = "what stands beside the proof was not looked at"
 NAMES = {"proof": "proof", "receipt": "receipt", "evidence": "evidence file"}
 SHUTS = ("person.restricted", "person.erased", "person.merged")
 WORDED = ("consent", "soft_opt_in")  # bases that cover what the words said which were shown
@@ -472,6 +473,7 @@ def check_retold(document: dict[str, Any], told: list[tuple[str, dict[str, Any]]
     elif document.get("format") == "bidden-evidence":
         report.kind = "evidence"
     else:
+        report.why = BESIDE if document.keys() - {"proof"} and "proof" in document else ""
         return
     numbers = [entry["seq"] for _, entry in told]
     if numbers != sorted(set(numbers)):
@@ -823,7 +825,8 @@ def in_words(report: Report) -> str:
         return f"{place} does not hold: {report.fault} ({report.why})."
     name = report.origin.encode("unicode_escape").decode()
     if report.kind != "bundle":
-        return f"The {NAMES[str(report.kind)]} holds: {entries} under the signed head of {count(report.size)} of {name}."
+        more = f"; {report.why}" if report.why else ""
+        return f"The {NAMES[str(report.kind)]} holds: {entries} under the signed head of {count(report.size)} of {name}{more}."
     heads = f"{report.checkpoints:,} checkpoint{'' if report.checkpoints == 1 else 's'}"
     tail = f"{count(after)} after the last one {'is' if after == 1 else 'are'} held by the chain alone"
     return f"The ledger holds: {entries}, {heads}; {tail}. Its name is {name}."

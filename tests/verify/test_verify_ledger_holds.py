@@ -113,7 +113,17 @@ def test_a_proof_and_a_receipt_hold() -> None:
     proof = proof_of(TEXTS, 3, 12, 1)
     assert judge(proof) == Report(True, "proof", ORIGIN, 3, 1, 12)
     assert judge(json.dumps(proof).encode()) == judge(proof)
-    assert judge({"receipt": "yours", "checkpoint": "beside", "proof": proof}) == judge(proof)
+    assert judge({"proof": proof}) == judge(proof)
+    beside = judge({"receipt": "yours", "checkpoint": "beside", "proof": proof})
+    assert (beside.holds, beside.kind, beside.why) == (True, "proof", verify_ledger.BESIDE)
+
+
+@pytest.mark.parametrize("kind", [["ConsentReceipt"], "consentReceipt", "dpv:ConsentReceipt", None])
+def test_a_receipt_by_another_name_is_not_said_to_be_one(kind: object) -> None:
+    """A reader of JSON-LD may take it for one, with whatever was written beside the proof."""
+    found = judge({"@type": kind, "state": "given", "proof": proof_of(TEXTS, 3)})
+    assert (found.holds, found.kind, found.why) == (True, "proof", verify_ledger.BESIDE)
+    assert verify_ledger.in_words(found).endswith("; what stands beside the proof was not looked at.")
 
 
 def test_keys_several_rotated_and_unknown() -> None:
