@@ -155,21 +155,38 @@ def restore(
     lacking, made = _lacking(settings, file)
     if lacking and not without_withdrawals:
         raise WithdrawalsMissing(lacking)
-    url = make_url(settings.database)
-    if url.get_backend_name() == "sqlite":
-        _put_sqlite(file, Path(str(url.database)))
-    else:
-        _run_tool(
-            "pg_restore",
-            url,
-            ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "--single-transaction", str(file)],
-        )
+    _put(settings, file)
     house = open_house(settings)
     try:
         upgrade(house)  # may add entries of today
         return restored.begin_again(house, now=now, without=bool(lacking), made=made)
     finally:
         house.engine.dispose()
+
+
+def _put(settings: Settings, file: Path) -> None:
+    """Put the copy in the database's place, whole or not at all."""
+    url, fresh = make_url(settings.database), restored.begin(settings)
+    try:
+        if url.get_backend_name() == "sqlite":
+            _put_sqlite(file, Path(str(url.database)))
+        else:
+            _run_tool(
+                "pg_restore",
+                url,
+                [
+                    "--clean",
+                    "--if-exists",
+                    "--no-owner",
+                    "--exit-on-error",
+                    "--single-transaction",
+                    str(file),
+                ],
+            )
+    except Exception:  # refused, and the database is as it was
+        if fresh:
+            restored.end(settings)
+        raise
 
 
 def _check_copy(settings: Settings, file: Path) -> None:

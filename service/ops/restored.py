@@ -7,7 +7,7 @@ Called by the clock, a sender that starts, `bidden db merge`, and `restore`, who
 import logging
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sqlmodel import Session, col, select
@@ -30,11 +30,13 @@ from service.domain.preferences import reasking, restoring
 from service.domain.senders import actions as senders
 from service.domain.senders import queries as leases
 from service.kit.errors import Conflict
+from service.kit.signing import settle
 from service.ops import erasure
 from service.ops.house import House
 
 log = logging.getLogger("bidden.restored")
 BY = "cli"
+UNDER_WAY = "restore-under-way"  # a file beside the signed heads, from before a copy takes the database's place until it was read in
 
 
 class NothingToMerge(Conflict):
@@ -71,10 +73,13 @@ class Merged:
 
 def hold(house: House, *, now: datetime) -> checkpoints.Standing:
     """Hold the database against the head outside, and against the last line of the withdrawal file, which may be younger; where it does
-    not have one of them, sending goes off and cannot be switched on again before somebody has merged."""
+    not have one of them, or a restore was killed in between, sending goes off and cannot be switched on again before somebody has
+    merged."""
     told = safe.last(house.settings.safe)
     with reading(house.engine) as session:
         found = checkpoints.standing(session, house.settings.safe, house.ring, told)
+        if found.reason is None and (house.settings.safe / UNDER_WAY).exists():
+            found = replace(found, reason="behind")
         noted = settings.noted_behind(session)
     if found.reason is None or noted:
         return found
@@ -83,6 +88,22 @@ def hold(house: House, *, now: datetime) -> checkpoints.Standing:
         brands.note_behind(session, facts, now=now)
     log.error("the database is behind what was signed outside it; sending is off", extra={"facts": facts})
     return found
+
+
+def begin(settings: Settings) -> bool:
+    """Keep that a copy is about to take the database's place: what left since it was made stands under no head for a minute, and
+    nothing else would tell a copy that nobody has read in. False where that is kept already, of one that was killed."""
+    settings.safe.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark = settings.safe / UNDER_WAY
+    fresh = not mark.exists()
+    mark.touch(0o600)
+    settle(settings.safe)
+    return fresh
+
+
+def end(settings: Settings) -> None:
+    """It was read in, or it has not taken that place."""
+    (settings.safe / UNDER_WAY).unlink(missing_ok=True)
 
 
 def gaps(settings: Settings, made: datetime | None) -> str | None:
@@ -210,3 +231,4 @@ def _begin_files(house: House, now: datetime) -> None:
     with reading(house.engine) as session:
         restoring.keep(session, house.settings.safe)
         checkpoints.write_out(session, house.settings.safe)
+    end(house.settings)
