@@ -503,7 +503,7 @@ def retold_by_receipt(receipt: dict[str, Any], told: list[tuple[str, dict[str, A
         for name, value in facts.items():
             agree(name, event[name], value, number)
         shown = body if body.get("wording_sha256") else shown
-        policy = body.get("policy") or policy
+        policy = body.get("policy") or (None if shown is body else policy)
     last = told[-1][1]
     agree("state", receipt["state"], state_of(last), last["seq"])
     agree("status", receipt["status"], STATES.get(state_of(last)), last["seq"])

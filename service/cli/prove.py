@@ -59,9 +59,8 @@ def prove(
     if into:
         into.mkdir(parents=True, exist_ok=True)
         for one in file["receipts"]:
-            (into / f"receipt-{one['purpose']}.json").write_text(
-                json.dumps(one, ensure_ascii=False, indent=1), "utf-8"
-            )
+            with desk.new_file(into / f"receipt-{one['purpose']}.json") as receipt:
+                receipt.write(json.dumps(one, ensure_ascii=False, indent=1))
     desk.say(file, json.dumps(file, ensure_ascii=False, indent=1), as_json=as_json)
 
 

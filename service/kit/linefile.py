@@ -100,11 +100,15 @@ def _end(descriptor: int) -> int:
 
 
 def _last(descriptor: int) -> Line | None:
-    end = _end(descriptor)
-    start = max(0, end - _LONGEST)
-    whole = os.pread(descriptor, end - start, start).rstrip(b"\n").rpartition(b"\n")[2]
+    end, whole = _end(descriptor), b""
+    while end > 0 and not whole:  # empty lines at the end hide nothing
+        start = max(0, end - _LONGEST)
+        whole = os.pread(descriptor, end - start, start).rstrip(b"\n")
+        end = start + len(whole)
     if not whole:
         return None
+    start = max(0, end - _LONGEST)
+    whole = os.pread(descriptor, end - start, start).rpartition(b"\n")[2]
     try:
         line = json.loads(whole)
     except RecursionError as deep:

@@ -25,6 +25,7 @@ from service.domain.ledger import checkpoints, safe
 from service.domain.preferences import restoring
 from service.kit.clock import from_micros
 from service.kit.errors import Conflict, DomainError, NotFound
+from service.kit.signing import settle
 from service.ops import restored
 from service.ops.house import House, open_house, upgrade
 from service.ops.restored import WithdrawalsMissing
@@ -259,7 +260,10 @@ def _put_sqlite(file: Path, place: Path) -> None:
         for extra in ("-wal", "-shm"):
             place.with_name(place.name + extra).unlink(missing_ok=True)
         os.chmod(draft, 0o600)
+        with draft.open("rb+") as whole:  # on the disk before it takes the place
+            os.fsync(whole.fileno())
         draft.replace(place)
+        settle(place.parent)
     except sqlite3.DatabaseError as broken:
         raise CopyUnreadable(field=str(file)) from broken
     finally:

@@ -29,3 +29,12 @@ def test_a_file_without_a_whole_line_is_begun_anew(tmp_path: Path) -> None:
     assert linefile.last(file) is None
     linefile.extend(file, "seq", lambda _: [{"seq": 1}])
     assert file.read_bytes() == b'{"seq": 1}\n'
+
+
+@pytest.mark.parametrize("octets", [1, 8192, 8193, 50_000])
+def test_empty_lines_at_the_end_hide_none(tmp_path: Path, octets: int) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes(LINES + b"\n" * octets)
+    assert linefile.last(file) == {"seq": 2}
+    file.write_bytes(b"\n" * octets)
+    assert linefile.last(file) is None

@@ -150,6 +150,7 @@ def _notice(session: Session, said: list[Seen]) -> dict[str, Any] | None:
 
 
 def _policy(session: Session, said: list[Seen]) -> dict[str, Any] | None:
+    """What was shown with the last words, or since: an earlier policy was shown with other words."""
     for one in reversed(said):
         if name := one.body.get("policy"):
             text = policies.by_version_name(session, name)
@@ -158,4 +159,6 @@ def _policy(session: Session, said: list[Seen]) -> dict[str, Any] | None:
                 "version": text.version if text else None,
                 "sha256": text.sha256 if text else None,
             }
+        if one.body.get("wording_sha256"):
+            break
     return None

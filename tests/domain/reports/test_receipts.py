@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
+import verify_ledger
 from service.db.session import transaction
 from service.domain.ledger import checkpoints
 from service.domain.people import queries as people
@@ -27,7 +28,8 @@ def _receipt(house: House) -> dict[str, Any]:
         checkpoints.sign(session, house.ring, now=now)
     with transaction(house.engine) as session:
         [ana] = people.by_address(session, house.ring, addresses.parse("ana@example.org"))
-        [one] = receipts.of_person(session, house.ring, ana, now=now)
+        found = receipts.of_person(session, house.ring, ana, now=now)
+        [one] = [one for one in found if one["purpose"] == "new-products"]
     assert faults(published("receipt"), one) == []
     return one
 
@@ -56,3 +58,25 @@ def test_every_ground_is_one_the_schema_and_the_context_know(basis: str) -> None
     legal = receipts.BASES[basis]
     assert legal in published("receipt")["properties"]["legal_basis"]["enum"]
     assert legal in json.loads((SCHEMAS / "receipt.context.jsonld").read_text())["@context"]
+
+
+def test_words_of_another_system_were_not_shown_with_our_policy(
+    engine: Engine, ring: Keyring, tmp_path: Path
+) -> None:
+    """Asked here, under our words and our policy, and then given by a file that brought words of its own."""
+    house = make.a_house(engine, ring, tmp_path)
+    with transaction(house.engine) as session:
+        now = clock.now()
+        said = [make.an_answer("updates", at=now, confirmed=True), make.an_answer(at=now)]
+        make.register(session, ring, "ana@example.org", said, now=now)
+    asked = _receipt(house)
+    assert asked["policy"]["id"].startswith("privacy-")
+    content = files.MAILCHIMP.splitlines(keepends=True)
+    files.imported(house, files.job(b"".join(content[:2]), files.GRANT, attested=True))
+    one = _receipt(house)
+    assert (one["state"], one["notice"]["id"], one["policy"]) == ("given", None, None)
+    (tmp_path / "receipt.json").write_text(json.dumps(one))
+    [key] = checkpoints.keys(ring)
+    assert verify_ledger.main([str(tmp_path / "receipt.json"), "--key", key]) == 0
+    (tmp_path / "receipt.json").write_text(json.dumps(one | {"policy": asked["policy"]}))
+    assert verify_ledger.main([str(tmp_path / "receipt.json"), "--key", key]) == 1
