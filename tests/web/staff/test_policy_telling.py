@@ -50,7 +50,7 @@ def test_who_would_still_be_covered_if_a_text_fell(browser: Browser, office: Off
     officer.post(world.stop_link(stopped, "updates"), data={"List-Unsubscribe": "One-Click"})
     assert world.states(stopped)["updates"] == "withdrawn"
     assert officer.post(HERE, data=TEXT).status_code == 303
-    world.person("ben@example.org")
+    world.person("ben@example.org", at=clock.now())
     newer = {"name": "Updates", "often": "Weekly", "locale": "en", "text": "Tell me more."}
     assert officer.post("/staff/topics/updates/wordings", data=newer).status_code == 303
     world.person("dora@example.org", at=clock.now())
