@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pyld import jsonld
 from sqlalchemy.engine import Engine
 
 from service.db.session import transaction
@@ -17,6 +18,7 @@ from tests.cli.test_cli_ledger import read
 from tests.domain.privacy.schemas import SCHEMAS, faults, published
 
 DPV = "https://w3id.org/dpv#"
+TOLD = ("hasDataSubject", "hasDataController", "hasPurpose", "hasNotice", "hasLegalBasis", "hasConsentStatus")
 
 
 def _receipts(bidden: Run, engine: Engine, tmp_path: Path) -> dict[str, Path]:
@@ -28,18 +30,16 @@ def _receipts(bidden: Run, engine: Engine, tmp_path: Path) -> dict[str, Path]:
     return {one.stem.removeprefix("receipt-"): one for one in (tmp_path / "receipts").iterdir()}
 
 
-def _expanded(value: dict[str, Any]) -> dict[str, Any]:
-    """The part of JSON-LD expansion that the context uses: terms to IRIs, and values of @vocab terms to IRIs."""
-    terms = json.loads((SCHEMAS / "receipt.context.jsonld").read_text())["@context"]
-    found: dict[str, Any] = {}
-    for name, one in value.items():
-        if name.startswith("@"):
-            continue
-        term = terms.get(name, terms["@vocab"] + name)
-        term = {"@id": term} if isinstance(term, str) else term
-        vocab = term.get("@type") == "@vocab" and one is not None
-        found[term["@id"]] = terms[one] if vocab else one
-    return found
+def _expanded(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The receipt as a JSON-LD processor reads it, which is given the context by its name and fetches nothing."""
+
+    def given(url: str, _: Any) -> dict[str, Any]:
+        assert url == "urn:bidden:receipt-context:1", "nothing is fetched"
+        context = json.loads((SCHEMAS / "receipt.context.jsonld").read_text())
+        return {"contextUrl": None, "documentUrl": url, "document": context}
+
+    [found] = jsonld.expand(receipt, {"documentLoader": given})
+    return dict(found)
 
 
 def test_receipts_hold_and_a_changed_octet_does_not(bidden: Run, engine: Engine, tmp_path: Path) -> None:
@@ -52,7 +52,11 @@ def test_receipts_hold_and_a_changed_octet_does_not(bidden: Run, engine: Engine,
         assert faults(published("receipt"), receipt) == []
         assert read(file, key)[0] == 0
         assert "ana@example.org" not in file.read_text()
-        states[topic] = _expanded(receipt)[f"{DPV}hasConsentStatus"]
+        read_by_others = _expanded(receipt)
+        assert read_by_others.keys() >= {f"{DPV}{one}" for one in TOLD}
+        assert [one["@id"] for one in read_by_others[f"{DPV}hasLegalBasis"]] == [f"{DPV}Consent"]
+        assert read_by_others["http://purl.org/dc/terms/conformsTo"] == [{"@id": "urn:bidden:receipt:1"}]
+        [states[topic]] = [one["@id"] for one in read_by_others[f"{DPV}hasConsentStatus"]]
         for entry in receipt["proof"]["entries"]:
             whole, path = entry["text"], entry["path"]
             entry["text"] = whole.replace('"kind":"', '"kind":"x', 1)
