@@ -1,33 +1,19 @@
 """A right that was had answers what was asked for under any registration of the mailbox, and by a message that came from it."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlmodel import Session
 
 from service.domain.mailings.tables import Address
 from service.domain.people.tables import Person
-from service.domain.privacy import actions, copies, queries, requests
-from service.domain.privacy.tables import ContactRequest, RightsRequest
-from service.kit import addresses
+from service.domain.privacy import copies, queries, requests
 from service.kit.signing import Keyring
 from service.ops import erasure
 from tests import builders as make
+from tests.domain.privacy.test_requests import asked, wrote
 
 HOUR = timedelta(hours=1)
-
-
-def asked(session: Session, ring: Keyring, now: datetime, right: str, **more: Any) -> RightsRequest:
-    given = {"came_on": now.date(), "door": "staff", "who": "Ana Ruiz", "text": "By letter.", **more}
-    return requests.receive(session, ring, right=right, now=now, by=make.STAFF, **given)
-
-
-def wrote(session: Session, ring: Keyring, now: datetime) -> ContactRequest:
-    return actions.ask(
-        session, ring, address=addresses.parse("ana@example.org"), name="Ana", subject="data",
-        text="Erase me.", locale="en", now=now,
-    )  # fmt: skip
 
 
 def a_customer(session: Session, ring: Keyring, now: datetime) -> Person:
